@@ -1,0 +1,212 @@
+"""One typed, frozen configuration. The defaults are the seed recipe; configs/*.yaml and command-line flags override them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fer_hailo.cli import nearest
+from fer_hailo.errors import UserError
+from fer_hailo.preprocess import PreprocessSpec
+
+FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
+SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+
+
+def option(default, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None):
+    """A field with its documentation and its bounds (both inclusive)."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the result of a training run. `python train.py --help` prints each field's meaning."""
+
+    # data
+    data: str = option("fer2013", "data set: Kaggle folder or zip, fer2013.csv, icml_face_data.csv, a folder of class folders, or a cache .npz")
+    classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
+    resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
+    drop_corrupt: bool = option(True, "skip pictures that cannot be read (off: they are an error)")
+    drop_blank: bool = option(True, "skip pictures of a single grey level")
+    drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
+    drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
+    validation_fraction: float = option(0.2, "part of train kept for validation", low=0.01, high=0.9)
+    oversample_ratio: float = option(0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1)
+
+    # preprocessing
+    source_size: int = option(48, "side of the cached pictures, pixels", low=8, high=1024)
+    input_size: int = option(128, "side of the network's input, pixels", low=32, high=1024)
+    color: bool = option(False, "keep colours instead of grey copied to three channels")
+
+    # model
+    arch: str = option("mobilenet_v3_small", "network")
+    weights: str = option("imagenet", "initial weights: imagenet, none, or a file (.keras of this project, or backbone .h5)")
+    head_units: tuple[int, ...] = option((512, 256, 128), "dense layers of the head", low=1, high=8192)
+    head_dropout: tuple[float, ...] = option((0.5, 0.4, 0.3, 0.2), "dropout after the pooling and after each dense layer", low=0, high=0.95)
+    head_l2: float = option(3e-5, "L2 penalty on the dense layers", low=0, high=1)
+    batch_norm_momentum: float = option(0.999, "momentum of the backbone's batch norms; 0.97 or so when they train", low=0, high=0.9999)
+
+    # loss
+    focal_gamma: float = option(0.5, "focusing exponent of the focal loss (0: cross-entropy)", low=0, high=10)
+    class_weight_beta: float = option(0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999)
+    label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
+
+    # augmentation
+    mixup_alpha: float = option(0.2, "alpha of MixUp's Beta distribution (0: off)", low=0, high=10)
+    mixup_share: float = option(1.0, "part of the pictures that MixUp mixes", low=0, high=1)
+    flip: bool = option(True, "mirror half of the pictures")
+    zoom: float = option(0.15, "crop down to 1 - zoom of the side, then enlarge", low=0, high=0.9)
+    shift: float = option(0.0, "move by up to this part of the side", low=0, high=0.5)
+    rotation: float = option(0.0, "turn by up to this many degrees", low=0, high=180)
+    brightness: float = option(0.2, "add up to this part of the range", low=0, high=1)
+    contrast: float = option(0.2, "change the contrast by up to this part", low=0, high=0.99)
+    saturation: float = option(0.1, "change the saturation by up to this part (colour only)", low=0, high=0.99)
+    hue: float = option(0.03, "turn the hue by up to this part of the circle (colour only)", low=0, high=0.5)
+
+    # optimisation
+    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw"))
+    weight_decay: float = option(0.0, "decoupled weight decay (adamw only)", low=0, high=1)
+    clipnorm: float = option(1.0, "largest norm of a gradient tensor (0: off)", low=0)
+    batch_size: int = option(32, "pictures a step", low=1, high=65536)
+    stage1_epochs: int = option(25, "most epochs with the backbone frozen", low=0, high=10000)
+    stage1_lr: float = option(5e-4, "learning rate of stage 1", low=1e-9, high=10)
+    stage1_patience: int = option(15, "epochs without a better validation accuracy that end stage 1", low=1, high=10000)
+    stage2_epochs: int = option(150, "most epochs of fine-tuning", low=0, high=10000)
+    stage2_lr: float = option(1e-4, "peak learning rate of stage 2", low=1e-9, high=10)
+    stage2_floor_lr: float = option(1e-7, "learning rate at the end of the cosine", low=0, high=10)
+    stage2_warmup_epochs: int = option(5, "epochs of linear warm-up to the peak", low=0, high=10000)
+    stage2_patience: int = option(35, "epochs without a better validation accuracy that end stage 2", low=1, high=10000)
+    unfreeze_layers: int = option(60, "backbone layers that stage 2 trains, from the last (-1: all)", low=-1, high=100000)
+    train_batch_norm: bool = option(False, "train the unfrozen batch norms too")
+    ema: float = option(0.0, "momentum of an average of the weights, evaluated with re-estimated statistics (0: off)", low=0, high=0.99999)
+    seed: int = option(42, "seed of split, order, augmentation and initial weights", low=0, high=2**31 - 1)
+    precision: str = option("float32", "arithmetic of training", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    tensorboard: bool = option(True, "write a TensorBoard log where TensorFlow is installed")
+
+    def __post_init__(self):
+        for entry in dataclasses.fields(self):
+            value = _typed(entry, getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
+            _check_bounds(entry, value)
+        if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
+            raise UserError(f"classes must name two or more different classes, got {', '.join(self.classes) or 'none'}")
+        object.__setattr__(self, "classes", tuple(sorted(self.classes)))
+        if len(self.head_dropout) != len(self.head_units) + 1:
+            raise UserError(f"head_dropout needs {len(self.head_units) + 1} values (one more than head_units), got {len(self.head_dropout)}")
+        if self.stage1_epochs + self.stage2_epochs == 0:
+            raise UserError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
+        if self.stage2_epochs and self.stage2_warmup_epochs >= self.stage2_epochs:
+            raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs {self.stage2_epochs}: lower it to {self.stage2_epochs - 1} or less")
+        if self.stage2_floor_lr > self.stage2_lr:
+            raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UserError(f"weight_decay {self.weight_decay} has no effect with {self.optimizer}: use optimizer adamw")
+
+    @property
+    def preprocess(self) -> PreprocessSpec:
+        return PreprocessSpec(self.source_size, self.input_size, self.color)
+
+    def to_dict(self) -> dict:
+        """Plain values, as YAML and JSON keep them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
+
+
+def load_config(path: Path | str | None = None, overrides: dict | None = None) -> Config:
+    """The defaults, changed by the YAML file at `path`, changed by `overrides` ({field: value}).
+
+    Raises UserError for a file that cannot be read, an unknown key or an impossible value.
+    """
+    values = _read_yaml(path) if path else {}
+    values.update(overrides or {})
+    known = [entry.name for entry in dataclasses.fields(Config)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown configuration key '{key}'{nearest(key, known)}{f' in {path}' if path else ''}")
+    return Config(**values)
+
+
+def save_config(config: Config, path: Path | str) -> None:
+    """Write every field, resolved, as YAML."""
+    import yaml
+
+    from fer_hailo.files import write_text
+
+    write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add one flag a field (`stage1_lr` is `--stage1-lr`). Flags that are not given stay out of the namespace."""
+    group = parser.add_argument_group("configuration")
+    for entry in dataclasses.fields(Config):
+        shown = ",".join(map(str, entry.default)) if isinstance(entry.default, tuple) else entry.default
+        text = f"{entry.metadata['help']} [{shown}]".replace("%", "%%")
+        flag = "--" + entry.name.replace("_", "-")
+        if isinstance(entry.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar=type(entry.default).__name__.upper())
+
+
+def flag_values(namespace: argparse.Namespace) -> dict:
+    """The configuration flags that were given, as {field: value}."""
+    known = {entry.name for entry in dataclasses.fields(Config)}
+    return {name: value for name, value in vars(namespace).items() if name in known}
+
+
+def _read_yaml(path: Path | str) -> dict:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
+    return values
+
+
+def _typed(entry: dataclasses.Field, value):
+    """`value` as the field's type. Text is converted (flags are text, and YAML reads 1e-4 as text); nothing else is guessed."""
+    kind = typing.get_type_hints(Config)[entry.name]
+    try:
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+            return tuple(_scalar(item, part) for part in parts)
+        return _scalar(kind, value)
+    except (TypeError, ValueError):
+        name = str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
+        raise UserError(f"{entry.name} must be {name}, got {value!r}") from None
+
+
+def _scalar(kind: type, value):
+    if kind is bool or isinstance(value, bool):
+        if kind is bool and isinstance(value, bool):
+            return value
+        raise TypeError
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError
+        return value
+    if isinstance(value, str) or (kind is float and isinstance(value, int)):
+        value = kind(value)
+    if not isinstance(value, kind) or value != value:
+        raise TypeError
+    return value
+
+
+def _check_bounds(entry: dataclasses.Field, value) -> None:
+    meta = entry.metadata
+    if meta["choices"] and value not in meta["choices"]:
+        raise UserError(f"{entry.name} must be one of {', '.join(meta['choices'])}, got {value!r}{nearest(value, meta['choices'])}")
+    for item in value if isinstance(value, tuple) else (value,):
+        if meta["low"] is not None and item < meta["low"]:
+            raise UserError(f"{entry.name} must be {meta['low']} or more, got {item}: the nearest valid value is {meta['low']}")
+        if meta["high"] is not None and item > meta["high"]:
+            raise UserError(f"{entry.name} must be {meta['high']} or less, got {item}: the nearest valid value is {meta['high']}")

@@ -1,0 +1,97 @@
+"""The pictures of a run: cleaned, of the chosen classes, split into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.config import Config
+from fer_hailo.data.cache import load_pictures
+from fer_hailo.data.clean import clean, duplicate_groups
+from fer_hailo.data.sources import require_classes
+from fer_hailo.data.split import split_groups
+from fer_hailo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of a split: images uint8 (N, S, S[, 3]), labels int64 (N,), ids str (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sha256(self) -> str:
+        """Digest of pictures and labels in their order."""
+        return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three sides (an absent one is empty), class names in label order, and what cleaning took."""
+
+    train: Part
+    val: Part
+    test: Part
+    names: tuple[str, ...]
+    name: str
+    key: str
+    dropped: dict[str, int]
+    bad: np.ndarray
+
+    def part(self, split: str) -> Part:
+        """The side called train, val or test. Raises UserError when it is empty."""
+        part = getattr(self, split)
+        if not len(part):
+            raise UserError(f"{self.name} has no {split} pictures")
+        return part
+
+
+def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
+    """Read, clean and split the data set of a configuration."""
+    pictures = load_pictures(config.data, config.preprocess, cache)
+    keep, dropped = clean(pictures, config)
+    keep &= np.isin(pictures.labels, config.classes)
+    splits = pictures.splits[keep]
+    if (splits == "").any() and not config.resplit:
+        raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")
+    require_classes(pictures.labels[keep & (pictures.splits == "train")] if "train" in splits else pictures.labels[keep],
+                    config.classes if "train" in splits or "" in splits else (), config.data)
+    images, ids, groups = pictures.images[keep], pictures.ids[keep], duplicate_groups(pictures)[keep]
+    labels = np.searchsorted(config.classes, pictures.labels[keep])
+
+    def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        rest, part = split_groups(labels[among], groups[among], fraction, config.seed)
+        return among[rest], among[part]
+
+    everything, nothing = np.arange(len(labels)), np.arange(0)
+    if (splits == "").all():
+        train, held = split(everything, 0.2)
+        val, test = split(held, 0.5)
+    else:
+        test = np.flatnonzero(splits == "test")
+        rest = np.flatnonzero(splits == "train")
+        train, val = split(rest, config.validation_fraction) if len(rest) else (nothing, nothing)
+
+    def part(chosen: np.ndarray) -> Part:
+        return Part(images[chosen], labels[chosen], ids[chosen])
+
+    return Dataset(part(train), part(val), part(test), config.classes, pictures.name, pictures.key, dropped, pictures.bad)
+
+
+def describe(dataset: Dataset) -> str:
+    """Counts per class and side, and what cleaning dropped, as text."""
+    sides = [("train", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
+    lines = [f"{dataset.name}: " + ", ".join(f"{len(part):,} {name}" for name, part in sides)]
+    for label, name in enumerate(dataset.names):
+        lines.append(f"  {name:<10}" + "".join(f"{int((part.labels == label).sum()):>8,}" for _, part in sides))
+    taken = ", ".join(f"{count:,} {reason}" for reason, count in dataset.dropped.items())
+    lines.append(f"  dropped, over all classes: {taken or 'none'}")
+    lines += [f"  skipped {id} ({reason})" for id, reason in dataset.bad[:5]]
+    return "\n".join(lines)

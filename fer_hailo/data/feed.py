@@ -1,0 +1,65 @@
+"""Batches from memory: uint8 pictures, one-hot labels and MixUp weights, in an order fixed by (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from fer_hailo.data.mix import blend, mixup_weights
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """What `fit` is fed with, on every backend.
+
+    Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are blended already, the
+    compiled step blends the pictures by "mix" (1: not mixed). Every picture comes once an epoch; the last batch may be smaller.
+
+    images: uint8 (N, S, S[, 3]); labels: int (N,); indices: int (M,), pictures to feed, repeats allowed.
+    """
+
+    def __init__(self, images, labels, classes: int, batch_size: int, seed: int, *, indices=None, mixup_alpha=0.0, mixup_share=1.0):
+        super().__init__()
+        self.images, self.labels, self.classes, self.batch_size, self.seed = images, labels, classes, batch_size, seed
+        self.indices = np.arange(len(labels)) if indices is None else indices
+        self.mixup_alpha, self.mixup_share = mixup_alpha, mixup_share
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the MixUp weights of an epoch (counted from 0 over the whole run)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        self._order = rng.permutation(self.indices)
+        self._weights = mixup_weights(len(self._order), self.mixup_alpha, self.mixup_share, rng)
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __getitem__(self, number: int):
+        window = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        chosen, weights = self._order[window], self._weights[window, None]
+        onehot = np.eye(self.classes, dtype=np.float32)[self.labels[chosen]]
+        return {"images": self.images[chosen], "mix": weights}, blend(onehot, weights, np)
+
+
+def create_tf_dataset(images, labels, classes: int, batch_size: int, seed: int, *, epochs: int = 1, **options):
+    """The batches of TrainingBatches, epoch after epoch, as a tf.data.Dataset with prefetch.
+
+    For pipelines of one's own; same arguments, same batches, same order. With several epochs pass steps_per_epoch to `fit`.
+    """
+    import tensorflow as tf
+
+    batches = TrainingBatches(images, labels, classes, batch_size, seed, **options)
+
+    def generate() -> Iterator:
+        for epoch in range(epochs):
+            batches.set_epoch(epoch)
+            for number in range(len(batches)):
+                yield batches[number]
+
+    shape = (None, *images.shape[1:])
+    signature = (
+        {"images": tf.TensorSpec(shape, tf.uint8), "mix": tf.TensorSpec((None, 1), tf.float32)},
+        tf.TensorSpec((None, classes), tf.float32),
+    )
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(tf.data.AUTOTUNE)

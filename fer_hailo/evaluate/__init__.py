@@ -1,0 +1,1 @@
+"""Scoring Keras models, and what is drawn of the scores."""

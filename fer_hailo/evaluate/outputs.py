@@ -1,0 +1,50 @@
+"""The files that an evaluation leaves: metrics, plots, the report page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.data.dataset import Part
+from fer_hailo.evaluate.plots import plot_confusion, plot_history, plot_mistakes
+from fer_hailo.files import read_csv, write_json
+from fer_hailo.metrics import reliability
+from fer_hailo.report import confusion_figure, line_figure, metrics_table, reliability_figure, write_page
+
+
+def write_evaluation(folder: Path, metrics: dict, part: Part, probabilities: np.ndarray) -> None:
+    """Write metrics_SPLIT.json, reliability_SPLIT.json, confusion_matrix_SPLIT.png and mistakes_SPLIT.png."""
+    split = metrics["split"]
+    write_json(folder / f"metrics_{split}.json", metrics)
+    write_json(folder / f"reliability_{split}.json", reliability(probabilities, part.labels))
+    plot_confusion(folder / f"confusion_matrix_{split}.png", metrics)
+    plot_mistakes(folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics["labels"], f"{metrics['data']}, {split}")
+
+
+def write_report(folder: Path, title: str, note: str) -> Path:
+    """Write report.html (and history.png) from the files of a run or evaluation folder. Returns its path."""
+    sections = []
+    for split, heading in (("test", "Test"), ("val", "Validation")):
+        path = folder / f"metrics_{split}.json"
+        if path.exists():
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            bins = json.loads((folder / f"reliability_{split}.json").read_text(encoding="utf-8"))
+            sections.append((f"{heading}: {metrics['data']}", metrics_table(metrics) + confusion_figure(metrics)))
+            sections.append((f"{heading}: confidence", reliability_figure(bins)))
+    history = read_history(folder)
+    if history:
+        starts = [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
+        plot_history(folder / "history.png", history)
+        for name in ("accuracy", "loss"):
+            curves = {f"training {name}": [row[name] for row in history], f"validation {name}": [row[f"val_{name}"] for row in history]}
+            sections.append((name.capitalize(), line_figure(curves, "epoch (dashed: stage 2 begins)", starts)))
+    write_page(folder / "report.html", title, note, sections)
+    return folder / "report.html"
+
+
+def read_history(folder: Path) -> list[dict]:
+    """history.csv as rows of numbers; empty when there is none."""
+    path = folder / "history.csv"
+    return [{name: float(value) for name, value in row.items()} for row in read_csv(path)] if path.exists() else []

@@ -1,0 +1,49 @@
+"""Score a Keras model on one side of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from fer_hailo.data.dataset import Part
+from fer_hailo.errors import UserError
+from fer_hailo.metrics import compute_metrics, softmax
+from fer_hailo.models.inputs import FaceInput
+from fer_hailo.preprocess import PreprocessSpec
+
+BATCH = 256
+
+
+class Scorer:
+    """Logits of a network for cached pictures; compiled once, follows later changes of the network's weights."""
+
+    def __init__(self, network: keras.Model, spec: PreprocessSpec):
+        wanted = (spec.input_size, spec.input_size, 3)
+        if len(network.inputs) != 1 or network.input_shape[1:] != wanted:
+            raise UserError(f"the model takes inputs of shape {network.input_shape}, the preprocessing makes {wanted}: check input_size")
+        inputs = keras.Input(spec.source_shape, dtype="uint8")
+        self._model = keras.Model(inputs, network(FaceInput(spec, dtype="float32")(inputs)))
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, S, S[, 3]) to float32 (N, C)."""
+        return self._model.predict(images, batch_size=BATCH, verbose=0)
+
+
+def evaluate_model(
+    network: keras.Model, part: Part, names: Sequence[str], spec: PreprocessSpec, *, data: str, split: str
+) -> tuple[dict, np.ndarray]:
+    """Score a network that gives logits.
+
+    Returns (metrics, probabilities): the metrics object of fer_hailo.metrics, and float64 (N, C).
+    Raises UserError when the network's outputs do not fit the names, or its values are not finite.
+    """
+    if network.output_shape[-1] != len(names):
+        raise UserError(f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: {', '.join(names)}")
+    probabilities = softmax(Scorer(network, spec).logits(part.images))
+    try:
+        metrics = compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return metrics, probabilities

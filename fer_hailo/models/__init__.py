@@ -1,0 +1,1 @@
+"""Networks, and the layers that turn cached pictures into their input."""

@@ -1,0 +1,129 @@
+"""A classifier: backbone, head, initial weights, and which layers a stage trains."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import keras
+
+from fer_hailo.config import Config
+from fer_hailo.errors import UserError
+from fer_hailo.models.registry import architecture
+
+POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
+
+
+def build_model(config: Config | None = None, stage: int = 1, weights: str | None = None) -> keras.Model:
+    """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
+
+    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
+    "imagenet", "none", a backbone's .h5 or a .keras file of this project.
+    Raises UserError when weights cannot be had or do not fit.
+    """
+    config = config or Config()
+    weights = weights or config.weights
+    backbone = _backbone(config, weights)
+    for layer in batch_norms(backbone.layers):
+        layer.momentum = config.batch_norm_momentum
+    model = keras.Model(backbone.input, _head(backbone.output, config), name=config.arch)
+    if weights.endswith(".keras"):
+        transfer_weights(load_model(weights), model)
+    set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm)
+    return model
+
+
+def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_norm: bool = False) -> None:
+    """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers (-1: all).
+
+    Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
+    `train_batch_norm` is set in stage 2.
+    """
+    if stage not in (1, 2):
+        raise ValueError(f"stage must be 1 or 2, got {stage}")
+    backbone = backbone_layers(model)
+    count = 0 if stage == 1 else len(backbone) if unfreeze < 0 else unfreeze
+    chosen = backbone[max(0, len(backbone) - count) :]
+    model.trainable = True
+    for layer in backbone:
+        layer.trainable = False
+    for layer in chosen:
+        layer.trainable = train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers before the head, in order."""
+    names = [layer.name for layer in model.layers]
+    return model.layers[: names.index(POOL)] if POOL in names else []
+
+
+def load_model(path: Path | str) -> keras.Model:
+    """Open a .keras file. Raises UserError when it is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no model at {path}")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be opened as a Keras model: {' '.join(str(error).split())[:200]}") from None
+
+
+def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Copy weights layer by layer where names and shapes agree. Returns the names of target layers left as they were.
+
+    The last layer differs where the classes do; anything else that differs is another network: UserError.
+    """
+    layers = {layer.name: layer for layer in source.layers}
+    left = []
+    for layer in target.layers:
+        shapes = [w.shape for w in layer.weights]
+        if layer.name in layers and [w.shape for w in layers[layer.name].weights] == shapes:
+            layer.set_weights(layers[layer.name].get_weights())
+        elif shapes:
+            left.append(layer.name)
+    if any(name != target.layers[-1].name for name in left):
+        raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
+    return left
+
+
+def _backbone(config: Config, weights: str) -> keras.Model:
+    build = architecture(config.arch).backbone
+    if weights == "none" or weights.endswith(".keras"):
+        return build(config.input_size, None)
+    if weights == "imagenet":
+        try:
+            return build(config.input_size, "imagenet")
+        except Exception as error:  # Keras raises a bare Exception when the download fails
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
+                "use --weights FILE for a copy on disk, or --weights none to start from random weights"
+            ) from None
+    if not weights.endswith(".h5"):
+        raise UserError(f"weights must be imagenet, none, a .keras or a .h5 file, got {weights}")
+    if not Path(weights).is_file():
+        raise UserError(f"no weights at {weights}")
+    try:
+        return build(config.input_size, weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{weights} does not fit {config.arch}: {' '.join(str(error).split())[:160]}") from None
+
+
+def _head(features, config: Config):
+    layers = keras.layers
+    penalty = keras.regularizers.L2(config.head_l2) if config.head_l2 else None
+    x = layers.GlobalAveragePooling2D(name=POOL)(features)
+    x = layers.BatchNormalization(name="head_norm")(x)
+    x = layers.Dropout(config.head_dropout[0], seed=config.seed, name="head_dropout")(x)
+    for i, (units, rate) in enumerate(zip(config.head_units, config.head_dropout[1:], strict=True), 1):
+        x = layers.Dense(units, use_bias=False, kernel_regularizer=penalty, name=f"head_dense{i}")(x)
+        x = layers.BatchNormalization(name=f"head_norm{i}")(x)
+        x = layers.ReLU(name=f"head_relu{i}")(x)
+        x = layers.Dropout(rate, seed=config.seed + i, name=f"head_dropout{i}")(x)
+    # Logits in float32 also where the rest runs in half precision.
+    return layers.Dense(len(config.classes), dtype="float32", name="logits")(x)
+
+
+def batch_norms(layers) -> list[keras.layers.BatchNormalization]:
+    """The batch norms among some layers."""
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

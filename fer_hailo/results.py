@@ -1,0 +1,75 @@
+"""results.csv: one row for every measurement of every stage, beside the run folders. Standard library only."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import time
+from pathlib import Path
+
+from fer_hailo.errors import UserError
+from fer_hailo.files import locked, read_csv, write_csv
+
+STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", "hef")
+COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "macro_recall",
+           "macro_f1", "ece", "per_class_recall", "latency_ms", "size_bytes", "seed", "sha256"]  # fmt: skip
+
+
+def row_of(metrics: dict, *, run: str, stage: str, seed: int | str = "", size_bytes: int | str = "", latency_ms: float | str = "") -> dict:
+    """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture."""
+    if stage not in STAGES:
+        raise ValueError(f"stage must be one of {STAGES}, got {stage}")
+    low, high = metrics["accuracy_ci95"]
+    numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {"accuracy_low": low, "accuracy_high": high}
+    recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics["per_class_recall"].items() if value is not None)
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "commit": git_commit(),
+        "run": run,
+        "stage": stage,
+        **{name: metrics[name] for name in ("data", "split", "count", "sha256")},
+        **{name: f"{value:.6f}" for name, value in numbers.items()},
+        "per_class_recall": recalls,
+        "latency_ms": latency_ms,
+        "size_bytes": size_bytes,
+        "seed": seed,
+    }
+
+
+def add_rows(path: Path | str, rows: list[dict]) -> int:
+    """Append rows that the file does not hold yet, under a lock, atomically. Returns how many were new."""
+    path = Path(path)
+    with locked(path.with_name(f".{path.name}.lock")):
+        present = _read(path) if path.exists() else []
+        known = {tuple(str(row.get(name, "")) for name in COLUMNS) for row in present}
+        new = [row for row in rows if tuple(str(row.get(name, "")) for name in COLUMNS) not in known]
+        write_csv(path, COLUMNS, present + new)
+    return len(new)
+
+
+def merge(path: Path | str, other: Path | str) -> int:
+    """Join another machine's results.csv into `path`. Returns how many rows were new. Raises UserError for another format."""
+    if not Path(other).is_file():
+        raise UserError(f"no results at {other}")
+    return add_rows(path, _read(other))
+
+
+def git_commit() -> str:
+    """The checkout's commit, with + when files differ from it; empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else ""
+
+
+def _read(path: Path | str) -> list[dict]:
+    try:
+        rows = read_csv(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as results: {error}") from None
+    if rows and set(rows[0]) != set(COLUMNS):
+        raise UserError(f"{path} is no results file of this version: its columns are {', '.join(map(str, rows[0]))}")
+    return rows

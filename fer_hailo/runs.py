@@ -1,0 +1,65 @@
+"""Run folders: their names, which is the newest, and what a run records about its surroundings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+
+from fer_hailo.errors import UserError
+from fer_hailo.results import git_commit
+
+RUNS = Path("fer2013_keras_hailo")
+MODEL, CONFIG, LABELS, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "DONE"
+PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "opencv-python", "scikit-learn", "pillow", "ai-edge-litert", "ai-edge-quantizer")
+NAME = re.compile(r"\d{8}-\d{6}_.+_s\d+")
+
+
+def new_run(arch: str, seed: int, parent: Path = RUNS) -> Path:
+    """A name for a run that starts now; a run of the same second and seed waits for the next."""
+    while (path := parent / f"{time.strftime('%Y%m%d-%H%M%S')}_{arch}_s{seed}").exists():
+        time.sleep(0.2)
+    return path
+
+
+def newest_run(done: bool, parent: Path = RUNS) -> Path:
+    """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
+    names = sorted(p for p in parent.glob("*") if NAME.fullmatch(p.name) and (p / CONFIG).is_file() and (p / DONE).exists() == done)
+    if not names:
+        raise UserError(f"no {'complete' if done else 'unfinished'} run in {parent}: " + ("train one with python train.py" if done else "nothing to resume"))
+    return names[-1]
+
+
+def read_labels(path: Path | str) -> tuple[str, ...]:
+    """The class names of labels.txt, in label order."""
+    try:
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the labels {path}: {error}") from None
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise UserError(f"{path} must name two or more different classes, one a line")
+    return names
+
+
+def environment() -> dict:
+    """Git commit, package versions, machine and command: what somebody needs to repeat a run."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "git_commit": git_commit(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "keras_backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "versions": versions,
+    }

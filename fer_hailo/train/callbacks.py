@@ -1,0 +1,193 @@
+"""What happens around an epoch, in this order: choose the batches, watch the loss, validate, keep the best, stop, save, tell."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fer_hailo.data.dataset import Part
+from fer_hailo.data.feed import TrainingBatches
+from fer_hailo.errors import UserError
+from fer_hailo.evaluate.score import Scorer
+from fer_hailo.files import write_csv, written
+from fer_hailo.models.build import batch_norms
+from fer_hailo.models.inputs import AugmentedFaceInput
+from fer_hailo.progress import Line, duration
+from fer_hailo.train.state import Progress, keras_numpy, save_state
+
+HISTORY = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_recall", "learning_rate", "seconds"]
+LOOK_EVERY = 50  # steps between looks at the loss: each look waits for the device
+STATISTICS_BATCHES, STATISTICS_BATCH = 16, 128
+
+
+class Order(keras.callbacks.Callback):
+    """Gives each epoch its own order, a function of seed, stage and epoch alone, so that a resumed run sees the same."""
+
+    def __init__(self, batches: TrainingBatches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.set_epoch(epoch)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run before a broken model replaces a good one."""
+
+    def __init__(self, stage: int):
+        super().__init__()
+        self.stage = stage
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % LOOK_EVERY == 0:
+            self._check(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs)
+
+    def _check(self, logs):
+        if not math.isfinite(float(logs["loss"])):
+            raise UserError(
+                f"the loss became {float(logs['loss'])} in stage {self.stage}: the best model and the last whole epoch are kept; "
+                f"start again with a lower --stage{self.stage}-lr or --clipnorm 1"
+            )
+
+
+class Validate(keras.callbacks.Callback):
+    """Scores what would be exported: a float32 copy of the network, of the weights' average where one is kept.
+
+    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training pictures.
+    Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs.
+    """
+
+    def __init__(self, network: keras.Model, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, config):
+        super().__init__()
+        self.network, self.export, self.scorer, self.val, self.loss = network, export, scorer, val, loss
+        self.train, self.config = train, config
+
+    def on_epoch_end(self, epoch, logs=None):
+        copy_weights(self.network, self.export)
+        if self.config.ema:
+            self._average()
+            self._estimate_statistics()
+        logits = self.scorer.logits(self.val.images)
+        right = logits.argmax(axis=1) == self.val.labels
+        onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
+        logs["val_loss"] = float(keras_numpy(self.loss(onehot, logits)))
+        logs["val_accuracy"] = float(right.mean())
+        logs["val_macro_recall"] = float(np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)]))
+        logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
+
+    def _average(self):
+        # Keras has no public name for the averages; its own SwapEMAWeights reads the same list.
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        averages = optimizer._model_variables_moving_average
+        place = {id(variable): i for i, variable in enumerate(self.network.weights)}
+        for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+            self.export.weights[place[id(variable)]].assign(keras_numpy(average))
+
+    def _estimate_statistics(self):
+        norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
+        kept = [layer.momentum for layer in norms]
+        prepare = AugmentedFaceInput(self.config, dtype="float32")
+        order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
+        for number in range(min(STATISTICS_BATCHES, -(-len(order) // STATISTICS_BATCH))):
+            for layer in norms:
+                layer.momentum = number / (number + 1)  # makes the moving average a plain mean over the batches
+            images = self.train.images[order[number * STATISTICS_BATCH : (number + 1) * STATISTICS_BATCH]]
+            self.export(prepare(images, np.ones((len(images), 1), np.float32)), training=True)
+        for layer, momentum in zip(norms, kept, strict=True):
+            layer.momentum = momentum
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the exported network when its validation accuracy is the run's best. Keras' ModelCheckpoint writes in place,
+    so that a kill at that moment would cost the model it was to protect."""
+
+    def __init__(self, path: Path, export: keras.Model, progress: Progress):
+        super().__init__()
+        self.path, self.export, self.progress = path, export, progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] > self.progress.best:
+            self.progress.best = logs["val_accuracy"]
+            with written(self.path) as beside:
+                self.export.save(beside)
+
+
+class Stopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping on validation accuracy, whose counters outlive the process."""
+
+    def __init__(self, patience: int, progress: Progress):
+        super().__init__(monitor="val_accuracy", mode="max", patience=patience)
+        self.progress = progress
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.wait = self.progress.wait
+        if self.progress.stage_best is not None:
+            self.best = self.progress.stage_best
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.progress.wait, self.progress.stage_best = self.wait, float(self.best)
+
+
+class SaveState(keras.callbacks.Callback):
+    """Writes history.csv and the state from which `--resume` goes on. Comes after all that changes the counters."""
+
+    def __init__(self, run: Path, state: Path, progress: Progress, export: keras.Model):
+        super().__init__()
+        self.run, self.state, self.progress, self.export = run, state, progress, export
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = self.progress
+        row = {name: float(logs[name]) for name in HISTORY[2:-1]}
+        seconds = round(time.monotonic() - self.start, 2)
+        progress.history.append({"stage": progress.stage, "epoch": epoch + 1, **row, "seconds": seconds})
+        progress.epoch, progress.finished = epoch + 1, self.model.stop_training
+        save_state(self.state, progress, all_variables(self.model, self.export))
+        write_csv(self.run / "history.csv", HISTORY, progress.history)
+
+
+class Tell(keras.callbacks.Callback):
+    """One line an epoch, with the time left if no stage ends early; within an epoch a line that moves, on a terminal."""
+
+    def __init__(self, progress: Progress, epochs: int, steps: int, later_epochs: int):
+        super().__init__()
+        self.progress, self.epochs, self.steps, self.later_epochs = progress, epochs, steps, later_epochs
+        self.line = Line()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.start = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.line.live:
+            left = (time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1)
+            self.line.show(f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}: step {batch + 1:,} of {self.steps:,}, {duration(left)} left")
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = np.mean([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
+        left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
+        self.line.done(
+            f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}, "
+            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro {logs['val_macro_recall']:.4f} "
+            f"(best {self.progress.best:.4f}), lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most {duration(left)} left"
+        )
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy the weights of a network to another of the same architecture, in float32."""
+    target.set_weights([np.asarray(w, np.float32) for w in source.get_weights()])
+
+
+def all_variables(model: keras.Model, export: keras.Model) -> list:
+    """Weights, optimizer, random generators: all on which the next epoch depends."""
+    return [*model.variables, *model.optimizer.variables, *export.variables]

@@ -1,0 +1,25 @@
+"""The learning-rate schedule of stage 2: Keras' cosine decay with its linear warm-up."""
+
+from __future__ import annotations
+
+import keras
+
+
+@keras.saving.register_keras_serializable("fer_hailo")
+class WarmupCosine(keras.optimizers.schedules.CosineDecay):
+    """Linear from `floor` to `peak` over `warmup_steps`, then a half cosine back to `floor` at `total_steps`, and flat after."""
+
+    def __init__(self, peak: float, floor: float, warmup_steps: int, total_steps: int):
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(f"warmup_steps must be in [0, total_steps), got {warmup_steps} of {total_steps}")
+        self.arguments = {"peak": peak, "floor": floor, "warmup_steps": warmup_steps, "total_steps": total_steps}
+        super().__init__(
+            initial_learning_rate=floor if warmup_steps else peak,
+            decay_steps=total_steps - warmup_steps,
+            alpha=floor / peak,
+            warmup_target=peak if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+
+    def get_config(self) -> dict:
+        return dict(self.arguments)

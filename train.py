@@ -1,0 +1,57 @@
+"""Train a facial-expression classifier.
+
+    python train.py                  the seed recipe on fer2013/
+    python train.py --config configs/finetune.yaml --data fer2013.zip
+    python train.py --resume         go on with the newest interrupted run
+    python train.py --data-report    what the data holds, without training
+    python train.py --smoke          both stages on drawn faces, in under two minutes
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.config import add_flags, flag_values, load_config
+from fer_hailo.errors import UserError
+from fer_hailo.runs import RUNS, new_run, newest_run
+
+SMOKE = Path(__file__).parent / "configs" / "smoke.yaml"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", metavar="FILE", help="YAML file of overrides, see configs/")
+    parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder [{RUNS}/DATE-TIME_ARCH_sSEED]")
+    parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with RUN, by default the newest unfinished one")
+    parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
+    parser.add_argument("--sample", action="store_true", help="train on the synthetic sample set")
+    parser.add_argument("--smoke", action="store_true", help="--sample with configs/smoke.yaml")
+    add_flags(parser)
+    arguments = parser.parse_args(argv)
+    overrides = flag_values(arguments)
+
+    if arguments.resume is not None:
+        if arguments.config or arguments.out or arguments.smoke or arguments.sample or arguments.data_report:
+            raise UserError("--resume takes its configuration from the run: give it alone")
+        from fer_hailo.train.loop import resume
+
+        resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides)
+        return
+    if arguments.sample or arguments.smoke:
+        from fer_hailo.data.sample import write_sample_set
+
+        overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
+    config = load_config(arguments.config or (SMOKE if arguments.smoke else None), overrides)
+    if arguments.data_report:
+        from fer_hailo.data.report import write_data_report
+
+        print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
+        return
+    from fer_hailo.train.loop import start
+
+    start(config, arguments.out or new_run(config.arch, config.seed))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
