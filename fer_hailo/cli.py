@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
 
     SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the CPU would bury our lines
     try:
         signal.signal(signal.SIGTERM, _interrupt)
     except ValueError:  # not the main thread: the caller keeps its own handling

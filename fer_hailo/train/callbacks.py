@@ -174,7 +174,7 @@ class Tell(keras.callbacks.Callback):
             self.line.show(f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}: step {batch + 1:,} of {self.steps:,}, {duration(left)} left")
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = np.mean([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
+        seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
         left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
         self.line.done(
             f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}, "

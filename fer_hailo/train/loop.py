@@ -69,6 +69,7 @@ def _train(config: Config, dataset: Dataset, run: Path) -> Path:
     progress = load_progress(state) or Progress(dataset.key)
     if progress.data_key != dataset.key:
         raise UserError(f"{config.data} is not the data that {run} was trained on: point it at the same data, or start a new run")
+    logs = _tensorboard_folder(config, run)
     stages = [Stage(1, config.stage1_epochs, config.stage1_patience), Stage(2, config.stage2_epochs, config.stage2_patience)]
     keras.utils.set_random_seed(config.seed)
     network, export = _networks(config)
@@ -79,7 +80,7 @@ def _train(config: Config, dataset: Dataset, run: Path) -> Path:
             progress.stage, progress.epoch, progress.finished, progress.wait, progress.stage_best = stage.number, 0, False, 0, None
         if not progress.finished:
             later = sum(s.epochs for s in stages if s.number > stage.number)
-            _run_stage(config, stage, dataset, run, state, progress, network, export, later)
+            _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs)
     return _finish(config, dataset, run)
 
 
@@ -95,7 +96,7 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     return network, export
 
 
-def _run_stage(config, stage, dataset, run, state, progress, network, export, later) -> None:
+def _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs) -> None:
     if progress.best >= 0 and not progress.epoch:
         cb.copy_weights(load_model(run / MODEL), network)  # stage 2 starts from the best of stage 1
     for model in (network, export):
@@ -111,7 +112,7 @@ def _run_stage(config, stage, dataset, run, state, progress, network, export, la
     )  # fmt: skip
     model = training_model(network, config)
     loss = make_loss(config, dataset)
-    model.compile(make_optimizer(config, stage.number, len(batches)), loss, metrics=["accuracy"], jit_compile=_jit())
+    model.compile(make_optimizer(config, stage.number, len(batches)), loss, metrics=["accuracy"], jit_compile=jit())
     model.optimizer.build(model.trainable_variables)
     if progress.epoch:
         load_variables(state, cb.all_variables(model, export))
@@ -124,8 +125,9 @@ def _run_stage(config, stage, dataset, run, state, progress, network, export, la
         cb.Stopping(stage.patience, progress),
         cb.SaveState(run, state, progress, export),
         cb.Tell(progress, stage.epochs, len(batches), later),
-        *_tensorboard(config, run, stage.number),
     ]
+    if logs:
+        steps.append(keras.callbacks.TensorBoard(logs / f"stage{stage.number}", write_graph=False))
     _say(f"stage {stage.number}: {len(batches):,} steps an epoch, {_trainable(network):,} of {network.count_params():,} parameters train")
     model.fit(batches, initial_epoch=progress.epoch, epochs=stage.epochs, callbacks=steps, verbose=0, shuffle=False)
 
@@ -182,8 +184,8 @@ def _trainable(network: keras.Model) -> int:
     return int(sum(np.prod(w.shape) for w in network.trainable_weights))
 
 
-def _jit():
-    """XLA, except for TensorFlow on a CPU, where it is several times slower for depthwise convolutions."""
+def jit():
+    """The jit_compile to use: XLA, except for TensorFlow on a CPU, where it is several times slower for depthwise convolutions."""
     if keras.backend.backend() != "tensorflow":
         return "auto"
     import tensorflow as tf
@@ -191,16 +193,16 @@ def _jit():
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _tensorboard(config: Config, run: Path, stage: int) -> list:
+def _tensorboard_folder(config: Config, run: Path) -> Path | None:
     if not config.tensorboard:
-        return []
+        return None
     try:
         import tensorboard  # noqa: F401
         import tensorflow  # noqa: F401
     except ImportError:
-        _say("no TensorBoard log: TensorFlow and TensorBoard are not both installed (history.csv holds the same numbers)")
-        return []
-    return [keras.callbacks.TensorBoard(run / "tensorboard" / f"stage{stage}", write_graph=False)]
+        _say("no TensorBoard log (pip install tensorboard tensorflow to get one); history.csv holds the same numbers")
+        return None
+    return run / "tensorboard"
 
 
 def _say(text: str) -> None:
