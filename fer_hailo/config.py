@@ -31,7 +31,7 @@ class Config:
     classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
     resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
     drop_corrupt: bool = option(True, "skip pictures that cannot be read (off: they are an error)")
-    drop_blank: bool = option(True, "skip pictures of a single grey level")
+    drop_blank: bool = option(True, "skip training pictures of a single grey level")
     drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
     drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
     validation_fraction: float = option(0.2, "part of train kept for validation", low=0.01, high=0.9)

@@ -31,8 +31,8 @@ def conflicting(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int]]:
     """Apply the configuration's cleaning, over all classes, before any selection.
 
-    Returns (keep, dropped): bool (N,) and how many pictures each rule took, in the order of the rules. Test pictures are
-    only dropped when blank: a test set is scored as it is.
+    Returns (keep, dropped): bool (N,) and how many pictures each rule took, in the order of the rules. Test pictures stay,
+    blank ones and all: a test set that is cleaned gives a better score than others get on it.
     Raises UserError when pictures are corrupt and `drop_corrupt` is off.
     """
     if len(pictures.bad) and not config.drop_corrupt:
@@ -40,7 +40,7 @@ def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
     rules = {
-        "blank": (config.drop_blank, blank(pictures.images)),
+        "blank": (config.drop_blank, blank(pictures.images) & ~test),
         "under several labels": (config.drop_conflicts, conflicting(pictures.labels, groups) & ~test),
         "also in test": (config.drop_test_copies, np.isin(groups, groups[test]) & ~test),
     }

@@ -41,12 +41,13 @@ def start(config: Config, run: Path) -> Path:
     """Train a new run in the folder `run` (which must not exist or be empty). Returns the folder."""
     if run.exists() and any(run.iterdir()):
         raise UserError(f"{run} is not empty: choose another --out, or go on with --resume {run}")
-    dataset = load_dataset(config, run.parent / "cache")
+    dataset = _load(config, run)
+    networks = _networks(config)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     save_config(config, run / CONFIG)
     write_json(run / "environment.json", environment())
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
-    return _train(config, dataset, run)
+    return _train(config, dataset, networks, run)
 
 
 def resume(run: Path, overrides: dict) -> Path:
@@ -59,20 +60,24 @@ def resume(run: Path, overrides: dict) -> Path:
             raise UserError(f"{run} was trained with {name} {config.to_dict()[name]}, not {value}: resume without it, or start a new run")
     if (run / DONE).exists():
         raise UserError(f"{run} is complete: evaluate it with python evaluate.py {run}")
-    return _train(config, load_dataset(config, run.parent / "cache"), run)
+    return _train(config, _load(config, run), _networks(config), run)
 
 
-def _train(config: Config, dataset: Dataset, run: Path) -> Path:
+def _load(config: Config, run: Path) -> Dataset:
+    dataset = load_dataset(config, run.parent / "cache")
     _say(describe(dataset))
-    dataset.part("train"), dataset.part("val")
+    for side in ("train", "val"):
+        dataset.part(side)
+    return dataset
+
+
+def _train(config: Config, dataset: Dataset, networks: tuple[keras.Model, keras.Model], run: Path) -> Path:
     state = run / "checkpoint" / "state.npz"
     progress = load_progress(state) or Progress(dataset.key)
     if progress.data_key != dataset.key:
         raise UserError(f"{config.data} is not the data that {run} was trained on: point it at the same data, or start a new run")
     logs = _tensorboard_folder(config, run)
     stages = [Stage(1, config.stage1_epochs, config.stage1_patience), Stage(2, config.stage2_epochs, config.stage2_patience)]
-    keras.utils.set_random_seed(config.seed)
-    network, export = _networks(config)
     for stage in stages:
         if stage.number < progress.stage or not stage.epochs:
             continue
@@ -80,12 +85,13 @@ def _train(config: Config, dataset: Dataset, run: Path) -> Path:
             progress.stage, progress.epoch, progress.finished, progress.wait, progress.stage_best = stage.number, 0, False, 0, None
         if not progress.finished:
             later = sum(s.epochs for s in stages if s.number > stage.number)
-            _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs)
+            _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs)
     return _finish(config, dataset, run)
 
 
 def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     """The network that trains, in the configured precision, and its float32 twin that is scored and saved."""
+    keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     try:
         network = build_model(config)
@@ -96,7 +102,7 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     return network, export
 
 
-def _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs) -> None:
+def _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs) -> None:
     if progress.best >= 0 and not progress.epoch:
         cb.copy_weights(load_model(run / MODEL), network)  # stage 2 starts from the best of stage 1
     for model in (network, export):

@@ -1,0 +1,83 @@
+"""Turn your own photographs, sorted in class folders, into a data set of faces.
+
+    python tools/crop_faces.py my_photos my_faces [--detector yunet.onnx]
+    python train.py --data my_faces --resplit --weights RUN/best_model_float32.keras
+
+my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each photograph is cropped.
+Pictures without a face are listed in my_faces/report.csv and left out; exit status 1 says that there were some.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.data.decode import decode
+from fer_hailo.data.sources import FolderSource
+from fer_hailo.errors import UserError
+from fer_hailo.files import write_csv, written
+from fer_hailo.progress import track
+from fer_hailo.runtime.faces import crop, open_detector
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of class folders")
+    parser.add_argument("faces", type=Path, help="folder to make")
+    parser.add_argument("--detector", help="YuNet ONNX file [Haar cascade of opencv-python 4.x]")
+    parser.add_argument("--margin", type=float, default=0.1, help="enlarge the box by this part [0.1]")
+    parser.add_argument("--all", action="store_true", help="crop every face, not the largest only")
+    arguments = parser.parse_args(argv)
+    if not arguments.photos.is_dir():
+        raise UserError(f"no folder at {arguments.photos}")
+    if arguments.faces.exists() and any(arguments.faces.iterdir()):
+        raise UserError(f"{arguments.faces} is not empty: choose another folder")
+    if not 0 <= arguments.margin <= 2:
+        raise UserError(f"--margin must be between 0 and 2, got {arguments.margin}")
+    return crop_folder(arguments.photos, arguments.faces, arguments.detector, arguments.margin, arguments.all)
+
+
+def crop_folder(photos: Path, faces: Path, model: str | None, margin: float, every: bool) -> int:
+    """Crop all photographs. Returns 0, or 1 when some had no face or could not be read."""
+    source = FolderSource(photos)
+    if not source.entries:
+        raise UserError(f"{photos} holds no pictures in class folders (<class>/picture.jpg)")
+    detector = open_detector(model)
+
+    def load(entry):
+        try:
+            return decode(source.read(entry)), ""
+        except (ValueError, OSError) as error:
+            return None, str(error)
+
+    rows = []
+    with ThreadPoolExecutor() as pool:  # reading overlaps with detection; the detectors themselves are not thread-safe
+        loaded = track(pool.map(load, source.entries), len(source.entries), "cropping")
+        for entry, (image, problem) in zip(source.entries, loaded, strict=True):
+            found = detector.find(image) if image is not None else []
+            for number, face in enumerate(found if every else found[:1]):
+                _save(faces / f"{entry.id.rsplit('.', 1)[0]}_{number}.png", crop(image, face.box, margin))
+            rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
+    write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)
+    missed = [row for row in rows if row["problem"]]
+    print(f"{len(rows) - len(missed):,} of {len(rows):,} pictures gave faces in {faces}")
+    for row in missed[:10]:
+        print(f"  {row['id']}: {row['problem']}")
+    if len(missed) > 10:
+        print(f"  ... and {len(missed) - 10:,} more, see {faces / 'report.csv'}")
+    return 1 if missed else 0
+
+
+def _save(path: Path, image) -> None:
+    import cv2
+
+    with written(path) as beside:
+        if not cv2.imwrite(str(beside), image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise UserError(f"cannot write {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
