@@ -108,11 +108,13 @@ def _keras_augmentation(config: Config) -> list[keras.layers.Layer]:
     if config.brightness:
         chosen.append(layers.RandomBrightness(config.brightness, seed=next(seeds), **options))
     if config.contrast:
-        chosen.append(layers.RandomContrast(config.contrast, seed=next(seeds), **options))
+        # A pair, since Keras takes a single number for 1 to 1 + contrast.
+        chosen.append(layers.RandomContrast((config.contrast, config.contrast), seed=next(seeds), **options))
     if config.color and config.saturation:
         # Keras multiplies by f / (1 - f).
         low, high = 1 - config.saturation, 1 + config.saturation
         chosen.append(layers.RandomSaturation((low / (1 + low), high / (1 + high)), seed=next(seeds), **options))
     if config.color and config.hue:
-        chosen.append(layers.RandomHue(config.hue, seed=next(seeds), **options))
+        # Keras turns by up to half of its factor, to either side.
+        chosen.append(layers.RandomHue(2 * config.hue, seed=next(seeds), **options))
     return chosen

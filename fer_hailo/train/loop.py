@@ -102,7 +102,7 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
     return network, export
 
 
-def _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs) -> None:
+def _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs) -> None:
     if progress.best >= 0 and not progress.epoch:
         cb.copy_weights(load_model(run / MODEL), network)  # stage 2 starts from the best of stage 1
     for model in (network, export):

@@ -1,0 +1,74 @@
+"""What the tests share: a small sample set, a small configuration, the commands as a user calls them, and the real data if there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SMALL = {
+    "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9, "ema": 0.9,
+    "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2, "stage2_warmup_epochs": 1,
+    "rotation": 10.0, "shift": 0.1, "tensorboard": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sample_set(tmp_path_factory) -> Path:
+    from fer_hailo.data.sample import write_sample_set
+
+    return write_sample_set(tmp_path_factory.mktemp("data") / "sample", train=20, test=6)
+
+
+@pytest.fixture(scope="session")
+def small(sample_set):
+    """A configuration that trains through both stages in seconds, with everything on that could break a resumed run."""
+    from fer_hailo.config import load_config
+
+    return load_config(None, SMALL | {"data": str(sample_set)})
+
+
+@pytest.fixture(scope="session")
+def trained(small, tmp_path_factory) -> Path:
+    """A complete run of `small`."""
+    from fer_hailo.train.loop import start
+
+    return start(small, tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with FER2013 and ImageNet weights, which the project does not contain."""
+    folder = Path(os.environ.get("FER_HAILO_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data" / "fer2013.zip").is_file():
+        pytest.skip(f"no real data at {folder} (set FER_HAILO_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run a command line in an empty folder: command("train.py", "--help") -> CompletedProcess with text output."""
+
+    def call(script: str, *arguments, **environment) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(ROOT / script), *map(str, arguments)],
+            cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=400,
+        )  # fmt: skip
+
+    return call
+
+
+def error_line(result: subprocess.CompletedProcess) -> str:
+    """The one line that a user's mistake must give, on exit status 2 and without a traceback."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
