@@ -15,13 +15,14 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.score import Scorer
 from fer_hailo.files import write_csv, written
 from fer_hailo.models.build import batch_norms
-from fer_hailo.models.inputs import AugmentedFaceInput
+from fer_hailo.models.inputs import FaceInput
+from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.progress import Line, duration
 from fer_hailo.train.state import Progress, keras_numpy, save_state
 
 HISTORY = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_recall", "learning_rate", "seconds"]
 LOOK_EVERY = 50  # steps between looks at the loss: each look waits for the device
-STATISTICS_BATCHES, STATISTICS_BATCH = 16, 128
+STATISTICS_PICTURES, STATISTICS_BATCH = 2048, 128
 
 
 class Order(keras.callbacks.Callback):
@@ -68,6 +69,7 @@ class Validate(keras.callbacks.Callback):
         super().__init__()
         self.network, self.export, self.scorer, self.val, self.loss = network, export, scorer, val, loss
         self.train, self.config = train, config
+        self._in_training = InTraining(export, config.preprocess)
 
     def on_epoch_end(self, epoch, logs=None):
         copy_weights(self.network, self.export)
@@ -91,17 +93,33 @@ class Validate(keras.callbacks.Callback):
             self.export.weights[place[id(variable)]].assign(keras_numpy(average))
 
     def _estimate_statistics(self):
+        """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
         norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
-        kept = [layer.momentum for layer in norms]
-        prepare = AugmentedFaceInput(self.config, dtype="float32")
         order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
-        for number in range(min(STATISTICS_BATCHES, -(-len(order) // STATISTICS_BATCH))):
-            for layer in norms:
-                layer.momentum = number / (number + 1)  # makes the moving average a plain mean over the batches
-            images = self.train.images[order[number * STATISTICS_BATCH : (number + 1) * STATISTICS_BATCH]]
-            self.export(prepare(images, np.ones((len(images), 1), np.float32)), training=True)
+        batches = [order[i : i + STATISTICS_BATCH] for i in range(0, min(len(order), STATISTICS_PICTURES), STATISTICS_BATCH)]
+        kept = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 0.0  # the moving statistics become those of the batch
+        statistics = [v for layer in norms for v in (layer.moving_mean, layer.moving_variance)]
+        sums = [np.zeros(v.shape, np.float64) for v in statistics]
+        for batch in batches:
+            self._in_training.predict_on_batch(self.train.images[batch])
+            sums = [total + keras_numpy(v) for total, v in zip(sums, statistics, strict=True)]
+        for variable, total in zip(statistics, sums, strict=True):
+            variable.assign(total / len(batches))
         for layer, momentum in zip(norms, kept, strict=True):
             layer.momentum = momentum
+
+
+class InTraining(keras.Model):
+    """A network that behaves as in training whoever calls it, so that the compiled `predict` can update its statistics."""
+
+    def __init__(self, network: keras.Model, spec: PreprocessSpec):
+        super().__init__()
+        self.network, self.prepare = network, FaceInput(spec, dtype="float32")
+
+    def call(self, images):
+        return self.network(self.prepare(images), training=True)
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -25,7 +25,7 @@ from fer_hailo.runs import CONFIG, DONE, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.losses import FocalLoss
 from fer_hailo.train.schedules import WarmupCosine
-from fer_hailo.train.state import Progress, load_progress, load_variables
+from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,8 @@ def _train(config: Config, dataset: Dataset, networks: tuple[keras.Model, keras.
     for stage in stages:
         if stage.number < progress.stage or not stage.epochs:
             continue
-        if stage.number > progress.stage:
-            progress.stage, progress.epoch, progress.finished, progress.wait, progress.stage_best = stage.number, 0, False, 0, None
-        if not progress.finished:
-            later = sum(s.epochs for s in stages if s.number > stage.number)
-            _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs)
+        later = sum(s.epochs for s in stages if s.number > stage.number)
+        _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs)
     return _finish(config, dataset, run)
 
 
@@ -103,7 +100,8 @@ def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
 
 
 def _run_stage(config, stage, dataset, run, state, progress, network, export, later, logs) -> None:
-    if progress.best >= 0 and not progress.epoch:
+    begins = progress.stage < stage.number
+    if begins and progress.best >= 0:
         cb.copy_weights(load_model(run / MODEL), network)  # stage 2 starts from the best of stage 1
     for model in (network, export):
         set_stage(model, stage.number, config.unfreeze_layers, config.train_batch_norm)
@@ -120,8 +118,15 @@ def _run_stage(config, stage, dataset, run, state, progress, network, export, la
     loss = make_loss(config, dataset)
     model.compile(make_optimizer(config, stage.number, len(batches)), loss, metrics=["accuracy"], jit_compile=jit())
     model.optimizer.build(model.trainable_variables)
-    if progress.epoch:
+    if begins:
+        # From its first epoch on the stage may replace the best model, so where it started must be on disk before.
+        progress.begin(stage.number)
+        save_state(state, progress, cb.all_variables(model, export))
+    else:
+        # Also of a stage that is over: the next one goes on with its random states.
         load_variables(state, cb.all_variables(model, export))
+    if progress.finished:
+        return
     scorer = Scorer(export, config.preprocess)
     steps = [
         cb.Order(batches),
@@ -142,7 +147,7 @@ def training_model(network: keras.Model, config: Config) -> keras.Model:
     """The compiled step's model: uint8 pictures and MixUp weights in, augmentation inside, logits out."""
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
-    faces = AugmentedFaceInput(config, dtype=config.precision, name="faces")(images, mix)
+    faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
     return keras.Model({"images": images, "mix": mix}, network(faces))
 
 

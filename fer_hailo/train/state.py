@@ -21,19 +21,23 @@ from fer_hailo.files import written
 class Progress:
     """How far a run is.
 
-    stage, epoch: the stage, and the epochs done in it. finished: the stage ended early. wait, stage_best: early stopping's
+    stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early. wait, stage_best: early stopping's
     epochs since the stage's best validation accuracy, and that accuracy. best: the run's best, whose model is on disk.
     data_key: the data set it belongs to. history: one row an epoch.
     """
 
     data_key: str
-    stage: int = 1
+    stage: int = 0
     epoch: int = 0
     finished: bool = False
     wait: int = 0
     stage_best: float | None = None
     best: float = -1.0
     history: list[dict] = field(default_factory=list)
+
+    def begin(self, stage: int) -> None:
+        """Count for a new stage."""
+        self.stage, self.epoch, self.finished, self.wait, self.stage_best = stage, 0, False, 0, None
 
 
 def save_state(path: Path, progress: Progress, variables: list) -> None:

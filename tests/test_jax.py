@@ -1,0 +1,57 @@
+"""The same training on JAX: it runs, it resumes to the same numbers, and plain TensorFlow-Keras opens the model."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import SMALL
+
+from fer_hailo.config import load_config, save_config
+from fer_hailo.files import read_csv
+from fer_hailo.runs import MODEL
+
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
+
+
+@pytest.fixture(scope="module")
+def config(sample_set, tmp_path_factory):
+    path = tmp_path_factory.mktemp("jax") / "c.yaml"
+    save_config(load_config(None, SMALL | {"data": str(sample_set), "unfreeze_layers": 3, "stage1_epochs": 0}), path)
+    return path
+
+
+def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, tmp_path):
+    pytest.importorskip("jax")
+    done = command("train.py", "--config", config, "--out", tmp_path / "whole", **JAX)
+    assert done.returncode == 0, done.stderr
+    cut = """
+import sys
+from fer_hailo.train import callbacks, loop
+from fer_hailo.config import load_config
+from pathlib import Path
+class Cut(callbacks.Tell):
+    def on_epoch_end(self, epoch, logs=None):
+        raise SystemExit(9)
+callbacks.Tell = Cut
+loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
+"""
+    import os
+    import subprocess
+    import sys
+
+    from conftest import ROOT
+
+    stopped = subprocess.run([sys.executable, "-c", cut, str(config), str(tmp_path / "cut")], cwd=ROOT, env=os.environ | JAX, capture_output=True)
+    assert stopped.returncode == 9
+    resumed = command("train.py", "--resume", tmp_path / "cut", **JAX)
+    assert resumed.returncode == 0, resumed.stderr
+    histories = [[{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(tmp_path / name / "history.csv")] for name in ("whole", "cut")]
+    assert histories[0] == histories[1] and len(histories[0]) == 2
+    models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]
+    assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
+    # The run's metrics, computed by JAX, hold under this process' backend.
+    metrics = json.loads((tmp_path / "whole" / "metrics_test.json").read_text())
+    again = command("evaluate.py", tmp_path / "whole", "--json")
+    assert np.isclose(json.loads(again.stdout)["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
+    assert json.loads((tmp_path / "whole" / "environment.json").read_text())["keras_backend"] == "jax"

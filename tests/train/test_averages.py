@@ -1,0 +1,62 @@
+"""The average of the weights: what is exported, and its batch-norm statistics."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from fer_hailo.data.dataset import load_dataset
+from fer_hailo.data.feed import TrainingBatches
+from fer_hailo.evaluate.score import Scorer
+from fer_hailo.models.build import batch_norms, build_model
+from fer_hailo.train import loop
+from fer_hailo.train.callbacks import Validate
+
+
+@pytest.fixture(scope="module")
+def validated(small):
+    """Two steps with an average of momentum .5, then one validation."""
+    config = replace(small, ema=0.5, unfreeze_layers=0, train_batch_norm=True)
+    data = load_dataset(config, None)
+    network, export = build_model(config, stage=2), build_model(config, stage=2)
+    model = loop.training_model(network, config)
+    batches = TrainingBatches(data.train.images[:64], data.train.labels[:64], 5, 32, 0)
+    loss = loop.make_loss(config, data)
+    model.compile(loop.make_optimizer(config, 1, 2), loss, metrics=["accuracy"], jit_compile=loop.jit())
+    seen = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(network.get_layer("logits").kernel.numpy().copy())
+
+        def on_epoch_end(self, epoch, logs=None):
+            call.set_model(self.model)
+            call.on_epoch_end(epoch, logs)
+
+    call = Validate(network, export, Scorer(export, config.preprocess), data.val, loss, batches, config)
+    model.fit(batches, callbacks=[Record()], verbose=0, shuffle=False)
+    return network, export, seen
+
+
+def test_export_holds_the_average(validated):
+    _, export, seen = validated
+    np.testing.assert_allclose(export.get_layer("logits").kernel.numpy(), 0.5 * seen[0] + 0.5 * seen[1], rtol=1e-5, atol=1e-7)
+
+
+def test_statistics_are_re_estimated_and_momentum_is_put_back(validated):
+    network, export, _ = validated
+    first = export.get_layer("head_norm1")
+    assert not np.allclose(first.moving_mean.numpy(), network.get_layer("head_norm1").moving_mean.numpy(), atol=1e-4)
+    assert all(layer.momentum in (0.9, 0.99) for layer in batch_norms(export.layers))
+    assert (export.get_layer("conv_bn").moving_mean.numpy() == network.get_layer("conv_bn").moving_mean.numpy()).all()  # frozen
+
+
+def test_statistics_of_the_first_head_norm_by_another_way(validated, small):
+    """Its input is the pooled features, which no dropout precedes: the mean over all training pictures, computed directly."""
+    _, export, _ = validated
+    data = load_dataset(small, None)
+    pooled = keras.Model(export.input, export.get_layer("head_pool").output)
+    features = Scorer(pooled, small.preprocess).logits(data.train.images[:64])
+    np.testing.assert_allclose(export.get_layer("head_norm").moving_mean.numpy(), features.mean(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(export.get_layer("head_norm").moving_variance.numpy(), features.var(axis=0), rtol=1e-3, atol=1e-6)

@@ -1,0 +1,216 @@
+"""A run from start to end, the same run cut short and resumed, and what can go wrong on the way."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, error_line
+
+from fer_hailo import files
+from fer_hailo.config import load_config, save_config
+from fer_hailo.errors import UserError
+from fer_hailo.files import read_csv
+from fer_hailo.metrics import softmax
+from fer_hailo.preprocess import normalise, prepare
+from fer_hailo.runs import CONFIG, DONE, MODEL, newest_run
+from fer_hailo.train import callbacks, loop
+from fer_hailo.train.state import load_progress
+
+
+def result(run):
+    """What must not depend on interruptions: the weights, and the history but for its times."""
+    weights = keras.models.load_model(run / MODEL).get_weights()
+    return weights, [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(run / "history.csv")]
+
+
+def same(run, other):
+    (weights, history), (others, other_history) = result(run), result(other)
+    return history == other_history and all((a == b).all() for a, b in zip(weights, others, strict=True))
+
+
+def test_run_folder_is_complete(trained, small):
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {CONFIG, DONE, MODEL, "environment.json", "labels.txt", "history.csv", "history.png", "report.html", "metrics_val.json",
+                     "metrics_test.json", "confusion_matrix_test.png", "mistakes_test.png", "checkpoint"}  # fmt: skip
+    assert load_config(trained / CONFIG) == small
+    assert (trained / "labels.txt").read_text().split() == list(small.classes)
+    environment = json.loads((trained / "environment.json").read_text())
+    assert environment["versions"]["keras"] == keras.__version__ and "git_commit" in environment
+    assert "synthetic sample set" in (trained / "report.html").read_text()
+    rows = read_csv(trained.parent / "results.csv")
+    assert [(row["split"], row["stage"], row["count"], row["data"]) for row in rows[:2]] == [
+        ("val", "keras", "20", "synthetic sample set"), ("test", "keras", "30", "synthetic sample set")]  # fmt: skip
+
+
+def test_history_has_both_stages(trained):
+    rows = read_csv(trained / "history.csv")
+    assert [(row["stage"], row["epoch"]) for row in rows] == [("1", "1"), ("2", "1"), ("2", "2")]
+    assert float(rows[0]["learning_rate"]) == pytest.approx(5e-4)
+    assert float(rows[1]["learning_rate"]) == pytest.approx(1e-4, rel=0.01) and float(rows[2]["learning_rate"]) == pytest.approx(1e-7, rel=0.01)
+
+
+def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small, sample_set):
+    """The saved file, fed through prepare() as on the board, gives the metrics of the run."""
+    from fer_hailo.data.dataset import load_dataset
+
+    metrics = json.loads((trained / "metrics_val.json").read_text())
+    assert metrics["accuracy"] == pytest.approx(max(float(row["val_accuracy"]) for row in read_csv(trained / "history.csv")))
+    data = load_dataset(small, None)
+    model = keras.models.load_model(trained / MODEL)
+    assert getattr(model, "optimizer", None) is None
+    test = json.loads((trained / "metrics_test.json").read_text())
+    inputs = np.stack([normalise(prepare(face, small.preprocess), small.preprocess) for face in data.test.images])
+    predicted = softmax(model.predict(inputs, verbose=0)).argmax(1)
+    assert np.abs((predicted == data.test.labels).mean() - test["accuracy"]) <= 1 / len(data.test)
+
+
+def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, monkeypatch):
+    """Stopped by Ctrl-C after the first epoch of stage 2, resumed: equal to the uninterrupted run, bit for bit."""
+    told = callbacks.Tell.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        told(self, epoch, logs)
+        if self.progress.stage == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.Tell, "on_epoch_end", stop)
+    run = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        loop.start(small, run)
+    monkeypatch.undo()
+    progress = load_progress(run / "checkpoint" / "state.npz")
+    assert (progress.stage, progress.epoch, len(progress.history)) == (2, 1, 2) and not (run / DONE).exists()
+    loop.resume(run, {"seed": "42"})
+    assert (run / DONE).exists() and same(run, trained)
+
+
+def test_kill_9_loses_at_most_an_epoch(trained, small, tmp_path):
+    """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where the other did."""
+    runs = tmp_path / "fer2013_keras_hailo"
+    run = runs / "20260101-000000_mobilenet_v3_small_s42"
+    save_config(small, tmp_path / "c.yaml")
+    arguments = [sys.executable, str(ROOT / "train.py"), "--config", "c.yaml", "--out", str(run)]
+    process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if line.startswith("stage 1 epoch 1/1"):
+                break
+        time.sleep(2)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (run / DONE).exists() and load_progress(run / "checkpoint" / "state.npz").history
+    resumed = subprocess.run([sys.executable, str(ROOT / "train.py"), "--resume"], cwd=tmp_path, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert newest_run(True, runs) == run and same(run, trained)
+
+
+def test_resume_refuses_another_configuration(trained, tmp_path, small):
+    with pytest.raises(UserError, match="was trained with batch_size 32, not 64"):
+        loop.resume(trained, {"batch_size": "64"})
+    with pytest.raises(UserError, match="is complete"):
+        loop.resume(trained, {})
+    with pytest.raises(UserError, match="no run folder"):
+        loop.resume(tmp_path, {})
+
+
+def test_resume_refuses_other_data(trained, small, tmp_path):
+    import shutil
+    from dataclasses import replace
+
+    from fer_hailo.data.sample import write_sample_set
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / DONE).unlink()
+    save_config(replace(small, data=str(write_sample_set(tmp_path / "other", 20, 6, seed=9))), run / CONFIG)
+    with pytest.raises(UserError, match="not the data that"):
+        loop.resume(run, {})
+
+
+def test_damaged_state_is_named(trained, tmp_path):
+    import shutil
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / DONE).unlink()
+    (run / "checkpoint/state.npz").write_bytes(b"PK\3\4 half a file")
+    with pytest.raises(UserError, match="is damaged"):
+        loop.resume(run, {})
+
+
+def test_full_disk_keeps_the_last_epoch_and_resumes(small, trained, tmp_path, monkeypatch):
+    run, whole = tmp_path / "full", callbacks.save_state
+
+    def full(path, progress, variables):
+        if progress.stage == 2 and progress.epoch == 1:
+            with files.written(path) as beside:
+                beside.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device", str(beside))
+        whole(path, progress, variables)
+
+    monkeypatch.setattr(callbacks, "save_state", full)
+    with pytest.raises(OSError, match="No space"):
+        loop.start(small, run)
+    monkeypatch.undo()
+    left = load_progress(run / "checkpoint/state.npz")
+    assert (left.stage, left.epoch, len(left.history)) == (2, 0, 1)
+    assert [path.name for path in (run / "checkpoint").iterdir()] == ["state.npz"]
+    loop.resume(run, {})
+    assert same(run, trained)
+
+
+def test_full_disk_is_one_line(capsys):
+    from fer_hailo import cli
+
+    def main(argv):
+        raise OSError(errno.ENOSPC, "No space left on device", "state.npz")
+
+    assert cli.run(main) == 2
+    assert capsys.readouterr().err.startswith("error: No space left on device (state.npz)")
+
+
+def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
+    from dataclasses import replace
+
+    run = tmp_path / "nan"
+    with pytest.raises(UserError, match="loss became nan in stage 2.*--stage2-lr"):
+        loop.start(replace(small, stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0, optimizer="adamw", weight_decay=1.0, stage2_epochs=40,
+                           stage2_warmup_epochs=0, train_batch_norm=False, ema=0.0), run)  # fmt: skip
+    assert np.isfinite(np.concatenate([w.ravel() for w in keras.models.load_model(run / MODEL).get_weights()])).all()
+    assert not (run / DONE).exists() and load_progress(run / "checkpoint/state.npz").history
+
+
+def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
+    small = [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items() if isinstance(v, int) and not isinstance(v, bool)]
+    for arguments, said in [
+        (["--data", "nowhere"], "no data at nowhere"),
+        (["--data", str(sample_set), "--arch", "resnet"], "unknown arch 'resnet'"),
+        (["--data", str(sample_set), "--weights", "no.h5"], "no weights at no.h5"),
+        (["--stage1-epoch", "3"], "did you mean --stage1-epochs?"),
+        (["--resume", "--smoke"], "give it alone"),
+        (["--resume"], "no unfinished run"),
+    ]:
+        assert said in error_line(command("train.py", *small, *arguments) if "--resume" not in arguments else command("train.py", *arguments))
+    left = [path for path in tmp_path.rglob("*") if path.name == CONFIG]
+    assert left == []
+
+
+def test_out_folder_that_is_not_empty_is_refused(small, trained):
+    with pytest.raises(UserError, match="is not empty"):
+        loop.start(small, trained)
+    assert (trained / DONE).exists()
+
+
+def test_mixed_precision_saves_a_float32_model(small, tmp_path):
+    from dataclasses import replace
+
+    run = loop.start(replace(small, precision="mixed_bfloat16", stage1_epochs=0, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4), tmp_path / "half")
+    model = keras.models.load_model(run / MODEL)
+    assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
