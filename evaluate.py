@@ -1,8 +1,8 @@
 """Score a model on the validation or test side of a data set.
 
-    python evaluate.py                                        the newest complete run, on test
-    python evaluate.py MODEL.keras --data PATH --split val
-    python evaluate.py --merge other/results.csv              join another machine's rows
+python evaluate.py                                        the newest complete run, on test
+python evaluate.py MODEL.keras --data PATH --split val
+python evaluate.py --merge other/results.csv              join another machine's rows
 """
 
 import argparse

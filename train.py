@@ -1,10 +1,10 @@
 """Train a facial-expression classifier.
 
-    python train.py                  the seed recipe on fer2013/
-    python train.py --config configs/finetune.yaml --data fer2013.zip
-    python train.py --resume         go on with the newest interrupted run
-    python train.py --data-report    what the data holds, without training
-    python train.py --smoke          both stages on drawn faces, in under two minutes
+python train.py                  the seed recipe on fer2013/
+python train.py --config configs/finetune.yaml --data fer2013.zip
+python train.py --resume         go on with the newest interrupted run
+python train.py --data-report    what the data holds, without training
+python train.py --smoke          both stages on drawn faces, in under two minutes
 """
 
 import argparse

@@ -27,7 +27,7 @@ from fer_hailo.runs import RUNS
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fer2013", help="data set; the synthetic sample set when there is none")
-    parser.add_argument("--steps", type=int, default=40, help="steps a round")
+    parser.add_argument("--steps", type=int, default=150, help="steps a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; the first is not counted")
     arguments = parser.parse_args(argv)
     if arguments.steps < 1 or arguments.rounds < 2:
@@ -44,7 +44,12 @@ def compare(config, steps: int, rounds: int) -> None:
     """Time the four ways in turn, round by round, and print the medians and their ratios."""
     dataset = load_dataset(config, RUNS / "cache")
     count = steps * config.batch_size
-    ways = {"a": whole(config, dataset, count), "b": in_memory(config, dataset, steps), "c": per_picture(config, dataset, count), "d": bare(config, dataset, steps)}
+    ways = {
+        "a": whole(config, dataset, count),
+        "b": in_memory(config, dataset, steps),
+        "c": per_picture(config, dataset, count),
+        "d": bare(config, dataset, steps),
+    }
     speeds = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
@@ -53,7 +58,8 @@ def compare(config, steps: int, rounds: int) -> None:
             if number:
                 speeds[name].append(count / (time.perf_counter() - start))
         print(f"round {number}: " + ", ".join(f"{n} {s[-1]:.0f}" for n, s in speeds.items() if s), file=sys.stderr)
-    print(f"{dataset.name}, {config.arch} at {config.input_size} px, stage 2, batch {config.batch_size}, median of {rounds - 1} rounds of {steps} steps")
+    print(f"{dataset.name}, {config.arch} at {config.input_size} px, stage 2, batch {config.batch_size}")
+    print(f"median of {rounds - 1} rounds of {steps} steps [lowest, highest]")
     for name, speed in speeds.items():
         print(f"  ({name}) {np.median(speed):7.1f} pictures/s  [{min(speed):.1f}, {max(speed):.1f}]")
     for one, other in (("a", "b"), ("a", "d"), ("a", "c")):
@@ -87,7 +93,9 @@ def in_memory(config, dataset, steps: int):
     from fer_hailo.models.build import build_model
     from fer_hailo.train.loop import training_model
 
-    batch = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed, mixup_alpha=config.mixup_alpha)[0]
+    batch = TrainingBatches(
+        dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed, mixup_alpha=config.mixup_alpha
+    )[0]
     model = compiled(training_model(build_model(config, stage=2), config), config, dataset, steps)
     repeated = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
     return lambda: model.fit(repeated, verbose=0)
@@ -100,7 +108,10 @@ def bare(config, dataset, steps: int):
 
     size, classes = config.input_size, len(dataset.names)
     rng = np.random.default_rng(0)
-    batch = rng.uniform(-1, 1, (config.batch_size, size, size, 3)).astype("f4"), np.eye(classes, dtype="f4")[rng.integers(0, classes, config.batch_size)]
+    batch = (
+        rng.uniform(-1, 1, (config.batch_size, size, size, 3)).astype("f4"),
+        np.eye(classes, dtype="f4")[rng.integers(0, classes, config.batch_size)],
+    )
     model = compiled(build_model(config, stage=2), config, dataset, steps)
     repeated = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
     return lambda: model.fit(repeated, verbose=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import errno
 import os
@@ -42,10 +43,8 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the CPU would bury our lines
-    try:
+    with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
         signal.signal(signal.SIGTERM, _interrupt)
-    except ValueError:  # not the main thread: the caller keeps its own handling
-        pass
     try:
         return main(argv) or 0
     except UserError as error:

@@ -27,7 +27,9 @@ class Config:
     """Everything that decides the result of a training run. `python train.py --help` prints each field's meaning."""
 
     # data
-    data: str = option("fer2013", "data set: Kaggle folder or zip, fer2013.csv, icml_face_data.csv, a folder of class folders, or a cache .npz")
+    data: str = option(
+        "fer2013", "data set: Kaggle folder or zip, fer2013.csv, icml_face_data.csv, a folder of class folders, or a cache .npz"
+    )
     classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
     resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
     drop_corrupt: bool = option(True, "skip pictures that cannot be read (off: they are an error)")
@@ -96,11 +98,14 @@ class Config:
             raise UserError(f"classes must name two or more different classes, got {', '.join(self.classes) or 'none'}")
         object.__setattr__(self, "classes", tuple(sorted(self.classes)))
         if len(self.head_dropout) != len(self.head_units) + 1:
-            raise UserError(f"head_dropout needs {len(self.head_units) + 1} values (one more than head_units), got {len(self.head_dropout)}")
+            raise UserError(
+                f"head_dropout needs {len(self.head_units) + 1} values (one more than head_units), got {len(self.head_dropout)}"
+            )
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise UserError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         if self.stage2_epochs and self.stage2_warmup_epochs >= self.stage2_epochs:
-            raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs {self.stage2_epochs}: lower it to {self.stage2_epochs - 1} or less")
+            most = self.stage2_epochs - 1
+            raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs: lower it to {most} or less")
         if self.stage2_floor_lr > self.stage2_lr:
             raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
         if self.weight_decay and self.optimizer != "adamw":

@@ -13,17 +13,21 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b2733;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 .note{color:#5b6b7a}.warn{background:#fdecea;border-left:4px solid #c0392b;padding:.5rem .8rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #dde4ea}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #dde4ea}
 th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b2733}
 """
-COLOURS = ("#2367b1", "#d1701c", "#3b8f4a", "#8b4fa8")
+COLOURS, GRID, SOFT, INK = ("#2367b1", "#d1701c", "#3b8f4a", "#8b4fa8"), "#dde4ea", "#5b6b7a", "#1b2733"
 
 
 def write_page(path: Path | str, title: str, note: str, sections: Sequence[tuple[str, str]]) -> None:
     """Write a page: (heading, HTML) sections under a title and a note (plain text)."""
     body = "".join(f"<h2>{escape(heading)}</h2>\n{html}\n" for heading, html in sections)
-    write_text(path, f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
-                     f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>\n{body}</html>\n")
+    write_text(
+        path,
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
+        f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>\n{body}</html>\n",
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -50,18 +54,17 @@ def confusion_figure(metrics: dict) -> str:
     names, matrix = metrics["labels"], metrics["confusion_matrix"]
     cell, left, top = 76, 90, 30
     side = cell * len(names)
-    parts = [f'<svg viewBox="0 0 {left + side + 10} {top + side + 24}" width="{left + side + 10}" role="img" aria-label="confusion matrix">']
+    parts = [_text(left + side / 2, top + side + 16, "predicted; rows are the truth")]
     for i, name in enumerate(names):
-        parts.append(_text(left - 8, top + i * cell + cell / 2 + 4, name, "end"))
-        parts.append(_text(left + i * cell + cell / 2, top - 10, name))
+        y = top + i * cell
+        parts += [_text(left - 8, y + cell / 2 + 4, name, anchor="end"), _text(left + (i + 0.5) * cell, top - 10, name)]
         for j, value in enumerate(matrix[i]):
-            share = value / max(1, sum(matrix[i]))
-            ink = "#fff" if share > 0.55 else "#1b2733"
-            parts.append(f'<rect x="{left + j * cell}" y="{top + i * cell}" width="{cell - 2}" height="{cell - 2}" fill="{COLOURS[0]}" fill-opacity="{share:.3f}" stroke="#dde4ea"/>')
-            parts.append(f'<text x="{left + j * cell + cell / 2}" y="{top + i * cell + cell / 2}" text-anchor="middle" style="fill:{ink}">{value:,}'
-                         f'<tspan x="{left + j * cell + cell / 2}" dy="15">{share:.0%}</tspan></text>')
-    parts.append(_text(left + side / 2, top + side + 16, "predicted; rows are the truth"))
-    return "".join(parts) + "</svg>"
+            x, share = left + j * cell, value / max(1, sum(matrix[i]))
+            parts.append(_tag("rect", x=x, y=y, width=cell - 2, height=cell - 2, fill=COLOURS[0], fill_opacity=f"{share:.3f}", stroke=GRID))
+            style = f"fill:{'#fff' if share > 0.55 else INK}"
+            parts.append(_text(x + cell / 2, y + cell / 2, f"{value:,}", style=style))
+            parts.append(_text(x + cell / 2, y + cell / 2 + 15, f"{share:.0%}", style=style))
+    return _figure(left + side + 10, top + side + 24, "confusion matrix", parts)
 
 
 def line_figure(series: dict[str, Sequence[float | None]], x_label: str, marks: Sequence[int] = ()) -> str:
@@ -75,41 +78,56 @@ def line_figure(series: dict[str, Sequence[float | None]], x_label: str, marks: 
     wide, tall, left, top = 680, 260, 60, 14
 
     def x(i: float) -> float:
-        return left + i * wide / max(1, count - 1)
+        return round(left + i * wide / max(1, count - 1), 1)
 
     def y(v: float) -> float:
-        return top + tall * (1 - (v - low) / (high - low))
+        return round(top + tall * (1 - (v - low) / (high - low)), 1)
 
-    parts = [f'<svg viewBox="0 0 {left + wide + 20} {top + tall + 60}" width="{left + wide + 20}" role="img" aria-label="{escape(x_label)}">']
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        parts.append(f'<line x1="{left}" x2="{left + wide}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#dde4ea"/>' + _text(left - 8, y(value) + 4, f"{value:.3g}", "end"))
+    parts = []
+    for value in (low + (high - low) * step / 4 for step in range(5)):
+        parts.append(_tag("line", x1=left, x2=left + wide, y1=y(value), y2=y(value), stroke=GRID))
+        parts.append(_text(left - 8, y(value) + 4, f"{value:.3g}", anchor="end"))
     for mark in marks:
-        parts.append(f'<line x1="{x(mark - 0.5):.1f}" x2="{x(mark - 0.5):.1f}" y1="{top}" y2="{top + tall}" stroke="#5b6b7a" stroke-dasharray="4 4"/>')
+        parts.append(_tag("line", x1=x(mark - 0.5), x2=x(mark - 0.5), y1=top, y2=top + tall, stroke=SOFT, stroke_dasharray="4 4"))
     for number, (name, line) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(line) if v is not None)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<rect x="{left + number * 170}" y="{top + tall + 38}" width="12" height="12" fill="{colour}"/>' + _text(left + 18 + number * 170, top + tall + 49, name, "start"))
-    parts.append(_text(left, top + tall + 18, "1") + _text(left + wide, top + tall + 18, count) + _text(left + wide / 2, top + tall + 18, x_label))
-    return "".join(parts) + "</svg>"
+        colour, at = COLOURS[number % len(COLOURS)], left + number * 170
+        points = " ".join(f"{x(i)},{y(v)}" for i, v in enumerate(line) if v is not None)
+        parts.append(_tag("polyline", points=points, fill="none", stroke=colour, stroke_width=2))
+        parts.append(_tag("rect", x=at, y=top + tall + 38, width=12, height=12, fill=colour))
+        parts.append(_text(at + 18, top + tall + 49, name, anchor="start"))
+    for at, label in ((left, 1), (left + wide, count), (left + wide / 2, x_label)):
+        parts.append(_text(at, top + tall + 18, label))
+    return _figure(left + wide + 20, top + tall + 60, x_label, parts)
 
 
 def reliability_figure(bins: Sequence[dict]) -> str:
     """Accuracy against confidence as SVG; on the diagonal a model's confidence can be taken at its word."""
     side, left, top = 260, 50, 12
-    parts = [f'<svg viewBox="0 0 {left + side + 20} {top + side + 44}" width="{left + side + 20}" role="img" aria-label="reliability">',
-             f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="#dde4ea"/>']
-    for b in bins:
+    bottom, width = top + side, side / len(bins)
+    parts = [_tag("rect", x=left, y=top, width=side, height=side, fill="none", stroke=GRID)]
+    for number, b in enumerate(bins):
         if b["count"]:
-            height = side * b["accuracy"]
-            parts.append(f'<rect x="{left + side * b["low"]:.1f}" y="{top + side - height:.1f}" width="{side / len(bins) - 1:.1f}" height="{height:.1f}" fill="{COLOURS[0]}" fill-opacity=".7">'
-                         f'<title>{b["count"]:,} pictures: confidence {b["confidence"]:.1%}, accuracy {b["accuracy"]:.1%}</title></rect>')
-    parts.append(f'<line x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}" stroke="#5b6b7a" stroke-dasharray="4 4"/>')
-    parts.append(_text(left + side / 2, top + side + 34, "confidence") + _text(left, top + side + 16, 0) + _text(left + side, top + side + 16, 1) + _text(left - 8, top + 10, 1, "end"))
-    parts.append(f'<text transform="translate({left - 28} {top + side / 2}) rotate(-90)" text-anchor="middle">accuracy</text>')
-    return "".join(parts) + "</svg>"
+            height = round(side * b["accuracy"], 1)
+            note = f"{b['count']:,} pictures: confidence {b['confidence']:.1%}, accuracy {b['accuracy']:.1%}"
+            place = {"x": round(left + number * width, 1), "y": bottom - height, "width": round(width - 1, 1), "height": height}
+            parts.append(_tag("rect", _tag("title", note), fill=COLOURS[0], fill_opacity=0.7, **place))
+    parts.append(_tag("line", x1=left, y1=bottom, x2=left + side, y2=top, stroke=SOFT, stroke_dasharray="4 4"))
+    for x, y, label in ((left, bottom + 16, "0"), (left + side, bottom + 16, "1"), (left + side / 2, bottom + 34, "confidence")):
+        parts.append(_text(x, y, label))
+    turned = f"translate({left - 28} {top + side / 2}) rotate(-90)"
+    parts += [_text(left - 8, top + 10, "1", anchor="end"), _tag("text", "accuracy", transform=turned, text_anchor="middle")]
+    return _figure(left + side + 20, bottom + 44, "reliability", parts)
 
 
-def _text(x: float, y: float, value, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(str(value))}</text>'
+def _figure(width: float, height: float, label: str, parts: list[str]) -> str:
+    return _tag("svg", "".join(parts), viewBox=f"0 0 {width} {height}", width=width, role="img", aria_label=label)
+
+
+def _text(x: float, y: float, value, anchor: str = "middle", **attributes) -> str:
+    return _tag("text", escape(str(value)), x=round(x, 1), y=round(y, 1), text_anchor=anchor, **attributes)
+
+
+def _tag(name: str, body: str = "", **attributes) -> str:
+    """An element; `body` is markup, attribute values are plain text, `_` in their names stands for `-`."""
+    written = "".join(f' {key.replace("_", "-")}="{escape(str(value))}"' for key, value in attributes.items())
+    return f"<{name}{written}>{body}</{name}>"

@@ -20,7 +20,10 @@ def row_of(metrics: dict, *, run: str, stage: str, seed: int | str = "", size_by
     if stage not in STAGES:
         raise ValueError(f"stage must be one of {STAGES}, got {stage}")
     low, high = metrics["accuracy_ci95"]
-    numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {"accuracy_low": low, "accuracy_high": high}
+    numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
     recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics["per_class_recall"].items() if value is not None)
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S"),

@@ -15,7 +15,18 @@ from fer_hailo.results import git_commit
 
 RUNS = Path("fer2013_keras_hailo")
 MODEL, CONFIG, LABELS, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "DONE"
-PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "opencv-python", "scikit-learn", "pillow", "ai-edge-litert", "ai-edge-quantizer")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python",
+    "scikit-learn",
+    "pillow",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+)
 NAME = re.compile(r"\d{8}-\d{6}_.+_s\d+")
 
 
@@ -30,7 +41,10 @@ def newest_run(done: bool, parent: Path = RUNS) -> Path:
     """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
     names = sorted(p for p in parent.glob("*") if NAME.fullmatch(p.name) and (p / CONFIG).is_file() and (p / DONE).exists() == done)
     if not names:
-        raise UserError(f"no {'complete' if done else 'unfinished'} run in {parent}: " + ("train one with python train.py" if done else "nothing to resume"))
+        raise UserError(
+            f"no {'complete' if done else 'unfinished'} run in {parent}: "
+            + ("train one with python train.py" if done else "nothing to resume")
+        )
     return names[-1]
 
 

@@ -42,11 +42,15 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
 
     from conftest import ROOT
 
-    stopped = subprocess.run([sys.executable, "-c", cut, str(config), str(tmp_path / "cut")], cwd=ROOT, env=os.environ | JAX, capture_output=True)
+    stopped = subprocess.run(
+        [sys.executable, "-c", cut, str(config), str(tmp_path / "cut")], cwd=ROOT, env=os.environ | JAX, capture_output=True
+    )
     assert stopped.returncode == 9
     resumed = command("train.py", "--resume", tmp_path / "cut", **JAX)
     assert resumed.returncode == 0, resumed.stderr
-    histories = [[{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(tmp_path / name / "history.csv")] for name in ("whole", "cut")]
+    histories = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(tmp_path / name / "history.csv")] for name in ("whole", "cut")
+    ]
     assert histories[0] == histories[1] and len(histories[0]) == 2
     models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))

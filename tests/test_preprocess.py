@@ -84,7 +84,9 @@ def test_other_arrays_are_refused(face):
         prepare(face, SPEC)
 
 
-@pytest.mark.parametrize("spec", [SPEC, PreprocessSpec(color=True), PreprocessSpec(input_size=48), PreprocessSpec(source_size=64, input_size=96)])
+@pytest.mark.parametrize(
+    "spec", [SPEC, PreprocessSpec(color=True), PreprocessSpec(input_size=48), PreprocessSpec(source_size=64, input_size=96)]
+)
 def test_in_graph_input_is_prepare_within_one_level(spec):
     """Parity of all stages: what training and Keras evaluation see is what calibration and the board see."""
     from fer_hailo.models.inputs import FaceInput

@@ -3,4 +3,5 @@
 import sys
 
 if sys.version_info[:2] not in ((3, 11), (3, 12)):
-    sys.exit("error: training needs Python 3.11 or 3.12, this is %d.%d: run make PYTHON=python3.11" % sys.version_info[:2])
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    sys.exit(f"error: training needs Python 3.11 or 3.12, this is {version}: install one and run make PYTHON=python3.12")

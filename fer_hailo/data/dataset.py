@@ -61,8 +61,11 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     splits = pictures.splits[keep]
     if (splits == "").any() and not config.resplit:
         raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")
-    require_classes(pictures.labels[keep & (pictures.splits == "train")] if "train" in splits else pictures.labels[keep],
-                    config.classes if "train" in splits or "" in splits else (), config.data)
+    require_classes(
+        pictures.labels[keep & (pictures.splits == "train")] if "train" in splits else pictures.labels[keep],
+        config.classes if "train" in splits or "" in splits else (),
+        config.data,
+    )
     images, ids, groups = pictures.images[keep], pictures.ids[keep], duplicate_groups(pictures)[keep]
     labels = np.searchsorted(config.classes, pictures.labels[keep])
 

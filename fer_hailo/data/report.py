@@ -64,13 +64,17 @@ def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray,
         side = pictures.splits == split
         for kind, numbers in (("exact", pictures.exact), ("exact or near", groups)):
             count, members, conflicts = duplicate_counts(numbers[side], pictures.labels[side])
-            lines.append(f"  {split or 'all'}, {kind}: {members:,} pictures in {count:,} groups, {conflicts:,} groups with conflicting labels")
+            lines.append(
+                f"  {split or 'all'}, {kind}: {members:,} pictures in {count:,} groups, {conflicts:,} groups with conflicting labels"
+            )
     if "test" in splits and "train" in splits:
         test = pictures.splits == "test"
         for kind, numbers in (("exact", pictures.exact), ("exact or near", groups)):
             train_hits = np.isin(numbers, numbers[test]) & ~test
             test_hits = np.isin(numbers, numbers[~test]) & test
-            lines.append(f"  {kind}: {train_hits.sum():,} train pictures also stand in test; {test_hits.sum():,} test pictures also stand in train")
+            lines.append(
+                f"  {kind}: {train_hits.sum():,} train pictures also stand in test; {test_hits.sum():,} test pictures also stand in train"
+            )
     lines += ["", "cleaning with this configuration drops"]
     lines += [f"  {reason}: {count:,}" for reason, count in dropped.items()]
     lines.append(f"  leaving {int(keep.sum()):,} pictures of all classes")

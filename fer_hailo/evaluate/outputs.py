@@ -20,7 +20,9 @@ def write_evaluation(folder: Path, metrics: dict, part: Part, probabilities: np.
     write_json(folder / f"metrics_{split}.json", metrics)
     write_json(folder / f"reliability_{split}.json", reliability(probabilities, part.labels))
     plot_confusion(folder / f"confusion_matrix_{split}.png", metrics)
-    plot_mistakes(folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics["labels"], f"{metrics['data']}, {split}")
+    plot_mistakes(
+        folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics["labels"], f"{metrics['data']}, {split}"
+    )
 
 
 def write_report(folder: Path, title: str, note: str) -> Path:

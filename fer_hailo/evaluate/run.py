@@ -54,10 +54,16 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     parent = subject.run.parent if subject.run else RUNS
     dataset = load_dataset(config, parent / "cache")
     part = dataset.part(split)
-    metrics, probabilities = evaluate_model(load_model(subject.model), part, subject.labels, config.preprocess, data=dataset.name, split=split)
+    metrics, probabilities = evaluate_model(
+        load_model(subject.model), part, subject.labels, config.preprocess, data=dataset.name, split=split
+    )
     if out is None:
         own = subject.run and (subject.run / DONE).exists() and load_config(subject.run / CONFIG) == config
-        out = subject.run if own else parent / f"evaluation_{subject.run.name if subject.run else subject.model.stem}_{dataset.name.replace(' ', '_')}"
+        out = (
+            subject.run
+            if own
+            else parent / f"evaluation_{subject.run.name if subject.run else subject.model.stem}_{dataset.name.replace(' ', '_')}"
+        )
     name = subject.run.name if subject.run else subject.model.name
     write_evaluation(out, metrics, part, probabilities)
     write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by evaluate.py.")

@@ -188,8 +188,9 @@ class Tell(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.line.live:
-            left = (time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1)
-            self.line.show(f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}: step {batch + 1:,} of {self.steps:,}, {duration(left)} left")
+            left = duration((time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1))
+            place = f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}"
+            self.line.show(f"{place}: step {batch + 1:,} of {self.steps:,}, {left} left")
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])

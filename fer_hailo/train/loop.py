@@ -78,11 +78,14 @@ def _train(config: Config, dataset: Dataset, networks: tuple[keras.Model, keras.
         raise UserError(f"{config.data} is not the data that {run} was trained on: point it at the same data, or start a new run")
     logs = _tensorboard_folder(config, run)
     stages = [Stage(1, config.stage1_epochs, config.stage1_patience), Stage(2, config.stage2_epochs, config.stage2_patience)]
-    for stage in stages:
-        if stage.number < progress.stage or not stage.epochs:
-            continue
-        later = sum(s.epochs for s in stages if s.number > stage.number)
-        _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs)
+    try:
+        for stage in stages:
+            if stage.number < progress.stage or not stage.epochs:
+                continue
+            later = sum(s.epochs for s in stages if s.number > stage.number)
+            _run_stage(config, stage, dataset, run, state, progress, *networks, later, logs)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"every whole epoch is saved, go on with python train.py --resume {run}") from None
     return _finish(config, dataset, run)
 
 
@@ -183,9 +186,13 @@ def _finish(config: Config, dataset: Dataset, run: Path) -> Path:
         metrics, probabilities = evaluate_model(model, part, dataset.names, config.preprocess, data=dataset.name, split=split)
         write_evaluation(run, metrics, part, probabilities)
         rows.append(row_of(metrics, run=run.name, stage="keras", seed=config.seed, size_bytes=(run / MODEL).stat().st_size))
-        _say(format_metrics(metrics))
+        print(format_metrics(metrics), flush=True)
     add_rows(run.parent / "results.csv", rows)
-    write_report(run, f"{config.arch} on {dataset.name}", f"Run {run.name}, seed {config.seed}. Validation chose the model; test was scored once, at the end.")
+    write_report(
+        run,
+        f"{config.arch} on {dataset.name}",
+        f"Run {run.name}, seed {config.seed}. Validation chose the model; test was scored once, at the end.",
+    )
     write_text(run / DONE, "")
     _say(f"done: {run / MODEL} and {run / 'report.html'}")
     return run

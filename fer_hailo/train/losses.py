@@ -15,12 +15,24 @@ class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
     cross-entropy.
     """
 
-    def __init__(self, gamma: float = 0.5, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0,
-                 name: str = "focal_loss", **options):
+    def __init__(
+        self,
+        gamma: float = 0.5,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        name: str = "focal_loss",
+        **options,
+    ):
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
         options.setdefault("reduction", "sum_over_batch_size")
-        super().__init__(alpha=1.0 if class_weights is None else self.class_weights, gamma=gamma, from_logits=True,
-                         label_smoothing=label_smoothing, name=name, **options)
+        super().__init__(
+            alpha=1.0 if class_weights is None else self.class_weights,
+            gamma=gamma,
+            from_logits=True,
+            label_smoothing=label_smoothing,
+            name=name,
+            **options,
+        )
 
     def get_config(self) -> dict:
         config = super().get_config()

@@ -21,8 +21,9 @@ from fer_hailo.files import written
 class Progress:
     """How far a run is.
 
-    stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early. wait, stage_best: early stopping's
-    epochs since the stage's best validation accuracy, and that accuracy. best: the run's best, whose model is on disk.
+    stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early. wait, stage_best:
+    early stopping's epochs since the stage's best validation accuracy, and that accuracy. best: the run's best, whose model is
+    on disk.
     data_key: the data set it belongs to. history: one row an epoch.
     """
 

@@ -53,7 +53,10 @@ def test_truncated(kind):
             decode(whole[: int(len(whole) * part)])
 
 
-@pytest.mark.parametrize(("data", "said"), [(b"", "is empty"), (b"hello, this is text", "is not a picture"), (b"\xff\xd8\xff\xe0" + b"\0" * 40, "damaged|not a picture")])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"", "is empty"), (b"hello, this is text", "is not a picture"), (b"\xff\xd8\xff\xe0" + b"\0" * 40, "damaged|not a picture")],
+)
 def test_no_picture_at_all(data, said):
     with pytest.raises(ValueError, match=said):
         decode(data)

@@ -18,7 +18,12 @@ def png(value=100):
     return data.getvalue()
 
 
-FILES = {f"{split}/{label}/{i}.png": png(zlib.crc32(f"{split}{label}{i}".encode())) for split in ("train", "test") for label in ("angry", "happy", "sad") for i in range(2)}
+FILES = {
+    f"{split}/{label}/{i}.png": png(zlib.crc32(f"{split}{label}{i}".encode()))
+    for split in ("train", "test")
+    for label in ("angry", "happy", "sad")
+    for i in range(2)
+}
 
 
 def as_folder(root, files=FILES):
@@ -49,12 +54,21 @@ def test_selected_classes(tmp_path):
 
 
 def test_other_files_are_passed_over(tmp_path):
-    extra = {"README.md": b"x", "train/angry/.hidden.png": b"x", "__MACOSX/train/angry/0.png": b"x", "train/loose.png": b"x", "train/angry/notes.txt": b"x"}
+    extra = {
+        "README.md": b"x",
+        "train/angry/.hidden.png": b"x",
+        "__MACOSX/train/angry/0.png": b"x",
+        "train/loose.png": b"x",
+        "train/angry/notes.txt": b"x",
+    }
     assert len(open_source(as_folder(tmp_path, FILES | extra)).entries) == 12
 
 
 def test_class_folders_may_be_capitalised(tmp_path):
-    assert {e.label for e in open_source(as_folder(tmp_path, {"Train/Angry/a.JPG": b"1", "TRAIN/HAPPY/b.jpg": b"2"})).entries} == {"angry", "happy"}
+    assert {e.label for e in open_source(as_folder(tmp_path, {"Train/Angry/a.JPG": b"1", "TRAIN/HAPPY/b.jpg": b"2"})).entries} == {
+        "angry",
+        "happy",
+    }
 
 
 def test_archive_lying_in_the_folder_is_found(tmp_path):
@@ -89,7 +103,9 @@ def test_truncated_zip(tmp_path):
         open_source(path)
 
 
-@pytest.mark.parametrize("name", ["../train/angry/x.png", "/train/angry/x.png", "train/../../angry/x.png", "C:/train/angry/x.png", "..\\train\\angry\\x.png"])
+@pytest.mark.parametrize(
+    "name", ["../train/angry/x.png", "/train/angry/x.png", "train/../../angry/x.png", "C:/train/angry/x.png", "..\\train\\angry\\x.png"]
+)
 def test_unsafe_paths_in_a_zip(tmp_path, name):
     with pytest.raises(UserError, match="unsafe path"):
         open_source(as_zip(tmp_path / "z.zip", {name: png()}))
@@ -124,7 +140,13 @@ def as_csv(path, rows, header="emotion,pixels,Usage"):
 def test_both_csv_layouts(tmp_path):
     values = " ".join(map(str, pixels(1)))
     usual = CsvSource(as_csv(tmp_path / "a.csv", [f"0,{values},Training", f"6,{values},PublicTest", f"3,{values},PrivateTest"]))
-    spaced = CsvSource(as_csv(tmp_path / "b.csv", [f"0, Training, {values}", f"6, PublicTest, {values}", f"3, PrivateTest, {values}"], "emotion, Usage, pixels"))
+    spaced = CsvSource(
+        as_csv(
+            tmp_path / "b.csv",
+            [f"0, Training, {values}", f"6, PublicTest, {values}", f"3, PrivateTest, {values}"],
+            "emotion, Usage, pixels",
+        )
+    )
     assert usual.entries == spaced.entries
     assert [(e.label, e.split) for e in usual.entries] == [("happy", "test"), ("neutral", "test"), ("angry", "train")]
     assert (usual.read(usual.entries[0]).ravel() == pixels(1)).all()
@@ -152,7 +174,10 @@ def test_csv_mistakes(tmp_path, rows, header, said):
         open_source(as_csv(tmp_path / "a.csv", rows, header))
 
 
-@pytest.mark.parametrize(("values", "said"), [("1 2 3", "has 3 pixels, not 2304"), (" ".join(["300"] * 2304), "not numbers"), (" ".join(["x"] * 2304), "not numbers")])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [("1 2 3", "has 3 pixels, not 2304"), (" ".join(["300"] * 2304), "not numbers"), (" ".join(["x"] * 2304), "not numbers")],
+)
 def test_csv_rows_with_wrong_pixels_are_damaged_pictures(tmp_path, values, said):
     source = CsvSource(as_csv(tmp_path / "a.csv", [f"0,{values},Training"]))
     with pytest.raises(ValueError, match=said):

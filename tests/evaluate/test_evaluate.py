@@ -6,9 +6,9 @@ import pytest
 from conftest import error_line
 
 from fer_hailo.data.dataset import load_dataset
+from fer_hailo.errors import UserError
 from fer_hailo.evaluate.plots import plot_mistakes
 from fer_hailo.evaluate.score import Scorer, evaluate_model
-from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv
 from fer_hailo.models.build import load_model
 from fer_hailo.runs import MODEL
@@ -20,7 +20,11 @@ def test_command_gives_the_runs_own_metrics(command, trained):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == before  # exactly the metrics object on standard output
     said = command("evaluate.py", trained / MODEL, "--split", "val").stdout
-    assert "confusion matrix" in said and "macro" in said and f"{json.loads((trained / 'metrics_val.json').read_text())['accuracy']:.2%}" in said
+    assert (
+        "confusion matrix" in said
+        and "macro" in said
+        and f"{json.loads((trained / 'metrics_val.json').read_text())['accuracy']:.2%}" in said
+    )
 
 
 def test_other_data_goes_to_a_folder_of_its_own(command, trained, sample_set, tmp_path):
@@ -42,12 +46,19 @@ def test_bare_model_takes_its_labels_from_beside_it(command, trained, sample_set
     assert json.loads(result.stdout)["confusion_matrix"] == json.loads((trained / "metrics_test.json").read_text())["confusion_matrix"]
     assert "check input_size" in error_line(command("evaluate.py", "bare.keras", "--data", sample_set))
     (tmp_path / "labels.txt").write_text("angry\ndisgust\n")
-    assert "5 classes apart, the labels name 2" in error_line(command("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32"))
+    assert "5 classes apart, the labels name 2" in error_line(
+        command("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32")
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["nothing.keras"], "no model at nothing.keras"), ([], "no complete run"), (["junk.keras"], "cannot be opened"), (["--merge", "x.csv"], "no results at x.csv")],
+    [
+        (["nothing.keras"], "no model at nothing.keras"),
+        ([], "no complete run"),
+        (["junk.keras"], "cannot be opened"),
+        (["--merge", "x.csv"], "no results at x.csv"),
+    ],
 )
 def test_mistakes(command, tmp_path, sample_set, arguments, said):
     (tmp_path / "junk.keras").write_bytes(b"junk")

@@ -68,7 +68,8 @@ def test_twin_has_no_h_swish_and_no_squeeze():
 def test_saved_model_opens_in_plain_keras(tmp_path):
     model = build_model(Config(weights="none", input_size=32))
     model.save(tmp_path / "m.keras")
-    code = "import sys, keras, numpy; m = keras.models.load_model(sys.argv[1]); print(m(numpy.zeros((1, 32, 32, 3), 'f4')).shape[1], 'fer_hailo' in sys.modules)"
+    code = "import sys, keras, numpy; m = keras.models.load_model(sys.argv[1]); out = m(numpy.zeros((1, 32, 32, 3), 'f4'))"
+    code += "; print(out.shape[1], 'fer_hailo' in sys.modules)"
     import subprocess
     import sys
 
@@ -88,7 +89,12 @@ def test_failed_download_says_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize(
     ("weights", "said"),
-    [("nowhere.h5", "no weights at"), ("nowhere.keras", "no model at"), ("weights.bin", "must be imagenet, none"), ("imagnet", "must be imagenet, none")],
+    [
+        ("nowhere.h5", "no weights at"),
+        ("nowhere.keras", "no model at"),
+        ("weights.bin", "must be imagenet, none"),
+        ("imagnet", "must be imagenet, none"),
+    ],
 )
 def test_weights_that_cannot_be_had(weights, said):
     with pytest.raises(UserError, match=said):
@@ -173,7 +179,9 @@ def test_mix_blends_with_the_one_before():
 
 def test_brightness_and_contrast_stay_in_bounds():
     flat = np.full((200, 48, 48), 128, np.uint8)
-    out = np.asarray(AugmentedFaceInput(Config(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))).mean((1, 2, 3)) * 127.5 + 127.5
+    out = (
+        np.asarray(AugmentedFaceInput(Config(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))).mean((1, 2, 3)) * 127.5 + 127.5
+    )
     assert out.min() >= 128 - 52 and out.max() <= 128 + 52 and out.std() > 20
     two = np.full((200, 48, 48), 100, np.uint8)
     two[:, :24] = 150

@@ -53,7 +53,9 @@ def test_history_has_both_stages(trained):
     rows = read_csv(trained / "history.csv")
     assert [(row["stage"], row["epoch"]) for row in rows] == [("1", "1"), ("2", "1"), ("2", "2")]
     assert float(rows[0]["learning_rate"]) == pytest.approx(5e-4)
-    assert float(rows[1]["learning_rate"]) == pytest.approx(1e-4, rel=0.01) and float(rows[2]["learning_rate"]) == pytest.approx(1e-7, rel=0.01)
+    assert float(rows[1]["learning_rate"]) == pytest.approx(1e-4, rel=0.01) and float(rows[2]["learning_rate"]) == pytest.approx(
+        1e-7, rel=0.01
+    )
 
 
 def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small, sample_set):
@@ -110,6 +112,20 @@ def test_kill_9_loses_at_most_an_epoch(trained, small, tmp_path):
     resumed = subprocess.run([sys.executable, str(ROOT / "train.py"), "--resume"], cwd=tmp_path, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert newest_run(True, runs) == run and same(run, trained)
+
+
+def test_sigterm_ends_with_a_line_that_says_how_to_go_on(small, tmp_path):
+    save_config(small, tmp_path / "c.yaml")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "--config", "c.yaml", "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("stage 1: "):
+            break
+    process.terminate()
+    rest = process.communicate()[1]
+    assert process.returncode == 130 and "Traceback" not in rest
+    assert rest.splitlines()[-1] == "interrupted: every whole epoch is saved, go on with python train.py --resume run"
 
 
 def test_resume_refuses_another_configuration(trained, tmp_path, small):
@@ -196,7 +212,9 @@ def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
         (["--resume", "--smoke"], "give it alone"),
         (["--resume"], "no unfinished run"),
     ]:
-        assert said in error_line(command("train.py", *small, *arguments) if "--resume" not in arguments else command("train.py", *arguments))
+        assert said in error_line(
+            command("train.py", *small, *arguments) if "--resume" not in arguments else command("train.py", *arguments)
+        )
     left = [path for path in tmp_path.rglob("*") if path.name == CONFIG]
     assert left == []
 
@@ -210,7 +228,10 @@ def test_out_folder_that_is_not_empty_is_refused(small, trained):
 def test_mixed_precision_saves_a_float32_model(small, tmp_path):
     from dataclasses import replace
 
-    run = loop.start(replace(small, precision="mixed_bfloat16", stage1_epochs=0, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4), tmp_path / "half")
+    run = loop.start(
+        replace(small, precision="mixed_bfloat16", stage1_epochs=0, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4),
+        tmp_path / "half",
+    )
     model = keras.models.load_model(run / MODEL)
     assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
