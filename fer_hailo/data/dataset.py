@@ -54,38 +54,39 @@ class Dataset:
 
 
 def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
-    """Read, clean and split the data set of a configuration."""
+    """Read, clean and split the data set of a configuration.
+
+    Raises UserError when a class has no pictures to train on, or the layout does not go with `resplit`.
+    """
     pictures = load_pictures(config.data, config.preprocess, cache)
+    plain = bool((pictures.splits == "").all())
+    if plain and not config.resplit:
+        raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")
+    if config.resplit and not plain:
+        raise UserError(f"{config.data} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
     keep &= np.isin(pictures.labels, config.classes)
-    splits = pictures.splits[keep]
-    if (splits == "").any() and not config.resplit:
-        raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")
-    require_classes(
-        pictures.labels[keep & (pictures.splits == "train")] if "train" in splits else pictures.labels[keep],
-        config.classes if "train" in splits or "" in splits else (),
-        config.data,
-    )
-    images, ids, groups = pictures.images[keep], pictures.ids[keep], duplicate_groups(pictures)[keep]
-    labels = np.searchsorted(config.classes, pictures.labels[keep])
+    test = pictures.splits == "test"
+    learnt_from = keep & ~test
+    if not test.all() or not keep.any():  # of a test side alone some classes may be absent
+        require_classes(pictures.labels[learnt_from], config.classes, config.data)
+    labels = np.searchsorted(config.classes, np.where(keep, pictures.labels, config.classes[0]))
+    groups = duplicate_groups(pictures)
 
     def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
         rest, part = split_groups(labels[among], groups[among], fraction, config.seed)
         return among[rest], among[part]
 
-    everything, nothing = np.arange(len(labels)), np.arange(0)
-    if (splits == "").all():
-        train, held = split(everything, 0.2)
-        val, test = split(held, 0.5)
-    else:
-        test = np.flatnonzero(splits == "test")
-        rest = np.flatnonzero(splits == "train")
-        train, val = split(rest, config.validation_fraction) if len(rest) else (nothing, nothing)
-
     def part(chosen: np.ndarray) -> Part:
-        return Part(images[chosen], labels[chosen], ids[chosen])
+        return Part(pictures.images[chosen], labels[chosen], pictures.ids[chosen])
 
-    return Dataset(part(train), part(val), part(test), config.classes, pictures.name, pictures.key, dropped, pictures.bad)
+    train, val, held = np.flatnonzero(learnt_from), np.arange(0), np.flatnonzero(keep & test)
+    if plain:
+        train, rest = split(train, 0.2)
+        val, held = split(rest, 0.5)
+    elif len(train):
+        train, val = split(train, config.validation_fraction)
+    return Dataset(part(train), part(val), part(held), config.classes, pictures.name, pictures.key, dropped, pictures.bad)
 
 
 def describe(dataset: Dataset) -> str:

@@ -142,6 +142,18 @@ def test_plain_class_folders_need_resplit(sample_set):
     assert (len(data.train), len(data.val), len(data.test)) == (80, 10, 10)
 
 
+def test_resplit_is_for_plain_folders_only(sample_set):
+    with pytest.raises(UserError, match="leave out --resplit"):
+        load_dataset(Config(data=str(sample_set), resplit=True), None)
+
+
+def test_classes_that_the_data_does_not_have(sample_set, tmp_path):
+    shutil.copytree(sample_set / "test", tmp_path / "test")
+    for data in (sample_set, tmp_path):
+        with pytest.raises(UserError, match="class 'bored' has no pictures"):
+            load_dataset(Config(data=str(data), classes=("bored", "tired")), None)
+
+
 def test_test_side_only(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
     data = load_dataset(Config(data=str(tmp_path)), None)
