@@ -1,13 +1,12 @@
 """What feeding and augmentation cost in training: pictures a second of four ways, side by side in one run.
 
-    python bench/training_step.py [--data fer2013] [--weights none]
+    python bench/training_step.py [--data PATH]
 
 (a) the training step with its feed, as train.py runs it      (b) the same step on one batch already in memory
 (c) a per-picture tf.data pipeline: decode, resize, augment, batch, then the bare step      (d) the bare model step alone
 """
 
 import argparse
-import resource
 import sys
 import time
 from pathlib import Path
@@ -26,14 +25,14 @@ from fer_hailo.runs import RUNS
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="fer2013", help="data set; the synthetic sample set when there is none")
+    parser.add_argument("--data", help="data set [fer2013/ if it holds one, else the synthetic sample set]")
     parser.add_argument("--steps", type=int, default=150, help="steps a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; the first is not counted")
     arguments = parser.parse_args(argv)
     if arguments.steps < 1 or arguments.rounds < 2:
         raise UserError("--steps must be 1 or more, --rounds 2 or more")
-    data = arguments.data
-    if not Path(data).exists():
+    data = arguments.data or "fer2013"
+    if not arguments.data and not any(path.name != "README.md" for path in Path(data).glob("*")):
         from fer_hailo.data.sample import write_sample_set
 
         data = str(write_sample_set(RUNS / "sample"))
@@ -65,20 +64,30 @@ def compare(config, steps: int, rounds: int) -> None:
     for one, other in (("a", "b"), ("a", "d"), ("a", "c")):
         pairs = np.array(speeds[one]) / np.array(speeds[other])
         print(f"  ({one})/({other}) {np.median(pairs):.3f}  [{pairs.min():.3f}, {pairs.max():.3f}]")
-    print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(f"  peak memory {peak_memory()}")
+
+
+def peak_memory() -> str:
+    """The most memory this process has held."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "unknown on this system"
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB"
 
 
 def compiled(model, config, dataset, steps: int):
     """A model compiled as in stage 2."""
-    from fer_hailo.train import loop
+    from fer_hailo.train.step import make_loss, make_optimizer
 
-    model.compile(loop.make_optimizer(config, 2, steps), loop.make_loss(config, dataset), metrics=["accuracy"], jit_compile=loop.jit())
+    model.compile(make_optimizer(config, 2, steps), make_loss(config, dataset), metrics=["accuracy"])
     return model
 
 
 def whole(config, dataset, count: int):
     from fer_hailo.models.build import build_model
-    from fer_hailo.train.loop import training_model
+    from fer_hailo.train.step import training_model
 
     indices = np.resize(np.random.default_rng(0).permutation(len(dataset.train)), count)
     batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed,
@@ -91,7 +100,7 @@ def in_memory(config, dataset, steps: int):
     import tensorflow as tf
 
     from fer_hailo.models.build import build_model
-    from fer_hailo.train.loop import training_model
+    from fer_hailo.train.step import training_model
 
     batch = TrainingBatches(
         dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed, mixup_alpha=config.mixup_alpha
@@ -118,7 +127,7 @@ def bare(config, dataset, steps: int):
 
 
 def per_picture(config, dataset, count: int):
-    """Each picture on its own: PNG bytes decoded, enlarged, augmented, then batched and mixed."""
+    """Each picture on its own: JPEG bytes decoded, enlarged, augmented, then batched and mixed."""
     import cv2
     import tensorflow as tf
 

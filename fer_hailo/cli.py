@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from fer_hailo.errors import UserError
 
+# Errors of the place that a user chose, not of the program.
+PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
 
 
@@ -54,7 +56,7 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
         print(f"interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in PLACES:
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror}{where}: nothing that existed was changed; make room or choose another folder", file=sys.stderr)

@@ -40,7 +40,7 @@ class Config:
     oversample_ratio: float = option(0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1)
 
     # preprocessing
-    source_size: int = option(48, "side of the cached pictures, pixels", low=8, high=1024)
+    source_size: int = option(48, "side of the cached pictures, pixels", low=16, high=1024)
     input_size: int = option(128, "side of the network's input, pixels", low=32, high=1024)
     color: bool = option(False, "keep colours instead of grey copied to three channels")
 

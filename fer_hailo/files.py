@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from fer_hailo.errors import UserError
+
 
 @contextlib.contextmanager
 def written(path: Path | str) -> Iterator[Path]:
@@ -51,8 +53,11 @@ def read_csv(path: Path | str) -> list[dict]:
 
 
 @contextlib.contextmanager
-def locked(path: Path | str) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (an empty file made for it). The system frees it when the process dies."""
+def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on `path` (an empty file made for it). The system frees it when the process dies.
+
+    Without `wait`, raises UserError when another process holds it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
@@ -62,7 +67,11 @@ def locked(path: Path | str) -> Iterator[None]:
             import msvcrt
 
             file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            lock = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # noqa: E731
         else:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock = lambda: fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
+        try:
+            lock()
+        except OSError:
+            raise UserError(f"{path.parent} is in use by another process: wait for it, or choose another folder") from None
         yield  # closing the file releases it

@@ -33,8 +33,8 @@ class PreprocessSpec:
     scale: float = 127.5
 
     def __post_init__(self):
-        if self.source_size < 8 or self.input_size < 8:
-            raise UserError(f"sizes must be at least 8 pixels, got source {self.source_size}, input {self.input_size}")
+        if self.source_size < 16 or self.input_size < 16:
+            raise UserError(f"sizes must be at least 16 pixels, got source {self.source_size}, input {self.input_size}")
         if self.scale <= 0:
             raise UserError(f"scale must be above 0, got {self.scale}")
 

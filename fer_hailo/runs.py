@@ -14,7 +14,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.results import git_commit
 
 RUNS = Path("fer2013_keras_hailo")
-MODEL, CONFIG, LABELS, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "DONE"
+MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
 PACKAGES = (
     "tensorflow",
     "keras",

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 SMALL = {
     "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9, "ema": 0.9,
     "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2, "stage2_warmup_epochs": 1,
-    "rotation": 10.0, "shift": 0.1, "tensorboard": False,
+    "rotation": 10.0, "shift": 0.1,
 }  # fmt: skip
 
 

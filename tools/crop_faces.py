@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.photos.is_dir():
         raise UserError(f"no folder at {arguments.photos}")
-    if arguments.faces.exists() and any(arguments.faces.iterdir()):
-        raise UserError(f"{arguments.faces} is not empty: choose another folder")
+    if arguments.faces.exists() and not (arguments.faces.is_dir() and not any(arguments.faces.iterdir())):
+        raise UserError(f"{arguments.faces} is not an empty folder: choose another")
     if not 0 <= arguments.margin <= 2:
         raise UserError(f"--margin must be between 0 and 2, got {arguments.margin}")
     return crop_folder(arguments.photos, arguments.faces, arguments.detector, arguments.margin, arguments.all)
@@ -59,7 +59,9 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float, eve
         for entry, (image, problem) in zip(source.entries, loaded, strict=True):
             found = detector.find(image) if image is not None else []
             for number, face in enumerate(found if every else found[:1]):
-                _save(faces / f"{entry.id.rsplit('.', 1)[0]}_{number}.png", crop(image, face.box, margin))
+                # The suffix stays in the name: a.jpg and a.png are two photographs.
+                folder, name = entry.id.rsplit("/", 1)
+                _save(faces / folder / f"{name.replace('.', '_')}_{number}.png", crop(image, face.box, margin))
             rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
     write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)
     missed = [row for row in rows if row["problem"]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | No
     path = Path(cache) / f"{key[:16]}.npz" if cache else None
     if path and path.exists():
         try:
-            return _read(path, spec)
+            return replace(_read(path, spec), name=source.name)  # another name may hold the same pictures
         except UserError:  # a damaged cache costs time, not the run
             path.unlink()
     pictures = _decode_all(source, spec, key)
@@ -107,8 +108,11 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {f.name: file[f.name] for f in fields(Pictures)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            version = int(file["version"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not a data cache of this project ({error})") from None
+    if version != VERSION:
+        raise UserError(f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again")
     if values["images"].shape[1:] != spec.source_shape:
         raise UserError(f"{path} holds pictures of shape {values['images'].shape[1:]}, the configuration asks for {spec.source_shape}")
     return Pictures(**{**values, "name": str(values["name"]), "key": str(values["key"])})

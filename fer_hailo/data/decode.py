@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 
@@ -14,25 +13,24 @@ def decode(data: bytes) -> np.ndarray:
     """Decode a picture file.
 
     Returns uint8 (H, W) for grey pictures and (H, W, 3) RGB for others: 16 bits are reduced to 8, transparency is laid on
-    white, CMYK and palettes become RGB. Raises ValueError, saying why, for what is no whole picture.
+    white, CMYK and palettes become RGB, and a photograph is turned as its EXIF data says. Raises ValueError, saying why, for
+    what is no whole picture.
     Pillow, since OpenCV gives the upper part of a truncated file without an error.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
         raise ValueError("is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
-                if picture.width * picture.height > LARGEST_PIXELS:
-                    raise ValueError(f"is too large ({picture.width} x {picture.height})")
-                picture.load()
-                return _to_array(picture)
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > LARGEST_PIXELS:
+                raise ValueError(f"it is too large ({picture.width} x {picture.height})")
+            picture.load()
+            return _to_array(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         raise ValueError("is not a picture") from None
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"is damaged: {error}") from None
+    except Exception as error:  # Pillow has no common base for what malformed files make it raise
+        raise ValueError(f"cannot be decoded: {error}") from None
 
 
 def _to_array(picture) -> np.ndarray:

@@ -27,7 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the MixUp weights of an epoch (counted from 0 over the whole run)."""
+        """Choose the order and the MixUp weights of an epoch (counted from 0 in its stage)."""
         rng = np.random.default_rng([self.seed, epoch])
         self._order = rng.permutation(self.indices)
         self._weights = mixup_weights(len(self._order), self.mixup_alpha, self.mixup_share, rng)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from fer_hailo.cli import nearest
 from fer_hailo.config import FIVE_CLASSES
 from fer_hailo.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+SPLITS = ("train", "test")
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order of FER2013's emotion column
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
@@ -96,8 +99,8 @@ class FolderSource:
     def __init__(self, path: Path):
         self.path = path
         self.name = "synthetic sample set" if (path / SYNTHETIC_MARK).exists() else path.name
-        files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        self._files, self.entries = _layout(files)
+        files = (Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names)
+        self._files, self.entries = _layout((f.relative_to(path).as_posix() for f in files if f.suffix.lower() in SUFFIXES), path)
 
     def read(self, entry: Entry) -> bytes:
         return (self.path / self._files[entry.id]).read_bytes()
@@ -122,14 +125,14 @@ class ZipSource:
             raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
         members = self.archive.infolist()
         self._check(members)
-        self._files, self.entries = _layout(m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES)
+        self._files, self.entries = _layout((m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES), path)
         if not self.entries:
             raise UserError(f"{path} holds no pictures in class folders (train/<class>/*.jpg)")
 
     def _check(self, members: list[zipfile.ZipInfo]) -> None:
         for member in members:
             parts = PurePosixPath(member.filename.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            if parts.is_absolute() or ".." in parts.parts or ":" in "".join(parts.parts[:1]):
                 raise UserError(f"{self.path} holds the unsafe path {member.filename!r}: it was refused")
             if member.file_size > LARGEST_MEMBER or member.file_size > LARGEST_RATIO * max(member.compress_size, 1024):
                 raise UserError(f"{self.path} expands absurdly ({member.filename!r} to {member.file_size:,} bytes): it was refused")
@@ -205,22 +208,28 @@ class CsvSource:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _layout(files: Iterable[str]) -> tuple[dict[str, str], list[Entry]]:
-    """Files (POSIX paths) that stand in class folders: {id: file} and entries sorted by id. Class names in lower case."""
+def _layout(files: Iterable[str], where: Path) -> tuple[dict[str, str], list[Entry]]:
+    """Files (POSIX paths) that stand in class folders: {id: file} and entries sorted by id. Class names in lower case.
+
+    Folders above the layout are passed over. Pictures outside of it are counted on standard error.
+    """
     paths = [PurePosixPath(file) for file in files]
     paths = [path for path in paths if not any(part.startswith((".", "__MACOSX")) for part in path.parts)]
-    splits = {"train", "test"}
-    found = {}
-    if any(len(path.parts) > 2 and path.parts[-3].lower() in splits for path in paths):
-        for path in paths:
-            if len(path.parts) > 2 and path.parts[-3].lower() in splits:
-                entry = Entry("/".join(path.parts[-3:]), path.parts[-2].lower(), path.parts[-3].lower())
-                if entry.id in found:
-                    raise UserError(f"{found[entry.id][0]} and {path} are two pictures of one name: keep one copy of the data set")
-                found[entry.id] = (str(path), entry)
-    else:
-        for path in paths:
-            if len(path.parts) == 2:
-                found[str(path)] = (str(path), Entry(str(path), path.parts[0].lower(), ""))
+    split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
+    tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
+    found: dict[str, tuple[str, Entry]] = {}
+    for path in paths:
+        if split and len(path.parts) > 2 and path.parts[-3].lower() in SPLITS:
+            entry = Entry("/".join(path.parts[-3:]), path.parts[-2].lower(), path.parts[-3].lower())
+        elif not split and len(path.parts) > 1 and len(tops) == 1:
+            entry = Entry("/".join(path.parts[-2:]), path.parts[-2].lower(), "")
+        else:
+            continue
+        if entry.id in found:
+            raise UserError(f"{found[entry.id][0]} and {path} are two pictures of one name: keep one copy of the data set")
+        found[entry.id] = (str(path), entry)
+    if found and len(paths) > len(found):
+        layout = "train/<class>/ and test/<class>/" if split else "<class>/"
+        print(f"{where}: {len(paths) - len(found):,} pictures outside {layout} are not used", file=sys.stderr)
     ids = sorted(found)
     return {id: found[id][0] for id in ids}, [found[id][1] for id in ids]

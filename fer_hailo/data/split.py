@@ -17,7 +17,8 @@ def split_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
 
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     counts = np.bincount(labels[first])
-    if counts[counts > 0].min() < 2 or fraction * len(first) < (counts > 0).sum():
+    taken = int(np.ceil(fraction * len(first)))
+    if counts[counts > 0].min() < 2 or min(taken, len(first) - taken) < (counts > 0).sum():
         raise UserError(f"too few different pictures to split ({len(first)} in {(counts > 0).sum()} classes): add pictures")
     _, part = train_test_split(np.arange(len(first)), test_size=fraction, random_state=seed, stratify=labels[first])
     chosen = np.isin(inverse, part)

@@ -29,10 +29,8 @@ def write_report(folder: Path, title: str, note: str) -> Path:
     """Write report.html (and history.png) from the files of a run or evaluation folder. Returns its path."""
     sections = []
     for split, heading in (("test", "Test"), ("val", "Validation")):
-        path = folder / f"metrics_{split}.json"
-        if path.exists():
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-            bins = json.loads((folder / f"reliability_{split}.json").read_text(encoding="utf-8"))
+        metrics, bins = _read(folder / f"metrics_{split}.json"), _read(folder / f"reliability_{split}.json")
+        if metrics and bins:
             sections.append((f"{heading}: {metrics['data']}", metrics_table(metrics) + confusion_figure(metrics)))
             sections.append((f"{heading}: confidence", reliability_figure(bins)))
     history = read_history(folder)
@@ -44,6 +42,14 @@ def write_report(folder: Path, title: str, note: str) -> Path:
             sections.append((name.capitalize(), line_figure(curves, "epoch (dashed: stage 2 begins)", starts)))
     write_page(folder / "report.html", title, note, sections)
     return folder / "report.html"
+
+
+def _read(path: Path):
+    """A JSON file that another evaluation wrote; None where there is none, or a damaged one: its section is left out."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def read_history(folder: Path) -> list[dict]:

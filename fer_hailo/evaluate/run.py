@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import evaluate_model
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import CONFIG, DONE, LABELS, MODEL, RUNS, newest_run, read_labels
+from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
+
+SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
         raise UserError(f"no model at {model}")
     if model.suffix != ".keras":
         raise UserError(f"{model} is not a .keras file: evaluate.py scores Keras models")
-    run = model.parent if (model.parent / CONFIG).is_file() else None
+    run = model.parent if (model.parent / CONFIG).is_file() and (model.parent / ENVIRONMENT).is_file() else None
     config = load_config(run / CONFIG if run else None, overrides)
     labels = read_labels(model.parent / LABELS) if (model.parent / LABELS).is_file() else config.classes
     if "classes" not in overrides:
@@ -48,25 +52,32 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
 
     Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained on, so that
     its own metrics are renewed, else one named after model and data.
+    Raises UserError where `val` would not be the side that the run kept out of its training.
     """
     subject = find_subject(path, overrides)
-    config = subject.config
-    parent = subject.run.parent if subject.run else RUNS
+    config, run = subject.config, subject.run
+    own = load_config(run / CONFIG) if run else None
+    if own and split != "test":
+        changed = [name for name in SPLITS_BY if getattr(config, name) != getattr(own, name)]
+        if changed:
+            raise UserError(
+                f"{run} was split with {changed[0]} {getattr(own, changed[0])}: with another, {split} would hold other pictures"
+            )
+    if out and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out takes a folder")
+    parent = run.parent if run else RUNS
     dataset = load_dataset(config, parent / "cache")
-    part = dataset.part(split)
-    metrics, probabilities = evaluate_model(
-        load_model(subject.model), part, subject.labels, config.preprocess, data=dataset.name, split=split
-    )
+    trained_on = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"] if run else dataset.key
+    if trained_on != dataset.key and split != "test":
+        print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
+    model = load_model(subject.model)
+    metrics, probabilities = evaluate_model(model, dataset.part(split), subject.labels, config.preprocess, data=dataset.name, split=split)
+    name = run.name if run else subject.model.stem
     if out is None:
-        own = subject.run and (subject.run / DONE).exists() and load_config(subject.run / CONFIG) == config
-        out = (
-            subject.run
-            if own
-            else parent / f"evaluation_{subject.run.name if subject.run else subject.model.stem}_{dataset.name.replace(' ', '_')}"
-        )
-    name = subject.run.name if subject.run else subject.model.name
-    write_evaluation(out, metrics, part, probabilities)
+        same = run and trained_on == dataset.key and replace(config, data=own.data) == own
+        out = run if same else parent / f"evaluation_{name}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
+    write_evaluation(out, metrics, dataset.part(split), probabilities)
     write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by evaluate.py.")
-    seed = config.seed if subject.run else ""
+    seed = own.seed if own else ""
     add_rows(parent / "results.csv", [row_of(metrics, run=name, stage="keras", seed=seed, size_bytes=subject.model.stat().st_size)])
     return metrics, out

@@ -20,6 +20,8 @@ class Scorer:
     """Logits of a network for cached pictures; compiled once, follows later changes of the network's weights."""
 
     def __init__(self, network: keras.Model, spec: PreprocessSpec):
+        if not network.built or len(network.outputs) != 1 or len(network.output_shape) != 2:
+            raise UserError("the model is not a classifier that gives one row of logits for a picture")
         wanted = (spec.input_size, spec.input_size, 3)
         if len(network.inputs) != 1 or network.input_shape[1:] != wanted:
             raise UserError(f"the model takes inputs of shape {network.input_shape}, the preprocessing makes {wanted}: check input_size")
@@ -39,9 +41,10 @@ def evaluate_model(
     Returns (metrics, probabilities): the metrics object of fer_hailo.metrics, and float64 (N, C).
     Raises UserError when the network's outputs do not fit the names, or its values are not finite.
     """
+    scorer = Scorer(network, spec)
     if network.output_shape[-1] != len(names):
         raise UserError(f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: {', '.join(names)}")
-    probabilities = softmax(Scorer(network, spec).logits(part.images))
+    probabilities = softmax(scorer.logits(part.images))
     try:
         metrics = compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
     except ValueError as error:

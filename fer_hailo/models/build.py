@@ -87,7 +87,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
 
 
 def _backbone(config: Config, weights: str) -> keras.Model:
-    build = architecture(config.arch).backbone
+    build = architecture(config.arch)
     if weights == "none" or weights.endswith(".keras"):
         return build(config.input_size, None)
     if weights == "imagenet":

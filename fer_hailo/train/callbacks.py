@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from fer_hailo.data.dataset import Part
 from fer_hailo.data.feed import TrainingBatches
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.score import Scorer
-from fer_hailo.files import write_csv, written
+from fer_hailo.files import written
 from fer_hailo.models.build import batch_norms
 from fer_hailo.models.inputs import FaceInput
 from fer_hailo.preprocess import PreprocessSpec
@@ -37,23 +38,25 @@ class Order(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the run before a broken model replaces a good one."""
+    """Ends the run before a broken model replaces a good one: watches `loss`, or, after validation, `val_loss`, which also
+    sees what the epoch's last step did."""
 
-    def __init__(self, stage: int):
+    def __init__(self, stage: int, name: str):
         super().__init__()
-        self.stage = stage
+        self.stage, self.name = stage, name
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch % LOOK_EVERY == 0:
+        if batch % LOOK_EVERY == 0 and self.name in logs:
             self._check(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._check(logs)
 
     def _check(self, logs):
-        if not math.isfinite(float(logs["loss"])):
+        value = float(logs[self.name])
+        if not math.isfinite(value):
             raise UserError(
-                f"the loss became {float(logs['loss'])} in stage {self.stage}: the best model and the last whole epoch are kept; "
+                f"{self.name} became {value} in stage {self.stage}: the best model and the last whole epoch are kept; "
                 f"start again with a lower --stage{self.stage}-lr or --clipnorm 1"
             )
 
@@ -96,7 +99,8 @@ class Validate(keras.callbacks.Callback):
         """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
         norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
         order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
-        batches = [order[i : i + STATISTICS_BATCH] for i in range(0, min(len(order), STATISTICS_PICTURES), STATISTICS_BATCH)]
+        whole = max(1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH)  # a small last batch would count as much as a full one
+        batches = [order[i * STATISTICS_BATCH : (i + 1) * STATISTICS_BATCH] for i in range(whole)]
         kept = [layer.momentum for layer in norms]
         for layer in norms:
             layer.momentum = 0.0  # the moving statistics become those of the batch
@@ -156,11 +160,11 @@ class Stopping(keras.callbacks.EarlyStopping):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes history.csv and the state from which `--resume` goes on. Comes after all that changes the counters."""
+    """Writes the state from which `--resume` goes on. Comes after all that changes the counters."""
 
-    def __init__(self, run: Path, state: Path, progress: Progress, export: keras.Model):
+    def __init__(self, state: Path, progress: Progress, export: keras.Model, write_history: Callable[[], None]):
         super().__init__()
-        self.run, self.state, self.progress, self.export = run, state, progress, export
+        self.state, self.progress, self.export, self.write_history = state, progress, export, write_history
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.monotonic()
@@ -172,7 +176,7 @@ class SaveState(keras.callbacks.Callback):
         progress.history.append({"stage": progress.stage, "epoch": epoch + 1, **row, "seconds": seconds})
         progress.epoch, progress.finished = epoch + 1, self.model.stop_training
         save_state(self.state, progress, all_variables(self.model, self.export))
-        write_csv(self.run / "history.csv", HISTORY, progress.history)
+        self.write_history()
 
 
 class Tell(keras.callbacks.Callback):

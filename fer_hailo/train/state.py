@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -52,21 +54,24 @@ def load_progress(path: Path) -> Progress | None:
     """The progress in a state file; None when there is no file. Raises UserError when it is damaged."""
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return Progress(**json.loads(str(file["progress"])))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
+    return _read(path, lambda file: Progress(**json.loads(str(file["progress"]))))
 
 
 def load_variables(path: Path, variables: list) -> None:
-    """Put the saved values back. Raises UserError when they are of another model."""
-    with np.load(path, allow_pickle=False) as file:
-        names = sorted(name for name in file.files if name.startswith("v"))
-        if len(names) != len(variables) or any(file[n].shape != tuple(v.shape) for n, v in zip(names, variables, strict=True)):
-            raise UserError(f"{path} was written by another model or version: start a new run")
-        for name, variable in zip(names, variables, strict=True):
-            variable.assign(file[name])
+    """Put the saved values back. Raises UserError when they are damaged or of another model."""
+    values = _read(path, lambda file: [file[name] for name in sorted(file.files) if name.startswith("v")])
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+        raise UserError(f"{path} was written by another model or version: start a new run")
+    for value, variable in zip(values, variables, strict=True):
+        variable.assign(value)
+
+
+def _read(path: Path, take: Callable):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return take(file)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
 
 
 def keras_numpy(variable) -> np.ndarray:

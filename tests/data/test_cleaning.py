@@ -82,7 +82,16 @@ def test_split_is_stratified_and_keeps_groups_together():
     assert (again[1] == part).all() and (split_groups(labels, groups, 0.2, 43)[1][:50] != part[:50]).any()
 
 
+def test_same_pictures_under_another_name_keep_that_name(sample_set, tmp_path):
+    other = shutil.copytree(sample_set, tmp_path / "other", ignore=shutil.ignore_patterns("SYNTHETIC.txt"))
+    assert load_pictures(sample_set, SPEC, tmp_path / "cache").name == "synthetic sample set"
+    assert load_pictures(other, SPEC, tmp_path / "cache").name == "other"
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
+
+
 def test_split_of_too_little():
+    with pytest.raises(UserError, match="too few"):
+        split_groups(np.repeat(np.arange(5), 2), np.arange(10), 0.9, 0)
     with pytest.raises(UserError, match="too few"):
         split_groups(np.array([0, 0, 1]), np.arange(3), 0.5, 0)
 

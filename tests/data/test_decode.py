@@ -40,6 +40,25 @@ def test_cmyk_becomes_rgb():
     assert out[8, 8, 0] < 20 and out[8, 8, 1] > 150 and out[8, 8, 2] > 200
 
 
+def test_photographs_are_turned_as_exif_says():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise
+    assert (decode(encoded(Image.fromarray(GREY), exif=exif)) == np.rot90(GREY, -1)).all()
+
+
+def test_malformed_files_never_raise_anything_but_valueerror():
+    rng = np.random.default_rng(0)
+    originals = [encoded(Image.fromarray(RGB), kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")]
+    for number in range(600):
+        data = bytearray(originals[number % len(originals)])
+        for place in rng.integers(0, len(data), 4):
+            data[place] = rng.integers(256)
+        try:
+            assert decode(bytes(data)).dtype == np.uint8
+        except ValueError:
+            continue
+
+
 def test_palette_and_bilevel():
     assert decode(encoded(Image.fromarray(RGB).convert("P"))).shape == (20, 30, 3)
     assert set(np.unique(decode(encoded(Image.fromarray(GREY).convert("1"))))) == {0, 255}
@@ -49,13 +68,17 @@ def test_palette_and_bilevel():
 def test_truncated(kind):
     whole = encoded(Image.fromarray(np.tile(GREY, (4, 4))), kind)
     for part in (0.3, 0.6, 0.9):
-        with pytest.raises(ValueError, match="is damaged|is not a picture"):
+        with pytest.raises(ValueError, match="cannot be decoded|is not a picture"):
             decode(whole[: int(len(whole) * part)])
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(b"", "is empty"), (b"hello, this is text", "is not a picture"), (b"\xff\xd8\xff\xe0" + b"\0" * 40, "damaged|not a picture")],
+    [
+        (b"", "is empty"),
+        (b"hello, this is text", "is not a picture"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 40, "cannot be decoded|not a picture"),
+    ],
 )
 def test_no_picture_at_all(data, said):
     with pytest.raises(ValueError, match=said):
@@ -70,5 +93,5 @@ def test_absurd_size_is_refused_before_it_is_unpacked():
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    with pytest.raises(ValueError, match="too large|damaged"):
+    with pytest.raises(ValueError, match="exceeds limit"):
         decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))

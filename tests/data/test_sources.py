@@ -71,6 +71,27 @@ def test_class_folders_may_be_capitalised(tmp_path):
     }
 
 
+def test_pictures_outside_the_layout_are_counted(tmp_path, capsys):
+    as_folder(tmp_path, FILES | {"validation/angry/0.png": png(), "validation/angry/1.png": png(), "loose.png": png()})
+    assert len(open_source(tmp_path).entries) == 12
+    assert "3 pictures outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err
+
+
+def test_folders_above_the_classes_and_links_are_followed(tmp_path):
+    plain = {"photos/angry/a.png": png(1), "photos/happy/b.png": png(2)}
+    assert [e.id for e in open_source(as_zip(tmp_path / "z.zip", plain)).entries] == ["angry/a.png", "happy/b.png"]
+    as_folder(tmp_path / "real", plain)
+    (tmp_path / "linked").mkdir()
+    for label in ("angry", "happy"):
+        (tmp_path / "linked" / label).symlink_to(tmp_path / "real/photos" / label)
+    assert [e.id for e in open_source(tmp_path / "linked").entries] == ["angry/a.png", "happy/b.png"]
+
+
+def test_two_pictures_of_one_name(tmp_path):
+    with pytest.raises(UserError, match="two pictures of one name"):
+        open_source(as_folder(tmp_path, FILES | {"copy/train/angry/0.png": png()}))
+
+
 def test_archive_lying_in_the_folder_is_found(tmp_path):
     as_zip(tmp_path / "archive.zip")
     assert len(open_source(tmp_path).entries) == 12
@@ -108,7 +129,7 @@ def test_truncated_zip(tmp_path):
 )
 def test_unsafe_paths_in_a_zip(tmp_path, name):
     with pytest.raises(UserError, match="unsafe path"):
-        open_source(as_zip(tmp_path / "z.zip", {name: png()}))
+        open_source(as_zip(tmp_path / "z.zip", {"./": b"", name: png()}))
 
 
 def test_zip_bomb(tmp_path):

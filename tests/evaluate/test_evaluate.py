@@ -32,11 +32,39 @@ def test_other_data_goes_to_a_folder_of_its_own(command, trained, sample_set, tm
     shutil.copytree(sample_set / "test", tmp_path / "mine" / "test")
     result = command("evaluate.py", trained, "--data", tmp_path / "mine")
     assert result.returncode == 0, result.stderr
-    folder = trained.parent / f"evaluation_{trained.name}_mine"
+    (folder,) = trained.parent.glob(f"evaluation_{trained.name}_mine_*")
     assert json.loads((folder / "metrics_test.json").read_text())["count"] == 30
     assert (folder / "report.html").is_file() and (trained / "metrics_test.json").read_text() == before
     assert read_csv(trained.parent / "results.csv")[-1]["data"] == "mine"
     assert "no val pictures" in error_line(command("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
+
+
+def test_validation_side_is_the_runs_own(command, trained, sample_set, tmp_path):
+    """With another split `val` would hold pictures that the model was trained on."""
+    for flags, name in ((["--seed", "1"], "seed"), (["--no-drop-blank"], "drop_blank")):
+        assert f"was split with {name}" in error_line(command("evaluate.py", trained, "--split", "val", *flags))
+    shutil.copytree(sample_set, tmp_path / "copy")
+    (tmp_path / "copy/train/angry/drawn_0000.png").unlink()
+    assert "may hold training pictures" in command("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
+
+
+def test_damaged_metrics_of_the_other_side_leave_their_section_out(trained, tmp_path):
+    from fer_hailo.evaluate.outputs import write_report
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "metrics_val.json").write_text("{")
+    page = write_report(run, "title", "note").read_text()
+    assert "Test: synthetic" in page and "Validation: synthetic" not in page
+
+
+def test_models_that_are_no_classifiers(trained, small):
+    import keras
+
+    data = load_dataset(small, None)
+    maps = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(5, 3)])
+    for model in (maps, keras.Sequential([keras.layers.Dense(5)])):
+        with pytest.raises(UserError, match="not a classifier"):
+            evaluate_model(model, data.val, data.names, small.preprocess, data="d", split="val")
 
 
 def test_bare_model_takes_its_labels_from_beside_it(command, trained, sample_set, tmp_path):

@@ -47,15 +47,16 @@ def test_crop_faces_command(command, shared, tmp_path):
     for label in ("happy", "angry"):
         (tmp_path / "photos" / label).mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "photos/happy/astronaut.png"), photo(shared)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "photos/happy/astronaut.jpg"), photo(shared)[..., ::-1])
     cv2.imwrite(str(tmp_path / "photos/angry/wall.png"), np.full((200, 200, 3), 128, np.uint8))
     (tmp_path / "photos/angry/broken.jpg").write_bytes(b"junk")
     result = command("tools/crop_faces.py", "photos", "faces")
-    assert result.returncode == 1 and "1 of 3 pictures gave faces" in result.stdout, result.stderr
+    assert result.returncode == 1 and "2 of 4 pictures gave faces" in result.stdout, result.stderr
     rows = {row["id"]: row for row in read_csv(tmp_path / "faces/report.csv")}
     assert rows["angry/wall.png"]["problem"] == "no face found" and rows["angry/broken.jpg"]["problem"] == "is not a picture"
-    face = cv2.imread(str(tmp_path / "faces/happy/astronaut_0.png"))
-    assert face.shape[0] == face.shape[1] > 60
-    assert "not empty" in error_line(command("tools/crop_faces.py", "photos", "faces"))
+    face = cv2.imread(str(tmp_path / "faces/happy/astronaut_png_0.png"))
+    assert face.shape[0] == face.shape[1] > 60 and (tmp_path / "faces/happy/astronaut_jpg_0.png").is_file()
+    assert "not an empty folder" in error_line(command("tools/crop_faces.py", "photos", "faces"))
 
 
 def test_crop_faces_mistakes(command, tmp_path):

@@ -10,7 +10,7 @@ from fer_hailo.data.dataset import load_dataset
 from fer_hailo.data.feed import TrainingBatches
 from fer_hailo.evaluate.score import Scorer
 from fer_hailo.models.build import batch_norms, build_model
-from fer_hailo.train import loop
+from fer_hailo.train import step
 from fer_hailo.train.callbacks import Validate
 from fer_hailo.train.state import keras_numpy
 
@@ -21,10 +21,10 @@ def validated(small):
     config = replace(small, ema=0.5, unfreeze_layers=0, train_batch_norm=True)
     data = load_dataset(config, None)
     network, export = build_model(config, stage=2), build_model(config, stage=2)
-    model = loop.training_model(network, config)
+    model = step.training_model(network, config)
     batches = TrainingBatches(data.train.images[:64], data.train.labels[:64], 5, 32, 0)
-    loss = loop.make_loss(config, data)
-    model.compile(loop.make_optimizer(config, 1, 2), loss, metrics=["accuracy"], jit_compile=loop.jit())
+    loss = step.make_loss(config, data)
+    model.compile(step.make_optimizer(config, 1, 2), loss, metrics=["accuracy"])
     seen = []
 
     class Record(keras.callbacks.Callback):

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -22,6 +24,7 @@ from fer_hailo.preprocess import normalise, prepare
 from fer_hailo.runs import CONFIG, DONE, MODEL, newest_run
 from fer_hailo.train import callbacks, loop
 from fer_hailo.train.state import load_progress
+from fer_hailo.train.step import make_optimizer
 
 
 def result(run):
@@ -138,24 +141,23 @@ def test_resume_refuses_another_configuration(trained, tmp_path, small):
 
 
 def test_resume_refuses_other_data(trained, small, tmp_path):
-    import shutil
-    from dataclasses import replace
-
     from fer_hailo.data.sample import write_sample_set
 
-    run = shutil.copytree(trained, tmp_path / "run")
-    (run / DONE).unlink()
+    run = unfinished(trained, tmp_path)
     save_config(replace(small, data=str(write_sample_set(tmp_path / "other", 20, 6, seed=9))), run / CONFIG)
     with pytest.raises(UserError, match="not the data that"):
         loop.resume(run, {})
 
 
 def test_damaged_state_is_named(trained, tmp_path):
-    import shutil
-
-    run = shutil.copytree(trained, tmp_path / "run")
-    (run / DONE).unlink()
-    (run / "checkpoint/state.npz").write_bytes(b"PK\3\4 half a file")
+    run = unfinished(trained, tmp_path)
+    state = run / "checkpoint/state.npz"
+    whole = bytearray(state.read_bytes())
+    whole[len(whole) // 2] ^= 255  # inside a variable: the progress itself can be read
+    state.write_bytes(whole)
+    with pytest.raises(UserError, match="is damaged"):
+        loop.resume(run, {})
+    state.write_bytes(b"PK\3\4 half a file")
     with pytest.raises(UserError, match="is damaged"):
         loop.resume(run, {})
 
@@ -192,8 +194,6 @@ def test_full_disk_is_one_line(capsys):
 
 
 def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
-    from dataclasses import replace
-
     run = tmp_path / "nan"
     with pytest.raises(UserError, match="loss became nan in stage 2.*--stage2-lr"):
         loop.start(replace(small, stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0, optimizer="adamw", weight_decay=1.0, stage2_epochs=40,
@@ -204,6 +204,7 @@ def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
 
 def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
     small = [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items() if isinstance(v, int) and not isinstance(v, bool)]
+    (tmp_path / "file").write_text("x")
     for arguments, said in [
         (["--data", "nowhere"], "no data at nowhere"),
         (["--data", str(sample_set), "--arch", "resnet"], "unknown arch 'resnet'"),
@@ -211,6 +212,8 @@ def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
         (["--stage1-epoch", "3"], "did you mean --stage1-epochs?"),
         (["--resume", "--smoke"], "give it alone"),
         (["--resume"], "no unfinished run"),
+        (["--data", str(sample_set), "--out", "file"], "file is not an empty folder"),
+        (["--data", str(sample_set), "--out", "file/below"], "error: Not a directory"),
     ]:
         assert said in error_line(
             command("train.py", *small, *arguments) if "--resume" not in arguments else command("train.py", *arguments)
@@ -220,18 +223,74 @@ def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
 
 
 def test_out_folder_that_is_not_empty_is_refused(small, trained):
-    with pytest.raises(UserError, match="is not empty"):
+    with pytest.raises(UserError, match="is not an empty folder"):
         loop.start(small, trained)
     assert (trained / DONE).exists()
 
 
-def test_mixed_precision_saves_a_float32_model(small, tmp_path):
-    from dataclasses import replace
-
-    run = loop.start(
-        replace(small, precision="mixed_bfloat16", stage1_epochs=0, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4),
-        tmp_path / "half",
-    )
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision):
+    shorter = {"stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0, "unfreeze_layers": 4}
+    run = loop.start(replace(small, precision=precision, **shorter), tmp_path / "half")
     model = keras.models.load_model(run / MODEL)
     assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+    scaled = isinstance(make_optimizer(replace(small, precision=precision), 2, 10), keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")  # without it small gradients vanish in half precision
+
+
+def test_early_stopping_outlives_the_process(small, tmp_path, monkeypatch):
+    """Stage 1 learns nothing, so it stops after its second epoch; cut right there, the resumed run goes on to stage 2 and ends
+    where the uninterrupted one does."""
+    config = replace(small, stage1_epochs=9, stage1_patience=1, stage1_lr=1e-9, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4)
+    whole = loop.start(config, tmp_path / "whole")
+    assert [(row["stage"], row["epoch"]) for row in read_csv(whole / "history.csv")] == [("1", "1"), ("1", "2"), ("2", "1")]
+    told = callbacks.Tell.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        told(self, epoch, logs)
+        if self.progress.finished:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.Tell, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        loop.start(config, tmp_path / "cut")
+    monkeypatch.undo()
+    left = load_progress(tmp_path / "cut/checkpoint/state.npz")
+    assert (left.stage, left.epoch, left.finished, left.wait) == (1, 2, True, 1)
+    loop.resume(tmp_path / "cut", {})
+    assert same(tmp_path / "cut", whole)
+
+
+def unfinished(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / DONE).unlink()
+    return run
+
+
+def test_resume_of_a_run_in_progress_is_refused(trained, tmp_path):
+    run = unfinished(trained, tmp_path)
+    with files.locked(run / ".lock"), pytest.raises(UserError, match="in use by another process"):
+        loop.resume(run, {})
+
+
+def test_resume_finds_data_that_moved_and_needs_no_initial_weights(trained, tmp_path, small, sample_set):
+    run = unfinished(trained, tmp_path)
+    save_config(replace(small, data="gone", weights="gone.h5"), run / CONFIG)
+    moved = shutil.copytree(sample_set, tmp_path / "moved")
+    with pytest.raises(UserError, match="no data at gone"):
+        loop.resume(run, {})
+    loop.resume(run, {"data": str(moved), "head_units": "16", "stage2_epochs": "2"})
+    assert same(run, trained)
+    assert len(json.loads((run / "environment.json").read_text())["resumed"]) == 1
+
+
+def test_tensorboard_log_where_there_is_tensorboard(trained):
+    pytest.importorskip("tensorboard")
+    assert {path.parent.parent.name for path in (trained / "tensorboard").rglob("events*")} == {"stage1", "stage2"}
+
+
+def test_one_notice_without_tensorboard(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert not loop._has_tensorboard()
+    assert capsys.readouterr().err.count("no TensorBoard log") == 1

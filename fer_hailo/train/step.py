@@ -1,0 +1,46 @@
+"""What one training step computes: the model with its augmentation, the loss, the optimizer."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from fer_hailo.config import Config
+from fer_hailo.data.balance import compute_class_weights_effective
+from fer_hailo.data.dataset import Dataset
+from fer_hailo.models.inputs import AugmentedFaceInput
+from fer_hailo.train.losses import FocalLoss
+from fer_hailo.train.schedules import WarmupCosine
+
+
+def training_model(network: keras.Model, config: Config) -> keras.Model:
+    """The compiled step's model: uint8 pictures and MixUp weights in, augmentation inside, logits out."""
+    images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
+    mix = keras.Input((1,), name="mix")
+    faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
+    return keras.Model({"images": images, "mix": mix}, network(faces))
+
+
+def make_loss(config: Config, dataset: Dataset) -> FocalLoss:
+    """The focal loss, weighted by the training side's class counts before oversampling."""
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.names))
+    weights = compute_class_weights_effective(counts, config.class_weight_beta) if config.class_weight_beta else None
+    return FocalLoss(config.focal_gamma, weights, config.label_smoothing)
+
+
+def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
+    """Stage 1 has a constant rate, stage 2 warm-up and cosine over `steps` an epoch."""
+    rate = config.stage1_lr
+    if stage == 2:
+        rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, config.stage2_warmup_epochs * steps, config.stage2_epochs * steps)
+    options = {"clipnorm": config.clipnorm or None}
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate, **options)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **options)
+        # Decaying these would shift statistics; it regularises nothing.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the network.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
