@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from fer_hailo.config import SEVEN_CLASSES, Config
 from fer_hailo.data.balance import oversample_minority_classes
@@ -67,14 +68,11 @@ def test_an_epoch_with_imagenet_weights_in_3_gib(command, archive, shared, cache
     weights = shared / "data/weights/mobilenet_v3_small_imagenet_no_top.h5"
     code = tmp_path / "measured.py"
     code.write_text(
-        "import resource, sys, runpy\nsys.argv = sys.argv[1:]\n"
-        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally:\n    print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        f"import resource, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport train\nstatus = train.run(train.main, sys.argv[1:])\n"
+        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\nsys.exit(status)\n"
     )
-    from conftest import ROOT
-
-    result = command(str(code), ROOT / "train.py", "--data", archive, "--weights", weights, "--stage1-epochs", "0",
-                     "--stage2-epochs", "1", "--stage2-warmup-epochs", "0", "--out", tmp_path / "fer2013_keras_hailo/run")  # fmt: skip
+    result = command(str(code), "--data", archive, "--weights", weights, "--stage1-epochs", "0", "--stage2-epochs", "1",
+                     "--stage2-warmup-epochs", "0", "--out", tmp_path / "fer2013_keras_hailo/run")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.split()[-1]) < 3 * 2**20  # KiB
     metrics = json.loads((tmp_path / "fer2013_keras_hailo/run/metrics_val.json").read_text())
