@@ -11,11 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+PATHS = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 SMALL = {
-    "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9, "ema": 0.9,
-    "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2, "stage2_warmup_epochs": 1,
+    "arch": "tiny", "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9,
+    "ema": 0.9, "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2, "stage2_warmup_epochs": 1,
     "rotation": 10.0, "shift": 0.1,
 }  # fmt: skip
 
@@ -30,6 +31,8 @@ def sample_set(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small(sample_set):
     """A configuration that trains through both stages in seconds, with everything on that could break a resumed run."""
+    import tiny  # noqa: F401, registers the network
+
     from fer_hailo.config import load_config
 
     return load_config(None, SMALL | {"data": str(sample_set)})
@@ -54,12 +57,12 @@ def shared() -> Path:
 
 @pytest.fixture
 def command(tmp_path):
-    """Run a command line in an empty folder: command("train.py", "--help") -> CompletedProcess with text output."""
+    """Run a script of the repository, or any command (a list), in an empty folder: gives the CompletedProcess, output as text."""
 
-    def call(script: str, *arguments, **environment) -> subprocess.CompletedProcess:
+    def call(script: str | list[str], *arguments, **environment) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, str(ROOT / script), *map(str, arguments)],
-            cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=400,
+            [*([sys.executable, str(ROOT / script)] if isinstance(script, str) else script), *map(str, arguments)],
+            cwd=tmp_path, env=os.environ | PATHS | environment, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
 
     return call

@@ -1,6 +1,5 @@
 """What may import what: light parts stay light, and a ready cache trains without OpenCV or Pillow."""
 
-import os
 import subprocess
 import sys
 
@@ -33,15 +32,13 @@ def test_what_the_sdk_machine_shares_needs_numpy_alone(module):
     assert not {name for name in new if name not in allowed and not name.startswith("_")}
 
 
-def test_training_from_a_cache_needs_no_opencv(sample_set, tmp_path):
+def test_training_from_a_cache_needs_no_opencv(command, sample_set, tmp_path):
     config = load_config(None, SMALL | {"data": str(sample_set), "stage1_epochs": 1, "stage2_epochs": 0, "stage2_warmup_epochs": 0})
     load_pictures(sample_set, config.preprocess, tmp_path)
     (cache,) = tmp_path.glob("*.npz")
     save_config(config, tmp_path / "c.yaml")
-    code = "import sys; sys.modules['cv2'] = None; import train; sys.exit(train.run(train.main, sys.argv[1:]))"
+    code = "import sys; sys.modules['cv2'] = None; import tiny, train; sys.exit(train.run(train.main, sys.argv[1:]))"
     arguments = ["--config", "c.yaml", "--data", cache.name, "--out", "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    done = command([sys.executable, "-c", code], *arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/DONE").exists()

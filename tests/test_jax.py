@@ -1,11 +1,13 @@
 """The same training on JAX: it runs, it resumes to the same numbers, and plain TensorFlow-Keras opens the model."""
 
 import json
+import sys
 
 import keras
 import numpy as np
 import pytest
 from conftest import SMALL
+from tiny import TRAIN
 
 from fer_hailo.config import load_config, save_config
 from fer_hailo.files import read_csv
@@ -17,41 +19,35 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backe
 @pytest.fixture(scope="module")
 def config(sample_set, tmp_path_factory):
     path = tmp_path_factory.mktemp("jax") / "c.yaml"
-    save_config(load_config(None, SMALL | {"data": str(sample_set), "unfreeze_layers": 3, "stage1_epochs": 0}), path)
+    save_config(load_config(None, SMALL | {"data": str(sample_set)}), path)
     return path
 
 
 def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, tmp_path):
     pytest.importorskip("jax")
-    done = command("train.py", "--config", config, "--out", tmp_path / "whole", **JAX)
+    done = command(TRAIN, "--config", config, "--out", tmp_path / "whole", **JAX)
     assert done.returncode == 0, done.stderr
     cut = """
 import sys
+import tiny
 from fer_hailo.train import callbacks, loop
 from fer_hailo.config import load_config
 from pathlib import Path
 class Cut(callbacks.Tell):
     def on_epoch_end(self, epoch, logs=None):
-        raise SystemExit(9)
+        if self.progress.stage == 2:
+            raise SystemExit(9)
 callbacks.Tell = Cut
 loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
 """
-    import os
-    import subprocess
-    import sys
-
-    from conftest import ROOT
-
-    stopped = subprocess.run(
-        [sys.executable, "-c", cut, str(config), str(tmp_path / "cut")], cwd=ROOT, env=os.environ | JAX, capture_output=True
-    )
+    stopped = command([sys.executable, "-c", cut], config, tmp_path / "cut", **JAX)
     assert stopped.returncode == 9
-    resumed = command("train.py", "--resume", tmp_path / "cut", **JAX)
+    resumed = command(TRAIN, "--resume", tmp_path / "cut", **JAX)
     assert resumed.returncode == 0, resumed.stderr
     histories = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(tmp_path / name / "history.csv")] for name in ("whole", "cut")
     ]
-    assert histories[0] == histories[1] and len(histories[0]) == 2
+    assert histories[0] == histories[1] and len(histories[0]) == 3
     models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
     # The run's metrics, computed by JAX, hold under this process' backend.

@@ -51,7 +51,7 @@ def test_statistics_are_re_estimated_and_momentum_is_put_back(validated):
     first = export.get_layer("head_norm1")
     assert not np.allclose(keras_numpy(first.moving_mean), keras_numpy(network.get_layer("head_norm1").moving_mean), atol=1e-4)
     assert all(layer.momentum in (0.9, 0.99) for layer in batch_norms(export.layers))
-    assert (keras_numpy(export.get_layer("conv_bn").moving_mean) == keras_numpy(network.get_layer("conv_bn").moving_mean)).all()  # frozen
+    assert (keras_numpy(export.get_layer("norm0").moving_mean) == keras_numpy(network.get_layer("norm0").moving_mean)).all()  # frozen
 
 
 def test_statistics_of_the_first_head_norm_by_another_way(validated, small):

@@ -13,7 +13,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, error_line
+from conftest import PATHS, SMALL, error_line
+from tiny import TRAIN
 
 from fer_hailo import files
 from fer_hailo.config import load_config, save_config
@@ -96,32 +97,33 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, mo
     assert (run / DONE).exists() and same(run, trained)
 
 
-def test_kill_9_loses_at_most_an_epoch(trained, small, tmp_path):
+def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
     """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where the other did."""
     runs = tmp_path / "fer2013_keras_hailo"
     run = runs / "20260101-000000_mobilenet_v3_small_s42"
     save_config(small, tmp_path / "c.yaml")
-    arguments = [sys.executable, str(ROOT / "train.py"), "--config", "c.yaml", "--out", str(run)]
-    process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | PATHS
+    process = subprocess.Popen(
+        [*TRAIN, "--config", "c.yaml", "--out", str(run)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
     try:
         for line in process.stderr:
             if line.startswith("stage 1 epoch 1/1"):
                 break
-        time.sleep(2)
+        time.sleep(0.5)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (run / DONE).exists() and load_progress(run / "checkpoint" / "state.npz").history
-    resumed = subprocess.run([sys.executable, str(ROOT / "train.py"), "--resume"], cwd=tmp_path, capture_output=True, text=True)
+    resumed = command(TRAIN, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert newest_run(True, runs) == run and same(run, trained)
 
 
 def test_sigterm_ends_with_a_line_that_says_how_to_go_on(small, tmp_path):
     save_config(small, tmp_path / "c.yaml")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--config", "c.yaml", "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+    arguments = [*TRAIN, "--config", "c.yaml", "--out", "run"]
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=os.environ | PATHS, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("stage 1: "):
             break
@@ -203,7 +205,9 @@ def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
 
 
 def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
-    small = [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items() if isinstance(v, int) and not isinstance(v, bool)]
+    small = [
+        f"--{name}={SMALL[name.replace('-', '_')]}" for name in ("input-size", "stage1-epochs", "stage2-epochs", "stage2-warmup-epochs")
+    ]
     (tmp_path / "file").write_text("x")
     for arguments, said in [
         (["--data", "nowhere"], "no data at nowhere"),
@@ -228,10 +232,10 @@ def test_out_folder_that_is_not_empty_is_refused(small, trained):
     assert (trained / DONE).exists()
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision):
+@pytest.mark.parametrize(("precision", "arch"), [("mixed_bfloat16", "mobilenet_v3_small"), ("mixed_float16", "tiny")])
+def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision, arch):
     shorter = {"stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0, "unfreeze_layers": 4}
-    run = loop.start(replace(small, precision=precision, **shorter), tmp_path / "half")
+    run = loop.start(replace(small, precision=precision, arch=arch, **shorter), tmp_path / "half")
     model = keras.models.load_model(run / MODEL)
     assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
