@@ -30,7 +30,9 @@ class Scorer:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, S, S[, 3]) to float32 (N, C)."""
-        return self._model.predict(images, batch_size=BATCH, verbose=0)
+        # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see fer_hailo.data.feed.
+        parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        return np.concatenate([np.asarray(part) for part in parts])
 
 
 def evaluate_model(

@@ -13,7 +13,7 @@ import numpy as np
 from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.data.balance import oversample_minority_classes
 from fer_hailo.data.dataset import Dataset, describe, load_dataset
-from fer_hailo.data.feed import TrainingBatches
+from fer_hailo.data.feed import TrainingBatches, feed
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import Scorer, evaluate_model
@@ -113,7 +113,7 @@ class Run:
         steps = self._callbacks(stage, batches, loss)
         if tensorboard:
             steps.append(keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False))
-        model.fit(batches, initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
+        model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
 
     def _batches(self, stage: int) -> TrainingBatches:
         config, train = self.config, self.dataset.train

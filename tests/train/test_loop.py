@@ -97,6 +97,12 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, mo
     assert (run / DONE).exists() and same(run, trained)
 
 
+def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatch):
+    """TensorFlow gets a tf.data.Dataset, other backends the batches themselves: the same pictures in the same order."""
+    monkeypatch.setattr(loop, "feed", lambda batches: batches)
+    assert same(loop.start(small, tmp_path / "fed"), trained)
+
+
 def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
     """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where the other did."""
     runs = tmp_path / "fer2013_keras_hailo"
