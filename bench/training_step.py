@@ -26,8 +26,8 @@ from fer_hailo.runs import RUNS
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="data set [fer2013/ if it holds one, else the synthetic sample set]")
-    parser.add_argument("--steps", type=int, default=60, help="steps a round")
-    parser.add_argument("--rounds", type=int, default=13, help="rounds; the first is not counted")
+    parser.add_argument("--steps", type=int, default=150, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the first is not counted")
     arguments = parser.parse_args(argv)
     if arguments.steps < 1 or arguments.rounds < 2:
         raise UserError("--steps must be 1 or more, --rounds 2 or more")
@@ -107,7 +107,7 @@ def in_memory(config, dataset, steps: int):
     )[0]
     model = compiled(training_model(build_model(config, stage=2), config), config, dataset, steps)
     repeated = plain(tf.data.Dataset.from_tensors(batch).cache().repeat(steps))
-    return lambda: model.fit(repeated, verbose=0)
+    return lambda: model.fit(repeated, verbose=0, shuffle=False)
 
 
 def plain(dataset):
@@ -132,7 +132,7 @@ def bare(config, dataset, steps: int):
     )
     model = compiled(build_model(config, stage=2), config, dataset, steps)
     repeated = plain(tf.data.Dataset.from_tensors(batch).cache().repeat(steps))
-    return lambda: model.fit(repeated, verbose=0)
+    return lambda: model.fit(repeated, verbose=0, shuffle=False)
 
 
 def per_picture(config, dataset, count: int):
@@ -166,7 +166,7 @@ def per_picture(config, dataset, count: int):
     source = tf.data.Dataset.from_tensor_slices(([encoded[i % len(encoded)] for i in range(count)], dataset.train.labels[chosen]))
     feed = source.map(picture, tf.data.AUTOTUNE).batch(config.batch_size).map(mixed, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     model = compiled(build_model(config, stage=2), config, dataset, count // config.batch_size)
-    return lambda: model.fit(feed, verbose=0)
+    return lambda: model.fit(feed, verbose=0, shuffle=False)
 
 
 if __name__ == "__main__":
