@@ -100,6 +100,30 @@ def line_figure(series: dict[str, Sequence[float | None]], x_label: str, marks: 
     return _figure(left + wide + 20, top + tall + 60, x_label, parts)
 
 
+def bar_figure(values: dict[str, float], unit: str, limit: float | None = None) -> str:
+    """Horizontal bars as SVG, one a name, in their order; a dashed line at `limit`, and the bars below it in another colour."""
+    if not values:
+        return "<p class=note>nothing to draw</p>"
+    left, wide, row = 330, 420, 17
+    low, high = min(0.0, *values.values(), limit or 0), max(*values.values(), limit or 0, 1e-9)
+    tall = row * len(values)
+
+    def x(value: float) -> float:
+        return round(left + wide * (value - low) / (high - low), 1)
+
+    parts = []
+    for number, (name, value) in enumerate(values.items()):
+        y = 6 + number * row
+        colour = COLOURS[1] if limit is not None and value < limit else COLOURS[0]
+        parts.append(_text(left - 8, y + 11, name if len(name) < 50 else f"{name[:47]}...", anchor="end"))
+        parts.append(_tag("rect", x=min(x(0), x(value)), y=y, width=round(abs(x(value) - x(0)), 1), height=row - 4, fill=colour))
+        parts.append(_text(max(x(0), x(value)) + 6, y + 11, f"{value:.1f}", anchor="start"))
+    if limit is not None:
+        parts.append(_tag("line", x1=x(limit), x2=x(limit), y1=0, y2=tall + 6, stroke=SOFT, stroke_dasharray="4 4"))
+        parts.append(_text(x(limit), tall + 20, f"{limit:g} {unit}"))
+    return _figure(left + wide + 60, tall + 28, unit, parts)
+
+
 def reliability_figure(bins: Sequence[dict]) -> str:
     """Accuracy against confidence as SVG; on the diagonal a model's confidence can be taken at its word."""
     side, left, top = 260, 50, 12

@@ -11,12 +11,24 @@ from fer_hailo.errors import UserError
 from fer_hailo.files import locked, read_csv, write_csv
 
 STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", "hef")
-COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "macro_recall",
-           "macro_f1", "ece", "per_class_recall", "latency_ms", "size_bytes", "seed", "sha256"]  # fmt: skip
+COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "drop",
+           "macro_recall", "macro_f1", "ece", "per_class_recall", "latency_ms", "size_bytes", "seed", "sha256"]  # fmt: skip
 
 
-def row_of(metrics: dict, *, run: str, stage: str, seed: int | str = "", size_bytes: int | str = "", latency_ms: float | str = "") -> dict:
-    """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture."""
+def row_of(
+    metrics: dict,
+    *,
+    run: str,
+    stage: str,
+    seed: int | str = "",
+    size_bytes: int | str = "",
+    latency_ms: float | str = "",
+    reference: dict | None = None,
+) -> dict:
+    """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
+
+    reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since.
+    """
     if stage not in STAGES:
         raise ValueError(f"stage must be one of {STAGES}, got {stage}")
     low, high = metrics["accuracy_ci95"]
@@ -32,8 +44,9 @@ def row_of(metrics: dict, *, run: str, stage: str, seed: int | str = "", size_by
         "stage": stage,
         **{name: metrics[name] for name in ("data", "split", "count", "sha256")},
         **{name: f"{value:.6f}" for name, value in numbers.items()},
+        "drop": f"{reference['accuracy'] - metrics['accuracy']:.6f}" if reference else "",
         "per_class_recall": recalls,
-        "latency_ms": latency_ms,
+        "latency_ms": f"{latency_ms:.3f}" if latency_ms else "",
         "size_bytes": size_bytes,
         "seed": seed,
     }
@@ -73,6 +86,6 @@ def _read(path: Path | str) -> list[dict]:
         rows = read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as results: {error}") from None
-    if rows and set(rows[0]) != set(COLUMNS):
+    if rows and set(rows[0]) | {"drop"} != set(COLUMNS):  # the first version had no `drop`
         raise UserError(f"{path} is no results file of this version: its columns are {', '.join(map(str, rows[0]))}")
     return rows

@@ -36,7 +36,7 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     if not model.is_file():
         raise UserError(f"no model at {model}")
     if model.suffix != ".keras":
-        raise UserError(f"{model} is not a .keras file: evaluate.py scores Keras models")
+        raise UserError(f"{model} is not a .keras file")
     run = model.parent if (model.parent / CONFIG).is_file() and (model.parent / ENVIRONMENT).is_file() else None
     config = load_config(run / CONFIG if run else None, overrides)
     labels = read_labels(model.parent / LABELS) if (model.parent / LABELS).is_file() else config.classes

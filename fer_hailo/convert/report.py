@@ -1,0 +1,73 @@
+"""conversion.html: what the conversion did, and what it cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer_hailo.report import table, write_page
+
+
+def write_conversion_report(path: Path, title: str, facts: dict) -> None:
+    """Write the page from the facts that conversion.json holds."""
+    parity = facts["parity"]
+    note = (
+        f"Float TFLite against Keras on {parity['count']} validation pictures: {parity['same']} answers equal, "
+        f"largest difference of a logit {parity['difference']:.1e}."
+    )
+    sections = [("Accuracy", _accuracy(facts)), ("Clean-up of the float graph", _changes(facts)), ("INT8 settings tried", _trials(facts))]
+    if facts["unexpected_operators"]:
+        rows = [(entry["name"], entry["operator"]) for entry in facts["unexpected_operators"]]
+        sections.append(("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows)))
+    sections.append(("Ranges of the tensors, the worst used first", _ranges(facts)))
+    write_page(path, title, note, sections)
+
+
+def _accuracy(facts: dict) -> str:
+    keras = facts["keras"]
+    rows = []
+    for stage, entry in [("keras", keras), *((c["stage"], c) for c in facts["candidates"])]:
+        for split, metrics in entry["metrics"].items():
+            low, high = metrics["accuracy_ci95"]
+            drop = 100 * (keras["metrics"][split]["accuracy"] - metrics["accuracy"])
+            latency = f"{entry['latency_ms']:.2f} ms" if "latency_ms" in entry else "–"
+            size = f"{entry['size_bytes'] / 2**20:.2f} MiB"
+            rows.append(
+                (stage, split, f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
+                 f"{metrics['macro_recall']:.2%}", size, latency)
+            )  # fmt: skip
+    head = ("stage", "split", "pictures", "accuracy", "95 % interval", "points lost", "macro recall", "size", "one picture, one thread")
+    return table(head, rows)
+
+
+def _changes(facts: dict) -> str:
+    if not facts["changes"]:
+        return "<p class=note>Nothing in the network was constant.</p>"
+    rows = [
+        (c["layer"], c["what"], f"{c['removed']} of {c['units']}", f"{c['moved']:.1e}", "yes" if c["kept"] else "no: it moves too much")
+        for c in facts["changes"]
+    ]
+    return table(("layer", "change", "units", "largest move of a validation logit", "kept"), rows)
+
+
+def _trials(facts: dict) -> str:
+    rows = [(f"{t['percentile']:g} %", f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+    counts = facts["calibration"]
+    note = f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers; the first was taken.</p>"
+    return table(("values within the range", "divergence from float (nats)", "same answer"), rows) + note
+
+
+def _ranges(facts: dict) -> str:
+    rows = [
+        (
+            r["name"],
+            f"{r['min']:.3g}",
+            f"{r['max']:.3g}",
+            f"{r['used']:.0%}",
+            f"{r['dead']} of {r['channels']}",
+            r["constant"],
+            f"{r['scale']:.2g}",
+        )
+        for r in facts["ranges"]
+    ]
+    head = ("tensor", "smallest", "largest", "range that 99.9 % of values use", "dead channels", "constant channels", "INT8 scale")
+    return table(head, rows)

@@ -1,0 +1,216 @@
+"""The deploy bundle: what the training machine hands to the SDK machine and the board, checked whenever it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.errors import UserError
+from fer_hailo.files import write_json
+from fer_hailo.hailo.tflite import Tflite, read_tflite
+from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, RUNS, read_labels
+
+SCHEMA = 1
+MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
+EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
+FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "metrics", "environment")
+AGAIN = "copy the bundle again, or make a new one with convert_tflite.py"
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Prepared pictures with labels: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test"."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+
+    def part(self, split: str) -> EvalSet:
+        chosen = self.split == split
+        return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen])
+
+    def quick(self, count: int, seed: int = 0) -> EvalSet:
+        """About `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
+        rng, chosen = np.random.default_rng(seed), []
+        for split in np.unique(self.split):
+            side = np.flatnonzero(self.split == split)
+            for label in np.unique(self.labels[side]):
+                own = rng.permutation(side[self.labels[side] == label])
+                chosen.append(own[: max(1, round(count * len(own) / len(side)))])
+        order = np.sort(np.concatenate(chosen))
+        return EvalSet(self.images[order], self.labels[order], self.split[order])
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened and checked bundle. digest: SHA-256 of its manifest, which names every other file's."""
+
+    folder: Path
+    manifest: dict
+    spec: PreprocessSpec
+    labels: tuple[str, ...]
+    network: Tflite
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.manifest["name"]
+
+    @property
+    def results(self) -> Path:
+        """The results.csv that rows of this bundle go to: beside the run folders, or beside a copied bundle."""
+        parent = self.folder.resolve().parent
+        in_run = (parent / CONFIG).is_file() and (parent / ENVIRONMENT).is_file()
+        return (parent.parent if in_run else parent) / "results.csv"
+
+    def calibration(self) -> np.ndarray:
+        """uint8 (N, I, I, 3)."""
+        return np.load(self.folder / CALIBRATION)
+
+    def evaluation(self) -> EvalSet:
+        with np.load(self.folder / EVALUATION) as file:
+            return EvalSet(*(file[field.name] for field in fields(EvalSet)))
+
+
+def seal(folder: Path, manifest: dict) -> None:
+    """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS."""
+    files = {name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
+    write_json(folder / MANIFEST, {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files})
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Open a bundle. Raises UserError, with the file and the reason, where anything in it is not as it was made."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): make one with convert_tflite.py")
+    text = (folder / MANIFEST).read_bytes()
+    manifest = _manifest(folder, text)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
+    try:
+        spec, labels = PreprocessSpec(**manifest["preprocess"]), tuple(manifest["labels"])
+    except TypeError as error:
+        raise UserError(f"{folder / MANIFEST} describes a preprocessing that this version does not know ({error}): {AGAIN}") from None
+    checks: dict[str, Callable[[Path], None]] = {
+        FLOAT: lambda path: _check_float(path, spec, labels),
+        INT8: lambda path: _check_int8(path),
+        CALIBRATION: lambda path: _check_calibration(path, spec),
+        EVALUATION: lambda path: _check_evaluation(path, spec, labels),
+        LABELS: lambda path: _check_labels(path, labels),
+    }
+    for name, entry in manifest["files"].items():
+        if name in FILES and _sha256(folder / name) != entry["sha256"]:
+            checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
+            raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
+    for name, check in checks.items():
+        check(folder / name)
+    return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
+
+
+def newest_bundle(parent: Path = RUNS) -> Path:
+    """The bundle in the current folder, else the one of a run in `parent` that was made last. Raises UserError if there is none."""
+    if Path(MANIFEST).is_file():
+        return Path(".")
+    found = sorted(parent.glob(f"*/deploy/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"no deploy bundle here nor in {parent}: make one with python convert_tflite.py, or name its folder")
+    return found[-1].parent
+
+
+def _manifest(folder: Path, text: bytes) -> dict:
+    try:
+        manifest = json.loads(text)
+        schema = manifest["schema"]
+        if schema == SCHEMA:
+            missing = [key for key in (*KEYS, "files") if key not in manifest] + [name for name in FILES if name not in manifest["files"]]
+            if missing:
+                raise KeyError(missing[0])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MANIFEST} cannot be read ({error}): {AGAIN}") from None
+    if schema != SCHEMA:
+        raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
+    return manifest
+
+
+def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    network = read_tflite(path)
+    if network.input.dtype != "float32":
+        raise UserError(f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler parses the float32 one")
+    check_network(network, path, spec, labels)
+
+
+def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label."""
+    wanted = (1, spec.input_size, spec.input_size, 3)
+    if network.input.shape != wanted:
+        raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}")
+    if network.output.shape[-1] != len(labels):
+        raise UserError(f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)}: {', '.join(labels)}")
+
+
+def _check_int8(path: Path) -> None:
+    network = read_tflite(path)
+    if network.input.dtype != "int8":
+        raise UserError(f"{path} takes {network.input.dtype} instead of int8: {AGAIN}")
+
+
+def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
+    try:
+        images = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is no NumPy array ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+    check_pictures(images, path, spec)
+
+
+def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None:
+    """Raise UserError where images are not uint8 (N, I, I, 3), naming normalised ones as what they are."""
+    if images.dtype != np.uint8:
+        low, high = (float(images.min()), float(images.max())) if images.size and images.dtype.kind in "fiu" else (0, 0)
+        normalised = " (normalised already)" if low >= -8 and high <= 8 else ""
+        raise UserError(
+            f"{path} holds {images.dtype} from {low:g} to {high:g}{normalised}: calibration takes the bytes 0..255, "
+            "since the model script normalises on the chip"
+        )
+    if images.ndim != 4 or images.shape[1:] != (spec.input_size, spec.input_size, 3) or not len(images):
+        raise UserError(f"{path} has the shape {images.shape}, not (pictures, {spec.input_size}, {spec.input_size}, 3)")
+
+
+def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    try:
+        with np.load(path) as file:
+            # The pictures themselves are many: their header is enough, the manifest holds their digest.
+            truth, split = file["labels"], file["split"]
+            with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
+                np.lib.format.read_magic(images)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(images)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no evaluation set ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+    if dtype != np.uint8 or shape != (len(truth), spec.input_size, spec.input_size, 3) or len(split) != len(truth):
+        raise UserError(f"{path} holds {dtype} pictures of shape {shape} for {len(truth)} labels: {AGAIN}")
+    if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
+        raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
+
+
+def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
+    if read_labels(path) != labels:
+        raise UserError(f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: {AGAIN}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

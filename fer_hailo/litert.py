@@ -1,0 +1,102 @@
+"""Run a TFLite file with LiteRT: logits, the values of every tensor, the time for one picture."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.errors import UserError
+from fer_hailo.preprocess import PreprocessSpec, normalise
+
+MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
+
+
+class LiteRT:
+    """One TFLite file, ready to run on the CPU with the default delegate (XNNPACK).
+
+    path: the file. threads: CPU threads. keep_tensors: make `tensors` possible; runs without the delegate, which hides them.
+    Raises UserError where LiteRT is missing or the file is none of a classifier.
+    """
+
+    def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
+        try:
+            with warnings.catch_warnings():  # about the memory that keeping tensors takes; about TensorFlow's copy being old
+                warnings.simplefilter("ignore")
+                self._interpreter = _interpreter()(
+                    model_content=Path(path).read_bytes(),
+                    num_threads=threads,
+                    experimental_preserve_all_tensors=keep_tensors,
+                )
+            self._interpreter.allocate_tensors()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{path} cannot be run by LiteRT: {' '.join(str(error).split())[:200]}") from None
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
+            raise UserError(f"{path} is no classifier of pictures: it has {len(inputs)} inputs and {len(outputs)} outputs")
+        self._input, self._output = inputs[0], outputs[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the input: float32, or int8 for a quantized file."""
+        return np.dtype(self._input["dtype"])
+
+    def logits(self, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+        """uint8 (N, I, I, 3) as `prepare` makes them to float32 (N, C)."""
+        return np.concatenate([self._run(image, spec) for image in images])
+
+    def tensors(self, image: np.ndarray, spec: PreprocessSpec) -> dict[str, np.ndarray]:
+        """Every tensor that an operator makes of one picture, uint8 (I, I, 3): name to float32 array, dequantized."""
+        self._run(image, spec)
+        return {detail["name"]: _real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._made()}
+
+    def scales(self) -> dict[str, float]:
+        """The scale of each tensor that an operator makes; 0 where it is not quantized."""
+        return {detail["name"]: float(detail["quantization"][0]) for detail in self._made()}
+
+    def latency_ms(self, rounds: int = 200) -> float:
+        """Median time of one inference, milliseconds, after a warm-up of a fifth of the rounds."""
+        self._interpreter.set_tensor(self._input["index"], np.zeros(self._input["shape"], self.dtype))
+        times = []
+        for _ in range(rounds + rounds // 5):
+            start = time.perf_counter()
+            self._interpreter.invoke()
+            times.append(time.perf_counter() - start)
+        return 1000 * float(np.median(times[rounds // 5 :]))
+
+    def _run(self, image: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+        values = normalise(image[None], spec)
+        scale, zero = self._input["quantization"]
+        if scale:
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(self.dtype)
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        return _real(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(1, -1)
+
+    def _made(self) -> Iterator[dict]:
+        # Private, but the one way to know the operators' outputs; tensors that no operator makes are weights.
+        made = {index for operator in self._interpreter._get_ops_details() for index in operator["outputs"]}
+        return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
+
+
+def _real(values: np.ndarray, detail: dict) -> np.ndarray:
+    scale, zero = detail["quantization"]
+    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else np.array(values, np.float32)
+
+
+def _interpreter():
+    """LiteRT's interpreter class, from its own package or from TensorFlow's copy."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tensorflow.lite import Interpreter
+        except ImportError:
+            raise UserError(MISSING) from None
+    return Interpreter
