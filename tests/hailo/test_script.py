@@ -1,0 +1,339 @@
+"""The grammar of model scripts: parsing, rendering, places of faults, quoted layer names."""
+
+import io
+import json
+import random
+import re
+import tarfile
+
+import pytest
+from conftest import ROOT
+
+from fer_hailo.errors import UserError
+from fer_hailo.hailo.layers import Layers, resolve
+from fer_hailo.hailo.lint import lint_script, specialise
+from fer_hailo.hailo.script import Finding, format_finding, parse_script, read_script, render
+from fer_hailo.preprocess import PreprocessSpec
+
+
+def parsed(text: str):
+    statements, findings = parse_script(text)
+    assert findings == []
+    return statements
+
+
+def test_one_statement_with_every_kind_of_argument():
+    (s,) = parsed("a, net/b = cmd(1, -2.5e-3, conv1, 'p \"q\"', {net/conv*_[0-9]}, [x, [2]], key=enabled)")
+    assert ([r.value for r in s.results], s.scope, s.command) == (["a", "net/b"], "", "cmd")
+    assert [v.kind for v in s.args] == ["number", "number", "name", "string", "glob", "list"]
+    assert [v.value for v in s.args[:5]] == [1, -0.0025, "conv1", 'p "q"', "net/conv*_[0-9]"]
+    assert (s.args[5].value[0].value, s.args[5].value[1].value[0].value) == ("x", 2)
+    assert (s.get("key").value, s.get("other")) == ("enabled", None)
+    assert (s.line, s.column) == (1, 12)
+    assert [(v.line, v.column) for v in s.args] == [(1, 16), (1, 19), (1, 28), (1, 35), (1, 44), (1, 63)]
+    assert (s.kwargs[0].column, s.kwargs[0].value.column) == (73, 77)
+
+
+def test_rare_forms():
+    statements = parsed("context_0.place(0, [a,\r\n    b])\n\n{} = defuse_block(x, defuse_count=4)\nplace(1,[c])\n")
+    assert [(s.scope, s.command, s.line) for s in statements] == [("context_0", "place", 1), ("", "defuse_block", 4), ("", "place", 5)]
+    assert [r.kind for r in statements[1].results] == ["glob"]
+    assert statements[0].args[1].value[1].line == 2
+    assert render(statements) == "context_0.place(0, [a, b])\n{} = defuse_block(x, defuse_count=4)\nplace(1, [c])\n"
+
+
+def test_rendering_keeps_numbers_and_strings_as_written():
+    text = 'cmd(1e-3, 0., 0.00005, -100, "../a.json", \'"x"\')\n'
+    assert render(parsed(text)) == text
+
+
+def test_comments_are_one_warning_and_are_not_rendered():
+    statements, findings = parse_script("# one\ncmd(1) # two\n")
+    assert render(statements) == "cmd(1)\n"
+    assert [(f.level, f.line, f.column) for f in findings] == [("warning", 1, 1)]
+    assert "2 comments" in findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "word"),
+    [
+        ("cmd(1", 1, 4, "never closed"),
+        ("cmd(", 1, 4, "never closed"),
+        ("cmd(1, [", 1, 8, "never closed"),
+        ("cmd(1,", 1, 4, "never closed"),
+        ("cmd(a=", 1, 7, "a value is expected"),
+        ("cmd(1\nother(2)", 1, 4, "never closed"),
+        ("cmd([1, 2)", 1, 10, "']' is expected"),
+        ("cmd(1))", 1, 7, "ends before"),
+        ("cmd 1)", 1, 5, "'(' is expected"),
+        ("cmd(1 2)", 1, 7, "comma"),
+        ("cmd(a=1 b=2)", 1, 9, "comma"),
+        ("cmd(1,,2)", 1, 7, "missing"),
+        ("cmd([1,])", 1, 8, "missing"),
+        ('cmd("abc)', 1, 5, "quotes"),
+        ("cmd({conv*, 1)", 1, 5, "never closed"),
+        ("cmd(conv*)", 1, 5, "braces"),
+        ("cmd(a=1, 2)", 1, 10, "positional"),
+        ("cmd(a=1,\n    a=2)", 2, 5, "twice"),
+        ("cmd(../x.json)", 1, 5, "'../x.json'"),
+        ("cmd(127.5.5)", 1, 5, "'127.5.5'"),
+        ("x cmd(1)", 1, 3, "'(' is expected"),
+        ("1 = cmd(1)", 1, 1, "name of a result"),
+        ("a, b cmd(1)", 1, 6, "'='"),
+        ("a = (1)", 1, 5, "command"),
+        ("cmd(" + "[" * 40 + "]" * 40 + ")", 1, 21, "nested"),
+        ("cmd(" + "x" * 500 + ")", 1, 5, "500 letters"),
+        ("cmd(1) cmd(2)", 1, 8, "one statement a line"),
+    ],
+)
+def test_faults_have_a_place_and_leave_the_rest(text, line, column, word):
+    statements, findings = parse_script(f"{text}\nlast(7)\n")
+    (finding,) = findings
+    assert (finding.level, finding.line, finding.column) == ("error", line, column)
+    assert word in finding.message and "\n" not in finding.message
+    assert statements[-1].command == "last"
+
+
+def test_findings_are_written_as_compilers_do_and_sort_by_place():
+    finding = Finding("error", 3, 9, "unknown key lyers", "layers")
+    assert format_finding(finding, "a.alls") == "a.alls:3:9: error: unknown key lyers (did you mean layers?)"
+    later, note = Finding("error", 4, 1, "a"), Finding("note", 3, 9, "a")
+    assert sorted([later, note, finding]) == [finding, note, later]
+
+
+def test_files_that_are_no_script(tmp_path):
+    (tmp_path / "b.alls").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "c.alls").write_bytes(b"\xef\xbb\xbfcmd(1)\n")
+    with pytest.raises(UserError, match="cannot read"):
+        read_script(tmp_path / "a.alls")
+    with pytest.raises(UserError, match="cannot read"):
+        read_script(tmp_path)
+    with pytest.raises(UserError, match="not text"):
+        read_script(tmp_path / "b.alls")
+    assert parsed(read_script(tmp_path / "c.alls"))[0].command == "cmd"
+    with open(tmp_path / "d.alls", "wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(UserError, match="larger"):
+        read_script(tmp_path / "d.alls")
+
+
+def count_calls(text: str) -> int:
+    """Opening parentheses outside of comments, strings and other brackets: one a statement."""
+    depth = count = 0
+    for line in text.splitlines():
+        for part in re.sub('"[^"]*"', "", line.split("#")[0]):
+            count += part == "(" and depth == 0
+            depth += (part in "([") - (part in ")]")
+    return count
+
+
+def test_real_scripts_parse_and_render(shared):
+    paths = sorted((shared / "data/alls").glob("*.alls"))
+    assert len(paths) == 125
+    for path in paths:
+        text = read_script(path)
+        statements, findings = parse_script(text)
+        assert [f for f in findings if f.level == "error"] == [], path.name
+        assert len(statements) == count_calls(text), path.name
+        assert parse_script(render(statements)) == (statements, []), path.name
+
+
+# A network of two residual blocks as an HN describes it, with fused names as TensorFlow gives them.
+HN = {
+    "name": "net",
+    "net_params": {},
+    "layers": {
+        "net/input_layer1": {"type": "input_layer", "input": [], "output": ["net/conv1"], "original_names": ["image"]},
+        "net/conv1": {
+            "type": "conv",
+            "input": ["net/input_layer1"],
+            "output": ["net/conv2", "net/ew_add1"],
+            "original_names": ["small/b1_project/conv;small/b1_bn/add"],
+        },
+        "net/conv2": {"type": "conv", "input": ["net/conv1"], "output": ["net/ew_add1"], "original_names": ["b2_project"]},
+        "net/ew_add1": {"type": "ew_add", "input": ["net/conv1", "net/conv2"], "output": ["net/concat1"], "original_names": ["b2_add"]},
+        "net/conv3": {"type": "conv", "input": ["net/conv2"], "output": ["net/concat1"], "original_names": ["b3_project", "b3_act"]},
+        "net/concat1": {"type": "concat", "input": ["net/ew_add1", "net/conv3"], "output": ["net/fc1"], "original_names": ["join"]},
+        "net/fc1": {"type": "dense", "input": ["net/concat1"], "output": ["net/output_layer1"], "original_names": ["logits"]},
+        "net/output_layer1": {"type": "output_layer", "input": ["net/fc1"], "output": [], "original_names": ["logits"]},
+    },
+}
+
+
+def resolved(text: str) -> str:
+    return render(resolve(parsed(text), Layers.from_hn(HN)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('quantization_param("b2_project", precision_mode=a16_w16)', "quantization_param(net/conv2, precision_mode=a16_w16)"),
+        ('quantization_param("b1_project", precision_mode=a8_w8)', "quantization_param(net/conv1, precision_mode=a8_w8)"),
+        ('quantization_param(["b2_add", conv3, "b3_act"])', "quantization_param([net/ew_add1, conv3, net/conv3])"),
+        ('quantization_param("b?_project")', "quantization_param([net/conv1, net/conv2, net/conv3])"),
+        (
+            'pre_quantization_optimization(equalization, layers=["b2_*"], policy=disabled)',
+            "pre_quantization_optimization(equalization, layers=[net/conv2, net/ew_add1], policy=disabled)",
+        ),
+        ('nms_postprocess("b2_add", yolov5)', 'nms_postprocess("b2_add", yolov5)'),
+        ("quantization_param([conv1, conv1])", "quantization_param([conv1, conv1])"),
+    ],
+)
+def test_quoted_names_become_the_parsers(before, after):
+    assert resolved(before) == after + "\n"
+
+
+def test_quoted_names_that_do_not_fit():
+    with pytest.raises(UserError, match=r'line 2, column 20: no layer of net comes from "b2_projct" \(did you mean b2_project\?\)'):
+        resolved('cmd(1)\nquantization_param("b2_projct")')
+    with pytest.raises(UserError, match=r"fits net/conv1, net/conv2, net/conv3, but change_output_activation takes one"):
+        resolved('change_output_activation("b?_project", sigmoid)')
+    with pytest.raises(UserError, match="no layer"):
+        resolved('quantization_param("b[9-0]*")')
+    # A part of a part is no name: b2 is not "b2_add".
+    with pytest.raises(UserError, match="no layer"):
+        resolved('quantization_param("b2")')
+
+
+def write_har(path, members: dict[str, bytes], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_layers_of_a_har(tmp_path, mode):
+    good = json.dumps(HN).encode()
+    members = {"net.metadata.json": b"{}", "net.native.hn": b"{}", "net.hn": good, "net.fp.hn": b"{}", "net.npz": bytes(5000)}
+    write_har(tmp_path / "m.har", members, mode)
+    layers = Layers.from_har(tmp_path / "m.har")
+    assert layers == Layers.from_hn(HN)
+    assert layers.layers["net/concat1"].inputs == ("net/ew_add1", "net/conv3")
+    assert (layers.find("conv3"), layers.find("net/conv3"), layers.find("conv4"), layers.find("other/conv3")) == ("net/conv3",) * 2 + (
+        None,
+    ) * 2
+    assert layers.match("conv*") == layers.match("net/conv*") == ["net/conv1", "net/conv2", "net/conv3"]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_damaged_hars_are_refused_in_one_line(tmp_path, mode):
+    path, rng = tmp_path / "m.har", random.Random(3)
+    write_har(path, {"net.hn": json.dumps(HN).encode()}, mode)
+    whole = path.read_bytes()
+    for _ in range(300):
+        data = bytearray(whole)
+        if rng.random() < 0.5:
+            del data[rng.randrange(len(data)) :]
+        for _ in range(rng.randrange(1, 6)):
+            if data:
+                data[rng.randrange(min(len(data), 3000))] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            Layers.from_har(path)
+        except UserError as error:
+            assert "\n" not in str(error) and "m.har" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("members", "word"),
+    [
+        ({}, "no HN"),
+        ({"a.hn": b"{}", "b.hn": b"{}"}, "2 HN"),
+        ({"a.hn": b"[1, 2"}, "not JSON"),
+        ({"a.hn": b"[" * 100_000}, "not JSON"),
+        ({"a.hn": b"[]"}, "no layers"),
+        ({"a.hn": b'{"layers": {"a/b": 3}}'}, "no type"),
+        ({"a.hn": b'{"layers": {"a/b": {"type": "conv", "input": "x"}}}'}, "no list"),
+    ],
+)
+def test_hars_without_a_usable_hn(tmp_path, members, word):
+    write_har(tmp_path / "m.har", members)
+    with pytest.raises(UserError, match=word):
+        Layers.from_har(tmp_path / "m.har")
+    with pytest.raises(UserError, match="cannot read"):
+        Layers.from_har(tmp_path / "none.har")
+
+
+SCRIPT = """normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])
+model_optimization_flavor(optimization_level=2, compression_level=0)
+model_optimization_config(calibration, batch_size=8, calibset_size=1024)
+"""
+
+
+def test_a_script_is_fitted_to_its_bundle():
+    spec = PreprocessSpec(mean=114.75, scale=57.375)
+    text = specialise("# ours\n" + SCRIPT, spec, 512)
+    assert text == (
+        "normalization1 = normalization([114.75, 114.75, 114.75], [57.375, 57.375, 57.375])\n"
+        "model_optimization_flavor(optimization_level=2, compression_level=0)\n"
+        "model_optimization_config(calibration, batch_size=8, calibset_size=512)\n"
+    )
+    assert [f for f in lint_script(text, spec, 512) if f.level == "error"] == []
+    assert specialise(SCRIPT, PreprocessSpec(), 1024) == SCRIPT
+    assert "batch_size=8, calibset_size=7)" in specialise(SCRIPT.replace(", calibset_size=1024", ""), spec, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (SCRIPT.split("\n", 1)[1], "0 normalization"),
+        (SCRIPT + SCRIPT.replace("1 =", "2 ="), "2 normalization"),
+        (SCRIPT.rsplit("\n", 2)[0], "calibset_size=9"),
+        (SCRIPT + "cmd(", ":4:4: error"),
+    ],
+)
+def test_what_cannot_be_fitted(text, word):
+    with pytest.raises(UserError, match=word):
+        specialise(text, PreprocessSpec(), 9)
+
+
+NETWORKS = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("kind", "level"), [("int8", 2), ("a16", 2), ("fast", 0)])
+def test_the_projects_scripts(network, kind, level):
+    text = read_script(ROOT / "alls" / f"{network}_{kind}.alls")
+    assert [f for f in lint_script(text, PreprocessSpec(), 1024) if f.level != "note"] == []
+    flavor = next(s for s in parsed(text) if s.command == "model_optimization_flavor")
+    assert (flavor.get("optimization_level").value, flavor.get("compression_level").value) == (level, 0)
+    assert ("a16_w16" in text) == (kind == "a16")
+
+
+def chain(minimal: bool) -> dict:
+    """An HN with the layers of MobileNetV3Small (Howard et al. 2019, table 2), one for each TFLite operator that is named in a script.
+
+    Squeeze-and-excite is left out, as where the clean-up removed it.
+    """
+    layers = {"net/input_layer1": {"type": "input_layer", "input": [], "output": [], "original_names": ["image"]}}
+
+    def add(kind: str, original: str, *sources: str) -> str:
+        name = f"net/{kind}{sum(layer['type'] == kind for layer in layers.values()) + 1}"
+        layers[name] = {"type": kind, "input": list(sources), "output": [], "original_names": [original]}
+        for source in sources:
+            layers[source]["output"].append(name)
+        return name
+
+    last = add("conv", "conv", "net/input_layer1")
+    for block in range(11):
+        prefix, before = f"expanded_conv_{block}" if block else "expanded_conv", last
+        last = add("conv", f"{prefix}_expand", last) if block else last
+        last = add("conv", f"{prefix}_project", add("dw", f"{prefix}_depthwise", last))
+        if block in (2, 4, 5, 7, 9, 10):
+            last = add("ew_add", f"{prefix}_add", before, last)
+    last = add("avgpool", "head_pool", add("conv", "conv_1" if minimal else "conv_1;act/mul", last))
+    add("fc", "logits", add("fc", "head_dense1", last))
+    return {"name": "net", "layers": layers}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_16_bit_scripts_name_whole_blocks(network):
+    layers = Layers.from_hn(chain("minimal" in network))
+    text = read_script(ROOT / "alls" / f"{network}_a16.alls")
+    assert lint_script(text, PreprocessSpec(), 1024, layers) == []
+    effective = render(resolve(parsed(text), layers))
+    assert '"' not in effective and lint_script(effective, PreprocessSpec(), 1024, layers) == []
+    # Numbered by hand: conv1 and dw1 are the first of their kind, conv2 projects block 0.
+    assert effective.endswith("quantization_param([net/conv1, net/dw1, net/conv2], precision_mode=a16_w16)\n")
