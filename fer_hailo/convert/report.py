@@ -50,10 +50,10 @@ def _changes(facts: dict) -> str:
 
 
 def _trials(facts: dict) -> str:
-    rows = [(f"{t['percentile']:g} %", f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+    rows = [(f"{t['percentile']:g} %", t["stem"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
     counts = facts["calibration"]
     note = f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers; the first was taken.</p>"
-    return table(("values within the range", "divergence from float (nats)", "same answer"), rows) + note
+    return table(("values within the range", "first layers kept in float32", "divergence from float (nats)", "same answer"), rows) + note
 
 
 def _ranges(facts: dict) -> str:

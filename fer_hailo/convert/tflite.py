@@ -64,7 +64,8 @@ def name_tensors(file, model: keras.Model) -> None:
             rename(output, _layer_of(name_of(output), kinds) or f"{name_of(operator.inputs[0])}_{kind.lower()}")
         if kind in WEIGHTED_OPERATORS:
             for role, index in zip(("kernel", "bias"), operator.inputs[1:], strict=False):
-                rename(index, f"{name_of(output)}/{role}")
+                if index >= 0:  # -1: the layer has no bias
+                    rename(index, f"{name_of(output)}/{role}")
 
 
 def raise_small_kernels(file) -> None:
@@ -92,7 +93,8 @@ def raise_small_kernels(file) -> None:
 
 def _layer_of(fused: str, kinds: dict[str, str]) -> str | None:
     """The Keras layer of a fused name: of several the one with weights, else the first. None for a bare operation."""
-    # TensorFlow opens each layer's scope twice in one graph, so that `conv` is called `conv_1`.
-    found = [name for segment in re.split("[;/]", fused) if (name := re.sub(r"_\d+$", "", segment)) in kinds]
+    # model/layer/operation; TensorFlow opens each layer's scope twice in one graph, so that `conv` is called `conv_1`.
+    scopes = [part.split("/")[1] for part in fused.split(";") if part.count("/") > 1]
+    found = [name for scope in scopes if (name := re.sub(r"_\d+$", "", scope)) in kinds]
     found = [name for name in found if kinds[name] not in UNNAMED]
     return next((name for name in found if kinds[name] in WEIGHTED), found[0] if found else None)

@@ -1,0 +1,117 @@
+"""compile_report.json and .html: of a compilation, or of its rehearsal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer_hailo.files import write_json
+from fer_hailo.hailo.verdict import sentence
+from fer_hailo.report import bar_figure, confusion_figure, metrics_table, table, write_page
+
+REHEARSAL = "rehearsal: no HEF was made"
+NAMES = {
+    "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8",
+    "har-native": "native (parsed, float)", "har-fp": "with the model script, float", "har-int8": "INT8 (emulated)",
+}  # fmt: skip
+BAD_SNR, WORST = 10, 40
+
+
+def write_compile_report(folder: Path, facts: dict) -> Path:
+    """Write both files. facts: title, rehearsal, bundle, hw_arch, settings, versions, seconds, metrics {stage: {split: metrics}},
+    reference {split: Keras metrics}, verdict, warnings, noise {layer: dB}, and where known calibration, speed, hef, script.
+
+    Returns the page's path.
+    """
+    write_json(folder / "compile_report.json", facts)
+    heading = f"{facts['title']} ({REHEARSAL})" if facts["rehearsal"] else facts["title"]
+    sections = [("Result", _result(facts))]
+    if facts["metrics"]:
+        sections.append(("Accuracy at each step", _accuracy(facts)))
+    sections += [(f"{NAMES[stage]}: {split}", metrics_table(m) + confusion_figure(m)) for stage, split, m in _details(facts)]
+    if facts["noise"]:
+        worst = dict(sorted(facts["noise"].items(), key=lambda entry: entry[1])[:WORST])
+        sections.append(
+            (f"Signal-to-noise ratio of the layers, the worst {len(worst)} of {len(facts['noise'])}", bar_figure(worst, "dB", BAD_SNR))
+        )
+    if facts.get("calibration"):
+        sections.append(("Calibration set", _calibration(facts["calibration"])))
+    if facts.get("speed"):
+        sections.append(("Work for the chip", _speed(facts)))
+    if facts.get("hef"):
+        sections.append(("HEF", table(("", ""), _hef_rows(facts["hef"]))))
+    sections.append(("Settings", table(("", ""), [(name, value) for name, value in facts["settings"].items()])))
+    sections.append(
+        ("Versions and times", table(("", ""), [*facts["versions"].items(), *((f"{k}, seconds", v) for k, v in facts["seconds"].items())]))
+    )
+    write_page(folder / "compile_report.html", heading, f"Bundle {facts['bundle']}, {facts['hw_arch']}, {facts['date']}.", sections)
+    return folder / "compile_report.html"
+
+
+def _result(facts: dict) -> str:
+    lines = [sentence(facts["verdict"], facts["metrics"]), *facts["verdict"]["advice"]]
+    bad = bool(facts["verdict"]["causes"])
+    text = "".join(f"<p class={'warn' if bad else 'note'}>{_plain(line)}</p>" for line in lines)
+    return text + "".join(f"<p class=warn>{_plain(line)}</p>" for line in facts["warnings"])
+
+
+def _accuracy(facts: dict) -> str:
+    rows = []
+    stages = {"keras": facts["reference"]} | facts["metrics"] if facts["reference"] else facts["metrics"]
+    for stage, scores in stages.items():
+        for split, metrics in scores.items():
+            low, high = metrics["accuracy_ci95"]
+            rows.append(
+                (NAMES[stage], split, f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}",
+                 f"{metrics['macro_recall']:.2%}", f"{metrics['ece']:.2%}")
+            )  # fmt: skip
+    return table(("step", "split", "pictures", "accuracy", "95 % interval", "macro recall", "calibration error"), rows)
+
+
+def _details(facts: dict):
+    return [(stage, split, metrics) for stage, scores in facts["metrics"].items() for split, metrics in scores.items() if split == "val"]
+
+
+def _calibration(facts: dict) -> str:
+    rows = [
+        ("pictures", f"{facts['count']:,}"),
+        *((f"class {name}", f"{count:,}") for name, count in facts["per_class"].items()),
+        ("copies", facts["duplicates"]),
+        ("values that are 0 or 255", f"{facts['clipped']:.1%}"),
+        ("mean after normalisation, R G B", facts["mean"]),
+        ("deviation after normalisation, R G B", facts["deviation"]),
+    ]
+    return table(("", ""), rows)
+
+
+def _speed(facts: dict) -> str:
+    speed = facts["speed"]
+    bound = f"{speed['most_frames_per_second']:,.0f}" if speed["most_frames_per_second"] else "unknown"
+    note = (
+        f"<p class=note>{speed['parameters']:,} parameters, {speed['multiply_adds'] / 1e6:.1f} million multiply-adds a picture. At the peak of "
+        f"{facts['hw_arch']}, {speed['tops']} TOPS, that is at most {bound} frames/s. Real networks of this size stay at a few thousand: "
+        "small layers do not fill the chip.</p>"
+    )
+    heavy = sorted(speed["layers"], key=lambda layer: -layer["multiply_adds"])[:15]
+    share = max(1, speed["multiply_adds"])
+    rows = [
+        (
+            layer["name"],
+            layer["operator"],
+            f"{layer['parameters']:,}",
+            f"{layer['multiply_adds']:,}",
+            f"{layer['multiply_adds'] / share:.1%}",
+        )
+        for layer in heavy
+    ]
+    return note + table(("the heaviest layers", "operator", "parameters", "multiply-adds", "share"), rows)
+
+
+def _hef_rows(hef: dict) -> list[tuple]:
+    rows = [(name, value) for name, value in hef.items() if not isinstance(value, (list, dict))]
+    for side in ("inputs", "outputs"):
+        rows += [(side[:-1], ", ".join(f"{k} {v}" for k, v in stream.items())) for stream in hef.get(side, [])]
+    return rows
+
+
+def _plain(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,70 @@
+"""The SDK's log: caught while it is shown, kept in a file, searched for what the SDK does without asking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+# What to look for, and what it means for the result. A group gives the optimization level that is left.
+SILENT = (
+    (re.compile(r"reducing optimization level to (-?\d+).*", re.I), "the SDK lowered the optimization level"),
+    (re.compile(r".*(no available gpu|no gpu (is )?(available|found|detected)|gpu is not available).*", re.I), "the SDK found no GPU"),
+    (re.compile(r".*\b(4[- ]?bit|a8_w4)\b.*", re.I), "the SDK chose 4-bit weights"),
+)
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@contextlib.contextmanager
+def captured(path: Path) -> Iterator[None]:
+    """Append all that is written to standard output and error in the block to `path`, and show it too.
+
+    Works on the file descriptors: the SDK prints from C++, from Python and from logging handlers of its own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as log, contextlib.ExitStack() as stack:
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stack.enter_context(_teed(stream, number, log))
+        yield
+
+
+@contextlib.contextmanager
+def _teed(stream, number: int, log) -> Iterator[None]:
+    stream.flush()
+    shown = os.dup(number)
+    reader, writer = os.pipe()
+    os.dup2(writer, number)
+    os.close(writer)
+
+    def copy() -> None:
+        while block := os.read(reader, 1 << 16):
+            os.write(shown, block)
+            with contextlib.suppress(OSError):  # a full disk must not stop the SDK from being read
+                log.write(block)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stream.flush()
+        os.dup2(shown, number)  # closes the pipe's last writer, so that the thread ends
+        thread.join(timeout=10)
+        os.close(shown)
+        os.close(reader)
+
+
+def findings(text: str) -> list[dict]:
+    """What the log says that the user must know: [{"what": ..., "line": ..., "level": int or None}], each line once."""
+    found: dict[str, dict] = {}
+    for line in re.split(r"[\r\n]+", ESCAPES.sub("", text)):
+        for pattern, what in SILENT:
+            match = pattern.search(line)
+            if match and line.strip() not in found:
+                level = int(match[1]) if what.endswith("level") else None
+                found[line.strip()] = {"what": what, "line": line.strip()[:300], "level": level}
+    return list(found.values())

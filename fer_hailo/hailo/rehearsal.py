@@ -1,0 +1,127 @@
+"""Everything about a compilation that can be found out without the SDK."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_hailo.hailo.bundle import FLOAT, INT8, Bundle, EvalSet
+from fer_hailo.hailo.scoring import score
+from fer_hailo.hailo.sdk import TOPS
+from fer_hailo.litert import LiteRT
+from fer_hailo.preprocess import normalise
+from fer_hailo.progress import track
+
+NOISE_PICTURES = 64
+# Hailo's own diagnostic tool calls normalised inputs outside of these suspicious.
+MEAN_LIMITS, DEVIATION_LIMITS = (-2, 5), (0.1, 5)
+FULL_OPTIMIZATION = 1024  # pictures below which the SDK lowers its optimization level
+MOST_CLIPPED = 0.2
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """metrics: {stage: {split: metrics}}; noise: layer to dB; calibration, speed: facts for the report; warnings: sentences."""
+
+    metrics: dict[str, dict]
+    noise: dict[str, float]
+    calibration: dict
+    speed: dict
+    warnings: list[str]
+
+
+def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str]) -> Rehearsal:
+    """Score the bundle's TFLite files, rank layers by noise, look at the calibration set, bound the speed. Writes nothing."""
+    stages = {"tflite": LiteRT(bundle.folder / FLOAT), "tflite-int8": LiteRT(bundle.folder / INT8)}
+    data = bundle.manifest["data"]["name"]
+    metrics = {
+        stage: score(
+            lambda images, network=network: network.logits(images, bundle.spec), pictures, bundle.labels, data=data, digests=digests,
+            label=f"scoring {stage}",
+        )
+        for stage, network in stages.items()
+    }  # fmt: skip
+    calibration = calibration_facts(bundle)
+    warnings = [
+        f"{layer.name} is a {layer.operator}: the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()
+    ]
+    noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES])
+    return Rehearsal(metrics, noise, calibration, speed_bound(bundle, hw_arch), warnings + calibration.pop("warnings"))
+
+
+def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
+    """Signal-to-noise ratio of each tensor of the INT8 network against the float one, dB, the worst first.
+
+    images: uint8 (N, I, I, 3). The signal is what varies: a constant offset of a tensor carries no information, and counting it
+    would hide the noise (a deviation from the common definition, which takes the signal's power).
+    """
+    float32, int8 = (LiteRT(bundle.folder / name, keep_tensors=True) for name in (FLOAT, INT8))
+    total: dict[str, np.ndarray] = {}
+    for image in track(images, len(images), "measuring noise"):
+        exact, rounded = float32.tensors(image, bundle.spec), int8.tensors(image, bundle.spec)
+        for name in exact.keys() & rounded.keys():
+            values, error = exact[name].astype(np.float64), exact[name].astype(np.float64) - rounded[name]
+            sums = np.array([values.size, values.sum(), (values**2).sum(), (error**2).sum()])
+            total[name] = total.get(name, 0) + sums
+    found = {}
+    for name, (count, plain, squares, noise) in total.items():
+        signal = squares / count - (plain / count) ** 2
+        if signal > 0 and noise > 0:
+            found[name] = float(10 * np.log10(signal * count / noise))
+    return dict(sorted(found.items(), key=lambda entry: entry[1]))
+
+
+def calibration_facts(bundle: Bundle) -> dict:
+    """Count, classes, duplicates, clipped part, mean and deviation per channel (normalised) of the calibration set; warnings."""
+    images, spec = bundle.calibration(), bundle.spec
+    levels = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]).astype(np.float64)
+    values = normalise(np.arange(256, dtype=np.uint8), spec).astype(np.float64)
+    shares = levels / levels.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    deviation = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+    duplicates = len(images) - len({image.tobytes() for image in images})
+    clipped = float(shares[:, [0, 255]].sum() / 3)
+    classes = bundle.manifest["calibration"]["per_class"]
+    warnings = []
+    if len(images) < FULL_OPTIMIZATION:
+        warnings.append(f"{len(images)} calibration pictures: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
+    if duplicates:
+        warnings.append(f"{duplicates} calibration pictures are copies of others")
+    if min(classes) < max(classes) / 2:
+        warnings.append(f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} pictures")
+    if clipped > MOST_CLIPPED:
+        warnings.append(f"{clipped:.0%} of the calibration values are 0 or 255: over- or underexposed pictures")
+    for name, number, (low, high) in (("mean", mean, MEAN_LIMITS), ("deviation", deviation, DEVIATION_LIMITS)):
+        if not ((number > low) & (number < high)).all():
+            warnings.append(
+                f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, outside of {low} to {high}"
+            )
+    return {
+        "count": len(images),
+        "per_class": dict(zip(bundle.labels, classes, strict=True)),
+        "duplicates": duplicates,
+        "clipped": clipped,
+        "mean": mean.round(4).tolist(),
+        "deviation": deviation.round(4).tolist(),
+        "warnings": warnings,
+    }
+
+
+def speed_bound(bundle: Bundle, hw_arch: str) -> dict:
+    """Multiply-adds a picture against the chip's peak: an upper bound of frames/s that real networks stay far below.
+
+    One multiply-add is two operations; TOPS are 10^12 operations a second.
+    """
+    per_second = TOPS[hw_arch] * 1e12 / 2
+    count = bundle.network.multiply_adds
+    return {
+        "tops": TOPS[hw_arch],
+        "parameters": bundle.network.parameters,
+        "multiply_adds": count,
+        "most_frames_per_second": per_second / count if count else None,
+        "layers": [
+            {"name": layer.name, "operator": layer.operator, "parameters": layer.parameters, "multiply_adds": layer.multiply_adds}
+            for layer in bundle.network.layers
+        ],
+    }

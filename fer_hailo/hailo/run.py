@@ -1,0 +1,139 @@
+"""The compile command: a bundle to a HEF with the SDK, or its rehearsal without."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.errors import UserError
+from fer_hailo.hailo.bundle import SCRIPT, Bundle, load_bundle
+from fer_hailo.hailo.compile import HEF, Job, run_steps
+from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
+from fer_hailo.hailo.lint import lint_script
+from fer_hailo.hailo.rehearsal import rehearse
+from fer_hailo.hailo.script import format_finding, read_script
+from fer_hailo.hailo.settings import settings_of
+from fer_hailo.hailo.verdict import judge, sentence
+from fer_hailo.results import add_rows, row_of
+
+TOO_MUCH_LOST = 3
+RED, PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def compile_bundle(
+    folder: Path, hw_arch: str, script: Path | None, steps: tuple[str, ...] | None, out: Path | None, most_lost: float, quick: int | None
+) -> int:
+    """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
+    job = _job(folder, hw_arch, script, out, quick)
+    record = run_steps(job, steps)
+    metrics = {stage: scores for entry in record.values() for stage, scores in entry["metrics"].items()}
+    notes = [finding for entry in record.values() for finding in entry["log"]]
+    warnings = [f"{finding['what']}: {finding['line']}" for finding in notes]
+    warnings += [entry["note"] for entry in record.values() if entry.get("note")]
+    full = quick is None
+    tflite = job.bundle.manifest["metrics"]["tflite"].get("val") if full else None
+    optimized = record.get("optimize", {})
+    facts = _facts(job, metrics, judge(metrics, tflite, most_lost), warnings) | {
+        "rehearsal": False,
+        "noise": optimized.get("noise", {}),
+        "settings": settings_of(optimized.get("script", job.script), notes),
+        "script": optimized.get("script", job.script),
+        "seconds": {step: entry["seconds"] for step, entry in record.items()},
+        "hef": record.get("compile", {}).get("hef"),
+    }
+    facts["versions"]["Dataflow Compiler"] = next(iter(record.values()))["sdk_version"] if record else "unknown"
+    return _finish(job, facts, rows=full or bool(metrics))
+
+
+def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
+    """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the INT8 TFLite."""
+    job = _job(folder, hw_arch, script, out, quick)
+    start = time.monotonic()
+    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests)
+    facts = _facts(job, rehearsal.metrics, judge(rehearsal.metrics, None, most_lost), rehearsal.warnings) | {
+        "rehearsal": True,
+        "noise": rehearsal.noise,
+        "calibration": rehearsal.calibration,
+        "speed": rehearsal.speed,
+        "settings": settings_of(job.script, []),
+        "script": job.script,
+        "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
+    }
+    return _finish(job, facts, rows=False)
+
+
+def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
+    """Check the bundle and the script, before anything slow begins."""
+    bundle = load_bundle(folder)
+    path = script or bundle.folder / SCRIPT
+    text = read_script(path)
+    findings = lint_script(text, bundle.spec, len(bundle.calibration()))
+    for finding in findings:
+        _say(format_finding(finding, str(path)), red=finding.level != "note")
+    faults = sum(finding.level == "error" for finding in findings)
+    if faults:
+        raise UserError(f"{path} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+    pictures, digests = bundle.evaluation(), _digests(bundle)
+    if quick is not None:
+        pictures = pictures.quick(quick)
+        digests = {split: pictures.part(split).sha256() for split in np.unique(pictures.split)}
+    return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
+
+
+def _digests(bundle: Bundle) -> dict[str, str]:
+    """What names the pictures of each split, the same on every machine."""
+    return {split: metrics["sha256"] for split, metrics in bundle.manifest["metrics"]["keras"].items()}
+
+
+def _facts(job: Job, metrics: dict, verdict: dict, warnings: list[str]) -> dict:
+    return {
+        "title": f"{job.bundle.name} for {job.hw_arch}",
+        "bundle": job.bundle.name,
+        "bundle_sha256": job.bundle.digest,
+        "hw_arch": job.hw_arch,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "quick": job.quick,
+        "metrics": metrics,
+        "reference": job.bundle.manifest["metrics"]["keras"] if job.quick is None else {},
+        "verdict": verdict,
+        "warnings": warnings,
+        "versions": {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": _commit(job.bundle)},
+    }
+
+
+def _finish(job: Job, facts: dict, rows: bool) -> int:
+    page = write_compile_report(job.out, facts)
+    if rows:
+        reference = facts["reference"]
+        add_rows(
+            job.bundle.results,
+            [
+                row_of(metrics, run=job.bundle.name, stage=stage, seed=job.bundle.manifest["seed"], reference=reference.get(split))
+                | {"commit": _commit(job.bundle)}
+                for stage, scores in facts["metrics"].items()
+                for split, metrics in scores.items()
+            ],
+        )
+    for stage, scores in facts["metrics"].items():
+        print(f"{stage:<12}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
+    for warning in facts["warnings"]:
+        _say(f"warning: {warning}", red=True)
+    failed = bool(facts["verdict"]["causes"])
+    _say(sentence(facts["verdict"], facts["metrics"]), red=failed)
+    for advice in facts["verdict"]["advice"]:
+        _say(advice, red=True)
+    print(REHEARSAL if facts["rehearsal"] else f"written: {job.out / HEF}" if facts["hef"] else "no HEF yet")
+    print(f"report: {page}", flush=True)
+    return TOO_MUCH_LOST if failed else 0
+
+
+def _commit(bundle: Bundle) -> str:
+    return bundle.manifest["environment"].get("git_commit", "")
+
+
+def _say(text: str, red: bool = False) -> None:
+    print(f"{RED}{text}{PLAIN}" if red and sys.stderr.isatty() else text, file=sys.stderr, flush=True)

@@ -1,0 +1,47 @@
+"""What the accuracies before and after each step say: where accuracy was lost, and what to do about it."""
+
+from __future__ import annotations
+
+ADVICE = {
+    "parse": "the parsed float network does not give what the TFLite gives: a fault of the parse. Compare the layers of model.har (Netron "
+    "opens it) with conversion.html, and try another version of the Dataflow Compiler",
+    "script": "accuracy is lost in float, with the model script alone: a fault of the script. Look at its normalization, input_conversion, "
+    "resize and change_output_activation first",
+    "quantization": "accuracy is lost by the numbers of 8 bits. Look at the layers with the lowest signal-to-noise ratio; then try the "
+    "script *_a16.alls, a higher optimization_level on a machine with a GPU, and the ranges in conversion.html",
+}
+
+
+def judge(metrics: dict[str, dict], reference: dict | None, most: float) -> dict:
+    """Compare the validation accuracies of the stages.
+
+    metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8"}. reference: the float TFLite's metrics on
+    the same pictures where they are known. most: points of accuracy that may be lost.
+    Returns {"lost": points from float to INT8 or None, "allowed", "causes": names in ADVICE, "advice": sentences}.
+    """
+    accuracy = {stage: scores["val"]["accuracy"] for stage, scores in metrics.items() if "val" in scores}
+    steps = [("script", "har-native", "har-fp"), ("quantization", "har-fp", "har-int8"), ("quantization", "tflite", "tflite-int8")]
+    causes = [
+        cause for cause, before, after in steps if {before, after} <= set(accuracy) and 100 * (accuracy[before] - accuracy[after]) > most
+    ]
+    if reference and "har-native" in accuracy and 100 * (reference["accuracy"] - accuracy["har-native"]) > most:
+        causes.insert(0, "parse")
+    first = accuracy.get("har-native", accuracy.get("tflite"))
+    last = accuracy.get("har-int8", accuracy.get("tflite-int8"))
+    lost = None if first is None or last is None else 100 * (first - last)
+    if lost is not None and lost > most and not causes:  # a little in each step
+        causes = ["quantization"]
+    return {"lost": lost, "allowed": most, "causes": causes, "advice": [ADVICE[cause] for cause in causes]}
+
+
+def sentence(verdict: dict, metrics: dict[str, dict]) -> str:
+    """The verdict in one line, with the interval that its number of pictures allows."""
+    if verdict["lost"] is None:
+        return "accuracy lost from float to INT8: not known yet"
+    stage = "har-int8" if "har-int8" in metrics else "tflite-int8"
+    last = metrics[stage]["val"]
+    low, high = last["accuracy_ci95"]
+    return (
+        f"accuracy lost from float to INT8: {verdict['lost']:.2f} points of {verdict['allowed']:g} allowed "
+        f"({stage} {last['accuracy']:.2%} [{low:.2%}, {high:.2%}] on {last['count']:,} validation pictures)"
+    )
