@@ -47,6 +47,19 @@ def trained(small, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def converted(trained) -> Path:
+    """The deploy bundle of `trained`. Do not change it: copy it."""
+    from fer_hailo.convert.run import convert
+
+    place = os.getcwd()
+    os.chdir(trained.parent)  # calib/ is made in the current folder
+    try:
+        return convert(str(trained), {}, None, None, None)
+    finally:
+        os.chdir(place)
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with FER2013 and ImageNet weights, which the project does not contain."""
     folder = Path(os.environ.get("FER_HAILO_SHARED", ROOT.parent / "shared"))

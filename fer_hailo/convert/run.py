@@ -27,7 +27,7 @@ from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import bundle as parts
 from fer_hailo.hailo.lint import specialise
 from fer_hailo.hailo.program import ROOT, write_program
-from fer_hailo.hailo.scoring import SPLITS, score
+from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
@@ -84,13 +84,13 @@ class Conversion:
 
     def finish(self) -> Path:
         clean, changes = clean_network(self.model, self.dataset.train.images, self.dataset.val.images, self.spec)
-        pictures = self._evaluation_set()
         calibration, labels = calibration_set(self.dataset.train, self.spec, self.seed)
         float32, int8 = self.scratch / parts.FLOAT, self.scratch / parts.INT8
         _say("converting to TFLite")
         float32.write_bytes(to_tflite(clean))
         network = read_tflite(float32)
-        parity = check_parity(self.model, float32, pictures.part("val").images[:COUNT], self.spec)
+        parity = check_parity(self.model, float32, prepare_all(self.dataset.val.images[:COUNT], self.spec), self.spec)
+        pictures = self._evaluation_set(float32)
         ranges = tensor_ranges(float32, calibration, self.spec)
         trials = quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
         digests = {split: metrics["sha256"] for split, metrics in self.reference.items()}
@@ -119,20 +119,22 @@ class Conversion:
         self._tell(facts, network)
         return self.out / "deploy"
 
-    def _evaluation_set(self) -> parts.EvalSet:
-        sides = [(split, getattr(self.dataset, split)) for split in SPLITS]
+    def _evaluation_set(self, float32: Path) -> parts.EvalSet:
+        sides, network = [(split, getattr(self.dataset, split)) for split in SPLITS], LiteRT(float32)
+        images = np.concatenate([prepare_all(side.images, self.spec) for _, side in sides if len(side)])
         return parts.EvalSet(
-            np.concatenate([prepare_all(side.images, self.spec) for _, side in sides if len(side)]),
+            images,
             np.concatenate([side.labels for _, side in sides]).astype(np.int64),
             np.concatenate([np.full(len(side), split, "U4") for split, side in sides]),
+            logits_of(
+                lambda chunk: network.logits(chunk, self.spec), images, len(self.dataset.names), "answers of the float TFLite"
+            ).astype(np.float32),
         )
 
     def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, digests: dict) -> Candidate:
-        network = LiteRT(path)
-        metrics = score(
-            lambda images: network.logits(images, self.spec), pictures, self.dataset.names,
-            data=self.dataset.name, digests=digests, label=f"scoring {path.name}",
-        )  # fmt: skip
+        network, names = LiteRT(path), self.dataset.names
+        logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
+        metrics = score(logits, pictures, names, data=self.dataset.name, digests=digests, stage=stage)
         return Candidate(stage, path, metrics, network.latency_ms())
 
     def _write_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
@@ -146,7 +148,7 @@ class Conversion:
             with written(target) as beside:
                 np.save(beside, calibration)
         with written(folder / parts.EVALUATION) as beside:
-            np.savez_compressed(beside, **asdict(pictures))
+            np.savez_compressed(beside, **vars(pictures))
         with written(folder / parts.PROGRAM) as beside:
             write_program(beside)
         write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")

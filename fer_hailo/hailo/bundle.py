@@ -27,15 +27,17 @@ AGAIN = "copy the bundle again, or make a new one with convert_tflite.py"
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Prepared pictures with labels: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test"."""
+    """Prepared pictures: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test", and the float
+    TFLite's logits float32 (N, C), by which a fault of the parse shows on the first pictures."""
 
     images: np.ndarray
     labels: np.ndarray
     split: np.ndarray
+    logits: np.ndarray
 
-    def part(self, split: str) -> EvalSet:
-        chosen = self.split == split
-        return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen])
+    def take(self, chosen: np.ndarray) -> EvalSet:
+        """The pictures that a mask or an index chooses."""
+        return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen], self.logits[chosen])
 
     def quick(self, count: int, seed: int = 0) -> EvalSet:
         """About `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
@@ -45,8 +47,7 @@ class EvalSet:
             for label in np.unique(self.labels[side]):
                 own = rng.permutation(side[self.labels[side] == label])
                 chosen.append(own[: max(1, round(count * len(own) / len(side)))])
-        order = np.sort(np.concatenate(chosen))
-        return EvalSet(self.images[order], self.labels[order], self.split[order])
+        return self.take(np.sort(np.concatenate(chosen)))
 
     def sha256(self) -> str:
         return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
@@ -85,7 +86,7 @@ class Bundle:
 
 def seal(folder: Path, manifest: dict) -> None:
     """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS."""
-    files = {name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
+    files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
     write_json(folder / MANIFEST, {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files})
 
 
@@ -111,7 +112,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         LABELS: lambda path: _check_labels(path, labels),
     }
     for name, entry in manifest["files"].items():
-        if name in FILES and _sha256(folder / name) != entry["sha256"]:
+        if name in FILES and file_sha256(folder / name) != entry["sha256"]:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
             raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
     for name, check in checks.items():
@@ -191,13 +192,18 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
     try:
         with np.load(path) as file:
             # The pictures themselves are many: their header is enough, the manifest holds their digest.
-            truth, split = file["labels"], file["split"]
+            truth, split, logits = file["labels"], file["split"], file["logits"]
             with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
                 np.lib.format.read_magic(images)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(images)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no evaluation set ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
-    if dtype != np.uint8 or shape != (len(truth), spec.input_size, spec.input_size, 3) or len(split) != len(truth):
+    if (
+        dtype != np.uint8
+        or shape != (len(truth), spec.input_size, spec.input_size, 3)
+        or len(split) != len(truth)
+        or len(logits) != len(truth)
+    ):
         raise UserError(f"{path} holds {dtype} pictures of shape {shape} for {len(truth)} labels: {AGAIN}")
     if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
         raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
@@ -208,7 +214,8 @@ def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
         raise UserError(f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: {AGAIN}")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

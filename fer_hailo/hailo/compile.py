@@ -15,12 +15,12 @@ import numpy as np
 from fer_hailo.errors import UserError
 from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import sdk
-from fer_hailo.hailo.bundle import FLOAT, Bundle, EvalSet
+from fer_hailo.hailo.bundle import FLOAT, Bundle, EvalSet, file_sha256
 from fer_hailo.hailo.hef import read_hef
 from fer_hailo.hailo.layers import Layers, resolve
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.log import findings
-from fer_hailo.hailo.scoring import score
+from fer_hailo.hailo.scoring import agreement, logits_of, score
 from fer_hailo.hailo.script import format_finding, parse_script, render
 from fer_hailo.hailo.tflite import WEIGHTED
 from fer_hailo.progress import duration
@@ -94,7 +94,7 @@ def _run(job: Job, step: str) -> dict:
     return {
         "inputs": job.inputs(step),
         "quick": job.quick,
-        "sha256": _sha256(job.out / ARTEFACTS[step]),
+        "sha256": file_sha256(job.out / ARTEFACTS[step]),
         "seconds": round(seconds, 1),
         "log": findings(text),
         "sdk_version": getattr(sdk.client(), "__version__", "unknown"),
@@ -125,7 +125,7 @@ def _parse(job: Job) -> dict:
     _check_parsed(job, runner.get_hn_dict(), layers)
     with written(job.out / HAR) as beside, sdk.calling("parse", log):
         runner.save_har(str(beside))
-    return {"metrics": {"har-native": _evaluate(job, runner, "har-native")}, "note": note, "layers": len(layers.layers)}
+    return _evaluate(job, runner, "har-native") | {"note": note, "layers": len(layers.layers)}
 
 
 def _check_parsed(job: Job, hn: dict, layers: Layers) -> None:
@@ -161,17 +161,17 @@ def _optimize(job: Job) -> dict:
     effective = render(resolve(statements, layers))
     write_text(job.out / EFFECTIVE, effective)
     calibration = job.bundle.calibration().astype(np.float32)
-    metrics = {}
     with sdk.calling("optimize", log):
         runner.load_model_script(str(job.out / EFFECTIVE))
         runner.optimize_full_precision(calib_data=calibration)
-    metrics["har-fp"] = _evaluate(job, runner, "har-fp")
+    float32 = _evaluate(job, runner, "har-fp")
     with sdk.calling("optimize", log):
         runner.optimize(calibration)
     with written(job.out / QUANTIZED) as beside, sdk.calling("optimize", log):
         runner.save_har(str(beside))
-    metrics["har-int8"] = _evaluate(job, runner, "har-int8")
-    return {"metrics": metrics, "script": effective, "noise": _noise(runner, calibration, log)}
+    int8 = _evaluate(job, runner, "har-int8")
+    both = {name: float32[name] | int8[name] for name in int8}
+    return both | {"script": effective, "noise": _noise(runner, calibration, log)}
 
 
 def _noise(runner, calibration, log: Path) -> dict[str, float]:
@@ -187,7 +187,7 @@ def _noise(runner, calibration, log: Path) -> dict[str, float]:
     for name, values in statistics.items():
         value = values.get("layer_noise_analysis/snr") if hasattr(values, "get") else None
         if value is not None:
-            found[name] = float(value if isinstance(value, (int, float)) else min(map(float, value)))
+            found[name] = float(np.min(value))  # one number, or one for each output
     return found
 
 
@@ -203,7 +203,7 @@ def _compile(job: Job) -> dict:
     if problems:
         raise UserError(f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}")
     rejected.replace(job.out / HEF)
-    return {"metrics": {}, "hef": hef.to_dict()}
+    return {"metrics": {}, "agreement": {}, "hef": hef.to_dict()}
 
 
 def _hef_problems(job: Job, hef) -> list[str]:
@@ -221,11 +221,13 @@ def _hef_problems(job: Job, hef) -> list[str]:
     return problems
 
 
-def _evaluate(job: Job, runner, stage: str) -> dict[str, dict]:
+def _evaluate(job: Job, runner, stage: str) -> dict:
+    """{"metrics": {stage: {split: metrics}}, "agreement": part of the answers that are the float TFLite's}."""
+    pictures, labels = job.pictures, job.bundle.labels
     with sdk.inference(runner, stage, job.bundle.spec) as infer:
-        return score(
-            infer, job.pictures, job.bundle.labels, data=job.bundle.manifest["data"]["name"], digests=job.digests, label=f"scoring {stage}"
-        )
+        logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
+    metrics = score(logits, pictures, labels, data=job.bundle.manifest["data"]["name"], digests=job.digests, stage=stage)
+    return {"metrics": {stage: metrics}, "agreement": {stage: agreement(logits, pictures.logits)}}
 
 
 def _recommended(text: str) -> list[str]:
@@ -241,7 +243,7 @@ def _is_done(job: Job, record: dict, step: str) -> bool:
 def _fits(job: Job, record: dict, step: str) -> bool:
     """Whether a step's artefact is there, unchanged, and made from these inputs."""
     entry, path = record.get(step), job.out / ARTEFACTS[step]
-    return bool(entry) and entry["inputs"] == job.inputs(step) and path.is_file() and _sha256(path) == entry["sha256"]
+    return bool(entry) and entry["inputs"] == job.inputs(step) and path.is_file() and file_sha256(path) == entry["sha256"]
 
 
 def _read_record(path: Path) -> dict:
@@ -251,14 +253,6 @@ def _read_record(path: Path) -> dict:
         return record if isinstance(record, dict) else {}
     except (OSError, ValueError):
         return {}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _say(text: str) -> None:

@@ -86,10 +86,10 @@ def _calibration(facts: dict) -> str:
 def _speed(facts: dict) -> str:
     speed = facts["speed"]
     bound = f"{speed['most_frames_per_second']:,.0f}" if speed["most_frames_per_second"] else "unknown"
+    work = f"{speed['parameters']:,} parameters, {speed['multiply_adds'] / 1e6:.1f} million multiply-adds a picture"
     note = (
-        f"<p class=note>{speed['parameters']:,} parameters, {speed['multiply_adds'] / 1e6:.1f} million multiply-adds a picture. At the peak of "
-        f"{facts['hw_arch']}, {speed['tops']} TOPS, that is at most {bound} frames/s. Real networks of this size stay at a few thousand: "
-        "small layers do not fill the chip.</p>"
+        f"<p class=note>{work}. At the peak of {facts['hw_arch']}, {speed['tops']} TOPS, that is at most {bound} frames/s. Real networks "
+        "of this size stay at a few thousand: small layers do not fill the chip.</p>"
     )
     heavy = sorted(speed["layers"], key=lambda layer: -layer["multiply_adds"])[:15]
     share = max(1, speed["multiply_adds"])

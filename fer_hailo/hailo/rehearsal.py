@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_hailo.hailo.bundle import FLOAT, INT8, Bundle, EvalSet
-from fer_hailo.hailo.scoring import score
+from fer_hailo.hailo.scoring import logits_of, score
 from fer_hailo.hailo.sdk import TOPS
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import normalise
@@ -35,13 +35,12 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     """Score the bundle's TFLite files, rank layers by noise, look at the calibration set, bound the speed. Writes nothing."""
     stages = {"tflite": LiteRT(bundle.folder / FLOAT), "tflite-int8": LiteRT(bundle.folder / INT8)}
     data = bundle.manifest["data"]["name"]
-    metrics = {
-        stage: score(
-            lambda images, network=network: network.logits(images, bundle.spec), pictures, bundle.labels, data=data, digests=digests,
-            label=f"scoring {stage}",
+    metrics = {}
+    for stage, network in stages.items():
+        logits = logits_of(
+            lambda images, network=network: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}"
         )
-        for stage, network in stages.items()
-    }  # fmt: skip
+        metrics[stage] = score(logits, pictures, bundle.labels, data=data, digests=digests, stage=stage)
     calibration = calibration_facts(bundle)
     warnings = [
         f"{layer.name} is a {layer.operator}: the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()

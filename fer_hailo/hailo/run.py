@@ -34,10 +34,10 @@ def compile_bundle(
     notes = [finding for entry in record.values() for finding in entry["log"]]
     warnings = [f"{finding['what']}: {finding['line']}" for finding in notes]
     warnings += [entry["note"] for entry in record.values() if entry.get("note")]
-    full = quick is None
-    tflite = job.bundle.manifest["metrics"]["tflite"].get("val") if full else None
+    agreement = {stage: share for entry in record.values() for stage, share in entry["agreement"].items()}
     optimized = record.get("optimize", {})
-    facts = _facts(job, metrics, judge(metrics, tflite, most_lost), warnings) | {
+    facts = _facts(job, metrics, judge(metrics, agreement, most_lost), warnings) | {
+        "agreement": agreement,
         "rehearsal": False,
         "noise": optimized.get("noise", {}),
         "settings": settings_of(optimized.get("script", job.script), notes),
@@ -46,7 +46,7 @@ def compile_bundle(
         "hef": record.get("compile", {}).get("hef"),
     }
     facts["versions"]["Dataflow Compiler"] = next(iter(record.values()))["sdk_version"] if record else "unknown"
-    return _finish(job, facts, rows=full or bool(metrics))
+    return _finish(job, facts, rows=True)
 
 
 def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
@@ -54,7 +54,7 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
     job = _job(folder, hw_arch, script, out, quick)
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests)
-    facts = _facts(job, rehearsal.metrics, judge(rehearsal.metrics, None, most_lost), rehearsal.warnings) | {
+    facts = _facts(job, rehearsal.metrics, judge(rehearsal.metrics, {}, most_lost), rehearsal.warnings) | {
         "rehearsal": True,
         "noise": rehearsal.noise,
         "calibration": rehearsal.calibration,
@@ -80,7 +80,7 @@ def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quic
     pictures, digests = bundle.evaluation(), _digests(bundle)
     if quick is not None:
         pictures = pictures.quick(quick)
-        digests = {split: pictures.part(split).sha256() for split in np.unique(pictures.split)}
+        digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
     return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
 
 

@@ -15,17 +15,23 @@ CHUNK = 256
 SPLITS = ("val", "test")
 
 
-def score(
-    infer: Callable[[np.ndarray], np.ndarray], pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], label: str
-) -> dict[str, dict]:
-    """Metrics of a network for each split that `pictures` holds: {"val": metrics, "test": metrics}.
+def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: np.ndarray, classes: int, label: str) -> np.ndarray:
+    """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
 
-    infer: uint8 (N, I, I, 3) to logits (N, C), (N, 1, 1, C) or the like. digests: the SHA-256 that names the pictures of a split.
-    Raises UserError where the answers are not one row of numbers for a picture.
+    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers a picture.
     """
-    starts = range(0, len(pictures.labels), CHUNK)
-    parts = [infer(pictures.images[i : i + CHUNK]) for i in track(starts, len(starts), label)]
-    logits = np.concatenate([_rows(part, len(names), min(CHUNK, len(pictures.labels) - i)) for part, i in zip(parts, starts, strict=True)])
+    starts = range(0, len(images), CHUNK)
+    parts = [_rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK])) for i in track(starts, len(starts), label)]
+    return np.concatenate(parts)
+
+
+def score(
+    logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str
+) -> dict[str, dict]:
+    """Metrics for each split that `pictures` holds: {"val": metrics, "test": metrics}.
+
+    logits: (N, C). digests: the SHA-256 that names the pictures of a split. Raises UserError for values that are not finite.
+    """
     found = {}
     for split in SPLITS:
         side = pictures.split == split
@@ -35,8 +41,13 @@ def score(
                     softmax(logits[side]), pictures.labels[side], names, data=data, split=split, sha256=digests[split]
                 )
             except ValueError as error:
-                raise UserError(f"{label}: {error}") from None
+                raise UserError(f"{stage}: {error}") from None
     return found
+
+
+def agreement(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Part of the pictures with the same answer."""
+    return float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
 
 def _rows(answers: np.ndarray, classes: int, count: int) -> np.ndarray:

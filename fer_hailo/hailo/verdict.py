@@ -12,11 +12,14 @@ ADVICE = {
 }
 
 
-def judge(metrics: dict[str, dict], reference: dict | None, most: float) -> dict:
+SAME = 0.99  # part of the answers in which the parsed float network must agree with the TFLite
+
+
+def judge(metrics: dict[str, dict], agreement: dict[str, float], most: float) -> dict:
     """Compare the validation accuracies of the stages.
 
-    metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8"}. reference: the float TFLite's metrics on
-    the same pictures where they are known. most: points of accuracy that may be lost.
+    metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8"}. agreement: part of a stage's answers
+    that are the float TFLite's. most: points of accuracy that may be lost.
     Returns {"lost": points from float to INT8 or None, "allowed", "causes": names in ADVICE, "advice": sentences}.
     """
     accuracy = {stage: scores["val"]["accuracy"] for stage, scores in metrics.items() if "val" in scores}
@@ -24,7 +27,7 @@ def judge(metrics: dict[str, dict], reference: dict | None, most: float) -> dict
     causes = [
         cause for cause, before, after in steps if {before, after} <= set(accuracy) and 100 * (accuracy[before] - accuracy[after]) > most
     ]
-    if reference and "har-native" in accuracy and 100 * (reference["accuracy"] - accuracy["har-native"]) > most:
+    if agreement.get("har-native", 1) < SAME:
         causes.insert(0, "parse")
     first = accuracy.get("har-native", accuracy.get("tflite"))
     last = accuracy.get("har-int8", accuracy.get("tflite-int8"))
