@@ -95,13 +95,19 @@ def _inline(model: keras.Model, tensor):
             tensor = _inline(layer, tensor) if isinstance(layer, keras.Model) else layer.__class__.from_config(layer.get_config())(tensor)
         return tensor
 
+    copies: dict[str, keras.layers.Layer] = {}
+
+    def copy(layer):  # a model's own layers are copied when it is entered
+        if isinstance(layer, keras.Model):
+            return layer
+        return copies.setdefault(layer.name, layer.__class__.from_config(layer.get_config()))
+
     def call(layer, *args, **options):
         return _inline(layer, args[0]) if isinstance(layer, keras.Model) else layer(*args, **options)
 
-    def clone(layer):  # a model's own layers are copied when it is entered
-        return layer if isinstance(layer, keras.Model) else layer.__class__.from_config(layer.get_config())
-
-    return keras.models.clone_model(model, input_tensors=tensor, clone_function=clone, call_function=call).output
+    # What keras.models.clone_model does, which itself begins at inputs only, not at any tensor.
+    outputs = model._run_through_graph(tensor, operation_fn=copy, call_fn=call)
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
 def _collect_histories(value, found: list) -> None:

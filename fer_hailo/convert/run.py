@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +57,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     mean, scale: the normalisation of a bare file; by default [-1, 1], which is checked.
     Raises UserError where the TFLite does not give what the Keras model gives.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
     subject = find_subject(path, overrides)
     model = as_logits(flatten(load_model(subject.model)))
     spec = _spec(subject, overrides, model, mean, scale)

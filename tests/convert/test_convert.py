@@ -1,0 +1,163 @@
+"""convert_tflite.py as its users call it."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from conftest import error_line
+
+from fer_hailo.convert.expectation import check_normalisation
+from fer_hailo.convert.run import convert
+from fer_hailo.data.dataset import Part, load_dataset
+from fer_hailo.errors import UserError
+from fer_hailo.files import read_csv
+from fer_hailo.hailo.bundle import FILES, load_bundle
+from fer_hailo.hailo.lint import lint_script
+from fer_hailo.litert import LiteRT
+from fer_hailo.models.build import load_model
+from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
+from fer_hailo.runs import MODEL
+
+L = keras.layers
+
+
+def test_bundle_holds_what_the_other_machines_need(converted, trained, small):
+    bundle, data = load_bundle(converted), load_dataset(small, None)
+    assert {path.name for path in converted.iterdir() if path.is_file()} == {*FILES, "manifest.json"}
+    assert bundle.labels == data.names and bundle.spec == small.preprocess and bundle.name == trained.name
+    pictures = bundle.evaluation()
+    assert (pictures.split == "val").sum() == len(data.val) and (pictures.split == "test").sum() == len(data.test)
+    expected = np.stack([prepare(image, bundle.spec) for image in data.val.images])
+    np.testing.assert_array_equal(pictures.images[pictures.split == "val"], expected)
+    model = load_model(trained / MODEL)
+    np.testing.assert_allclose(pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4)
+    assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []  # 80 pictures: warnings
+    assert all(f.level != "error" for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())))
+    assert bundle.manifest["environment"]["versions"]["tensorflow"]
+
+
+def test_calibration_is_from_the_training_side_only(converted, trained, small):
+    bundle, data = load_bundle(converted), load_dataset(small, None)
+    images = bundle.calibration()
+    train = {prepare(image, bundle.spec).tobytes() for image in data.train.images}
+    held = {prepare(image, bundle.spec).tobytes() for side in (data.val, data.test) for image in side.images}
+    own = {image.tobytes() for image in images}
+    assert own <= train and not own & held and len(own) == len(images) == 80
+    np.testing.assert_array_equal(np.load(trained.parent / "calib" / "calib_set.npy"), images)
+    assert bundle.manifest["calibration"] == {"count": 80, "per_class": [16] * 5}
+
+
+def test_scores_and_rows(converted, trained):
+    bundle = load_bundle(converted)
+    manifest, pictures = bundle.manifest, bundle.evaluation()
+    rows = [row for row in read_csv(trained.parent / "results.csv") if row["stage"].startswith("tflite")]
+    assert [(row["stage"], row["split"]) for row in rows] == [(s, p) for s in ("tflite", "tflite-int8") for p in ("val", "test")]
+    keras_metrics = json.loads((trained / "metrics_val.json").read_text())
+    assert manifest["metrics"]["keras"]["val"] == keras_metrics
+    for row, name in ((rows[0], "model_float32.tflite"), (rows[2], "model_int8.tflite")):
+        side = pictures.split == "val"
+        answers = LiteRT(converted / name).logits(pictures.images[side], bundle.spec).argmax(1)
+        accuracy = (answers == pictures.labels[side]).mean()
+        assert float(row["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+        assert float(row["drop"]) == pytest.approx(keras_metrics["accuracy"] - accuracy, abs=2e-6)
+        assert int(row["size_bytes"]) == (converted / name).stat().st_size and float(row["latency_ms"]) > 0
+        assert row["sha256"] == keras_metrics["sha256"]  # the same pictures
+
+
+def test_run_folder_gets_report_sheet_and_clean_model(converted, trained):
+    facts = json.loads((trained / "conversion.json").read_text())
+    assert facts["parity"]["count"] == facts["parity"]["same"] and facts["parity"]["difference"] < 1e-3
+    used = [row["used"] for row in facts["ranges"]]
+    assert used == sorted(used) and {"image", "logits"} <= {row["name"] for row in facts["ranges"]}
+    page = (trained / "conversion.html").read_text()
+    assert "Clean-up of the float graph" in page and "INT8 settings tried" in page and "Ranges of the tensors" in page
+    assert (trained / "calibration.png").stat().st_size > 1000
+    assert keras.models.load_model(trained / "model_clean.keras").output_shape == (None, 5)
+
+
+def test_command_on_a_bare_model(command, trained, sample_set, tmp_path):
+    """Another folder of the data, no configuration: preprocessing from the model's shape; then again, over the bundle made before."""
+    shutil.copy(trained / MODEL, tmp_path / "mine.keras")
+    assert "name the data" in error_line(command("convert_tflite.py", "mine.keras"))
+    result = command("convert_tflite.py", "mine.keras", "--data", sample_set)
+    assert result.returncode == 0, result.stderr
+    assert "parity: " in result.stdout and "tflite-int8" in result.stdout and "Traceback" not in result.stderr
+    folder = tmp_path / "fer2013_keras_hailo" / "converted_mine"
+    bundle = load_bundle(folder / "deploy")
+    assert bundle.spec.input_size == 32 and (tmp_path / "calib" / "calib_set.npy").is_file()
+    calibration = bundle.calibration()
+    (folder / "deploy" / "hailo8").mkdir()
+    (folder / "deploy" / "hailo8" / "model.hef").write_text("hours of work")
+    again = command("convert_tflite.py", "mine.keras", "--data", sample_set)
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_array_equal(load_bundle(folder / "deploy").calibration(), calibration)
+    assert (folder / "deploy" / "hailo8" / "model.hef").read_text() == "hours of work"
+
+
+def test_wrong_normalisation_of_a_bare_model_is_noticed():
+    """A model that tells bright from dark by values of 0..255, stated as one for [-1, 1]."""
+    image = keras.Input((16, 16, 3))
+    brightness = L.Flatten()(L.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, L.Dense(2)(brightness))
+    model.layers[-1].set_weights([np.array([[0, 1 / 3]] * 3), np.array([0, -100.0])])
+    levels = np.array([20, 200] * 10, np.uint8)
+    side = Part(np.broadcast_to(levels[:, None, None], (20, 16, 16)), np.array([0, 1] * 10), levels.astype(str))
+    stated = PreprocessSpec(source_size=16, input_size=16)
+    with pytest.raises(UserError, match="right on 50.0% .* on 100.0%: .* add --mean 0 --scale 1$"):
+        check_normalisation(model, side, stated, 0.5)
+    check_normalisation(model, side, PreprocessSpec(16, 16, mean=0, scale=1), 1.0)
+
+
+def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = keras.Input((32, 32, 3))
+    keras.Model(image, load_model(trained / MODEL)(L.Rescaling(1 / 127.5, offset=-1)(image))).save(tmp_path / "raw.keras")
+    deploy = convert("raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0)  # nested models are laid out flat on the way
+    manifest = json.loads((deploy / "manifest.json").read_text())
+    assert (manifest["preprocess"]["mean"], manifest["preprocess"]["scale"]) == (0, 1)
+    assert "normalization([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])" in (deploy / "model.alls").read_text()
+    assert load_bundle(deploy).network.unexpected() == []
+    with pytest.raises(UserError, match="states its own normalisation"):
+        convert(str(trained), {}, None, 0.0, 1.0)
+
+
+def test_a_failure_half_way_leaves_the_bundle_as_it_was(converted, trained, tmp_path, monkeypatch):
+    import fer_hailo.convert.run as conversion
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion, "quantise", full)
+    with pytest.raises(OSError, match="No space"):
+        conversion.convert(str(run), {}, None, None, None)
+    load_bundle(run / "deploy")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fer_hailo.convert.parity.MOST", 0.0)
+    with pytest.raises(UserError, match="does not give what the Keras model gives"):
+        conversion.convert(str(run), {}, None, None, None)
+    load_bundle(run / "deploy")
+    assert not list(run.glob(".convert*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no complete run"),
+        (["nothing"], "no model at nothing"),
+        (["junk.keras", "--data", "x"], "cannot be opened"),
+        (["map.keras", "--data", "DATA"], "not a classifier"),
+        (["--men", "1"], "did you mean --mean"),
+        (["--mean", "x"], "invalid float"),
+    ],
+)
+def test_mistakes(command, tmp_path, sample_set, arguments, said):
+    (tmp_path / "junk.keras").write_bytes(b"junk")
+    image = keras.Input((32, 32, 3))
+    keras.Model(image, L.Conv2D(5, 3)(image)).save(tmp_path / "map.keras")
+    assert said in error_line(command("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments]))
