@@ -6,12 +6,14 @@ python convert_tflite.py MODEL.keras --data PATH [--mean 127.5 --scale 127.5]
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import add_flags, flag_values
+from fer_hailo.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,6 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, help="see --mean [127.5]")
     add_flags(parser)
     arguments = parser.parse_args(argv)
+    for name in ("tensorflow", "ai_edge_quantizer"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{name} is not installed here, and conversion needs it: pip install -e '.[train]'")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # only TensorFlow writes TFLite, whatever trained the model
     from fer_hailo.convert.run import convert
 

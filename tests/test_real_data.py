@@ -86,3 +86,25 @@ def test_smoke_learns(command, tmp_path):
     run = next(tmp_path.glob("fer2013_keras_hailo/*_s42"))
     metrics = json.loads((run / "metrics_test.json").read_text())
     assert metrics["accuracy"] > 0.5 and metrics["data"] == "synthetic sample set"
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_keeps_its_accuracy_in_int8(command, archive, shared, cache, tmp_path):
+    """The network that loses dozens of points in INT8 unless its dead units go and its first block is kept out."""
+    shutil.copytree(cache, tmp_path / "fer2013_keras_hailo" / "cache")
+    weights = shared / "data/weights/mobilenet_v3_small_imagenet_no_top.h5"
+    run = tmp_path / "fer2013_keras_hailo/run"
+    config = ROOT / "configs/finetune.yaml"
+    short = ["--stage1-epochs", "0", "--stage2-epochs", "4", "--stage2-warmup-epochs", "1"]
+    trained = command("train.py", "--config", config, "--data", archive, "--weights", weights, "--out", run, *short)
+    assert trained.returncode == 0, trained.stderr
+    converted = command("convert_tflite.py", run)
+    assert converted.returncode == 0, converted.stderr
+    facts = json.loads((run / "conversion.json").read_text())
+    float32, int8 = ({split: m["accuracy"] for split, m in c["metrics"].items()} for c in facts["candidates"])
+    assert facts["parity"]["same"] == 256 and sorted(facts["calibration"]["per_class"]) == [204, 205, 205, 205, 205]
+    assert float32["val"] > 0.6 and float32["val"] - int8["val"] < 0.02
+    assert any(change["kept"] for change in facts["changes"])  # squeeze-and-excite units that are dead on every face
+    rehearsed = command("compile_hef.py", run / "deploy", "--rehearse", "--max-drop", "2")
+    assert rehearsed.returncode == 0, rehearsed.stderr
+    assert not list(run.rglob("*.hef")) and not list(run.rglob("*.har"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -161,3 +162,8 @@ def test_mistakes(command, tmp_path, sample_set, arguments, said):
     image = keras.Input((32, 32, 3))
     keras.Model(image, L.Conv2D(5, 3)(image)).save(tmp_path / "map.keras")
     assert said in error_line(command("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments]))
+
+
+def test_missing_packages_are_named_before_anything_starts(command):
+    code = "import sys; sys.modules['ai_edge_quantizer'] = None; import convert_tflite as c; sys.exit(c.run(c.main, sys.argv[1:]))"
+    assert "ai_edge_quantizer is not installed here" in error_line(command([sys.executable, "-c", code]))
