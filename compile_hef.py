@@ -8,6 +8,7 @@ python compile_hef.py --inspect FILE.hef [--json]
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.steps:
             raise UserError("--rehearse runs no steps of the SDK: leave out --steps")
         return rehearse_bundle(bundle, *common, arguments.out, arguments.max_drop, arguments.quick)
-    steps = tuple(arguments.steps.split(",")) if arguments.steps else None
+    steps = tuple(step.strip() for step in arguments.steps.split(",")) if arguments.steps else None
     for step in steps or ():
         if step not in STEPS:
             raise UserError(f"unknown step {step}{nearest(step, STEPS)}: --steps takes {','.join(STEPS)} or a part of them")
@@ -86,16 +87,17 @@ def _lint(path: Path, bundle: Path | None, har: Path | None) -> int:
 
 
 def _points(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError("points of accuracy are from 0 to 100")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 100:
+            return value
+    raise argparse.ArgumentTypeError(f"points of accuracy are a number from 0 to 100, not {text}")
 
 
 def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError("at least one picture is needed")
-    return value
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"a number of pictures is a whole number from 1 on, not {text}")
 
 
 if __name__ == "__main__":

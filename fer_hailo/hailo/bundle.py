@@ -87,14 +87,17 @@ class Bundle:
 def seal(folder: Path, manifest: dict) -> None:
     """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS."""
     files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
-    write_json(folder / MANIFEST, {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files})
+    content = {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files}
+    write_json(folder / MANIFEST, content | {"sha256": _own_sha256(content)})
 
 
 def load_bundle(folder: Path | str) -> Bundle:
     """Open a bundle. Raises UserError, with the file and the reason, where anything in it is not as it was made."""
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): make one with convert_tflite.py")
+        inside = folder / "deploy"
+        what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else "make one with convert_tflite.py"
+        raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -111,8 +114,8 @@ def load_bundle(folder: Path | str) -> Bundle:
         EVALUATION: lambda path: _check_evaluation(path, spec, labels),
         LABELS: lambda path: _check_labels(path, labels),
     }
-    for name, entry in manifest["files"].items():
-        if name in FILES and file_sha256(folder / name) != entry["sha256"]:
+    for name in FILES:
+        if file_sha256(folder / name) != manifest["files"][name]["sha256"]:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
             raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
     for name, check in checks.items():
@@ -133,22 +136,28 @@ def newest_bundle(parent: Path = RUNS) -> Path:
 def _manifest(folder: Path, text: bytes) -> dict:
     try:
         manifest = json.loads(text)
-        schema = manifest["schema"]
-        if schema == SCHEMA:
-            missing = [key for key in (*KEYS, "files") if key not in manifest] + [name for name in FILES if name not in manifest["files"]]
-            if missing:
-                raise KeyError(missing[0])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / MANIFEST} cannot be read ({error}): {AGAIN}") from None
+        schema, digest = manifest["schema"], manifest.pop("sha256", None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise UserError(f"{folder / MANIFEST} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
     if schema != SCHEMA:
         raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
+    if digest != _own_sha256(manifest):
+        raise UserError(f"{folder / MANIFEST} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}")
     return manifest
+
+
+def _own_sha256(manifest: dict) -> str:
+    """The digest that a manifest holds of all else in it, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
     network = read_tflite(path)
     if network.input.dtype != "float32":
-        raise UserError(f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler parses the float32 one")
+        raise UserError(
+            f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler parses the float32 one; {AGAIN}"
+        )
     check_network(network, path, spec, labels)
 
 
@@ -156,9 +165,11 @@ def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tup
     """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label."""
     wanted = (1, spec.input_size, spec.input_size, 3)
     if network.input.shape != wanted:
-        raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}")
+        raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}")
     if network.output.shape[-1] != len(labels):
-        raise UserError(f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)}: {', '.join(labels)}")
+        raise UserError(
+            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} ({', '.join(labels)}): {AGAIN}"
+        )
 
 
 def _check_int8(path: Path) -> None:
@@ -169,8 +180,8 @@ def _check_int8(path: Path) -> None:
 
 def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
     try:
-        images = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        images = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises whatever a damaged header leads it to
         raise UserError(f"{path} is no NumPy array ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
     check_pictures(images, path, spec)
 
@@ -179,13 +190,13 @@ def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None
     """Raise UserError where images are not uint8 (N, I, I, 3), naming normalised ones as what they are."""
     if images.dtype != np.uint8:
         low, high = (float(images.min()), float(images.max())) if images.size and images.dtype.kind in "fiu" else (0, 0)
-        normalised = " (normalised already)" if low >= -8 and high <= 8 else ""
+        normalised = " (normalised already)" if images.dtype.kind == "f" and low >= -8 and high <= 8 else ""
         raise UserError(
             f"{path} holds {images.dtype} from {low:g} to {high:g}{normalised}: calibration takes the bytes 0..255, "
-            "since the model script normalises on the chip"
+            f"since the model script normalises on the chip; {AGAIN}"
         )
     if images.ndim != 4 or images.shape[1:] != (spec.input_size, spec.input_size, 3) or not len(images):
-        raise UserError(f"{path} has the shape {images.shape}, not (pictures, {spec.input_size}, {spec.input_size}, 3)")
+        raise UserError(f"{path} has the shape {images.shape}, not (pictures, {spec.input_size}, {spec.input_size}, 3): {AGAIN}")
 
 
 def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
@@ -196,7 +207,7 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
             with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
                 np.lib.format.read_magic(images)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(images)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as above
         raise UserError(f"{path} is no evaluation set ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
     if (
         dtype != np.uint8

@@ -1,4 +1,8 @@
-"""Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the one before it."""
+"""Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the one before it.
+
+A step makes its artefact, which is recorded at once, and is scored then: hours of optimization are not lost when scoring is interrupted,
+and another number of pictures to score on costs no second optimization.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ from fer_hailo.progress import duration
 STEPS = ("parse", "optimize", "compile")
 HAR, QUANTIZED, HEF, EFFECTIVE, LOG, RECORD = "model.har", "model_quantized.har", "model.hef", "effective.alls", "sdk.log", "steps.json"
 ARTEFACTS = {"parse": HAR, "optimize": QUANTIZED, "compile": HEF}
+STAGES = {"parse": ("har-native",), "optimize": ("har-fp", "har-int8"), "compile": ()}
+ENTRY = {"inputs", "sha256", "seconds", "log", "sdk_version", "scores"}  # what the record of a step holds at least
 NOISE_PICTURES = 64
 
 
@@ -57,28 +63,33 @@ class Job:
 def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
     """Run the steps, by default those whose results are not there yet. Returns the record of all steps done.
 
-    A record holds, for a step: inputs, artefact, sha256, seconds, metrics by stage, log findings and what the step found out.
+    A record holds, for a step: inputs, sha256 of the artefact, seconds, log findings, what the step found out, and `scores`.
     """
     sdk.client()
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out / ".lock", wait=False):
         record = _read_record(job.out / RECORD)
-        for step in wanted or STEPS:
-            if wanted is None and _is_done(job, record, step):
+        for number, step in enumerate(STEPS):
+            if wanted is None and _fits(job, record, step):
                 _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
-                continue
-            before = STEPS[: STEPS.index(step)]
-            for earlier in before:
-                if not _fits(job, record, earlier):
-                    raise UserError(
-                        f"{job.out / ARTEFACTS[earlier]} is missing, or was made from another bundle, script or architecture: "
-                        f"run the step {earlier} first (--steps {','.join(STEPS[STEPS.index(earlier) :])})"
-                    )
-            for later in STEPS[STEPS.index(step) :]:
-                record.pop(later, None)
-            record[step] = _run(job, step)
-            write_json(job.out / RECORD, record)
-        return {step: record[step] for step in STEPS if step in record}
+            elif wanted is None or step in wanted:
+                _check_earlier(job, record, STEPS[:number])
+                record = {earlier: record[earlier] for earlier in STEPS[:number]}  # what comes later is outdated
+                record[step] = _run(job, step)
+                write_json(job.out / RECORD, record)
+            if _fits(job, record, step) and record[step]["scores"].get("quick", 0) != job.quick:  # no count is None: all
+                record[step]["scores"] = _score(job, step)
+                write_json(job.out / RECORD, record)
+        return {step: record[step] for step in STEPS if _fits(job, record, step)}
+
+
+def _check_earlier(job: Job, record: dict, steps: tuple[str, ...]) -> None:
+    for step in steps:
+        if not _fits(job, record, step):
+            raise UserError(
+                f"{job.out / ARTEFACTS[step]} is missing, or was made from another bundle, script or architecture: "
+                f"run the step {step} first (--steps {','.join(STEPS[STEPS.index(step) :])})"
+            )
 
 
 def _run(job: Job, step: str) -> dict:
@@ -93,11 +104,11 @@ def _run(job: Job, step: str) -> dict:
     _say(f"{step}: done in {duration(seconds)}")
     return {
         "inputs": job.inputs(step),
-        "quick": job.quick,
         "sha256": file_sha256(job.out / ARTEFACTS[step]),
         "seconds": round(seconds, 1),
         "log": findings(text),
         "sdk_version": getattr(sdk.client(), "__version__", "unknown"),
+        "scores": {},
         **found,
     }
 
@@ -122,14 +133,15 @@ def _parse(job: Job) -> dict:
             print(note, flush=True)
             translate(end_node_names=names)
     layers = Layers.from_hn(runner.get_hn_dict())
-    _check_parsed(job, runner.get_hn_dict(), layers)
+    notes = [note] if note else []
+    notes += _check_parsed(job, runner.get_hn_dict(), layers)
     with written(job.out / HAR) as beside, sdk.calling("parse", log):
         runner.save_har(str(beside))
-    return _evaluate(job, runner, "har-native") | {"note": note, "layers": len(layers.layers)}
+    return {"notes": notes, "layers": len(layers.layers)}
 
 
-def _check_parsed(job: Job, hn: dict, layers: Layers) -> None:
-    """Raise UserError where the parsed network is not the one in the bundle."""
+def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
+    """Raise UserError where the parsed network is not the one in the bundle. Returns what else is worth a look."""
     spec, count = job.bundle.spec, len(job.bundle.labels)
     for name, layer in hn["layers"].items():
         shape = list((layer.get("output_shapes") or [[]])[0])
@@ -145,8 +157,9 @@ def _check_parsed(job: Job, hn: dict, layers: Layers) -> None:
     if any(layer.original_names for layer in layers.layers.values()):
         weighted = [layer.name for layer in job.bundle.network.layers if layer.operator in WEIGHTED]
         lost = [name for name in weighted if not layers.quoted(name)]
-        if lost:
-            raise UserError(f"parse: {len(lost)} layers of the TFLite are not in the parsed network, the first is {lost[0]}")
+        if lost:  # no error: how the parser names layers is not known well enough, and the scores tell whether they are lost
+            return [f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is {lost[0]}"]
+    return []
 
 
 def _optimize(job: Job) -> dict:
@@ -164,21 +177,18 @@ def _optimize(job: Job) -> dict:
     with sdk.calling("optimize", log):
         runner.load_model_script(str(job.out / EFFECTIVE))
         runner.optimize_full_precision(calib_data=calibration)
-    float32 = _evaluate(job, runner, "har-fp")
-    with sdk.calling("optimize", log):
         runner.optimize(calibration)
     with written(job.out / QUANTIZED) as beside, sdk.calling("optimize", log):
         runner.save_har(str(beside))
-    int8 = _evaluate(job, runner, "har-int8")
-    both = {name: float32[name] | int8[name] for name in int8}
-    return both | {"script": effective, "noise": _noise(runner, calibration, log)}
+    return {"script": effective}
 
 
-def _noise(runner, calibration, log: Path) -> dict[str, float]:
+def _noise(job: Job, runner) -> dict[str, float]:
     """Signal-to-noise ratio of each layer's output, dB; empty where this SDK cannot tell."""
+    calibration, log = job.bundle.calibration()[:NOISE_PICTURES].astype(np.float32), job.out / LOG
     try:
         with sdk.calling("noise analysis", log):
-            runner.analyze_noise(calibration[:NOISE_PICTURES], batch_size=2, data_count=NOISE_PICTURES, analyze_mode="simple")
+            runner.analyze_noise(calibration, batch_size=2, data_count=len(calibration), analyze_mode="simple")
             statistics = runner.get_params_statistics()
     except UserError as error:  # the result does not depend on it
         _say(f"note: {error}")
@@ -186,7 +196,7 @@ def _noise(runner, calibration, log: Path) -> dict[str, float]:
     found = {}
     for name, values in statistics.items():
         value = values.get("layer_noise_analysis/snr") if hasattr(values, "get") else None
-        if value is not None:
+        if value is not None and np.isfinite(value).all():  # a layer without noise has none
             found[name] = float(np.min(value))  # one number, or one for each output
     return found
 
@@ -203,7 +213,7 @@ def _compile(job: Job) -> dict:
     if problems:
         raise UserError(f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}")
     rejected.replace(job.out / HEF)
-    return {"metrics": {}, "agreement": {}, "hef": hef.to_dict()}
+    return {"hef": hef.to_dict()}
 
 
 def _hef_problems(job: Job, hef) -> list[str]:
@@ -221,23 +231,28 @@ def _hef_problems(job: Job, hef) -> list[str]:
     return problems
 
 
-def _evaluate(job: Job, runner, stage: str) -> dict:
-    """{"metrics": {stage: {split: metrics}}, "agreement": part of the answers that are the float TFLite's}."""
-    pictures, labels = job.pictures, job.bundle.labels
-    with sdk.inference(runner, stage, job.bundle.spec) as infer:
-        logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
-    metrics = score(logits, pictures, labels, data=job.bundle.manifest["data"]["name"], digests=job.digests, stage=stage)
-    return {"metrics": {stage: metrics}, "agreement": {stage: agreement(logits, pictures.logits)}}
+def _score(job: Job, step: str) -> dict:
+    """{"quick", "date", "metrics": {stage: {split: metrics}}, "agreement": {stage: part of the answers that are the float TFLite's},
+    "noise": {layer: dB}}, from a step's artefact.
+    """
+    scores = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
+    if not STAGES[step]:
+        return scores
+    with sdk.calling(f"scoring {step}", job.out / LOG):
+        runner = sdk.client().ClientRunner(har=str(job.out / ARTEFACTS[step]))
+    pictures, labels, data = job.pictures, job.bundle.labels, job.bundle.manifest["data"]["name"]
+    for stage in STAGES[step]:
+        with sdk.inference(runner, stage, job.bundle.spec, job.out / LOG) as infer:
+            logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
+        scores["metrics"][stage] = score(logits, pictures, labels, data=data, digests=job.digests, stage=stage)
+        scores["agreement"][stage] = agreement(logits, pictures.logits)
+    return scores | ({"noise": _noise(job, runner)} if step == "optimize" else {})
 
 
 def _recommended(text: str) -> list[str]:
     """End nodes from `... using these end node names: a, b`."""
     match = re.search(r"end node names:\s*(.+)", text)
     return [name.strip(" '\"[].") for name in match[1].split(",") if name.strip(" '\"[].")] if match else []
-
-
-def _is_done(job: Job, record: dict, step: str) -> bool:
-    return _fits(job, record, step) and record[step]["quick"] == job.quick
 
 
 def _fits(job: Job, record: dict, step: str) -> bool:
@@ -247,11 +262,11 @@ def _fits(job: Job, record: dict, step: str) -> bool:
 
 
 def _read_record(path: Path) -> dict:
-    """steps.json; a damaged one costs time only."""
+    """steps.json; a damaged one, or another version's, costs time only."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) else {}
-    except (OSError, ValueError):
+        return {step: entry for step, entry in record.items() if entry.keys() >= ENTRY}
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
 
 

@@ -42,29 +42,33 @@ def _teed(stream, number: int, log) -> Iterator[None]:
 
     def copy() -> None:
         while block := os.read(reader, 1 << 16):
-            os.write(shown, block)
-            with contextlib.suppress(OSError):  # a full disk must not stop the SDK from being read
+            # Neither a closed terminal, nor a full disk, nor a log that was closed before a late writer may stop the SDK from being read.
+            with contextlib.suppress(OSError):
+                os.write(shown, block)
+            with contextlib.suppress(OSError, ValueError):
                 log.write(block)
+        os.close(reader)
+        os.close(shown)
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        stream.flush()
+        with contextlib.suppress(OSError):
+            stream.flush()
         os.dup2(shown, number)  # closes the pipe's last writer, so that the thread ends
-        thread.join(timeout=10)
-        os.close(shown)
-        os.close(reader)
+        thread.join(timeout=1)  # unless a process that the SDK left behind holds it: the thread then goes on without us
 
 
 def findings(text: str) -> list[dict]:
-    """What the log says that the user must know: [{"what": ..., "line": ..., "level": int or None}], each line once."""
-    found: dict[str, dict] = {}
-    for line in re.split(r"[\r\n]+", ESCAPES.sub("", text)):
+    """What the log says that the user must know: [{"what", "line": the first that says it, "count": of lines, "level": int or None}]."""
+    found: dict[tuple, dict] = {}
+    for line in dict.fromkeys(re.split(r"[\r\n]+", ESCAPES.sub("", text))):
         for pattern, what in SILENT:
-            match = pattern.search(line)
-            if match and line.strip() not in found:
+            if match := pattern.search(line):
                 level = int(match[1]) if what.endswith("level") else None
-                found[line.strip()] = {"what": what, "line": line.strip()[:300], "level": level}
+                entry = found.setdefault((what, level), {"what": what, "line": line.strip()[:300], "count": 0, "level": level})
+                entry["count"] += 1
+                break
     return list(found.values())

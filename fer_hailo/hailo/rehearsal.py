@@ -42,9 +42,7 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
         )
         metrics[stage] = score(logits, pictures, bundle.labels, data=data, digests=digests, stage=stage)
     calibration = calibration_facts(bundle)
-    warnings = [
-        f"{layer.name} is a {layer.operator}: the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()
-    ]
+    warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
     noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES])
     return Rehearsal(metrics, noise, calibration, speed_bound(bundle, hw_arch), warnings + calibration.pop("warnings"))
 

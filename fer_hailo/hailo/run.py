@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import SCRIPT, Bundle, load_bundle
-from fer_hailo.hailo.compile import HEF, Job, run_steps
+from fer_hailo.hailo.compile import HEF, LOG, Job, run_steps
 from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.rehearsal import rehearse
@@ -30,23 +30,27 @@ def compile_bundle(
     """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
     job = _job(folder, hw_arch, script, out, quick)
     record = run_steps(job, steps)
-    metrics = {stage: scores for entry in record.values() for stage, scores in entry["metrics"].items()}
+    metrics, agreement, noise, dates = {}, {}, {}, {}
+    for entry in record.values():
+        scores = entry["scores"]
+        metrics |= scores["metrics"]
+        agreement |= scores["agreement"]
+        noise |= scores["noise"]
+        dates |= dict.fromkeys(scores["metrics"], scores["date"])
     notes = [finding for entry in record.values() for finding in entry["log"]]
-    warnings = [f"{finding['what']}: {finding['line']}" for finding in notes]
-    warnings += [entry["note"] for entry in record.values() if entry.get("note")]
-    agreement = {stage: share for entry in record.values() for stage, share in entry["agreement"].items()}
+    warnings = [_warning(finding) for finding in notes] + [note for entry in record.values() for note in entry.get("notes", [])]
     optimized = record.get("optimize", {})
     facts = _facts(job, metrics, judge(metrics, agreement, most_lost), warnings) | {
         "agreement": agreement,
         "rehearsal": False,
-        "noise": optimized.get("noise", {}),
+        "noise": noise,
         "settings": settings_of(optimized.get("script", job.script), notes),
         "script": optimized.get("script", job.script),
         "seconds": {step: entry["seconds"] for step, entry in record.items()},
         "hef": record.get("compile", {}).get("hef"),
     }
     facts["versions"]["Dataflow Compiler"] = next(iter(record.values()))["sdk_version"] if record else "unknown"
-    return _finish(job, facts, rows=True)
+    return _finish(job, facts, dates)
 
 
 def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
@@ -63,7 +67,7 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
         "script": job.script,
         "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
     }
-    return _finish(job, facts, rows=False)
+    return _finish(job, facts, {})
 
 
 def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
@@ -105,19 +109,22 @@ def _facts(job: Job, metrics: dict, verdict: dict, warnings: list[str]) -> dict:
     }
 
 
-def _finish(job: Job, facts: dict, rows: bool) -> int:
+def _warning(finding: dict) -> str:
+    more = f" (and {finding['count'] - 1} more such lines in {LOG})" if finding["count"] > 1 else ""
+    return f"{finding['what']}: {finding['line']}{more}"
+
+
+def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
+    """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
     page = write_compile_report(job.out, facts)
+    rows = [
+        row_of(metrics, run=job.bundle.name, stage=stage, seed=job.bundle.manifest["seed"], reference=facts["reference"].get(split))
+        | {"commit": _commit(job.bundle), "date": date}
+        for stage, date in dates.items()
+        for split, metrics in facts["metrics"][stage].items()
+    ]
     if rows:
-        reference = facts["reference"]
-        add_rows(
-            job.bundle.results,
-            [
-                row_of(metrics, run=job.bundle.name, stage=stage, seed=job.bundle.manifest["seed"], reference=reference.get(split))
-                | {"commit": _commit(job.bundle)}
-                for stage, scores in facts["metrics"].items()
-                for split, metrics in scores.items()
-            ],
-        )
+        add_rows(job.bundle.results, rows)
     for stage, scores in facts["metrics"].items():
         print(f"{stage:<12}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
     for warning in facts["warnings"]:

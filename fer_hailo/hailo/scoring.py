@@ -13,6 +13,7 @@ from fer_hailo.progress import track
 
 CHUNK = 256
 SPLITS = ("val", "test")
+CAUSES = "look for dead channels in conversion.html and for extreme settings in the model script"
 
 
 def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: np.ndarray, classes: int, label: str) -> np.ndarray:
@@ -41,7 +42,7 @@ def score(
                     softmax(logits[side]), pictures.labels[side], names, data=data, split=split, sha256=digests[split]
                 )
             except ValueError as error:
-                raise UserError(f"{stage}: {error}") from None
+                raise UserError(f"{stage}: {error}; no accuracy can be stated: {CAUSES}") from None
     return found
 
 

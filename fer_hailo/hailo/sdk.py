@@ -37,10 +37,14 @@ def client():
     """The module hailo_sdk_client. Raises UserError, saying where to get it, where it is missing."""
     try:
         return importlib.import_module("hailo_sdk_client")
-    except ImportError as error:
-        if error.name and error.name.split(".")[0] != "hailo_sdk_client":
-            raise UserError(f"the Dataflow Compiler is installed but cannot be imported: {error}") from None
-        raise UserError(MISSING) from None
+    except Exception as error:  # an SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
+        if isinstance(error, ModuleNotFoundError) and error.name == "hailo_sdk_client":
+            raise UserError(MISSING) from None
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise UserError(
+            f"the Dataflow Compiler is installed but cannot be imported ({reason}): install it again in an environment of its own, as "
+            "its guide says"
+        ) from error
 
 
 def has_name(error: BaseException, name: str) -> bool:
@@ -60,25 +64,28 @@ def calling(what: str, log: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in PLACES:
             raise
         advice = next((text for name, text in ADVICE.items() if has_name(error, name)), "the SDK failed")
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-        raise UserError(f"{what}: {advice} ({type(error).__name__}: {first[:200]}); the whole log is {log}") from error
+        raise UserError(f"{what}: {advice} ({type(error).__name__}: {_first_line(error)}); the whole log is {log}") from error
 
 
-def inference(runner, stage: str, spec: PreprocessSpec) -> contextlib.AbstractContextManager[Callable[[np.ndarray], np.ndarray]]:
-    """A context that gives a function from pictures, uint8 (N, I, I, 3), to logits, in the stage's domain.
+@contextlib.contextmanager
+def inference(runner, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Give a function from pictures, uint8 (N, I, I, 3), to logits, in the stage's domain.
 
     The native network ignores the model script, so it gets normalised values; the others normalise themselves.
     """
-    context = getattr(client().InferenceContext, CONTEXTS[stage])
+    what, context = f"scoring {stage}", getattr(client().InferenceContext, CONTEXTS[stage])
+    with contextlib.ExitStack() as stack:
+        with calling(what, log):
+            handle = stack.enter_context(runner.infer_context(context))
 
-    @contextlib.contextmanager
-    def opened():
-        with runner.infer_context(context) as handle:
+        def infer(images: np.ndarray) -> np.ndarray:
+            values = normalise(images, spec) if stage == "har-native" else images.astype(np.float32)
+            with calling(what, log):
+                answers = runner.infer(handle, values)
+            return np.asarray(answers[0] if isinstance(answers, (list, tuple)) else answers)
 
-            def infer(images: np.ndarray) -> np.ndarray:
-                answers = runner.infer(handle, normalise(images, spec) if stage == "har-native" else images.astype(np.float32))
-                return np.asarray(answers[0] if isinstance(answers, (list, tuple)) else answers)
+        yield infer
 
-            yield infer
 
-    return opened()
+def _first_line(error: Exception) -> str:
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")

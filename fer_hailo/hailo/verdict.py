@@ -24,17 +24,20 @@ def judge(metrics: dict[str, dict], agreement: dict[str, float], most: float) ->
     """
     accuracy = {stage: scores["val"]["accuracy"] for stage, scores in metrics.items() if "val" in scores}
     steps = [("script", "har-native", "har-fp"), ("quantization", "har-fp", "har-int8"), ("quantization", "tflite", "tflite-int8")]
-    causes = [
-        cause for cause, before, after in steps if {before, after} <= set(accuracy) and 100 * (accuracy[before] - accuracy[after]) > most
-    ]
+    known = [(cause, _points(accuracy[before], accuracy[after])) for cause, before, after in steps if {before, after} <= set(accuracy)]
+    causes = [cause for cause, points in known if points > most]
     if agreement.get("har-native", 1) < SAME:
         causes.insert(0, "parse")
     first = accuracy.get("har-native", accuracy.get("tflite"))
     last = accuracy.get("har-int8", accuracy.get("tflite-int8"))
-    lost = None if first is None or last is None else 100 * (first - last)
+    lost = None if first is None or last is None else _points(first, last)
     if lost is not None and lost > most and not causes:  # a little in each step
         causes = ["quantization"]
     return {"lost": lost, "allowed": most, "causes": causes, "advice": [ADVICE[cause] for cause in causes]}
+
+
+def _points(before: float, after: float) -> float:
+    return round(100 * (before - after), 6)  # so that exactly what is allowed is not more than it
 
 
 def sentence(verdict: dict, metrics: dict[str, dict]) -> str:
