@@ -50,7 +50,7 @@ def _parser() -> Parser:
     parser.add_argument("--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]")
     parser.add_argument("--alls", type=Path, metavar="FILE", help="model script [the bundle's model.alls]")
     parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
     parser.add_argument("--quick", type=_count, metavar="N", help="score on N pictures of each split, in the classes' proportions")
     parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files, write the report")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fer_hailo.errors import UserError
 
 # Errors of the place that a user chose, not of the program.
-PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG}
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
 
 

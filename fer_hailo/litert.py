@@ -12,6 +12,7 @@ import numpy as np
 from fer_hailo.errors import UserError
 from fer_hailo.preprocess import PreprocessSpec, normalise
 
+TIE = 1e-3  # of an INT8 step
 MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
 
 
@@ -74,7 +75,8 @@ class LiteRT:
         scale, zero = self._input["quantization"]
         if scale:
             limits = np.iinfo(self.dtype)
-            values = np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(self.dtype)
+            # Bytes lie half-way between two steps of a [-1, 1] input: which way they go must not be left to rounding errors.
+            values = np.clip(np.floor(values / scale + zero + 0.5 + TIE), limits.min, limits.max).astype(self.dtype)
         self._interpreter.set_tensor(self._input["index"], values)
         self._interpreter.invoke()
         return _real(self._interpreter.get_tensor(self._output["index"]), self._output).reshape(1, -1)
@@ -96,7 +98,9 @@ def _interpreter():
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         try:
-            from tensorflow.lite import Interpreter
+            import tensorflow
+
         except ImportError:
             raise UserError(MISSING) from None
+        return tensorflow.lite.Interpreter  # loaded lazily: it cannot be imported by name
     return Interpreter

@@ -15,7 +15,8 @@ h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 .note{color:#5b6b7a}.warn{background:#fdecea;border-left:4px solid #c0392b;padding:.5rem .8rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #dde4ea}
-th:first-child,td:first-child{text-align:left}td{white-space:nowrap}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b2733}
+td{white-space:nowrap}
+th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b2733}
 """
 COLOURS, GRID, SOFT, INK = ("#2367b1", "#d1701c", "#3b8f4a", "#8b4fa8"), "#dde4ea", "#5b6b7a", "#1b2733"
 

@@ -55,7 +55,7 @@ def compile_bundle(
 
 def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
     """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the INT8 TFLite."""
-    job = _job(folder, hw_arch, script, out, quick)
+    job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests)
     facts = _facts(job, rehearsal.metrics, judge(rehearsal.metrics, {}, most_lost), rehearsal.warnings) | {

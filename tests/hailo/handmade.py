@@ -86,10 +86,11 @@ def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
     interpreter.allocate_tensors()
     (source,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
-    for values in (images.astype(np.float32) - np.float32(127.5)) / np.float32(127.5):
+    for image in images:
+        values = (image.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
         if source["dtype"] is np.int8:
-            scale, zero = source["quantization"]
-            values = np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
+            # One level is one step (2 / 255), but half a step off, so that it is rounded up.
+            values = np.clip(image.astype(int) - 127 + source["quantization"][1], -128, 127).astype(np.int8)
         interpreter.set_tensor(source["index"], values[None])
         interpreter.invoke()
         row = interpreter.get_tensor(answer["index"])[0].astype(np.float32)
