@@ -45,7 +45,8 @@ def clean_network(model: keras.Model, train: np.ndarray, val: np.ndarray, spec: 
     """
     graph = graph_of(model)
     gates, units = list(_gates(model, graph)), list(_units(model, graph))
-    ranges = _ranges(model, sorted({gate for _, gate, _ in gates} | {last for _, _, last, _ in units}), train, spec)
+    probed = {gate for _, gate, _, _ in gates} | {last for _, _, last, _ in units}
+    ranges = _ranges(model, sorted(probed), train, spec)
     reference, changes = Scorer(model, spec).logits(val), []
     steps = [(_fold_gate, "constant gate folded", gate) for gate in gates] + [(_prune, "constant units pruned", unit) for unit in units]
     for make, what, place in track(steps, len(steps), "cleaning the graph"):
@@ -61,33 +62,36 @@ def clean_network(model: keras.Model, train: np.ndarray, val: np.ndarray, spec: 
     return model, changes
 
 
-def _gates(model: keras.Model, graph: Graph) -> Iterator[tuple[str, str, str]]:
-    """(multiplication, gate, pointwise layer after it) of each squeeze-and-excite block."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Multiply) and len(graph.inputs[layer.name]) == 2:
-            after = graph.only_consumer(layer.name)
-            if after and _pointwise(_operation(model, after)):
-                yield layer.name, graph.inputs[layer.name][1], after
+def _gates(model: keras.Model, graph: Graph) -> Iterator[tuple[str, str, int, str]]:
+    """(multiplication, what may be a constant gate, number of the other input, pointwise layer after): squeeze-and-excite blocks."""
+    for operation in model.operations:
+        after = graph.only_consumer(operation.name) if operation.name in graph.inputs else None
+        if type(operation).__name__ != "Multiply" or len(graph.inputs[operation.name]) != 2 or not after:
+            continue
+        for kept, gate in ((0, 1), (1, 0)):
+            names = graph.inputs[operation.name]
+            if _pointwise(_operation(model, after)) and _operation(model, names[kept]).output.shape == operation.output.shape:
+                yield operation.name, names[gate], kept, after
 
 
 def _units(model: keras.Model, graph: Graph) -> Iterator[tuple[str, list[str], str, str]]:
-    """(producer, layers between, last of both, consumer): pointwise layers with only unit-wise layers between them."""
+    """(producer, layers between, last of both, consumer): a layer with weights, only unit-wise layers, then a pointwise layer."""
     for layer in model.layers:
         chain, name = [], graph.only_consumer(layer.name)
         while name and isinstance(_operation(model, name), UNITWISE):
             chain.append(name)
             name = graph.only_consumer(name)
-        if name and _pointwise(layer) and _pointwise(_operation(model, name)):
+        if name and _weighted(layer) and _pointwise(_operation(model, name)):
             yield layer.name, chain, [layer.name, *chain][-1], name
 
 
-def _fold_gate(model: keras.Model, multiplication: str, gate: str, after: str, ranges: dict) -> tuple[Edit, int, int]:
+def _fold_gate(model: keras.Model, multiplication: str, gate: str, kept: int, after: str, ranges: dict) -> tuple[Edit, int, int]:
     """The gate's values go into the kernel of the layer that follows."""
     low, high = ranges[gate]
-    if (high - low).max() > STILL:
-        return Edit(), 0, len(high)
     kernel, *bias = model.get_layer(after).get_weights()
-    return Edit(weights={after: [kernel * high[:, None], *bias]}, bypass={multiplication: 0}), len(high), len(high)
+    if (high - low).max() > STILL or len(high) not in (1, kernel.shape[-2]):
+        return Edit(), 0, len(high)
+    return Edit(weights={after: [kernel * high[:, None], *bias]}, bypass={multiplication: kept}), len(high), len(high)
 
 
 def _prune(model: keras.Model, producer: str, chain: list[str], last: str, consumer: str, ranges: dict) -> tuple[Edit, int, int]:
@@ -131,11 +135,14 @@ def _ranges(model: keras.Model, names: list[str], images: np.ndarray, spec: Prep
     return found
 
 
+def _weighted(layer) -> bool:
+    """Whether each output is a weighted sum of inputs of every channel."""
+    return isinstance(layer, keras.layers.Dense) or (isinstance(layer, keras.layers.Conv2D) and layer.groups == 1)
+
+
 def _pointwise(layer) -> bool:
     """Whether each output is a weighted sum of the inputs at its own place."""
-    if isinstance(layer, keras.layers.Conv2D):
-        return tuple(layer.kernel_size) == (1, 1) == tuple(layer.strides) and layer.groups == 1
-    return isinstance(layer, keras.layers.Dense)
+    return _weighted(layer) and (isinstance(layer, keras.layers.Dense) or tuple(layer.kernel_size) == (1, 1) == tuple(layer.strides))
 
 
 def _operation(model: keras.Model, name: str):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+
+from fer_hailo.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,26 +35,39 @@ class Edit:
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """A Functional copy of a model in which no layer is a model itself: one list of layers from the input to the output."""
+    """A Functional float32 copy of a model in which no layer is a model itself: one list of layers from the input to the output.
+
+    Raises UserError for anything but one input, one output and a graph that Keras knows.
+    """
+    known = isinstance(model, keras.Sequential) or hasattr(model, "operations")  # the latter: Functional, whose class is not public
+    if not known or not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise UserError(
+            "the model is not a classifier of pictures: a Functional or Sequential model with one input and one output is needed"
+        )
     image = keras.Input(model.input_shape[1:], name="image")
-    flat = keras.Model(image, _inline(model, image), name=model.name)
-    leaves = {layer.name: layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)}
-    for layer in flat.layers:
-        if layer.weights:
-            layer.set_weights(leaves[layer.name].get_weights())
+    pairs: list[tuple] = []
+    flat = keras.Model(image, _inline(model, image, pairs), name=model.name)
+    for copy, original in pairs:
+        if getattr(original, "weights", None):
+            copy.set_weights(original.get_weights())
     return flat
 
 
 def as_logits(model: keras.Model) -> keras.Model:
     """The model without the softmax at its end, if it has one: every file of this project gives logits."""
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and last.activation is keras.activations.softmax
-    ):
+    last = last_operation(model)
+    activation = getattr(last, "activation", None)
+    if type(last).__name__ == "Softmax" or (isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax):
         return keras.Model(model.input, last.input, name=model.name)
-    if getattr(last, "activation", None) is keras.activations.softmax:
+    if activation is keras.activations.softmax:
         return rebuild(model, Edit(config={last.name: {"activation": "linear"}}))
     return model
+
+
+def last_operation(model: keras.Model):
+    """The layer or bare operation that makes the model's output."""
+    (name,) = [name for name, readers in graph_of(model).consumers.items() if not readers]
+    return next(operation for operation in model.operations if operation.name == name)
 
 
 def graph_of(model: keras.Model) -> Graph:
@@ -76,8 +92,8 @@ def rebuild(model: keras.Model, edit: Edit) -> keras.Model:
         return layer.__class__.from_config(config)
 
     def call(layer, *args, **options):
-        if layer.name in edit.bypass:
-            return args[0][edit.bypass[layer.name]]
+        if layer.name in edit.bypass:  # a layer takes its inputs as one list, a bare operation one by one
+            return (args[0] if isinstance(args[0], (list, tuple)) else args)[edit.bypass[layer.name]]
         return layer(*args, **options)
 
     image = keras.Input(model.input_shape[1:], name="image")
@@ -88,23 +104,30 @@ def rebuild(model: keras.Model, edit: Edit) -> keras.Model:
     return copy
 
 
-def _inline(model: keras.Model, tensor):
-    """Call copies of the model's layers on `tensor`, entering models among them."""
-    if isinstance(model, keras.Sequential):
-        for layer in model.layers:
-            tensor = _inline(layer, tensor) if isinstance(layer, keras.Model) else layer.__class__.from_config(layer.get_config())(tensor)
-        return tensor
-
-    copies: dict[str, keras.layers.Layer] = {}
+def _inline(model: keras.Model, tensor, pairs: list[tuple]):
+    """Call float32 copies of the model's layers on `tensor`, entering models among them. Adds (copy, original) to `pairs`."""
+    copies: dict[int, keras.Operation] = {}
 
     def copy(layer):  # a model's own layers are copied when it is entered
         if isinstance(layer, keras.Model):
             return layer
-        return copies.setdefault(layer.name, layer.__class__.from_config(layer.get_config()))
+        if id(layer) not in copies:
+            config, taken = layer.get_config(), {done.name for done, _ in pairs}
+            names = itertools.chain([layer.name], (f"{model.name}_{layer.name}_{number}" for number in itertools.count(1)))
+            config["name"] = next(name for name in names if name not in taken)
+            if "dtype" in config:  # trained in half precision, its weights are float32 all the same
+                config["dtype"] = "float32"
+            copies[id(layer)] = layer.__class__.from_config(config)
+            pairs.append((copies[id(layer)], layer))
+        return copies[id(layer)]
 
     def call(layer, *args, **options):
-        return _inline(layer, args[0]) if isinstance(layer, keras.Model) else layer(*args, **options)
+        return _inline(layer, args[0], pairs) if isinstance(layer, keras.Model) else layer(*args, **options)
 
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            tensor = call(copy(layer), tensor)
+        return tensor
     # What keras.models.clone_model does, which itself begins at inputs only, not at any tensor.
     outputs = model._run_through_graph(tensor, operation_fn=copy, call_fn=call)
     return outputs[0] if isinstance(outputs, (list, tuple)) else outputs

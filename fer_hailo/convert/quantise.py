@@ -1,4 +1,4 @@
-"""Float32 TFLite to full INT8, with ai-edge-quantizer: weights per channel, activations per tensor, input and output int8.
+"""Float32 TFLite to INT8, with ai-edge-quantizer: weights per channel, activations per tensor, input and output int8.
 
 Both ai-edge-quantizer and TensorFlow's converter take an activation's whole range. These networks have rare values of ten times
 the usual size, for which a whole-range scale is too coarse; so several ranges are tried. And most of the noise is made in the first
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.convert.ranges import INPUT, TensorRange
+from fer_hailo.errors import UserError
 from fer_hailo.hailo.tflite import WEIGHTED, Tflite, read_tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.metrics import softmax
@@ -28,13 +29,17 @@ from fer_hailo.progress import track
 
 PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9, 99.7)
 STEMS = (0, 3)
+SHARE = 4  # a float stem may hold at most this part (1/4) of the layers with weights
 WORTH = 0.8  # a float stem must lower the divergence to this part, or the network stays INT8 throughout
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting that was tried. percentile: part of the values within the ranges; stem: how many layers with weights, from the
-    first, stayed float32; divergence: mean KL from the float network's softmax, nats; agreement: part of equal answers."""
+    """A setting that was tried.
+
+    percentile: where the ranges end; their other end is its mirror. stem: how many layers with weights, from the first, stayed
+    float32. divergence: mean KL from the float network's softmax, nats. agreement: part of equal answers.
+    """
 
     percentile: float
     stem: int
@@ -51,30 +56,38 @@ def quantise(
     """
     expected, network = softmax(LiteRT(source).logits(images, spec)), read_tflite(source)
     trials: dict[Trial, bytes] = {}
-    settings = list(itertools.product(STEMS, PERCENTILES))
+    stems = STEMS if SHARE * max(STEMS) <= sum(layer.operator in WEIGHTED for layer in network.layers) else (0,)
+    settings, refused = list(itertools.product(stems, PERCENTILES)), ""
     for stem, percentile in track(settings, len(settings), "quantizing"):
         limits = {name: tensor.clipped(percentile) for name, tensor in ranges.items()}
         limits[INPUT] = tuple(float(value) for value in normalise(np.array([0, 255], np.uint8), spec))
         content = _quantise(source, limits, _first_layers(network, stem))
         (folder / "candidate.tflite").write_bytes(content)
-        answers = softmax(LiteRT(folder / "candidate.tflite").logits(images, spec))
+        try:
+            answers = softmax(LiteRT(folder / "candidate.tflite").logits(images, spec))
+        except UserError as error:
+            refused = str(error)
+            continue
         divergence = float((expected * np.log((expected + 1e-9) / (answers + 1e-9))).sum(axis=1).mean())
         agreement = float((answers.argmax(axis=1) == expected.argmax(axis=1)).mean())
         trials[Trial(percentile, stem, divergence, agreement)] = content
-    whole, mixed = (min((t for t in trials if bool(t.stem) == kept), key=lambda trial: trial.divergence) for kept in (False, True))
-    best = mixed if mixed.divergence < WORTH * whole.divergence else whole
+    if not trials:
+        still = [name for name, tensor in ranges.items() if (tensor.high == tensor.low).all()]
+        blame = f"; {len(still)} tensors never change, the first is {still[0]}: look at that layer" if still else ""
+        raise UserError(f"no INT8 version of this network runs ({refused.split(': ', 1)[-1]}){blame}; nothing was written")
+    best = min(trials, key=lambda trial: trial.divergence / (WORTH if trial.stem else 1))
     target.write_bytes(trials[best])
     return [best, *sorted((trial for trial in trials if trial != best), key=lambda trial: trial.divergence)]
 
 
 def _first_layers(network: Tflite, count: int) -> list[str]:
-    """Names of the layers up to the `count`-th that has weights."""
+    """Names of the layers up to the `count`-th that has weights; those of squeeze-and-excite, on a single pixel, are not counted."""
     names, seen = [], 0
     for layer in network.layers:
         if seen == count:
             break
         names.append(layer.name)
-        seen += layer.operator in WEIGHTED
+        seen += layer.operator in WEIGHTED and layer.output_shape[1:3] != (1, 1)
     return names
 
 

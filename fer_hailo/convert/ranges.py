@@ -24,7 +24,7 @@ class TensorRange:
     sample: np.ndarray
 
     def clipped(self, percentile: float) -> tuple[float, float]:
-        """(low, high) with the share 1 - percentile / 100 of the values cut off at each end; 0 lies within, as INT8 needs it."""
+        """(low, high): the percentile and its mirror, so that as much is cut off at each end; 0 lies within, as INT8 needs it."""
         if percentile >= 100:
             return min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
         low, high = np.percentile(self.sample, (100 - percentile, percentile))

@@ -50,10 +50,12 @@ def _changes(facts: dict) -> str:
 
 
 def _trials(facts: dict) -> str:
-    rows = [(f"{t['percentile']:g} %", t["stem"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+    rows = [(f"{t['percentile']:g}", t["stem"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
     counts = facts["calibration"]
     note = f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers; the first was taken.</p>"
-    return table(("values within the range", "first layers kept in float32", "divergence from float (nats)", "same answer"), rows) + note
+    return (
+        table(("ranges end at the percentile", "first layers kept in float32", "divergence from float (nats)", "same answer"), rows) + note
+    )
 
 
 def _ranges(facts: dict) -> str:
@@ -65,9 +67,13 @@ def _ranges(facts: dict) -> str:
             f"{r['used']:.0%}",
             f"{r['dead']} of {r['channels']}",
             r["constant"],
-            f"{r['scale']:.2g}",
+            f"{r['scale']:.2g}" if r["scale"] else "float",
         )
         for r in facts["ranges"]
     ]
     head = ("tensor", "smallest", "largest", "range that 99.9 % of values use", "dead channels", "constant channels", "INT8 scale")
-    return table(head, rows)
+    note = (
+        "<p class=note>Dead: 0 on every calibration picture; constant: the same value. Some of these channels vary on other training "
+        "pictures, so the clean-up, which looks at all of them, left them in.</p>"
+    )
+    return table(head, rows) + note

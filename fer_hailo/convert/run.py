@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.convert.calibration import calibration_set, prepare_all, write_sheet
+from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import clean_network
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.graph import as_logits, flatten
@@ -19,10 +22,10 @@ from fer_hailo.convert.parity import COUNT, check_parity
 from fer_hailo.convert.quantise import quantise
 from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.report import write_conversion_report
-from fer_hailo.convert.tflite import to_tflite
+from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.data.dataset import Dataset, load_dataset
 from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import Subject, find_subject
+from fer_hailo.evaluate.run import Subject, check_split, find_subject, training_data
 from fer_hailo.evaluate.score import evaluate_model
 from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import bundle as parts
@@ -36,14 +39,14 @@ from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, environment
 
-CLEAN = "model_clean.keras"
+CLEAN, SCRATCH = "model_clean.keras", ".convert"
 SCRIPTS = ROOT / "alls"
 CALIBRATION = Path("calib") / parts.CALIBRATION
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A converted file with its scores {split: metrics}, size in bytes and single-thread latency in milliseconds."""
+    """A converted file with its scores {split: metrics}, and its single-thread latency in milliseconds."""
 
     stage: str
     path: Path
@@ -59,18 +62,24 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
     subject = find_subject(path, overrides)
+    check_split(subject, "validation")
     model = as_logits(flatten(load_model(subject.model)))
     spec = _spec(subject, overrides, model, mean, scale)
-    config = replace(subject.config, input_size=spec.input_size)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
-    dataset = load_dataset(config, (out.parent if subject.run is None else subject.run.parent) / "cache")
+    _check_place(out, subject)
+    dataset = load_dataset(replace(subject.config, input_size=spec.input_size), (subject.run.parent if subject.run else RUNS) / "cache")
+    if (training_data(subject) or dataset.key) != dataset.key:
+        _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
         check_normalisation(model, dataset.part("val"), spec, reference["val"]["accuracy"])
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / ".lock", wait=False), tempfile.TemporaryDirectory(dir=out, prefix=".convert") as scratch:
-        return Conversion(subject, model, spec, dataset, reference, out, Path(scratch)).finish()
+    with locked(out / ".lock", wait=False):
+        for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
+            return Conversion(subject, model, spec, dataset, reference, out, Path(scratch)).finish()
 
 
 class Conversion:
@@ -81,26 +90,33 @@ class Conversion:
     ):
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
+        self.config, self.deploy = subject.config, scratch / "deploy"
         self.name = subject.run.name if subject.run else subject.model.stem
-        self.seed = subject.config.seed
+        self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
 
     def finish(self) -> Path:
-        clean, changes = clean_network(self.model, self.dataset.train.images, self.dataset.val.images, self.spec)
-        calibration, labels = calibration_set(self.dataset.train, self.spec, self.seed)
-        float32, int8 = self.scratch / parts.FLOAT, self.scratch / parts.INT8
+        train, val, names = self.dataset.train, self.dataset.val, self.dataset.names
+        clean, changes = clean_network(self.model, train.images, val.images, self.spec)
+        clean.save(self.scratch / CLEAN)
+        calibration, labels = calibration_set(train, self.spec, self.config.seed)
+        write_sheet(self.scratch / "calibration.png", calibration, labels)
         _say("converting to TFLite")
+        float32, int8 = self.deploy / parts.FLOAT, self.deploy / parts.INT8
+        self.deploy.mkdir()
         float32.write_bytes(to_tflite(clean))
-        network = read_tflite(float32)
-        parity = check_parity(self.model, float32, prepare_all(self.dataset.val.images[:COUNT], self.spec), self.spec)
-        pictures = self._evaluation_set(float32)
         ranges = tensor_ranges(float32, calibration, self.spec)
+        raised = raise_small_kernels(float32, ranges)
+        network = read_tflite(float32)
+        checked = val.images[choose(val.labels, COUNT, self.config.seed)]
+        parity = check_parity(self.model, float32, prepare_all(checked, self.spec), self.spec)
+        pictures = self._evaluation_set(float32)
         trials = quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
-        digests = {split: metrics["sha256"] for split, metrics in self.reference.items()}
-        candidates = [self._judge(stage, path, pictures, digests) for stage, path in (("tflite", float32), ("tflite-int8", int8))]
+        candidates = [self._judge("tflite", float32, pictures, pictures.logits), self._judge("tflite-int8", int8, pictures)]
         facts = {
-            "model": str(self.subject.model),
+            "model": str(self.subject.model.resolve()),
             "parity": asdict(parity),
             "changes": [asdict(change) for change in changes],
+            "kernels_raised": raised,
             "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in network.unexpected()],
             "trials": [asdict(trial) for trial in trials],
             "candidates": [
@@ -109,16 +125,15 @@ class Conversion:
             ],
             "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
             "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales()),
-            "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(self.dataset.names)).tolist()},
+            "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()},
         }
-        with written(self.out / CLEAN) as beside:
-            clean.save(beside)
-        write_sheet(self.out / "calibration.png", calibration, labels)
-        self._write_bundle(candidates, calibration, facts["calibration"], pictures, network)
-        write_json(self.out / "conversion.json", facts)
-        write_conversion_report(self.out / "conversion.html", f"Conversion of {self.name}", facts)
-        self._add_rows(candidates)
-        self._tell(facts, network)
+        write_json(self.scratch / "conversion.json", facts)
+        write_conversion_report(self.scratch / "conversion.html", f"Conversion of {self.name}", facts)
+        rows = self._rows(candidates)
+        self._fill_bundle(candidates, calibration, facts["calibration"], pictures, network)
+        self._publish(calibration)
+        add_rows(parts.results_of(self.out / "deploy"), rows)
+        self._tell(facts)
         return self.out / "deploy"
 
     def _evaluation_set(self, float32: Path) -> parts.EvalSet:
@@ -133,26 +148,34 @@ class Conversion:
             ).astype(np.float32),
         )
 
-    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, digests: dict) -> Candidate:
+    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None) -> Candidate:
         network, names = LiteRT(path), self.dataset.names
-        logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
+        if logits is None:
+            logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
+        digests = {split: metrics["sha256"] for split, metrics in self.reference.items()}
         metrics = score(logits, pictures, names, data=self.dataset.name, digests=digests, stage=stage)
         return Candidate(stage, path, metrics, network.latency_ms())
 
-    def _write_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
-        """Files first, the manifest last: a folder without one is no bundle, so a fault half-way cannot pass for one."""
-        folder = self.out / "deploy"
-        (folder / parts.MANIFEST).unlink(missing_ok=True)
-        for candidate in candidates:
-            with written(folder / candidate.path.name) as beside:
-                beside.write_bytes(candidate.path.read_bytes())
-        for target in (folder / parts.CALIBRATION, CALIBRATION):
-            with written(target) as beside:
+    def _publish(self, calibration: np.ndarray) -> None:
+        """Move all that was made to its place. Only names change here, the bundle's manifest first and last."""
+        target = self.out / "deploy"
+        target.mkdir(exist_ok=True)
+        (target / parts.MANIFEST).unlink(missing_ok=True)
+        for name in (*parts.FILES, parts.MANIFEST):
+            os.replace(self.deploy / name, target / name)
+        for name in (CLEAN, "calibration.png", "conversion.json", "conversion.html"):
+            os.replace(self.scratch / name, self.out / name)
+        try:
+            with written(CALIBRATION) as beside:
                 np.save(beside, calibration)
-        with written(folder / parts.EVALUATION) as beside:
-            np.savez_compressed(beside, **vars(pictures))
-        with written(folder / parts.PROGRAM) as beside:
-            write_program(beside)
+        except OSError as error:  # a copy: the bundle has its own
+            _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
+
+    def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
+        folder = self.deploy
+        np.save(folder / parts.CALIBRATION, calibration)
+        np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
+        write_program(folder / parts.PROGRAM)
         write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")
         write_text(folder / parts.SCRIPT, specialise(_script(self.model.name), self.spec, len(calibration)))
         parts.seal(
@@ -177,8 +200,8 @@ class Conversion:
             },
         )
 
-    def _add_rows(self, candidates: list[Candidate]) -> None:
-        rows = [
+    def _rows(self, candidates: list[Candidate]) -> list[dict]:
+        return [
             row_of(
                 metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.path.stat().st_size,
                 latency_ms=candidate.latency_ms, reference=self.reference[split],
@@ -186,21 +209,30 @@ class Conversion:
             for candidate in candidates
             for split, metrics in candidate.metrics.items()
         ]  # fmt: skip
-        add_rows(self.out.parent / "results.csv", rows)
 
-    def _tell(self, facts: dict, network) -> None:
+    def _tell(self, facts: dict) -> None:
         parity = facts["parity"]
         print(f"parity: {parity['same']} of {parity['count']} answers equal, largest logit difference {parity['difference']:.1e}")
         for layer in facts["unexpected_operators"]:
             print(f"warning: {layer['name']} is a {layer['operator']}, which the Dataflow Compiler may not take")
         for stage, entry in [("keras", facts["keras"]), *((c["stage"], c) for c in facts["candidates"])]:
             scores = "   ".join(
-                f"{split} {metrics['accuracy']:.2%} (drop {100 * (self.reference[split]['accuracy'] - metrics['accuracy']):.2f})"
+                f"{split} {metrics['accuracy']:.2%} ({100 * (self.reference[split]['accuracy'] - metrics['accuracy']):.2f} points lost)"
                 for split, metrics in entry["metrics"].items()
             )
             latency = f"   {entry['latency_ms']:.2f} ms" if "latency_ms" in entry else ""
             print(f"{stage:<12} {scores}   {entry['size_bytes'] / 2**20:.2f} MiB{latency}")
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
+
+
+def _check_place(out: Path, subject: Subject) -> None:
+    """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
+    try:
+        other = json.loads((out / "conversion.json").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError):
+        return
+    if subject.run is None and other != str(subject.model.resolve()):
+        raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")
 
 
 def _spec(subject: Subject, overrides: dict, model: keras.Model, mean: float | None, scale: float | None) -> PreprocessSpec:

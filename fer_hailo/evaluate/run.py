@@ -47,6 +47,23 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     return Subject(model, run, config, labels)
 
 
+def check_split(subject: Subject, split: str) -> None:
+    """Raise UserError where the configuration would split the data otherwise than the run did: a side would hold other pictures."""
+    if not subject.run:
+        return
+    own = load_config(subject.run / CONFIG)
+    for name in SPLITS_BY:
+        if getattr(subject.config, name) != getattr(own, name):
+            raise UserError(f"{subject.run} was split with {name} {getattr(own, name)}: with another, {split} would hold other pictures")
+
+
+def training_data(subject: Subject) -> str | None:
+    """The key of the data that a run was trained on, where it is known."""
+    if not subject.run:
+        return None
+    return json.loads((subject.run / ENVIRONMENT).read_text(encoding="utf-8")).get("data", {}).get("key")
+
+
 def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | None) -> tuple[dict, Path]:
     """Score a model on one side of a data set.
 
@@ -57,17 +74,13 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     subject = find_subject(path, overrides)
     config, run = subject.config, subject.run
     own = load_config(run / CONFIG) if run else None
-    if own and split != "test":
-        changed = [name for name in SPLITS_BY if getattr(config, name) != getattr(own, name)]
-        if changed:
-            raise UserError(
-                f"{run} was split with {changed[0]} {getattr(own, changed[0])}: with another, {split} would hold other pictures"
-            )
+    if split != "test":
+        check_split(subject, split)
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
     parent = run.parent if run else RUNS
     dataset = load_dataset(config, parent / "cache")
-    trained_on = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"] if run else dataset.key
+    trained_on = training_data(subject) or dataset.key
     if trained_on != dataset.key and split != "test":
         print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
     model = load_model(subject.model)

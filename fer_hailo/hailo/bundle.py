@@ -70,10 +70,7 @@ class Bundle:
 
     @property
     def results(self) -> Path:
-        """The results.csv that rows of this bundle go to: beside the run folders, or beside a copied bundle."""
-        parent = self.folder.resolve().parent
-        in_run = (parent / CONFIG).is_file() and (parent / ENVIRONMENT).is_file()
-        return (parent.parent if in_run else parent) / "results.csv"
+        return results_of(self.folder)
 
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
@@ -82,6 +79,13 @@ class Bundle:
     def evaluation(self) -> EvalSet:
         with np.load(self.folder / EVALUATION) as file:
             return EvalSet(*(file[field.name] for field in fields(EvalSet)))
+
+
+def results_of(folder: Path) -> Path:
+    """The results.csv that rows of a bundle go to: beside the run folders, or beside a copied bundle."""
+    parent = folder.resolve().parent
+    in_run = (parent / CONFIG).is_file() and (parent / ENVIRONMENT).is_file()
+    return (parent.parent if in_run else parent) / "results.csv"
 
 
 def seal(folder: Path, manifest: dict) -> None:

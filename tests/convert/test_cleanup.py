@@ -6,6 +6,7 @@ import pytest
 
 from fer_hailo.convert.cleanup import clean_network
 from fer_hailo.convert.graph import Edit, as_logits, flatten, graph_of, rebuild
+from fer_hailo.errors import UserError
 from fer_hailo.evaluate.score import Scorer
 from fer_hailo.preprocess import PreprocessSpec
 
@@ -112,6 +113,87 @@ def test_cleaned_model_opens_in_plain_keras(pictures, tmp_path):
     np.testing.assert_array_equal(logits(again, pictures), logits(clean, pictures))
 
 
+@pytest.mark.parametrize("order", ["gate first", "bare operation"])
+def test_a_gate_is_found_however_it_is_multiplied(order, pictures):
+    keras.utils.set_random_seed(4)
+    image = keras.Input((16, 16, 3))
+    x = L.Conv2D(6, 3, activation="relu")(image)
+    s = L.Conv2D(4, 1, activation="relu", bias_initializer=keras.initializers.Constant(-1e3))(L.GlobalAveragePooling2D(keepdims=True)(x))
+    s = L.Conv2D(6, 1, activation="sigmoid", bias_initializer="ones", name="excite")(s)
+    x = L.Multiply()([s, x]) if order == "gate first" else x * s
+    x = L.Conv2D(5, 1, use_bias=False, name="project")(x)
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    clean, changes = clean_network(model, pictures, pictures[:8], SPEC)
+    assert [c.what for c in changes] == ["constant gate folded"] and "excite" not in {layer.name for layer in clean.layers}
+    np.testing.assert_allclose(logits(clean, pictures), logits(model, pictures), atol=1e-6)
+
+
+def test_a_constant_map_of_one_channel_is_left_alone(pictures):
+    """What is kept has another shape than the product: nothing to fold into."""
+    image = keras.Input((16, 16, 3))
+    mask = L.Conv2D(1, 1, activation="sigmoid")(image)
+    still = L.Conv2D(6, 1, kernel_initializer="zeros", bias_initializer="ones")(image)
+    x = L.Conv2D(5, 1)(L.Multiply()([mask, still]))
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    clean, _ = clean_network(model, pictures, pictures[:8], SPEC)
+    np.testing.assert_allclose(logits(clean, pictures), logits(model, pictures), atol=1e-6)
+
+
+def test_every_training_picture_counts(pictures, monkeypatch):
+    """A squeeze unit that one picture alone, in the last batch, brings to life is not dead."""
+    monkeypatch.setattr("fer_hailo.convert.cleanup.BATCH", 16)
+    model = network([5, 5, 5, 5])
+    model.get_layer("dense_norm").beta.assign([50.0, 50.0, 50.0])
+    train = np.concatenate([pictures // 16, np.full((1, 16, 16), 255, np.uint8)])
+    pooled = logits(keras.Model(model.input, L.Flatten()(model.get_layer("pool").output)), train)
+    kernel, bias = model.get_layer("squeeze").get_weights()
+    difference = pooled[-1] - pooled[:-1].mean(0)  # the direction in which the last picture lies apart
+    along = pooled @ difference
+    kernel[0, 0, :, 0], bias[0] = difference, -(along[:-1].max() + along[-1]) / 2
+    model.get_layer("squeeze").set_weights([kernel, bias])
+    assert along[-1] > along[:-1].max()
+    assert clean_network(model, train, train[:4], SPEC)[1] == []
+    assert [c.layer for c in clean_network(model, train[:-1], train[:4], SPEC)[1]] == ["squeeze"]
+
+
+def test_a_constant_goes_into_a_bias_that_was_not_there(pictures):
+    """And a layer of constants keeps one unit, since none is no layer."""
+    image = keras.Input((16, 16, 3))
+    x = L.Dense(3, kernel_initializer="zeros", name="still")(L.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, L.Dense(2, use_bias=False, name="end")(L.ReLU()(x)))
+    model.get_layer("still").bias.assign([5.0, 2.0, -1.0])
+    end = model.get_layer("end").get_weights()[0]
+    clean, (change,) = clean_network(model, pictures, pictures[:8], SPEC)
+    assert (change.removed, change.units, clean.get_layer("still").units) == (2, 3, 1)
+    np.testing.assert_allclose(clean.get_layer("end").get_weights()[1], 2 * end[1], rtol=1e-6)
+    np.testing.assert_allclose(logits(clean, pictures), logits(model, pictures), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["two outputs", "two inputs", "subclass"])
+def test_what_is_no_classifier_is_refused(kind):
+    image, other = keras.Input((16, 16, 3)), keras.Input((4,))
+    x = L.GlobalAveragePooling2D()(image)
+    models = {"two outputs": lambda: keras.Model(image, [L.Dense(2)(x), L.Dense(1)(x)]),
+              "two inputs": lambda: keras.Model([image, other], L.Dense(2)(L.Concatenate()([x, other]))),
+              "subclass": lambda: type("Own", (keras.Model,), {"call": lambda self, x: x})()}  # fmt: skip
+    with pytest.raises(UserError, match="not a classifier"):
+        flatten(models[kind]())
+
+
+def test_equal_names_and_half_precision_in_nested_models(pictures):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        blocks = [keras.Sequential([L.Conv2D(3, 3, name="same"), L.ReLU()]) for _ in range(2)]
+        nested = keras.Sequential([keras.Input((16, 16, 3)), *blocks, L.GlobalAveragePooling2D(), L.Dense(2, dtype="float32")])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    flat = flatten(nested)
+    assert {layer.compute_dtype for layer in flat.layers} == {"float32"} and len({layer.name for layer in flat.layers}) == len(flat.layers)
+    np.testing.assert_allclose(logits(flat, pictures), logits(nested, pictures), atol=0.05)  # half precision has 3 digits
+    kernels = [layer.get_weights()[0] for layer in flat.layers if isinstance(layer, L.Conv2D)]
+    np.testing.assert_array_equal(kernels, [block.get_layer("same").get_weights()[0] for block in blocks])
+
+
 def test_graph_reads_branches_and_bare_operations():
     graph = graph_of(network([0] * 4))
     assert graph.only_consumer("project") == "norm" and graph.only_consumer("first") is None
@@ -146,3 +228,11 @@ def test_a_softmax_at_the_end_is_taken_off(end, pictures):
     powers = np.exp(values)
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), logits(model, pictures), atol=1e-6)
     assert as_logits(plain) is plain
+
+
+def test_a_bare_softmax_at_the_end_is_taken_off(pictures):
+    image = keras.Input((16, 16, 3))
+    x = L.Dense(2, name="end")(L.GlobalAveragePooling2D()(image))
+    plain = as_logits(flatten(keras.Model(image, keras.ops.softmax(x))))
+    assert plain.layers[-1].name == "end"
+    np.testing.assert_allclose(logits(plain, pictures), logits(keras.Model(image, x), pictures), atol=1e-6)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from conftest import error_line
 
+import fer_hailo.convert.run as conversion
+from fer_hailo.config import load_config
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import Part, load_dataset
@@ -124,26 +126,61 @@ def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, t
         convert(str(trained), {}, None, 0.0, 1.0)
 
 
-def test_a_failure_half_way_leaves_the_bundle_as_it_was(converted, trained, tmp_path, monkeypatch):
-    import fer_hailo.convert.run as conversion
-
+@pytest.mark.parametrize("place", ["fer_hailo.convert.run.quantise", "numpy.savez_compressed", "fer_hailo.hailo.bundle.write_json"])
+def test_a_full_disk_leaves_the_bundle_as_it_was(converted, trained, tmp_path, monkeypatch, place):
     run = shutil.copytree(trained, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
 
-    def full(*args):
+    def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversion, "quantise", full)
+    monkeypatch.setattr(place, full)
     with pytest.raises(OSError, match="No space"):
-        conversion.convert(str(run), {}, None, None, None)
+        convert(str(run), {}, None, None, None)
     load_bundle(run / "deploy")
-    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()} == before
+
+
+def test_a_place_where_calib_cannot_be_written_costs_a_note_only(trained, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
+    (run / ".convert_killed").mkdir()  # what a kill -9 left behind
+    (tmp_path / "calib").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    load_bundle(convert(str(run), {}, None, None, None))
+    assert "no copy of the calibration set" in capsys.readouterr().err and not list(run.glob(".convert*"))
+
+
+def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fer_hailo.convert.parity.MOST", 0.0)
+    seen = []
+    prepared = conversion.prepare_all
+    monkeypatch.setattr(conversion, "prepare_all", lambda images, spec: seen.append(images) or prepared(images, spec))
+    monkeypatch.setattr(conversion, "COUNT", 5)
     with pytest.raises(UserError, match="does not give what the Keras model gives"):
-        conversion.convert(str(run), {}, None, None, None)
-    load_bundle(run / "deploy")
-    assert not list(run.glob(".convert*"))
+        convert(str(run), {}, None, None, None)
+    assert not (run / "deploy").exists()
+    data = load_dataset(load_config(run / "config.yaml"), None)
+    classes = {image.tobytes(): label for image, label in zip(data.val.images, data.val.labels, strict=True)}
+    assert sorted(classes[image.tobytes()] for image in seen[0]) == [0, 1, 2, 3, 4]  # compared on pictures of every class
+
+
+def test_a_run_is_judged_on_its_own_validation_side(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="was split with seed 42: with another, validation would hold other pictures"):
+        convert(str(trained), {"seed": 1}, None, None, None)
+
+
+def test_another_model_of_the_same_name_is_not_written_over(trained, sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained / MODEL, tmp_path / "m.keras")
+    folder = tmp_path / "fer2013_keras_hailo" / "converted_m"
+    folder.mkdir(parents=True)
+    (folder / "conversion.json").write_text(json.dumps({"model": "/elsewhere/m.keras"}))
+    with pytest.raises(UserError, match="holds the conversion of /elsewhere/m.keras: choose another folder with --out"):
+        convert("m.keras", {"data": str(sample_set)}, None, None, None)
 
 
 @pytest.mark.parametrize(
