@@ -8,7 +8,7 @@ demo: .venv/train
 	$(VENV)/python tools/demo.py
 
 test: .venv/dev
-	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/dev
 	$(VENV)/python -m pytest -m slow

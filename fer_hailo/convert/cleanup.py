@@ -19,6 +19,7 @@ from fer_hailo.models.inputs import FaceInput
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.progress import track
 
+CLEAN = "model_clean.keras"
 BATCH = 256
 MOST_MOVED = 1e-3  # a change that moves a validation logit by more is not made
 STILL = 1e-6  # what changes the next layer by no more than this is constant

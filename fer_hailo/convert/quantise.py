@@ -59,9 +59,7 @@ def quantise(
     stems = STEMS if SHARE * max(STEMS) <= sum(layer.operator in WEIGHTED for layer in network.layers) else (0,)
     settings, refused = list(itertools.product(stems, PERCENTILES)), ""
     for stem, percentile in track(settings, len(settings), "quantizing"):
-        limits = {name: tensor.clipped(percentile) for name, tensor in ranges.items()}
-        limits[INPUT] = tuple(float(value) for value in normalise(np.array([0, 255], np.uint8), spec))
-        content = _quantise(source, limits, _first_layers(network, stem))
+        content = quantise_with(source, ranges, percentile, _first_layers(network, stem), spec)
         (folder / "candidate.tflite").write_bytes(content)
         try:
             answers = softmax(LiteRT(folder / "candidate.tflite").logits(images, spec))
@@ -91,9 +89,14 @@ def _first_layers(network: Tflite, count: int) -> list[str]:
     return names
 
 
-def _quantise(source: Path, limits: dict[str, Sequence[float]], float_layers: list[str]) -> bytes:
+def quantise_with(
+    source: Path, ranges: dict[str, TensorRange], percentile: float, float_layers: Sequence[str], spec: PreprocessSpec
+) -> bytes:
+    """The INT8 network with ranges that end at a percentile, the layers named in `float_layers` left in float32."""
     from ai_edge_quantizer import quantizer, recipe
 
+    limits = {name: tensor.clipped(percentile) for name, tensor in ranges.items()}
+    limits[INPUT] = tuple(float(value) for value in normalise(np.array([0, 255], np.uint8), spec))
     rules = recipe.static_wi8_ai8() + [
         {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize", "op_config": {}} for name in float_layers
     ]

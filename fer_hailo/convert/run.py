@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
-from fer_hailo.convert.cleanup import clean_network
+from fer_hailo.convert.cleanup import CLEAN, clean_network
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.parity import COUNT, check_parity
@@ -39,7 +39,7 @@ from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, environment
 
-CLEAN, SCRATCH = "model_clean.keras", ".convert"
+SCRATCH = ".convert"
 SCRIPTS = ROOT / "alls"
 CALIBRATION = Path("calib") / parts.CALIBRATION
 
