@@ -13,9 +13,10 @@ from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import SCRIPT, Bundle, load_bundle
 from fer_hailo.hailo.compile import HEF, LOG, Job, run_steps
 from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
+from fer_hailo.hailo.layers import Layer, Layers, resolve
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.rehearsal import rehearse
-from fer_hailo.hailo.script import format_finding, read_script
+from fer_hailo.hailo.script import format_finding, parse_script, read_script
 from fer_hailo.hailo.settings import settings_of
 from fer_hailo.hailo.verdict import judge, sentence
 from fer_hailo.results import add_rows, row_of
@@ -81,11 +82,21 @@ def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quic
     faults = sum(finding.level == "error" for finding in findings)
     if faults:
         raise UserError(f"{path} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+    _check_quoted(text, path, bundle)
     pictures, digests = bundle.evaluation(), _digests(bundle)
     if quick is not None:
         pictures = pictures.quick(quick)
         digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
     return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
+
+
+def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
+    """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
+    names = {layer.name: Layer(layer.operator, original_names=(layer.name,)) for layer in bundle.network.layers}
+    try:
+        resolve(parse_script(text)[0], Layers(bundle.manifest["arch"], names))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _digests(bundle: Bundle) -> dict[str, str]:

@@ -183,3 +183,11 @@ def test_operators_that_the_parser_may_refuse_are_named(tmp_path):
 
 def test_rehearsing_runs_no_steps(right):
     assert "leave out --steps" in error_line(compile_hef(right, "--rehearse", "--steps", "parse", cwd=right.parent, sdk=False))
+
+
+def test_a_layer_that_the_network_does_not_have_is_found_before_the_parse(right, tmp_path):
+    script = (right / "model.alls").read_text() + 'quantization_param("stm", precision_mode=a16_w16)\n'
+    (tmp_path / "a16.alls").write_text(script)
+    said = error_line(compile_hef(right, "--rehearse", "--alls", tmp_path / "a16.alls", "--out", tmp_path, cwd=tmp_path, sdk=False))
+    line = len(script.splitlines())
+    assert f"a16.alls: line {line}, column 20: no layer of " in said and said.endswith('comes from "stm" (did you mean stem?)')
