@@ -101,7 +101,7 @@ def _edge_quantizer(model: Path, calibration: np.ndarray, spec) -> bytes:
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
         worker = quantizer.Quantizer(str(path))
         worker.load_quantization_recipe(recipe.static_wi8_ai8())
-        found = worker.calibrate({"serve": [{"image": normalise(image[None], spec)} for image in calibration]})
+        found = worker.calibrate({"serving_default": [{"image": normalise(image[None], spec)} for image in calibration]})
         return bytes(worker.quantize(found).quantized_model)
 
 
