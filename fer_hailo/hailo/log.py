@@ -41,12 +41,19 @@ def _teed(stream, number: int, log) -> Iterator[None]:
     os.close(writer)
 
     def copy() -> None:
+        rest = b""
         while block := os.read(reader, 1 << 16):
             # Neither a closed terminal, nor a full disk, nor a log that was closed before a late writer may stop the SDK from being read.
             with contextlib.suppress(OSError):
                 os.write(shown, block)
+            # Whole lines only: two streams write to one log. A progress bar ends its lines with \r.
+            lines = rest + block
+            end = max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1
+            rest = lines[end:]
             with contextlib.suppress(OSError, ValueError):
-                log.write(block)
+                log.write(lines[:end])
+        with contextlib.suppress(OSError, ValueError):
+            log.write(rest)
         os.close(reader)
         os.close(shown)
 

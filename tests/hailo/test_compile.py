@@ -306,6 +306,7 @@ def test_interrupted(compiled, number):
     process = subprocess.Popen(
         [sys.executable, ROOT / "compile_hef.py", "deploy", "--steps", "compile"], cwd=compiled, text=True,
         env=handmade.environment(ROOT, slow=30), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background inherits an ignored Ctrl-C
     )  # fmt: skip
     while "Searching" not in process.stdout.readline():
         assert process.poll() is None
