@@ -339,7 +339,7 @@ def test_sizes_are_not_believed(refused):
 
 
 def test_a_thousand_random_files(refused):
-    rng = random.Random(2)
+    rng, reasons = random.Random(2), []
     for number in range(1000):
         data = rng.randbytes(rng.randrange(300))
         if number % 3 == 0:
@@ -349,7 +349,10 @@ def test_a_thousand_random_files(refused):
             start = struct.pack(">III", 0x01484546, version, rest if version == 0 else 60)
             header = start + (b"", rng.randbytes(4), rng.randbytes(8))[version] + (b"" if version == 0 else struct.pack(">Q", len(data)))
             data = header + rng.randbytes(HEADER_SIZES[version] - len(header) + 60) + data
-        refused(data)
+        reasons.append(refused(data))
+    # Chance gives no magic, sizes that do not add up or an unknown version, and no checksum.
+    assert len(reasons) == 1000 and all(reason.startswith("is damaged: its ") for reason in reasons[1::3])
+    assert not any(reason.startswith("is damaged: its ") for reason in reasons[0::3] + reasons[2::3])
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
