@@ -1,0 +1,43 @@
+"""From a picture to the answers for the faces in it: detect, cut, prepare, classify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer_hailo.preprocess import prepare
+from fer_hailo.runtime.faces import Detector, Face, cut
+from fer_hailo.runtime.frames import Reading
+from fer_hailo.runtime.predictor import Predictor
+
+
+class Analyzer:
+    """Detector and predictor, in two steps so that a pipeline can overlap them. Each step belongs to one thread.
+
+    margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the training data are framed.
+    """
+
+    def __init__(self, predictor: Predictor, detector: Detector, margin: float | None = None):
+        self.predictor, self.detector, self.margin = predictor, detector, margin
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Faces of a uint8 (H, W, 3) RGB picture, the largest first."""
+        return self.detector.find(image)
+
+    def inputs(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """uint8 (F, I, I, 3): each face as the network takes it."""
+        side = self.predictor.spec.input_size
+        made = np.empty((len(faces), side, side, 3), np.uint8)
+        for number, face in enumerate(faces):
+            made[number] = prepare(cut(image, face, self.margin), self.predictor.spec)
+        return made
+
+    def classify(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """Probabilities float64 (F, C), all faces in one batch."""
+        return self.predictor.predict(self.inputs(image, faces))
+
+    def readings(self, faces: Sequence[Face], probabilities: np.ndarray) -> tuple[Reading, ...]:
+        """Faces with their answers."""
+        labels = self.predictor.labels
+        return tuple(Reading(face.box, face.score, labels, row) for face, row in zip(faces, probabilities, strict=True))

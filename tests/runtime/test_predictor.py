@@ -1,0 +1,124 @@
+"""Which model file is meant, what belongs to it, and that all kinds of it answer alike."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fer_hailo.config import load_config
+from fer_hailo.errors import UserError
+from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.metrics import softmax
+from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.runs import MODEL
+from fer_hailo.runtime.predictor import describe, find_model, load
+
+
+@pytest.fixture
+def bundle(converted, tmp_path):
+    return shutil.copytree(converted, tmp_path / "deploy")
+
+
+def test_keras_and_tflite_answer_alike(trained, converted):
+    pictures = load_bundle(converted).evaluation().images[:40]
+    answers = {}
+    for path in (trained / MODEL, converted / "model_float32.tflite", converted / "model_int8.tflite"):
+        with load(path) as predictor:
+            answers[predictor.stage] = predictor.predict(pictures)
+            assert predictor.labels == ("angry", "disgust", "happy", "neutral", "surprise") and predictor.spec.input_size == 32
+    assert set(answers) == {"keras", "tflite", "tflite-int8"}
+    assert np.abs(answers["keras"] - answers["tflite"]).max() < 1e-4
+    assert np.abs(answers["keras"] - answers["tflite-int8"]).max() < 0.1
+    assert all(rows.shape == (40, 5) and np.allclose(rows.sum(axis=1), 1) for rows in answers.values())
+
+
+def test_each_picture_is_normalised_once(trained, converted):
+    """Answers worked out with plain Keras on values in [-1, 1]; bytes, or values normalised twice, give others."""
+    import keras
+
+    pictures = load_bundle(converted).evaluation().images[:20]
+    model = keras.models.load_model(trained / MODEL, compile=False)
+    values = pictures.astype(np.float32) / 127.5 - 1
+    right, raw, twice = (softmax(np.asarray(model(v))) for v in (values, pictures.astype(np.float32), values / 127.5 - 1))
+    with load(converted / "model_float32.tflite") as predictor:
+        answers = predictor.predict(pictures)
+    assert np.abs(answers - right).max() < 1e-4
+    assert np.abs(answers - raw).max() > 0.05 and np.abs(answers - twice).max() > 0.05
+
+
+def test_pictures_of_another_kind_are_refused(converted):
+    with load(converted / "model_float32.tflite") as predictor:
+        assert predictor.predict(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 5)
+        for wrong in (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32), np.uint8), np.zeros((1, 48, 48, 3), np.uint8)):
+            with pytest.raises(ValueError, match="pictures must be uint8"):
+                predictor.predict(wrong)
+
+
+def test_what_a_folder_means(trained, tmp_path, monkeypatch):
+    assert find_model(str(trained / MODEL)) == trained / MODEL
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (MODEL, "deploy/model_float32.tflite", "model_float32.tflite", "model.hef"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(b"x")
+        assert find_model(str(run)) == run / name
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no model in .*empty: it has none of model.hef"):
+        find_model(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match=r"no model at .*modle.hef \(did you mean .*model.hef"):
+        find_model(str(run / "modle.hef"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
+        find_model()
+    (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
+    shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
+    assert find_model().parent.name == "released"
+    shutil.copytree(trained, tmp_path / "fer2013_keras_hailo/20261121-101737_tiny_s42")
+    assert find_model().parent.name == "20261121-101737_tiny_s42" or find_model().parent.parent.name == "20261121-101737_tiny_s42"
+
+
+def test_labels_and_preprocessing_come_from_the_files(trained, bundle):
+    config = load_config(trained / "config.yaml")
+    assert describe(trained / MODEL) == (config.classes, config.preprocess)
+    assert describe(bundle / "model_int8.tflite") == (config.classes, config.preprocess)
+    (bundle / "hailo8").mkdir()
+    (bundle / "hailo8/model.hef").write_bytes(b"anything")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["preprocess"]["source_size"], manifest["labels"] = 64, ["a", "b"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "labels.txt").write_text("a\nb\n")
+    assert describe(bundle / "hailo8/model.hef") == (("a", "b"), PreprocessSpec(64, 32))
+
+
+def test_a_model_without_its_files_is_refused(bundle, tmp_path):
+    shutil.copy(bundle / "model_int8.tflite", tmp_path / "elsewhere.tflite")
+    with pytest.raises(UserError, match="no manifest.json beside .*elsewhere.tflite.*copy deploy/ as a whole"):
+        load(tmp_path / "elsewhere.tflite")
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    with pytest.raises(UserError, match="a.onnx is no model: .keras, .tflite, .hef files are"):
+        load(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("labels.txt", "angry\nhappy\n", "labels.txt and manifest.json name different classes"),
+        ("model_int8.tflite", "junk", "is not the file that .*manifest.json describes"),
+        ("manifest.json", "{}", "does not tell labels and preprocessing"),
+        ("manifest.json", "[1]", "does not tell labels and preprocessing"),
+        ("manifest.json", '{"labels": ["a", "b"], "preprocess": {"colour": 1}, "files": {}}', "does not tell labels and preprocessing"),
+    ],
+)
+def test_files_that_do_not_belong_together(bundle, name, content, said):
+    (bundle / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        load(bundle / "model_int8.tflite")
+
+
+def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
+    for name in (MODEL, "config.yaml"):
+        shutil.copy(trained / name, tmp_path)
+    (tmp_path / "labels.txt").write_text("angry\nhappy\n")
+    with pytest.raises(UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 5\); its files promise .* 2 classes"):
+        load(tmp_path / MODEL)
