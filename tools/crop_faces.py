@@ -1,6 +1,6 @@
 """Turn your own photographs, sorted in class folders, into a data set of faces.
 
-    python tools/crop_faces.py my_photos my_faces [--detector yunet.onnx]
+    python tools/crop_faces.py my_photos my_faces [--detector face_detection_yunet.onnx]
     python train.py --data my_faces --resplit --weights RUN/best_model_float32.keras
 
 my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each photograph is cropped.
@@ -18,29 +18,30 @@ from fer_hailo.cli import Parser, run
 from fer_hailo.data.decode import decode
 from fer_hailo.data.sources import FolderSource
 from fer_hailo.errors import UserError
-from fer_hailo.files import write_csv, written
+from fer_hailo.files import write_csv
 from fer_hailo.progress import track
-from fer_hailo.runtime.faces import crop, open_detector
+from fer_hailo.runtime.faces import cut, open_detector
+from fer_hailo.runtime.images import write_picture
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of class folders")
     parser.add_argument("faces", type=Path, help="folder to make")
-    parser.add_argument("--detector", help="YuNet ONNX file [Haar cascade of opencv-python 4.x]")
-    parser.add_argument("--margin", type=float, default=0.1, help="enlarge the box by this part [0.1]")
+    parser.add_argument("--detector", help="haar, or a YuNet ONNX file [a *yunet*.onnx in the current folder, else haar]")
+    parser.add_argument("--margin", type=float, help="enlarge the box by this part [as FER2013 frames faces]")
     parser.add_argument("--all", action="store_true", help="crop every face, not the largest only")
     arguments = parser.parse_args(argv)
     if not arguments.photos.is_dir():
         raise UserError(f"no folder at {arguments.photos}")
     if arguments.faces.exists() and not (arguments.faces.is_dir() and not any(arguments.faces.iterdir())):
         raise UserError(f"{arguments.faces} is not an empty folder: choose another")
-    if not 0 <= arguments.margin <= 2:
-        raise UserError(f"--margin must be between 0 and 2, got {arguments.margin}")
+    if arguments.margin is not None and not -0.5 <= arguments.margin <= 2:
+        raise UserError(f"--margin must be between -0.5 and 2, got {arguments.margin}")
     return crop_folder(arguments.photos, arguments.faces, arguments.detector, arguments.margin, arguments.all)
 
 
-def crop_folder(photos: Path, faces: Path, model: str | None, margin: float, every: bool) -> int:
+def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | None, every: bool) -> int:
     """Crop all photographs. Returns 0, or 1 when some had no face or could not be read."""
     source = FolderSource(photos)
     if not source.entries:
@@ -61,7 +62,7 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float, eve
             for number, face in enumerate(found if every else found[:1]):
                 # The suffix stays in the name: a.jpg and a.png are two photographs.
                 folder, name = entry.id.rsplit("/", 1)
-                _save(faces / folder / f"{name.replace('.', '_')}_{number}.png", crop(image, face.box, margin))
+                write_picture(faces / folder / f"{name.replace('.', '_')}_{number}.png", cut(image, face, margin))
             rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
     write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)
     missed = [row for row in rows if row["problem"]]
@@ -71,14 +72,6 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float, eve
     if len(missed) > 10:
         print(f"  ... and {len(missed) - 10:,} more, see {faces / 'report.csv'}")
     return 1 if missed else 0
-
-
-def _save(path: Path, image) -> None:
-    import cv2
-
-    with written(path) as beside:
-        if not cv2.imwrite(str(beside), image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise UserError(f"cannot write {path}")
 
 
 if __name__ == "__main__":
