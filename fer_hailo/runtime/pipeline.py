@@ -1,0 +1,170 @@
+"""Read, detect, classify, draw and write at once, each in a thread of its own, one picture behind the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from fer_hailo.runtime.analysis import Analyzer
+from fer_hailo.runtime.channel import Channel, Closed
+from fer_hailo.runtime.draw import draw
+from fer_hailo.runtime.frames import Result, Shot
+from fer_hailo.runtime.outputs import Sink
+from fer_hailo.runtime.sources import Source
+from fer_hailo.runtime.tracker import Tracker
+
+PARTS = ("read", "detect", "classify", "output")
+REMEMBERED = 2_000  # latencies, of the last pictures
+
+
+class Statistics:
+    """What a run took. seconds: for each of PARTS. latencies: seconds from capture to the end of all outputs."""
+
+    def __init__(self):
+        self.pictures = self.problems = self.dropped = 0
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.latencies: deque[float] = deque(maxlen=REMEMBERED)
+        self.ends: deque[float] = deque(maxlen=100)
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] += time.perf_counter() - start
+
+    def done(self, shot: Shot) -> None:
+        """A picture has been through all outputs."""
+        end = time.perf_counter()
+        self.pictures += 1
+        self.latencies.append(end - shot.taken)
+        self.ends.append(end)
+
+    def rate(self) -> float:
+        """Pictures a second, of the last hundred."""
+        return (len(self.ends) - 1) / (self.ends[-1] - self.ends[0]) if len(self.ends) > 1 else 0.0
+
+    def latency_ms(self, *shares: float) -> list[float]:
+        """Percentiles of the end-to-end latency in milliseconds; zeros before the first picture."""
+        return [1000 * float(v) for v in np.percentile(self.latencies, shares)] if self.latencies else [0.0] * len(shares)
+
+    def line(self, live: bool) -> str:
+        """What it took, for people; of a live source also the latency, and what was dropped to keep it low."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        count = f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'} in {seconds:.1f} s ({self.pictures / seconds:.1f}/s)"
+        if not live:
+            return count
+        middle, high, highest = self.latency_ms(50, 95, 99)
+        parts = ", ".join(f"{part} {1000 * spent / max(1, self.pictures):.1f}" for part, spent in self.seconds.items())
+        return (
+            f"{count}, {self.dropped:,} dropped, {self.problems:,} could not be read; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, "
+            f"p99 {highest:.1f} ms; ms a picture: {parts}"
+        )
+
+
+def run(
+    sources: Sequence[Source],
+    analyzer: Analyzer,
+    sinks: Sequence[Sink],
+    smooth_s: float,
+    watched: bool,
+    statistics: Statistics,
+    on_problem: Callable[[Shot], None],
+    on_picture: Callable[[Result], None],
+) -> None:
+    """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
+
+    Pictures of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
+    than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a picture. on_picture: called after each other one.
+    Raises what a source, detector, predictor or sink raises. The sinks stay open.
+    """
+    live = any(source.live for source in sources)
+    shots, found, read = (Channel(drop=live) for _ in range(3))
+
+    def detected(shot: Shot):
+        with statistics.timing("detect"):
+            return shot, analyzer.detect(shot.image) if shot.image is not None else []
+
+    def classified(item):
+        shot, faces = item
+        with statistics.timing("classify"):
+            return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)) if faces else ())
+
+    counted = _counted(sources, watched and not live, statistics, on_problem)
+    stages = [
+        threading.Thread(target=_stage, args=(lambda shot: shot, counted, shots), daemon=True, name="read"),
+        threading.Thread(target=_stage, args=(detected, shots, found), daemon=True, name="detect"),
+        threading.Thread(target=_stage, args=(classified, found, read), daemon=True, name="classify"),
+    ]
+    for stage in stages:
+        stage.start()
+    try:
+        for result in _tracked(read, smooth_s):
+            with statistics.timing("output"):
+                drawn = draw(result.shot.image, result.faces) if result.shot.image is not None and any(s.draws for s in sinks) else None
+                for sink in sinks:
+                    sink.write(result, drawn)
+            if result.shot.image is not None:
+                statistics.done(result.shot)
+                on_picture(result)
+            statistics.dropped = sum(channel.dropped for channel in (shots, found, read))
+    finally:
+        for source in sources:
+            source.stop()
+        for channel in (shots, found, read):
+            channel.cancel()
+        for stage in stages[1:]:  # not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+            stage.join()
+
+
+def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_problem: Callable[[Shot], None]) -> Iterator[Shot]:
+    for source in sources:
+        shots, begin = iter(source.shots()), time.perf_counter()
+        while True:
+            with statistics.timing("read"):
+                shot = next(shots, None)
+            if shot is None:
+                break
+            if shot.image is None:
+                statistics.problems += 1
+                on_problem(shot)
+            elif paced and shot.time_s is not None:
+                time.sleep(max(0.0, begin + shot.time_s - time.perf_counter()))
+                shot = replace(shot, taken=time.perf_counter())  # as if a camera had given it now
+            yield shot
+
+
+def _stage(function: Callable, source: Iterable, target: Channel) -> None:
+    """Take items, hand on what the function makes of them; an error goes to whoever takes the results."""
+    try:
+        for item in source:
+            target.put(function(item))
+    except Closed:
+        return
+    except BaseException as error:
+        target.close(error)
+    else:
+        target.close()
+    finally:
+        if isinstance(source, Channel):
+            source.cancel()  # whoever gives to a stage that failed must not wait for ever
+
+
+def _tracked(results: Iterable[Result], smooth_s: float) -> Iterator[Result]:
+    """Follow faces from frame to frame, in each video for itself; pictures stay as they are."""
+    tracker, followed = Tracker(smooth_s), None
+    for result in results:
+        if result.shot.frame is None or result.shot.image is None:
+            yield result
+            continue
+        if result.shot.source != followed:
+            tracker, followed = Tracker(smooth_s), result.shot.source
+        yield Result(result.shot, tracker.update(result.faces, result.shot.time_s))

@@ -1,0 +1,180 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fer_hailo.errors import UserError
+from fer_hailo.runtime.faces import Face
+from fer_hailo.runtime.frames import Reading, Shot
+from fer_hailo.runtime.pipeline import Statistics, run
+
+LABELS = ("angry", "happy")
+WAIT = 20  # seconds until a test that hangs fails
+
+
+def shot(number, source="clip.mp4", **values):
+    return Shot(source, np.full((40, 60, 3), number, np.uint8), **{"frame": number, "time_s": number / 10} | values)
+
+
+class Given:
+    """A source of given shots."""
+
+    count = None
+
+    def __init__(self, shots, live=False, name="clip.mp4"):
+        self.name, self.live, self.given, self.stopped, self.ended = name, live, shots, False, threading.Event()
+
+    def shots(self):
+        yield from self.given
+        self.ended.set()
+
+    def stop(self):
+        self.stopped = True
+
+
+class Analysis:
+    """One face in each picture; its probability of `happy` is the picture's grey level / 255."""
+
+    def detect(self, image):
+        return [Face((5, 5, 20, 20), 1.0)]
+
+    def classify(self, image, faces):
+        happy = image[0, 0, 0] / 255
+        return np.array([[1 - happy, happy]])
+
+    def readings(self, faces, probabilities):
+        return tuple(Reading(face.box, face.score, LABELS, row) for face, row in zip(faces, probabilities, strict=True))
+
+
+class Kept:
+    draws = False
+
+    def __init__(self, before=lambda: None):
+        self.results, self.drawn, self.before = [], [], before
+
+    def write(self, result, drawn):
+        self.before()
+        self.results.append(result)
+        self.drawn.append(drawn)
+
+    def close(self):
+        pass
+
+
+def through(sources, sink, analysis=None, smooth=0.0, watched=False):
+    statistics, problems = Statistics(), []
+    try:
+        run(sources, analysis or Analysis(), [sink], smooth, watched, statistics, problems.append, lambda result: None)
+    finally:
+        assert all(source.stopped for source in sources)
+        assert not [thread for thread in threading.enumerate() if thread.name in ("detect", "classify")]
+    return statistics, problems
+
+
+def test_all_frames_of_files_arrive_in_order():
+    sink = Kept()
+    statistics, _ = through([Given([shot(n) for n in range(50)]), Given([shot(n, "b.mp4") for n in range(50)])], sink)
+    assert [(r.shot.source, r.shot.frame) for r in sink.results] == [(s, n) for s in ("clip.mp4", "b.mp4") for n in range(50)]
+    assert (statistics.pictures, statistics.dropped, statistics.problems) == (100, 0, 0)
+    assert [r.faces[0].probabilities[1] for r in sink.results[:50]] == [pytest.approx(n / 255) for n in range(50)]
+
+
+def test_faces_are_followed_within_a_video_and_not_beyond():
+    sink = Kept()
+    sources = [Given([shot(n) for n in range(3)]), Given([shot(n, "b.mp4") for n in range(200, 202)]),
+               Given([Shot("a.png", np.zeros((9, 9, 3), np.uint8))], name="a.png")]  # fmt: skip
+    through(sources, sink, smooth=10.0)
+    assert [r.faces[0].track for r in sink.results] == [1, 1, 1, 1, 1, None]
+    assert sink.results[3].faces[0].probabilities[1] == pytest.approx(200 / 255)  # not smoothed with the other video's
+
+
+def test_a_slow_output_drops_frames_of_a_camera_and_gets_the_newest():
+    camera = Given([shot(n) for n in range(100)], live=True)
+    sink = Kept(before=lambda: camera.ended.wait(WAIT))  # as if one frame took as long as all
+    statistics, _ = through([camera], sink)
+    frames = [result.shot.frame for result in sink.results]
+    assert frames == sorted(frames) and frames[-1] == 99 and len(frames) < 10
+    assert statistics.dropped == 100 - len(frames)
+
+
+def test_the_next_frame_is_detected_while_this_one_is_classified():
+    met = []
+
+    class Meeting(Analysis):
+        barrier = threading.Barrier(2)
+
+        def detect(self, image):
+            if image[0, 0, 0] == 1:
+                met.append(self.barrier.wait(WAIT))
+            return super().detect(image)
+
+        def classify(self, image, faces):
+            if image[0, 0, 0] == 0:
+                met.append(self.barrier.wait(WAIT))
+            return super().classify(image, faces)
+
+    through([Given([shot(n) for n in range(3)])], Kept(), Meeting())
+    assert sorted(met) == [0, 1]  # Barrier.wait raises if the other never came
+
+
+def test_what_could_not_be_read_is_counted_told_and_handed_on():
+    sink = Kept()
+    bad = Shot("clip.mp4", None, frame=1, time_s=0.1, problem="is damaged")
+    statistics, problems = through([Given([shot(0), bad, shot(2)])], sink)
+    assert [r.shot.frame for r in sink.results] == [0, 1, 2] and problems == [bad]
+    assert (statistics.pictures, statistics.problems) == (2, 1)
+    assert sink.results[1].to_dict() == {"source": "clip.mp4", "frame": 1, "time_s": 0.1, "problem": "is damaged"}
+
+
+def test_a_device_that_is_lost_ends_the_run_after_what_was_done():
+    class Lost(Analysis):
+        def classify(self, image, faces):
+            if image[0, 0, 0] == 3:
+                raise UserError("the device is gone")
+            return super().classify(image, faces)
+
+    sink = Kept()
+    with pytest.raises(UserError, match="the device is gone"):
+        through([Given([shot(n) for n in range(100)])], sink, Lost())
+    assert [r.shot.frame for r in sink.results] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_output_that_ends_stops_all_threads(live):
+    class End(Exception):
+        pass
+
+    def end():
+        raise End
+
+    with pytest.raises(End):
+        through([Given((shot(n % 250) for n in range(10**9)), live)], Kept(end))
+
+
+def test_a_picture_is_drawn_once_and_only_for_outputs_that_want_it():
+    plain, drawing = Kept(), Kept()
+    drawing.draws = True
+    statistics = Statistics()
+    run([Given([shot(100)])], Analysis(), [plain, drawing], 0, False, statistics, lambda shot: None, lambda result: None)
+    assert drawing.drawn[0].shape == (40, 60, 3) and (drawing.drawn[0] != 100).any()
+    assert (drawing.results[0].shot.image == 100).all() and plain.drawn[0] is drawing.drawn[0]
+    through([Given([shot(100)])], alone := Kept())
+    assert alone.drawn == [None]
+
+
+def test_a_video_that_is_watched_plays_in_real_time():
+    ends = []
+    through([Given([shot(n, time_s=n / 50) for n in range(11)])], Kept(before=lambda: ends.append(time.perf_counter())), watched=True)
+    assert 0.1 < ends[-1] - ends[0] < 5 and len(ends) == 11  # 0.2 s, were the clock exact
+
+
+def test_statistics_by_hand():
+    statistics = Statistics()
+    assert statistics.latency_ms(50) == [0.0] and statistics.rate() == 0
+    statistics.latencies.extend([0.01, 0.02, 0.03])
+    statistics.ends.extend([5.0, 5.5, 6.0])
+    assert statistics.latency_ms(0, 50, 100) == pytest.approx([10, 20, 30]) and statistics.rate() == pytest.approx(2)
+    statistics.pictures, statistics.dropped = 1, 1234
+    assert "1 picture in" in statistics.line(live=False) and "latency" not in statistics.line(live=False)
+    assert "1,234 dropped" in statistics.line(live=True) and "latency p50 20.0 ms, p95 29.0 ms" in statistics.line(live=True)

@@ -1,0 +1,242 @@
+"""run.py as its users call it: on pictures, folders and videos, with good and bad input."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import PATHS, ROOT, error_line
+
+from fer_hailo.metrics import softmax
+from fer_hailo.runs import MODEL
+
+
+@pytest.fixture
+def faces(sample_set, tmp_path):
+    """Twelve drawn faces, 48 x 48: pictures that are faces already."""
+    chosen = sorted((sample_set / "test").rglob("*.*"))[::2][:12]
+    for number, path in enumerate(chosen):
+        (tmp_path / "faces").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "faces" / f"{number:02d}{path.suffix}")
+    return tmp_path / "faces"
+
+
+@pytest.fixture
+def model(converted):
+    return converted / "model_float32.tflite"
+
+
+def film(path, frames=40, size=(160, 120), rate=20):
+    """A video of grey noise that moves."""
+    import cv2
+
+    path.parent.mkdir(exist_ok=True)
+    codec = "mp4v" if path.suffix == ".mp4" else "MJPG"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+    for number in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 40 + number % 200, np.uint8))
+    writer.release()
+    return path
+
+
+def frames_of(path):
+    import cv2
+
+    capture, count = cv2.VideoCapture(str(path)), 0
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    while capture.read()[0]:
+        count += 1
+    return count, rate
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_answers_are_the_networks(command, trained, model, faces):
+    """Against a loop in plain OpenCV and Keras."""
+    import cv2
+    import keras
+
+    result = command("run.py", "faces", "--detector", "none", "--model", model, "--json")
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout)
+    network = keras.models.load_model(trained / MODEL, compile=False)
+    assert [os.path.basename(entry["source"]) for entry in answers] == sorted(path.name for path in faces.iterdir())
+    for entry in answers:
+        grey = cv2.imread(str(faces / os.path.basename(entry["source"])), cv2.IMREAD_GRAYSCALE)
+        small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 127.5 - 1
+        expected = softmax(np.asarray(network(np.repeat(small[None, ..., None], 3, axis=3))))[0]
+        (face,) = entry["faces"]
+        assert (entry["width"], entry["height"], face["box"], face["track"]) == (48, 48, [0, 0, 48, 48], None)
+        assert list(face["probabilities"]) == ["angry", "disgust", "happy", "neutral", "surprise"]
+        assert list(face["probabilities"].values()) == pytest.approx(expected, abs=2e-3)
+        assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
+
+
+def test_nothing_is_stored_unless_asked_for(command, model, faces, tmp_path):
+    before = listing(tmp_path)
+    assert command("run.py", "faces", "--detector", "none", "--model", model).returncode == 0
+    assert listing(tmp_path) == before
+
+
+def test_one_bad_picture_does_not_stop_the_others(command, model, faces, tmp_path):
+    import cv2
+
+    (tmp_path / "text.jpg").write_text("I am no picture")
+    cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((60, 60), np.uint8))
+    sources = ["none.png", "text.jpg", "dot.png", "large.png", "faces/0[0-3].*", "nothing/*.png"]
+    result = command("run.py", *sources, "--model", model, "--detector", "none", "--max-pixels", 3000, "--json")
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    told = ["none.png", "text.jpg", "large.png", "nothing/*.png"]
+    assert [line.split(": ")[1] for line in lines] == told and "Traceback" not in result.stderr
+    answers = json.loads(result.stdout)
+    assert [entry["source"] for entry in answers if "problem" in entry] == told
+    assert len([entry for entry in answers if "faces" in entry]) == 5
+    (dot,) = [entry for entry in answers if entry["source"] == "dot.png"]
+    assert (dot["width"], dot["height"], len(dot["faces"])) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("detector", ["haar", "none"])
+def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 7, np.uint8))
+    result = command("run.py", "dot.png", "--model", model, "--detector", detector, "--json")
+    assert result.returncode == 0 and len(json.loads(result.stdout)[0]["faces"]) == (detector == "none"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.png"], "none.png"),
+        ([], "name a picture"),
+        (["faces", "--save", "faces/00.jpg"], "faces/00.jpg"),
+        (["faces", "--detector", "none.onnx"], "none.onnx"),
+        (["faces", "--margin", "9"], "must be a number from -0.5 to 2, not 9"),
+        (["faces", "--model", "none.tflite"], "no model at none.tflite"),
+        (["faces", "--web", "0.0.0.0:0"], "token"),
+        (["faces", "--jsonn"], "did you mean --json"),
+        (["0", "faces"], "only"),
+        (["faces", "--save", "out.mp4"], "out.mp4 takes one video, not 12 sources: give --save a folder"),
+    ],
+)
+def test_mistakes(command, model, faces, tmp_path, arguments, said):
+    if (tmp_path / "faces/00.png").exists():
+        (tmp_path / "faces/00.png").rename(tmp_path / "faces/00.jpg")
+    before = listing(tmp_path)
+    arguments = arguments if "--model" in arguments else [*arguments, "--model", model]
+    assert said in error_line(command("run.py", *arguments, FER_HAILO_TOKEN=""))
+    assert listing(tmp_path) == before
+
+
+def test_a_video(command, model, tmp_path):
+    film(tmp_path / "clip.mp4")
+    result = command("run.py", "clip.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4")
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(40)) and {line["faces"][0]["track"] for line in lines} == {1}
+    assert [line["time_s"] for line in lines] == pytest.approx([n / 20 for n in range(40)], abs=1e-3)
+    assert frames_of(tmp_path / "out.mp4") == (40, 20)
+    assert "40 pictures in" in result.stderr
+
+
+def test_csv_and_saved_pictures(command, model, faces, tmp_path):
+    import cv2
+
+    film(tmp_path / "faces/clip.avi", frames=5)
+    result = command("run.py", "faces", "--model", model, "--detector", "none", "--csv", "--save", "out")
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 12 + 5 and [row["frame"] for row in rows if row["source"].endswith("clip.avi")] == list("01234")
+    row = rows[0]
+    assert [row[name] for name in ("face", "x", "y", "w", "h")] == ["0", "0", "0", "48", "48"] and 0 <= float(row[f"p_{row['label']}"]) <= 1
+    saved = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(saved) == 13 and all(cv2.imread(str(path)) is not None for path in saved if path.suffix != ".mp4")
+    assert frames_of(next(path for path in saved if path.suffix == ".mp4"))[0] == 5
+
+
+def test_a_video_cut_in_half_is_read_as_far_as_it_goes(command, model, tmp_path):
+    whole = film(tmp_path / "whole.avi", frames=60).read_bytes()
+    (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
+    result = command("run.py", "half.avi", "--model", model, "--detector", "none", "--jsonl")
+    assert result.returncode == 1, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert 15 < len([line for line in lines if "faces" in line]) < 45
+    (problem,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert problem.startswith("error: half.avi: ")
+    film(tmp_path / "lost.mp4")
+    data = (tmp_path / "lost.mp4").read_bytes()
+    (tmp_path / "lost.mp4").write_bytes(data[: len(data) // 2])
+    assert "lost.mp4" in error_line(command("run.py", "lost.mp4", "--model", model))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
+    film(tmp_path / "long.mp4", frames=3000, size=(640, 480))
+    arguments = ["long.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=tmp_path, env=os.environ | PATHS, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    for _ in range(30):
+        assert process.stdout.readline()
+    process.send_signal(number)
+    rest, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in said and "interrupted: after" in said, said
+    written = 30 + len(rest.splitlines())
+    count, rate = frames_of(tmp_path / "out.mp4")
+    assert rate == 20 and 29 <= count < 3000 and abs(count - written) <= 1  # stopped between the line and the frame
+    assert listing(tmp_path) == ["long.mp4", "out.mp4"]
+
+
+def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, faces):
+    labels = {}
+    for model in (trained / MODEL, converted / "model_float32.tflite", converted / "model_int8.tflite"):
+        result = command("run.py", "faces", "--detector", "none", "--model", model, "--json")
+        assert result.returncode == 0, result.stderr
+        labels[model.name] = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
+    assert len(set(labels["model_float32.tflite"])) > 1 and len({tuple(found) for found in labels.values()}) == 1
+
+
+def test_the_photograph(command, shared, model):
+    photo = shared / "data/photos/astronaut.png"
+    for detector in ("haar", shared / "data/detectors/yunet_n_640_640.onnx"):
+        result = command("run.py", photo, "--model", model, "--detector", detector, "--json")
+        assert result.returncode == 0, result.stderr
+        (entry,) = json.loads(result.stdout)
+        (face,) = entry["faces"]
+        x, y, width, height = face["box"]
+        assert (entry["width"], entry["height"]) == (512, 512)
+        assert abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140  # seen by eye
+
+
+def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):
+    code = (
+        "import sys; import run; status = run.run(run.main, sys.argv[1:]); "
+        "print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(status)"
+    )
+    result = command([sys.executable, "-c", code], "faces", "--detector", "none", "--model", model)
+    assert result.returncode == 0, result.stderr
+    loaded = set(result.stderr.splitlines()[-1].split())
+    assert not loaded & {"tensorflow", "keras", "jax", "torch", "yaml", "matplotlib", "PIL", "sklearn", "scipy", "bottle", "hailo_platform"}
+
+
+def test_a_broken_pipe_ends_quietly(model, tmp_path):
+    film(tmp_path / "long.mp4", frames=400)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), "long.mp4", "--model", str(model), "--detector", "none", "--jsonl"],
+        cwd=tmp_path, env=os.environ | PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(60) is not None and "Traceback" not in said and "Exception" not in said
