@@ -26,7 +26,6 @@ def main(argv: list[str] | None = None) -> int:
         return run_doctor(arguments.model)
     if arguments.benchmark is not None:
         from fer_hailo.runtime.benchmark import run_benchmark
-
         from fer_hailo.runtime.predictor import find_model
 
         models = [find_model(name) for name in arguments.benchmark or [arguments.model]]

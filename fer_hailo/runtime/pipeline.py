@@ -83,7 +83,8 @@ def run(
     """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
 
     Pictures of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
-    than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a picture. on_picture: called after each other one.
+    than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a
+    picture. on_picture: called after each other one.
     Raises what a source, detector, predictor or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)

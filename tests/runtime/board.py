@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "hailo"))
 from handmade import compile_hef, write_bundle
 
 CHIPS = ("hailo8", "hailo8l", "hailo8r")

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 
+import handmade
 import numpy as np
 import pytest
 from conftest import PATHS, ROOT, error_line
+from handmade import compile_hef, write_bundle
 
 from fer_hailo.metrics import softmax
 from fer_hailo.runs import MODEL
@@ -198,13 +200,37 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     assert listing(tmp_path) == ["long.mp4", "out.mp4"]
 
 
-def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, faces):
+def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, faces, tmp_path):
+    deploy = shutil.copytree(converted, tmp_path / "deploy")
+    compiled = compile_hef(deploy, "--quick", 10, "--max-drop", 100, cwd=tmp_path)
+    assert compiled.returncode == 0, compiled.stderr
+    board = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/hailort")])}
     labels = {}
-    for model in (trained / MODEL, converted / "model_float32.tflite", converted / "model_int8.tflite"):
-        result = command("run.py", "faces", "--detector", "none", "--model", model, "--json")
+    for model in (trained / MODEL, deploy / "model_float32.tflite", deploy / "model_int8.tflite", deploy / "hailo8"):
+        result = command("run.py", "faces", "--detector", "none", "--model", model, "--json", **board)
         assert result.returncode == 0, result.stderr
         labels[model.name] = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
-    assert len(set(labels["model_float32.tflite"])) > 1 and len({tuple(found) for found in labels.values()}) == 1
+    assert len(set(labels["hailo8"])) > 1 and len({tuple(found) for found in labels.values()}) == 1, labels
+
+
+def test_red_is_red(command, tmp_path):
+    """A network that tells colours apart, on pictures; with red and blue exchanged most answers are wrong."""
+    import cv2
+
+    write_bundle(tmp_path / "deploy")
+    images, truth = handmade.pictures()
+    images, truth = images[:60], [handmade.NAMES[label] for label in truth[:60]]
+    for folder, order in (("right", cv2.COLOR_RGB2BGR), ("swapped", None)):
+        (tmp_path / folder).mkdir()
+        for number, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / f"{folder}/{number}.png"), image if order is None else cv2.cvtColor(image, order))
+    shares = {}
+    for folder in ("right", "swapped"):
+        result = command("run.py", folder, "--detector", "none", "--model", "deploy/model_float32.tflite", "--json")
+        assert result.returncode == 0, result.stderr
+        answers = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
+        shares[folder] = np.mean([answer == label for answer, label in zip(answers, truth, strict=True)])
+    assert shares["right"] > 0.7 and shares["swapped"] < 0.55, shares
 
 
 def test_the_photograph(command, shared, model):
