@@ -18,6 +18,7 @@ lint: .venv/dev
 
 bench: .venv/train
 	$(VENV)/python bench/training_step.py
+	$(VENV)/python bench/pipeline.py
 
 .venv/train: pyproject.toml
 	$(PYTHON) tools/check_python.py

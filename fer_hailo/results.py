@@ -11,8 +11,10 @@ from fer_hailo.errors import UserError
 from fer_hailo.files import locked, read_csv, write_csv
 
 STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", "hef")
+SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
 COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "drop",
-           "macro_recall", "macro_f1", "ece", "per_class_recall", "latency_ms", "size_bytes", "seed", "sha256"]  # fmt: skip
+           "macro_recall", "macro_f1", "ece", "per_class_recall", *SPEED, "size_bytes", "seed", "sha256"]  # fmt: skip
+LATER = {"drop", *SPEED[1:]}  # files of older versions lack these
 
 
 def row_of(
@@ -29,8 +31,7 @@ def row_of(
 
     reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since.
     """
-    if stage not in STAGES:
-        raise ValueError(f"stage must be one of {STAGES}, got {stage}")
+    origin = _origin(run, stage)
     low, high = metrics["accuracy_ci95"]
     numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {
         "accuracy_low": low,
@@ -38,10 +39,7 @@ def row_of(
     }
     recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics["per_class_recall"].items() if value is not None)
     return {
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "commit": git_commit(),
-        "run": run,
-        "stage": stage,
+        **origin,
         **{name: metrics[name] for name in ("data", "split", "count", "sha256")},
         **{name: f"{value:.6f}" for name, value in numbers.items()},
         "drop": f"{reference['accuracy'] - metrics['accuracy']:.6f}" if reference else "",
@@ -50,6 +48,16 @@ def row_of(
         "size_bytes": size_bytes,
         "seed": seed,
     }
+
+
+def speed_row(speed: dict, *, run: str, stage: str, size_bytes: int) -> dict:
+    """A row of a model's speed. It was measured on no data set: data, split and accuracy stay empty.
+
+    speed: latency_ms (median), latency_p95_ms, latency_p99_ms: of one picture, milliseconds; images_per_s_1, images_per_s_8: with one
+    and eight pictures a call; memory_mib: the most that the process held, MiB, None where the system does not tell.
+    """
+    numbers = {name: "" if speed[name] is None else f"{speed[name]:.3f}" for name in SPEED}
+    return {**_origin(run, stage), **numbers, "size_bytes": size_bytes}
 
 
 def add_rows(path: Path | str, rows: list[dict]) -> int:
@@ -81,11 +89,17 @@ def git_commit() -> str:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else ""
 
 
+def _origin(run: str, stage: str) -> dict:
+    if stage not in STAGES:
+        raise ValueError(f"stage must be one of {STAGES}, got {stage}")
+    return {"date": time.strftime("%Y-%m-%dT%H:%M:%S"), "commit": git_commit(), "run": run, "stage": stage}
+
+
 def _read(path: Path | str) -> list[dict]:
     try:
         rows = read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as results: {error}") from None
-    if rows and set(rows[0]) | {"drop"} != set(COLUMNS):  # the first version had no `drop`
+    if rows and set(rows[0]) | LATER != set(COLUMNS):
         raise UserError(f"{path} is no results file of this version: its columns are {', '.join(map(str, rows[0]))}")
     return rows

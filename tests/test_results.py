@@ -7,7 +7,9 @@ import pytest
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv, written
 from fer_hailo.metrics import compute_metrics
-from fer_hailo.results import COLUMNS, add_rows, merge, row_of
+from fer_hailo.results import COLUMNS, add_rows, merge, row_of, speed_row
+
+LATER = ["latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib"]
 
 
 def row(seed):
@@ -17,7 +19,7 @@ def row(seed):
 
 def test_row():
     r = row(3)
-    assert list(r.keys() ^ set(COLUMNS)) == []
+    assert [name for name in COLUMNS if name not in r] == LATER and not r.keys() - set(COLUMNS)
     assert (r["accuracy"], r["per_class_recall"], r["count"], r["seed"]) == ("0.750000", "a=1.0000 b=0.6667", 4, 3)
     with pytest.raises(ValueError, match="stage"):
         row_of({}, run="r", stage="onnx")
@@ -38,11 +40,40 @@ def test_merge_adds_only_what_is_new(tmp_path):
     assert [r["seed"] for r in read_csv(tmp_path / "a.csv")] == ["1", "2", "3"]
 
 
+def test_a_row_of_speed(tmp_path):
+    speed = dict(zip(["latency_ms", *LATER], [0.34567, 0.4, 0.5, 2900.5, 3000, None], strict=True))
+    add_rows(tmp_path / "a.csv", [row(1), speed_row(speed, run="r", stage="hef", size_bytes=9)])
+    first, second = read_csv(tmp_path / "a.csv")
+    assert [second[name] for name in ("latency_ms", *LATER)] == ["0.346", "0.400", "0.500", "2900.500", "3000.000", ""]
+    assert (second["stage"], second["size_bytes"], second["accuracy"], second["split"], second["data"]) == ("hef", "9", "", "", "")
+    assert [first[name] for name in LATER] == [""] * 5
+    with pytest.raises(ValueError, match="stage"):
+        speed_row(speed, run="r", stage="onnx", size_bytes=9)
+
+
+@pytest.mark.parametrize("absent", [["drop", *LATER], LATER])
+def test_files_of_older_versions_are_read_and_merged(tmp_path, absent):
+    old, rows = [name for name in COLUMNS if name not in absent], [row(seed) for seed in range(5)]
+    with open(tmp_path / "old.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, old, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(rows[1:3])
+    add_rows(tmp_path / "new.csv", rows[2:4])
+    assert merge(tmp_path / "new.csv", tmp_path / "old.csv") == 1
+    assert [r["seed"] for r in read_csv(tmp_path / "new.csv")] == ["2", "3", "1"]
+    assert add_rows(tmp_path / "old.csv", [rows[2], rows[4]]) == 1
+    assert [r["seed"] for r in read_csv(tmp_path / "old.csv")] == ["1", "2", "4"] and list(read_csv(tmp_path / "old.csv")[0]) == COLUMNS
+
+
 def test_foreign_file_is_refused(tmp_path):
     with open(tmp_path / "x.csv", "w") as file:
         csv.writer(file).writerows([["what", "ever"], [1, 2]])
     with pytest.raises(UserError, match="no results file"):
         merge(tmp_path / "a.csv", tmp_path / "x.csv")
+    with open(tmp_path / "newer.csv", "w") as file:
+        csv.writer(file).writerows([[*COLUMNS, "colour"], [1] * (len(COLUMNS) + 1)])
+    with pytest.raises(UserError, match="no results file"):
+        merge(tmp_path / "a.csv", tmp_path / "newer.csv")
     with pytest.raises(UserError, match="no results at"):
         merge(tmp_path / "a.csv", tmp_path / "y.csv")
 

@@ -7,15 +7,19 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from fer_hailo.config import Config, load_config
-from fer_hailo.data.dataset import load_dataset
+from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
-from fer_hailo.evaluate.score import evaluate_model
+from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
+from fer_hailo.runtime.predictor import KINDS, describe, load
 
+PREPARED_BY = ("source_size", "input_size", "color")
 SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
 
 
@@ -30,16 +34,25 @@ class Subject:
 
 
 def find_subject(path: str | None, overrides: dict) -> Subject:
-    """The model that `path` means: a run folder, a .keras file, or (None) the newest complete run's."""
+    """The model that `path` means: a run folder, a .keras, .tflite or .hef file, or (None) the newest complete run's."""
     place = Path(path) if path else newest_run(done=True)
     model = place / MODEL if place.is_dir() else place
     if not model.is_file():
         raise UserError(f"no model at {model}")
-    if model.suffix != ".keras":
-        raise UserError(f"{model} is not a .keras file")
-    run = model.parent if (model.parent / CONFIG).is_file() and (model.parent / ENVIRONMENT).is_file() else None
+    if model.suffix not in KINDS:
+        raise UserError(f"{model} is none of {', '.join(KINDS)}")
+    converted = model.suffix != ".keras"
+    folders = model.absolute().parents[:3] if converted else (model.parent,)  # RUN/deploy/hailo8/model.hef
+    run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)
     config = load_config(run / CONFIG if run else None, overrides)
-    labels = read_labels(model.parent / LABELS) if (model.parent / LABELS).is_file() else config.classes
+    if converted:
+        labels, spec = describe(model)
+        for name in PREPARED_BY:
+            if name in overrides and getattr(config, name) != getattr(spec, name):
+                raise UserError(f"{model} was made for {name} {getattr(spec, name)}, not {getattr(config, name)}")
+        config = replace(config, **{name: getattr(spec, name) for name in PREPARED_BY})
+    else:
+        labels = read_labels(model.parent / LABELS) if (model.parent / LABELS).is_file() else config.classes
     if "classes" not in overrides:
         config = replace(config, classes=labels)
     if config.classes != labels:
@@ -83,14 +96,23 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     trained_on = training_data(subject) or dataset.key
     if trained_on != dataset.key and split != "test":
         print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
-    model = load_model(subject.model)
-    metrics, probabilities = evaluate_model(model, dataset.part(split), subject.labels, config.preprocess, data=dataset.name, split=split)
+    stage, metrics, probabilities = _score(subject, dataset.part(split), data=dataset.name, split=split)
     name = run.name if run else subject.model.stem
     if out is None:
-        same = run and trained_on == dataset.key and replace(config, data=own.data) == own
-        out = run if same else parent / f"evaluation_{name}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
+        same = run and stage == "keras" and trained_on == dataset.key and replace(config, data=own.data) == own
+        kind = "" if stage == "keras" else f"_{stage}"
+        out = run if same else parent / f"evaluation_{name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
     write_evaluation(out, metrics, dataset.part(split), probabilities)
     write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by evaluate.py.")
     seed = own.seed if own else ""
-    add_rows(parent / "results.csv", [row_of(metrics, run=name, stage="keras", seed=seed, size_bytes=subject.model.stat().st_size)])
+    add_rows(parent / "results.csv", [row_of(metrics, run=name, stage=stage, seed=seed, size_bytes=subject.model.stat().st_size)])
     return metrics, out
+
+
+def _score(subject: Subject, part: Part, *, data: str, split: str) -> tuple[str, dict, np.ndarray]:
+    """Stage, metrics and probabilities of a model on one side of a data set."""
+    if subject.model.suffix == ".keras":
+        model = load_model(subject.model)
+        return "keras", *evaluate_model(model, part, subject.labels, subject.config.preprocess, data=data, split=split)
+    with load(subject.model) as predictor:
+        return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)

@@ -1,4 +1,4 @@
-"""Score a Keras model on one side of a data set."""
+"""Score a model on one side of a data set."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 
 from fer_hailo.data.dataset import Part
 from fer_hailo.errors import UserError
+from fer_hailo.hailo.scoring import logits_of
 from fer_hailo.metrics import compute_metrics, softmax
 from fer_hailo.models.inputs import FaceInput
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.preprocess import PreprocessSpec, prepare
+from fer_hailo.runtime.predictor import Predictor
 
 BATCH = 256
 
@@ -47,8 +49,21 @@ def evaluate_model(
     if network.output_shape[-1] != len(names):
         raise UserError(f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: {', '.join(names)}")
     probabilities = softmax(scorer.logits(part.images))
+    return _metrics(probabilities, part, names, data, split), probabilities
+
+
+def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: str) -> tuple[dict, np.ndarray]:
+    """As `evaluate_model`, of a converted model, for which each cached picture is prepared as for the board."""
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        return predictor.logits(np.stack([prepare(image, predictor.spec) for image in images]))
+
+    probabilities = softmax(logits_of(logits, part.images, len(predictor.labels), f"scoring {predictor.path.name}"))
+    return _metrics(probabilities, part, predictor.labels, data, split), probabilities
+
+
+def _metrics(probabilities: np.ndarray, part: Part, names: Sequence[str], data: str, split: str) -> dict:
     try:
-        metrics = compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
+        return compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
     except ValueError as error:
         raise UserError(str(error)) from None
-    return metrics, probabilities

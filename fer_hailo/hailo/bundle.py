@@ -40,14 +40,18 @@ class EvalSet:
         return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen], self.logits[chosen])
 
     def quick(self, count: int, seed: int = 0) -> EvalSet:
-        """About `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
+        """The pictures that `sample` chooses."""
+        return self.take(self.sample(count, seed))
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Places of about `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
         rng, chosen = np.random.default_rng(seed), []
         for split in np.unique(self.split):
             side = np.flatnonzero(self.split == split)
             for label in np.unique(self.labels[side]):
                 own = rng.permutation(side[self.labels[side] == label])
                 chosen.append(own[: max(1, round(count * len(own) / len(side)))])
-        return self.take(np.sort(np.concatenate(chosen)))
+        return np.sort(np.concatenate(chosen))
 
     def sha256(self) -> str:
         return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()

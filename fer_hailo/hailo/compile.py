@@ -19,7 +19,8 @@ import numpy as np
 from fer_hailo.errors import UserError
 from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import sdk
-from fer_hailo.hailo.bundle import FLOAT, Bundle, EvalSet, file_sha256
+from fer_hailo.hailo.answers import ANSWERS, Answers, write_answers
+from fer_hailo.hailo.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha256
 from fer_hailo.hailo.hef import read_hef
 from fer_hailo.hailo.layers import Layers, resolve
 from fer_hailo.hailo.lint import lint_script
@@ -77,7 +78,7 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
                 record = {earlier: record[earlier] for earlier in STEPS[:number]}  # what comes later is outdated
                 record[step] = _run(job, step)
                 write_json(job.out / RECORD, record)
-            if _fits(job, record, step) and record[step]["scores"].get("quick", 0) != job.quick:  # no count is None: all
+            if _fits(job, record, step) and not _scored(job, step, record[step]["scores"]):
                 record[step]["scores"] = _score(job, step)
                 write_json(job.out / RECORD, record)
         return {step: record[step] for step in STEPS if _fits(job, record, step)}
@@ -233,7 +234,7 @@ def _hef_problems(job: Job, hef) -> list[str]:
 
 def _score(job: Job, step: str) -> dict:
     """{"quick", "date", "metrics": {stage: {split: metrics}}, "agreement": {stage: part of the answers that are the float TFLite's},
-    "noise": {layer: dB}}, from a step's artefact.
+    "noise": {layer: dB}}, from a step's artefact. With har-int8 also "answers": SHA-256 of the file that keeps them picture by picture.
     """
     scores = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
     if not STAGES[step]:
@@ -246,7 +247,23 @@ def _score(job: Job, step: str) -> dict:
             logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
         scores["metrics"][stage] = score(logits, pictures, labels, data=data, digests=job.digests, stage=stage)
         scores["agreement"][stage] = agreement(logits, pictures.logits)
+        if stage == "har-int8":
+            scores["answers"] = _keep(job, logits)
     return scores | ({"noise": _noise(job, runner)} if step == "optimize" else {})
+
+
+def _keep(job: Job, logits: np.ndarray) -> str:
+    index = np.arange(len(logits)) if job.quick is None else job.bundle.evaluation().sample(job.quick)
+    evaluation = job.bundle.manifest["files"][EVALUATION]["sha256"]
+    return write_answers(job.out / ANSWERS, Answers(logits.astype(np.float32), index, evaluation))
+
+
+def _scored(job: Job, step: str, scores: dict) -> bool:
+    """Whether a step was scored on these pictures, and its answers are still there."""
+    if scores.get("quick", 0) != job.quick:  # no count is None: all
+        return False
+    path = job.out / ANSWERS
+    return "har-int8" not in STAGES[step] or (path.is_file() and file_sha256(path) == scores.get("answers"))
 
 
 def _recommended(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_hailo.files import write_json
+from fer_hailo.hailo.answers import ANSWERS
 from fer_hailo.hailo.verdict import sentence
 from fer_hailo.report import bar_figure, confusion_figure, metrics_table, table, write_page
 
@@ -14,6 +15,7 @@ NAMES = {
     "har-native": "native (parsed, float)", "har-fp": "with the model script, float", "har-int8": "INT8 (emulated)",
 }  # fmt: skip
 BAD_SNR, WORST = 10, 40
+BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, python evaluate.py model.hef --data BUNDLE compares with them."
 
 
 def write_compile_report(folder: Path, facts: dict) -> Path:
@@ -38,7 +40,7 @@ def write_compile_report(folder: Path, facts: dict) -> Path:
     if facts.get("speed"):
         sections.append(("Work for the chip", _speed(facts)))
     if facts.get("hef"):
-        sections.append(("HEF", table(("", ""), _hef_rows(facts["hef"]))))
+        sections.append(("HEF", table(("", ""), _hef_rows(facts["hef"])) + f"<p class=note>{BOARD}</p>"))
     sections.append(("Settings", table(("", ""), [(name, value) for name, value in facts["settings"].items()])))
     sections.append(
         ("Versions and times", table(("", ""), [*facts["versions"].items(), *((f"{k}, seconds", v) for k, v in facts["seconds"].items())]))

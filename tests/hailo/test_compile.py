@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from fer_hailo.hailo.hef import read_hef
 from fer_hailo.hailo.settings import settings_of
 from fer_hailo.hailo.verdict import judge
 
-ARTEFACTS = ["effective.alls", "model.har", "model.hef", "model_quantized.har", "sdk.log", "steps.json"]
+ARTEFACTS = ["effective.alls", "int8_answers.npz", "model.har", "model.hef", "model_quantized.har", "sdk.log", "steps.json"]
 QUOTED = handmade.SCRIPT + 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\n'
 FULL_DISK = """
 import errno, os
@@ -112,6 +113,40 @@ def test_the_whole_chain(whole):
     page = (out / "compile_report.html").read_text()
     assert "<h1>handmade for hailo8</h1>" in page and "rehearsal" not in page and page.count("<svg") >= 4
     assert f"{native['val']:.2%}" in page and "Signal-to-noise" in page
+
+
+def test_the_int8_answers_are_kept_picture_by_picture(compiled):
+    out = compiled / "deploy" / "hailo8"
+    images, labels = (part[: VAL + TEST] for part in pictures())
+    known = interpreted(member(out / "model_quantized.har", "colours.double.q.tflite"), images)
+
+    def kept() -> dict:
+        with np.load(out / "int8_answers.npz") as file:
+            return {name: file[name] for name in file.files}
+
+    def recorded() -> dict:
+        return json.loads((out / "steps.json").read_text())["optimize"]["scores"]
+
+    whole = kept()
+    assert whole["logits"].dtype == np.float32 and whole["logits"].shape == (VAL + TEST, 4)
+    assert np.abs(whole["logits"] - known).mean() < 0.1 * known.std()  # but for the input's rounding
+    assert whole["index"].tolist() == list(range(VAL + TEST))
+    assert str(whole["evaluation"]) == hashlib.sha256((compiled / "deploy" / "eval_set.npz").read_bytes()).hexdigest()
+    right = whole["logits"].argmax(1) == labels
+    scores = report(out)["metrics"]["har-int8"]
+    assert [scores[split]["accuracy"] for split in ("val", "test")] == [right[:VAL].mean(), right[VAL:].mean()]
+    assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
+    assert "int8_answers.npz keeps the INT8 answers" in (out / "compile_report.html").read_text()
+
+    (out / "int8_answers.npz").write_bytes(b"damaged")  # scored again, though nothing is made again
+    again = compile_hef("deploy", "--max-drop", 2, cwd=compiled)
+    assert again.returncode == 0 and again.stderr.count("is up to date") == 3 and np.array_equal(kept()["logits"], whole["logits"])
+
+    compile_hef("deploy", "--quick", 40, cwd=compiled)
+    part = kept()
+    assert len(part["index"]) == 80 and (np.diff(part["index"]) > 0).all() and (part["index"] < VAL).sum() == 40
+    assert np.array_equal(part["logits"], whole["logits"][part["index"]])
+    assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
 
 
 def test_quoted_layer_names_reach_the_sdk_as_its_own(whole):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import load_bundle
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import PreprocessSpec, normalise
@@ -143,3 +144,26 @@ def test_little_is_spent_around_the_network(tmp_path):
         alone = network.latency_ms(100)
         ratios.append(1000 * np.median(call_times(lambda: softmax(network.logits(image, config.preprocess)), 0.05)) / alone)
     assert np.median(ratios) < 1.15
+
+
+def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import cv2
+    import pipeline as bench
+
+    from fer_hailo.runtime.analysis import Analyzer
+    from fer_hailo.runtime.faces import HaarDetector
+
+    video = bench.write_video(tmp_path / "pan.mp4", shared / "data" / "photos" / "astronaut.png", 8)
+    capture = cv2.VideoCapture(str(video))
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FPS)) == (8, 640, 30)
+    with load(converted / "model_float32.tflite") as predictor:
+        analyzer = Analyzer(predictor, HaarDetector(**bench.HAAR))
+        whole, single = bench.whole(video, analyzer), bench.one_by_one(video, analyzer)
+    assert whole["faces"] == single["faces"] and len(whole["faces"]) == 8 and min(whole["faces"]) >= 1
+    assert set(single["ms"]) == {"read", "detect", "cut + prepare", "classify"} and min(single["ms"].values()) > 0
+    assert sum(single["ms"].values()) <= 1000 * single["seconds"] / 8
+    with pytest.raises(UserError, match="no face is found"):
+        bench._check({"a": [0, 1], "b": [0, 1], "c": [0, 0], "d": [0, 0]})
+    with pytest.raises(UserError, match="found 4 and 2 faces: no fair comparison"):
+        bench._check({"a": [2, 2], "b": [2, 2], "c": [1, 1], "d": [1, 1]})

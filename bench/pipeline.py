@@ -1,0 +1,298 @@
+"""From video frame to labels: run.py's way against the package `fer`, on the same video and machine, in turns.
+
+    python bench/pipeline.py [--model FILE] [--photo FILE] [--fer-python PYTHON]
+
+(a) run.py's pipeline, its parts in threads      (b) the same parts one after the other
+(c) fer with its quantized TFLite network, its default      (d) fer with its Keras network
+
+Both sides look for faces in every frame with OpenCV's Haar cascade and the same parameters, and classify every face. The video is
+made here: a photograph, panned and zoomed. `fer` gets an environment of its own in .venv-fer/, made at the first call, with no more
+than its class FER needs: TensorFlow, OpenCV, requests, Pillow and setuptools below 81 (for pkg_resources), without the packages for
+training pictures, other detectors and video editing that it also names. The photograph is data/photos/astronaut.png in ../shared or
+$FER_HAILO_SHARED where that is, else the portrait among Matplotlib's sample data.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.errors import UserError
+from fer_hailo.runtime import pipeline
+from fer_hailo.runtime.analysis import Analyzer
+from fer_hailo.runtime.faces import HaarDetector
+from fer_hailo.runtime.frames import Result
+from fer_hailo.runtime.images import read_picture, to_bgr
+from fer_hailo.runtime.predictor import Predictor, find_model, load
+from fer_hailo.runtime.sources import open_sources
+
+ROOT = Path(__file__).parents[1]
+FER, VERSION, ENVIRONMENT = "fer", "25.10.3", Path(".venv-fer")
+NEEDS = ["tensorflow>=2.21,<2.22", "setuptools<81", "requests", "pillow"]
+WIDTH, HEIGHT, RATE = 640, 480, 30
+HAAR = {"scale_factor": 1.1, "min_neighbors": 6, "min_size": HEIGHT // 12}
+PARTS = ("read", "detect", "cut + prepare", "classify")
+NAMES = {"a": "(a) run.py", "b": "(b) one by one", "c": "(c) fer, TFLite", "d": "(d) fer, Keras"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="model file or folder [the newest run's, else an untrained network of configs/finetune.yaml]")
+    parser.add_argument("--photo", type=Path, help="photograph with a face seen from the front [see above]")
+    parser.add_argument("--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made in {ENVIRONMENT}/]")
+    parser.add_argument("--frames", type=int, default=60, help="frames of the video [60]")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds; the first is not counted [6]")
+    parser.add_argument("--threads", type=int, help="OpenCV's threads, on both sides [as OpenCV chooses]")
+    arguments = parser.parse_args(argv)
+    if arguments.frames < 2 or arguments.rounds < 2:
+        raise UserError("--frames and --rounds must be 2 or more")
+    photo = arguments.photo or _photo()
+    python = arguments.fer_python or _environment()
+    with tempfile.TemporaryDirectory() as folder, load(_model(arguments.model, Path(folder))) as predictor:
+        video = write_video(Path(folder) / "pan.mp4", photo, arguments.frames)
+        with _fer(python) as order:
+            compare(video, photo.name, predictor, order, arguments.rounds, arguments.threads)
+
+
+def write_video(path: Path, photo: Path, frames: int) -> Path:
+    """An MP4 of `frames` frames, WIDTH x HEIGHT: a window that moves over the photograph and back, and comes nearer by a quarter."""
+    import cv2
+
+    try:
+        picture = to_bgr(read_picture(photo))
+    except ValueError as error:
+        raise UserError(f"{photo} {error}") from None
+    side = min(picture.shape[:2])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
+    if not writer.isOpened():
+        raise UserError("this OpenCV cannot write MP4 files: install opencv-python")
+    for turn in np.linspace(0, 2 * np.pi, frames):
+        scale = HEIGHT / side * (1.125 - 0.125 * np.cos(turn))
+        middle = np.array(picture.shape[1::-1]) / 2 + side / 10 * np.array([np.sin(turn), np.sin(2 * turn) / 2])
+        shift = np.array([WIDTH, HEIGHT]) / 2 - scale * middle
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        writer.write(cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    writer.release()
+    return path
+
+
+def compare(video: Path, name: str, predictor: Predictor, order, rounds: int, threads: int | None) -> None:
+    """Time the four ways in turn, round by round, and print medians, parts and ratios."""
+    import cv2
+
+    cv2.setNumThreads(-1 if threads is None else threads)
+    threads = cv2.getNumThreads()
+    analyzer = Analyzer(predictor, HaarDetector(**HAAR))
+    asked = {"video": str(video), "threads": threads, **HAAR}
+    ways = {
+        "a": lambda: whole(video, analyzer),
+        "b": lambda: one_by_one(video, analyzer),
+        "c": lambda: order(asked | {"variant": "tflite", "parts": False}),
+        "d": lambda: order(asked | {"variant": "keras", "parts": False}),
+    }
+    speeds, faces, parts = {way: [] for way in ways}, {}, {"b": [], "c": [], "d": []}
+    for number in range(rounds):
+        for way, play in ways.items():
+            done = play()
+            faces[way] = done["faces"]
+            if number:
+                speeds[way].append(len(done["faces"]) / done["seconds"])
+                if way in "cd":  # its parts can only be told apart at a little cost: in a pass of their own
+                    done = order(asked | {"variant": {"c": "tflite", "d": "keras"}[way], "parts": True})
+                if done["ms"]:
+                    parts[way].append(done)
+        said = ", ".join(f"({way}) {s[-1]:.1f}" for way, s in speeds.items()) if number else "not counted"
+        print(f"round {number}: {said}", file=sys.stderr)
+    found = _check(faces)
+    own = getattr(predictor.backend, "latency_ms", None)
+    parts["b"][-1]["alone_ms"] = own() if own else None
+    print(f"{name}, panned: {len(faces['a'])} frames of {WIDTH} x {HEIGHT}; Haar: {HAAR}; {found}")
+    print(f"{predictor.path.name} ({predictor.stage}, {predictor.spec.input_size} px), {os.cpu_count()} cores, {threads} OpenCV threads")
+    print(f"median of {rounds - 1} rounds [lowest, highest]; ms a frame")
+    print(f"{'':<16}{'frames/s':>24}{'ms':>9}" + "".join(f"{part:>15}" for part in PARTS) + f"{'network alone':>15}")
+    for way, label in NAMES.items():
+        rate = f"{np.median(speeds[way]):.1f} [{min(speeds[way]):.1f}, {max(speeds[way]):.1f}]"
+        print(f"{label:<16}{rate:>24}{1000 / np.median(speeds[way]):>9.1f}{_parts(parts.get(way, []))}")
+    print("frames/s of ours over theirs, round by round:")
+    for one, other in (("a", "c"), ("b", "c"), ("a", "d"), ("b", "d")):
+        pairs = np.array(speeds[one]) / np.array(speeds[other])
+        print(f"  ({one})/({other}) {np.median(pairs):.3f}  [{pairs.min():.3f}, {pairs.max():.3f}]")
+    if own:
+        print(f"around the network: {_overhead(predictor):.1%} of its own time, from bytes to probabilities")
+
+
+class Counts:
+    """An output that keeps the number of faces in each frame."""
+
+    draws = False
+
+    def __init__(self):
+        self.faces = []
+
+    def write(self, result: Result, drawn: np.ndarray | None) -> None:
+        self.faces.append(len(result.faces))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def whole(video: Path, analyzer: Analyzer) -> dict:
+    """The pipeline of run.py, without a picture or a line of output."""
+    counts, start = Counts(), time.perf_counter()
+    pipeline.run(
+        open_sources([str(video)], 10**8), analyzer, [counts], smooth_s=0.5, watched=False, statistics=pipeline.Statistics(),
+        on_problem=_stop, on_picture=lambda result: None,
+    )  # fmt: skip
+    return {"seconds": time.perf_counter() - start, "faces": counts.faces, "ms": {}}
+
+
+def one_by_one(video: Path, analyzer: Analyzer) -> dict:
+    """The same parts in one thread, each timed."""
+    (source,) = open_sources([str(video)], 10**8)
+    faces, spent, shots = [], dict.fromkeys(PARTS, 0.0), source.shots()
+
+    def timed(part, function, *arguments):
+        begin = time.perf_counter()
+        result = function(*arguments)
+        spent[part] += time.perf_counter() - begin
+        return result
+
+    start = time.perf_counter()
+    while (shot := timed("read", next, shots, None)) is not None:
+        if shot.image is None:
+            _stop(shot)
+        found = timed("detect", analyzer.detect, shot.image)
+        if found:
+            analyzer.readings(
+                found, timed("classify", analyzer.predictor.predict, timed("cut + prepare", analyzer.inputs, shot.image, found))
+            )
+        faces.append(len(found))
+    return {"seconds": time.perf_counter() - start, "faces": faces, "ms": {part: 1000 * s / len(faces) for part, s in spent.items()}}
+
+
+def _stop(shot) -> None:
+    raise UserError(f"the video could not be read back: {shot.problem}")
+
+
+def _check(faces: dict[str, list[int]]) -> str:
+    """How many faces the ways found. Raises UserError where the two sides had different work to do."""
+    found = {way: sum(counts) for way, counts in faces.items()}
+    if not min(found.values()):
+        raise UserError("no face is found in the video: give another --photo, with a face seen from the front")
+    if abs(found["a"] - found["c"]) > found["c"] / 10:
+        raise UserError(f"run.py and {FER} found {found['a']} and {found['c']} faces: no fair comparison; give another --photo")
+    other = sum(ours != theirs for ours, theirs in zip(faces["a"], faces["c"], strict=True))
+    # run.py evens out the light first, which fer does not.
+    return f"faces found: {', '.join(f'({way}) {count}' for way, count in found.items())}; another number in {other} frames"
+
+
+def _parts(done: list[dict]) -> str:
+    """Median ms of each part; fer does not tell cutting and preparing from classifying."""
+    if not done:
+        return ""
+    cells = []
+    for part in PARTS:
+        times = [entry["ms"][part] for entry in done if part in entry["ms"]]
+        cells.append(f"{np.median(times):>15.2f}" if times else f"{'(with classify)':>15}")
+    alone = done[-1]["alone_ms"]
+    return "".join(cells) + (f"{alone:>15.2f}" if alone else f"{'unknown':>15}")
+
+
+def _overhead(predictor: Predictor) -> float:
+    """What `predict` takes of one face beyond the network's own time, as a part of that: median of turns."""
+    from fer_hailo.runtime.benchmark import call_times
+
+    face = np.random.default_rng(0).integers(0, 256, (1, *[predictor.spec.input_size] * 2, 3), np.uint8)
+    ratios = []
+    for _ in range(20):
+        alone = predictor.backend.latency_ms(100)
+        ratios.append(1000 * np.median(call_times(lambda: predictor.predict(face), 0.1)) / alone)
+    return float(np.median(ratios)) - 1
+
+
+def _model(name: str | None, folder: Path) -> Path:
+    """The model that is meant; without a name and a run, an untrained network, which is as fast as a trained one."""
+    try:
+        return find_model(name)
+    except UserError:
+        if name:
+            raise
+    from fer_hailo.config import load_config, save_config
+    from fer_hailo.convert.tflite import to_tflite
+    from fer_hailo.models.build import build_model
+
+    print("no run here: measuring an untrained network of configs/finetune.yaml", file=sys.stderr)
+    config = load_config(ROOT / "configs" / "finetune.yaml", {"weights": "none"})
+    save_config(config, folder / "config.yaml")
+    (folder / "untrained.tflite").write_bytes(to_tflite(build_model(config, stage=2)))
+    return folder / "untrained.tflite"
+
+
+def _photo() -> Path:
+    photo = Path(os.environ.get("FER_HAILO_SHARED", ROOT.parent / "shared")) / "data" / "photos" / "astronaut.png"
+    if photo.is_file():
+        return photo
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+def _environment() -> str:
+    """The Python of an environment with fer, made where it is missing."""
+    python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    ready = ENVIRONMENT / f"{FER}-{VERSION}"
+    if not ready.is_file():
+        print(f"making {ENVIRONMENT}/ for {FER} {VERSION} (TensorFlow is large: some minutes)", file=sys.stderr)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        same = f"opencv-python=={importlib.metadata.version('opencv-python')}"  # both sides with one OpenCV
+        for packages in ([*NEEDS, same], ["--no-deps", f"{FER}=={VERSION}"]):
+            if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
+                raise UserError(f"{FER} {VERSION} could not be installed, see above: name a Python that has it with --fer-python")
+        (ENVIRONMENT / ".gitignore").write_text("*\n")
+        ready.touch()
+    return str(python)
+
+
+@contextlib.contextmanager
+def _fer(python: str):
+    """Give a function that sends an order to bench/fer_package.py and returns its answer."""
+    with tempfile.TemporaryFile("w+") as said:
+        program = [python, str(Path(__file__).with_name("fer_package.py"))]
+        try:
+            child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
+        except OSError as error:
+            raise UserError(f"{python} cannot be started: {error.strerror}") from None
+
+        def order(values: dict) -> dict:
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps(values), file=child.stdin, flush=True)
+            answer = child.stdout.readline()
+            if not answer:
+                said.seek(0)
+                last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
+                raise UserError(f"{FER} failed in {python}: {last[:200]}")
+            return json.loads(answer)
+
+        try:
+            yield order
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+            child.terminate()
+            child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,133 @@
+"""Score a .tflite or .hef on the pictures of its deploy bundle. Numpy and the model's runtime are enough, as on the board."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.errors import UserError
+from fer_hailo.evaluate.comparison import Comparison, compare, find_emulation
+from fer_hailo.files import write_json
+from fer_hailo.hailo.bundle import MANIFEST, Bundle, EvalSet, check_network, load_bundle
+from fer_hailo.hailo.scoring import SPLITS, logits_of, score
+from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.metrics import reliability, softmax
+from fer_hailo.report import confusion_figure, metrics_table, reliability_figure, table, write_page
+from fer_hailo.results import add_rows, git_commit, row_of
+from fer_hailo.runtime.benchmark import call_times
+from fer_hailo.runtime.predictor import Predictor, describe
+
+LATENCY_S = 0.5
+HEADINGS = {"val": "Validation", "test": "Test"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: {split: metrics object}. comparison: with the SDK's emulation, None for a .tflite. note: why it says less than it could."""
+
+    metrics: dict[str, dict]
+    comparison: Comparison | None
+    note: str
+    out: Path
+
+
+def bundle_near(model: Path) -> Path | None:
+    """The bundle folder that a model lies in, or one folder below it; None where there is none."""
+    return next((folder for folder in (model.parent, model.absolute().parent.parent) if (folder / MANIFEST).is_file()), None)
+
+
+def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | None) -> Evaluation:
+    """Score a model on a bundle's pictures of one split, by default of both; write metrics, report and rows of results.csv.
+
+    out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK machine's INT8 emulation
+    answered. Raises UserError where model and bundle do not belong together.
+    """
+    if out and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out takes a folder")
+    bundle = load_bundle(folder)
+    whole = bundle.evaluation()
+    chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
+    if not len(chosen):
+        raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}")
+    pictures = whole.take(chosen)
+    with open_for(model, bundle) as predictor:
+        logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
+        latency_ms = 1000 * float(np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S)))
+        stage = predictor.stage
+    reference = bundle.manifest["metrics"]["keras"]
+    digests = {name: metrics["sha256"] for name, metrics in reference.items()}
+    metrics = score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+    comparison, note = None, ""
+    if stage == "hef":
+        emulation, note = find_emulation(model, bundle)
+        comparison = emulation and compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
+    out = out or folder / f"evaluation_{stage}"
+    _write(out, model, bundle, pictures, logits, metrics, comparison, note)
+    row = {
+        "run": bundle.name,
+        "stage": stage,
+        "seed": bundle.manifest["seed"],
+        "size_bytes": model.stat().st_size,
+        "latency_ms": latency_ms,
+    }
+    origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
+    add_rows(bundle.results, [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()])
+    return Evaluation(metrics, comparison, note, out)
+
+
+def open_for(model: Path, bundle: Bundle) -> Predictor:
+    """As `predictor.load`, but the model may lie anywhere: the bundle tells labels and preprocessing.
+
+    Raises UserError where the files that lie with the model tell others, or its shapes are others.
+    """
+    if not model.is_file():
+        raise UserError(f"no model at {model}")
+    if bundle_near(model):
+        labels, spec = describe(model)
+        if labels != bundle.labels:
+            raise UserError(f"{model} tells apart {', '.join(labels)}; {bundle.folder} holds pictures of {', '.join(bundle.labels)}")
+        if spec != bundle.spec:
+            raise UserError(f"{model} takes faces prepared as {spec.to_dict()}; those in {bundle.folder} are {bundle.spec.to_dict()}")
+    if model.suffix == ".hef":
+        from fer_hailo.runtime.hailort import HailoRT
+
+        return Predictor(model, HailoRT(model, bundle.spec, bundle.labels), bundle.labels, bundle.spec)
+    from fer_hailo.litert import LiteRT
+
+    check_network(read_tflite(model), model, bundle.spec, bundle.labels)
+    return Predictor(model, LiteRT(model), bundle.labels, bundle.spec)
+
+
+def _write(
+    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: dict[str, dict], comparison: Comparison | None,
+    note: str,
+) -> None:  # fmt: skip
+    """metrics_SPLIT.json, report.html, and of a comparison comparison.json and disagreements.csv."""
+    sections = []
+    for split in reversed(list(metrics)):  # test first
+        side = pictures.split == split
+        bins = reliability(softmax(logits[side]), pictures.labels[side])
+        write_json(out / f"metrics_{split}.json", metrics[split])
+        sections.append((HEADINGS[split], metrics_table(metrics[split]) + confusion_figure(metrics[split])))
+        sections.append((f"{HEADINGS[split]}: confidence", reliability_figure(bins)))
+    if comparison:
+        comparison.write(out)
+        sections.append(("Against the SDK's INT8 emulation", comparison.html()))
+    elif note:
+        sections.append(("Against the SDK's INT8 emulation", table(("not compared",), [(note,)])))
+    title = f"{model.name} on {bundle.manifest['data']['name']}"
+    write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by evaluate.py.", sections)
+
+
+def tell(evaluation: Evaluation, json_only: bool) -> None:
+    """What is worth a look besides the metrics: the comparison on standard output (standard error beside JSON), warnings."""
+    stream = sys.stderr if json_only else sys.stdout
+    if evaluation.comparison:
+        print(evaluation.comparison.text(evaluation.out), file=stream)
+        for warning in evaluation.comparison.warnings():
+            print(f"warning: {warning}", file=sys.stderr)
+    if evaluation.note:
+        print(f"note: {evaluation.note}", file=sys.stderr)
