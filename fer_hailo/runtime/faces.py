@@ -14,6 +14,7 @@ import numpy as np
 from fer_hailo.errors import UserError
 
 YUNET = "*yunet*.onnx"
+YUNET_LEAST = 10  # pixels; it was trained on faces from this size on, and may see any in less
 LONGEST_SIDE = 1280  # pixels to which a larger picture is reduced before faces are looked for
 
 # How FER2013 frames faces: medians over 4,102 of its training pictures, enlarged 4 times with repeated borders (tools/measure_framing.py).
@@ -116,6 +117,8 @@ class YuNetDetector:
         import cv2
 
         small, scale = _reduced(image)
+        if min(small.shape[:2]) < YUNET_LEAST:
+            return []
         bgr = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if small.ndim == 2 else cv2.COLOR_RGB2BGR)
         self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
         rows = self._net.detect(bgr)[1]
