@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -15,14 +14,14 @@ class Closed(Exception):
 
 
 class Channel(Generic[T]):
-    """Holds up to `size` items. When it is full, `put` waits; with `drop` the oldest item goes instead, and is counted in `dropped`.
+    """Holds one item. While it waits to be taken, `put` waits too; with `drop` it gives way instead, and is counted in `dropped`.
 
     Of the two sides, the giver ends it with `close`, the taker with `cancel`.
     """
 
-    def __init__(self, size: int = 1, drop: bool = False):
-        self.size, self.drop, self.dropped = size, drop, 0
-        self._items: deque[T] = deque()
+    def __init__(self, drop: bool = False):
+        self.drop, self.dropped = drop, 0
+        self._items: list[T] = []  # none or one
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
@@ -30,9 +29,9 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Hand an item over. Raises Closed after `cancel`."""
         with self._changed:
-            while len(self._items) >= self.size and not self._closed:
+            while self._items and not self._closed:
                 if self.drop:
-                    self._items.popleft()
+                    self._items.clear()
                     self.dropped += 1
                 else:
                     self._changed.wait()
@@ -64,6 +63,6 @@ class Channel(Generic[T]):
                     if self._error:
                         raise self._error
                     return
-                item = self._items.popleft()
+                item = self._items.pop()
                 self._changed.notify_all()
             yield item

@@ -52,6 +52,8 @@ class _Text:
     """Standard output, in whole pieces of text; `pieces` counts them. Ctrl-C and SIGTERM wait until a piece is out."""
 
     def __init__(self):
+        if sys.stdout is None:
+            raise UserError("standard output is closed: send what is not wanted to /dev/null")
         sys.stdout.flush()
         self.pieces = 0
 
@@ -59,7 +61,7 @@ class _Text:
         """Write and flush. Raises Stop when nobody reads standard output any more, and OSError on a full disk."""
         data = text.encode(sys.stdout.encoding, "backslashreplace")  # names of files may be no valid text
         try:
-            with _held():
+            with held():
                 while data:  # an unbuffered stream (python -u) may take a part only, which print() does not notice
                     data = data[sys.stdout.buffer.write(data) :]
                 sys.stdout.buffer.flush()
@@ -73,7 +75,7 @@ class _Text:
 
 
 @contextlib.contextmanager
-def _held() -> Iterator[None]:
+def held() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back until the block is done."""
     if threading.current_thread() is not threading.main_thread():  # which alone receives signals
         yield
@@ -105,9 +107,8 @@ class Table:
             lines = [_line(face) for face in result.faces] or ["no face"]
         else:
             lines = [f"{_clock(shot.time_s)}  frame {shot.frame}  #{face.track}  {_line(face)}" for face in self._news(result)]
-        source = "".join(c if c.isprintable() else "?" for c in shot.source)  # a name must not steer the terminal
         if lines:
-            self._out.write("".join(f"{source}  {line}\n" for line in lines))
+            self._out.write("".join(f"{printable(shot.source)}  {line}\n" for line in lines))
 
     def close(self) -> None:
         pass
@@ -121,6 +122,11 @@ class Table:
         news = [face for face in result.faces if self._said.get(face.track, ("",))[0] != face.label]
         self._said |= {face.track: (face.label, now) for face in news}
         return news
+
+
+def printable(name: str) -> str:
+    """A source's name in one line of text: a file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _line(face: Reading) -> str:

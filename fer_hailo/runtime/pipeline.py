@@ -24,11 +24,12 @@ REMEMBERED = 2_000  # latencies, of the last pictures
 
 
 class Statistics:
-    """What a run took. seconds: for each of PARTS. latencies: seconds from capture to the end of all outputs."""
+    """What a run took. seconds, counts: how long and how often each of PARTS worked. latencies: seconds from capture to the end of all
+    outputs."""
 
     def __init__(self):
         self.pictures = self.problems = self.dropped = 0
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds, self.counts = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0)
         self.latencies: deque[float] = deque(maxlen=REMEMBERED)
         self.ends: deque[float] = deque(maxlen=100)
         self.started = time.perf_counter()
@@ -40,6 +41,7 @@ class Statistics:
             yield
         finally:
             self.seconds[part] += time.perf_counter() - start
+            self.counts[part] += 1
 
     def done(self, shot: Shot) -> None:
         """A picture has been through all outputs."""
@@ -57,16 +59,18 @@ class Statistics:
         return [1000 * float(v) for v in np.percentile(self.latencies, shares)] if self.latencies else [0.0] * len(shares)
 
     def line(self, live: bool) -> str:
-        """What it took, for people; of a live source also the latency, and what was dropped to keep it low."""
+        """What it took, for people; of a live source also the latency, what was dropped to keep it low, and the mean time of each part
+        (to read includes to wait for the camera)."""
         seconds = max(time.perf_counter() - self.started, 1e-9)
         count = f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'} in {seconds:.1f} s ({self.pictures / seconds:.1f}/s)"
+        unread = f", {self.problems:,} could not be read" if self.problems else ""
         if not live:
-            return count
+            return count + unread
         middle, high, highest = self.latency_ms(50, 95, 99)
-        parts = ", ".join(f"{part} {1000 * spent / max(1, self.pictures):.1f}" for part, spent in self.seconds.items())
+        parts = ", ".join(f"{part} {1000 * self.seconds[part] / max(1, self.counts[part]):.1f}" for part in PARTS)
         return (
-            f"{count}, {self.dropped:,} dropped, {self.problems:,} could not be read; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, "
-            f"p99 {highest:.1f} ms; ms a picture: {parts}"
+            f"{count}, {self.dropped:,} dropped{unread}; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, p99 {highest:.1f} ms; "
+            f"ms each: {parts}"
         )
 
 
@@ -148,24 +152,22 @@ def _stage(function: Callable, source: Iterable, target: Channel) -> None:
     try:
         for item in source:
             target.put(function(item))
+        target.close()
     except Closed:
-        return
+        pass  # `run` has ended, and cancelled all channels
     except BaseException as error:
         target.close(error)
-    else:
-        target.close()
-    finally:
-        if isinstance(source, Channel):
-            source.cancel()  # whoever gives to a stage that failed must not wait for ever
 
 
 def _tracked(results: Iterable[Result], smooth_s: float) -> Iterator[Result]:
     """Follow faces from frame to frame, in each video for itself; pictures stay as they are."""
-    tracker, followed = Tracker(smooth_s), None
+    source = frame = tracker = None
     for result in results:
-        if result.shot.frame is None or result.shot.image is None:
+        shot = result.shot
+        if shot.frame is None or shot.image is None:
             yield result
             continue
-        if result.shot.source != followed:
-            tracker, followed = Tracker(smooth_s), result.shot.source
-        yield Result(result.shot, tracker.update(result.faces, result.shot.time_s))
+        if shot.source != source or shot.frame <= frame:  # another video, or the same one played again
+            tracker = Tracker(smooth_s)
+        source, frame = shot.source, shot.frame
+        yield Result(shot, tracker.update(result.faces, shot.time_s))

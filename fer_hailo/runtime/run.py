@@ -11,7 +11,7 @@ from fer_hailo.progress import Line, duration
 from fer_hailo.runtime.analysis import Analyzer
 from fer_hailo.runtime.faces import open_detector
 from fer_hailo.runtime.frames import Result, Shot
-from fer_hailo.runtime.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Sink, Stop, Table, Window
+from fer_hailo.runtime.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Sink, Stop, Table, Window, held, printable
 from fer_hailo.runtime.pipeline import Statistics, run
 from fer_hailo.runtime.predictor import find_model, load
 from fer_hailo.runtime.sources import Source, open_sources
@@ -67,7 +67,7 @@ def _sinks(settings: Settings, sources: list[Source], labels: tuple[str, ...], s
     sinks: list[Sink] = []
 
     def add(sink: Sink) -> None:
-        stack.callback(sink.close)
+        stack.callback(_close, sink)
         sinks.append(sink)
 
     add(FORMS[settings.form](labels) if settings.form == "csv" else FORMS[settings.form]())
@@ -86,16 +86,28 @@ def _sinks(settings: Settings, sources: list[Source], labels: tuple[str, ...], s
     return sinks
 
 
+def _close(sink: Sink) -> None:
+    with held():  # a second Ctrl-C must not cost the video that the first one ended
+        sink.close()
+
+
 class _Status:
     """The line on standard error while it runs: time left on files; rate, latency and dropped frames on streams."""
 
     def __init__(self, sources: list[Source], statistics: Statistics):
         counts = [source.count for source in sources]
         self._total = sum(counts) if None not in counts else None
-        self._statistics, self._line = statistics, Line()
+        self._statistics, self._line, self._damaged = statistics, Line(), set()
 
     def problem(self, shot: Shot) -> None:
-        self._line.done(f"error: {shot.source}: {shot.problem}")
+        """Damaged frames can be thousands: a source's first one is told, the others are counted."""
+        if shot.source in self._damaged and shot.frame is not None:
+            return
+        note = ""
+        if shot.frame is not None:
+            self._damaged.add(shot.source)
+            note = f" (frame {shot.frame}; the next such frames are counted)"
+        self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
 
     def picture(self, result: Result) -> None:
         if not self._line.live:

@@ -65,12 +65,15 @@ def open_sources(
     or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns, hidden files and those that are neither pictures nor
     videos by suffix are passed over. max_pixels: of a picture or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
 
-    Raises UserError where a camera or address is not the only source, or cannot be opened. All other trouble comes as Shots.
+    Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be opened. All other trouble
+    comes as Shots.
     """
     import cv2
 
     _silence()
     capture = capture or cv2.VideoCapture
+    if "" in arguments:
+        raise UserError("a SOURCE is empty: is a variable of the shell not set?")
     live = [argument for argument in arguments if _is_live(argument)]
     if live and len(arguments) > 1:
         raise UserError(f"{public(live[0])} is live and never ends: it must be the only source")

@@ -34,7 +34,7 @@ def test_a_dropping_channel_keeps_the_newest():
 
 
 def test_an_error_comes_after_what_was_put_before_it():
-    channel, got = Channel(size=3), []
+    channel, got = Channel(), []
     channel.put(1)
     channel.close(ValueError("lost"))
     with pytest.raises(ValueError, match="lost"):

@@ -82,6 +82,8 @@ def test_table_of_a_video_names_changes_and_each_second(capsys):
         "film.mp4  0:01.30  frame 13  #1  angry   90.0 %  at 1,2  30x31",
         "film.mp4  1:00.00  frame 600  #2  happy   90.0 %  at 1,2  30x31",
     ]
+    show(Table(), *[frame(number, happy(0.9, 1)) for number in (0, 30, 1, 2)])  # 3 seconds, then played once more
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()] == ["0", "30", "1"]
 
 
 def test_json_is_a_list_written_as_it_comes(capsys):

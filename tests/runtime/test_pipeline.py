@@ -1,3 +1,4 @@
+import math
 import threading
 import time
 
@@ -77,6 +78,7 @@ def test_all_frames_of_files_arrive_in_order():
     statistics, _ = through([Given([shot(n) for n in range(50)]), Given([shot(n, "b.mp4") for n in range(50)])], sink)
     assert [(r.shot.source, r.shot.frame) for r in sink.results] == [(s, n) for s in ("clip.mp4", "b.mp4") for n in range(50)]
     assert (statistics.pictures, statistics.dropped, statistics.problems) == (100, 0, 0)
+    assert [statistics.counts[part] for part in ("detect", "classify", "output")] == [100] * 3 and min(statistics.seconds.values()) > 0
     assert [r.faces[0].probabilities[1] for r in sink.results[:50]] == [pytest.approx(n / 255) for n in range(50)]
 
 
@@ -87,6 +89,15 @@ def test_faces_are_followed_within_a_video_and_not_beyond():
     through(sources, sink, smooth=10.0)
     assert [r.faces[0].track for r in sink.results] == [1, 1, 1, 1, 1, None]
     assert sink.results[3].faces[0].probabilities[1] == pytest.approx(200 / 255)  # not smoothed with the other video's
+
+
+def test_a_video_that_is_named_twice_is_followed_anew():
+    sink = Kept()
+    again = [shot(200, frame=0, time_s=0.0), shot(205, frame=5, time_s=0.5)]
+    through([Given([shot(0), shot(5)]), Given(again), Given([shot(0)]), Given([shot(9, frame=0, time_s=0.0)])], sink, smooth=10.0)
+    assert {r.faces[0].track for r in sink.results} == {1}
+    grey = [r.faces[0].probabilities[1] * 255 for r in sink.results]
+    assert grey == pytest.approx([0, 5 * (1 - math.exp(-0.05)), 200, 200 + 5 * (1 - math.exp(-0.05)), 0, 9])
 
 
 def test_a_slow_output_drops_frames_of_a_camera_and_gets_the_newest():
@@ -152,6 +163,27 @@ def test_an_output_that_ends_stops_all_threads(live):
         through([Given((shot(n % 250) for n in range(10**9)), live)], Kept(end))
 
 
+def test_a_camera_that_hangs_in_its_driver_does_not_keep_the_program():
+    released = threading.Event()
+
+    class Hanging(Given):
+        def shots(self):
+            yield from self.given
+            released.wait(WAIT)
+
+    class End(Exception):
+        pass
+
+    def end():
+        raise End
+
+    start = time.perf_counter()
+    with pytest.raises(End):
+        through([Hanging([shot(0)], live=True)], Kept(end))
+    assert time.perf_counter() - start < WAIT / 2
+    released.set()
+
+
 def test_a_picture_is_drawn_once_and_only_for_outputs_that_want_it():
     plain, drawing = Kept(), Kept()
     drawing.draws = True
@@ -165,8 +197,10 @@ def test_a_picture_is_drawn_once_and_only_for_outputs_that_want_it():
 
 def test_a_video_that_is_watched_plays_in_real_time():
     ends = []
-    through([Given([shot(n, time_s=n / 50) for n in range(11)])], Kept(before=lambda: ends.append(time.perf_counter())), watched=True)
-    assert 0.1 < ends[-1] - ends[0] < 5 and len(ends) == 11  # 0.2 s, were the clock exact
+    sink = Kept(before=lambda: ends.append(time.perf_counter()))
+    statistics, _ = through([Given([shot(n, time_s=n / 20) for n in range(11)])], sink, watched=True)
+    assert 0.3 < ends[-1] - ends[0] < 5 and len(ends) == 11  # 0.5 s, were the clock exact
+    assert statistics.latencies[-1] < 0.4  # from the moment that it was shown, as a camera's, not from when it was read
 
 
 def test_statistics_by_hand():
@@ -177,4 +211,10 @@ def test_statistics_by_hand():
     assert statistics.latency_ms(0, 50, 100) == pytest.approx([10, 20, 30]) and statistics.rate() == pytest.approx(2)
     statistics.pictures, statistics.dropped = 1, 1234
     assert "1 picture in" in statistics.line(live=False) and "latency" not in statistics.line(live=False)
+    for part, count, spent in (("read", 4, 0.4), ("detect", 2, 0.03)):
+        statistics.counts[part], statistics.seconds[part] = count, spent
+    assert statistics.line(live=True).endswith("ms each: read 100.0, detect 15.0, classify 0.0, output 0.0")
+    assert "could not be read" not in statistics.line(live=False)
+    statistics.problems = 3
+    assert statistics.line(live=False).endswith("/s), 3 could not be read")
     assert "1,234 dropped" in statistics.line(live=True) and "latency p50 20.0 ms, p95 29.0 ms" in statistics.line(live=True)

@@ -116,6 +116,23 @@ def test_files_that_do_not_belong_together(bundle, name, content, said):
         load(bundle / "model_int8.tflite")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("preprocess", {"input_size": 48}, r"shape \(1, 32, 32, 3\), the preprocessing makes \(1, 48, 48, 3\)"),
+        ("labels", ["a", "b"], "mine.tflite tells 5 classes apart, labels.txt names 2"),
+    ],
+)
+def test_a_tflite_that_does_not_fit_its_manifest(bundle, field, value, said):
+    (bundle / "model_float32.tflite").rename(bundle / "mine.tflite")  # a name without a checksum
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest[field] = manifest[field] | value if isinstance(value, dict) else value
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "labels.txt").unlink()
+    with pytest.raises(UserError, match=said):
+        load(bundle / "mine.tflite")
+
+
 def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
     for name in (MODEL, "config.yaml"):
         shutil.copy(trained / name, tmp_path)

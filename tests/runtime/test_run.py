@@ -17,6 +17,9 @@ from handmade import compile_hef, write_bundle
 
 from fer_hailo.metrics import softmax
 from fer_hailo.runs import MODEL
+from fer_hailo.runtime.frames import Shot
+from fer_hailo.runtime.mp4 import Mp4
+from fer_hailo.runtime.run import Settings, analyse
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_a_video_cut_in_half_is_read_as_far_as_it_goes(command, model, tmp_path)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
-    film(tmp_path / "long.mp4", frames=3000, size=(640, 480))
+    film(tmp_path / "long.mp4", frames=1000, size=(640, 480))
     arguments = ["long.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=tmp_path, env=os.environ | PATHS, text=True,
@@ -196,8 +199,78 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     assert process.returncode == 130 and "Traceback" not in said and "interrupted: after" in said, said
     written = 30 + len(rest.splitlines())
     count, rate = frames_of(tmp_path / "out.mp4")
-    assert rate == 20 and 29 <= count < 3000 and abs(count - written) <= 1  # stopped between the line and the frame
+    assert rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1  # stopped between the line and the frame
     assert listing(tmp_path) == ["long.mp4", "out.mp4"]
+
+
+def test_a_second_ctrl_c_does_not_cost_the_video(model, tmp_path, monkeypatch, capfd):
+    film(tmp_path / "clip.mp4", frames=5)
+    finish = Mp4.close
+
+    def interrupted(video):
+        signal.raise_signal(signal.SIGINT)
+        finish(video)
+
+    monkeypatch.setattr(Mp4, "close", interrupted)
+    monkeypatch.chdir(tmp_path)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            analyse(Settings(["clip.mp4"], str(model), detector="none", form="jsonl", save="out.mp4"))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert frames_of(tmp_path / "out.mp4") == (5, 20) and len(capfd.readouterr().out.splitlines()) == 5
+    assert listing(tmp_path) == ["clip.mp4", "out.mp4"]
+
+
+class Given:
+    """A source of given shots, which the user ends where one is None."""
+
+    name, count = "clip.avi", None
+
+    def __init__(self, shots, live):
+        self.given, self.live = shots, live
+
+    def shots(self):
+        for shot in self.given:
+            if shot is None:
+                raise KeyboardInterrupt
+            yield shot
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize(("live", "status"), [(False, 2), (True, 0)])
+def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, live, status):
+    gone = [Shot("cam\x1b[2J\nera", None, problem="is gone, retrying")] * 2
+    damaged = [Shot("clip.avi", None, number, number / 10, problem="a frame could not be decoded") for number in range(3, 9)]
+    monkeypatch.setattr("fer_hailo.runtime.run.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)])
+    assert analyse(Settings(["clip.avi"], str(model))) == status
+    *told, last = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 pictures"))]
+    assert told == ["error: cam?[2J?era: is gone, retrying"] * 2 + [
+        "error: clip.avi: a frame could not be decoded (frame 3; the next such frames are counted)"
+    ]
+    assert "8 could not be read" in last
+
+
+def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, capfd):
+    shots = [Shot("clip.avi", np.zeros((60, 80, 3), np.uint8), 0, 0.0), None]
+    monkeypatch.setattr("fer_hailo.runtime.run.open_sources", lambda arguments, max_pixels: [Given(shots, arguments == ["0"])])
+    assert analyse(Settings(["0"], str(model), detector="none", form="json")) == 0
+    out, said = capfd.readouterr()
+    assert len(json.loads(out)) == 1 and "1 picture in" in said and "latency p50" in said
+    with pytest.raises(KeyboardInterrupt, match="after 1 picture in .* what was written until here is kept"):
+        analyse(Settings(["clip.avi"], str(model), detector="none", form="json"))
+    assert len(json.loads(capfd.readouterr().out)) == 1
+
+
+def test_a_closed_standard_output(model, tmp_path):
+    result = subprocess.run(
+        ["sh", "-c", '"$0" "$@" >&-', sys.executable, str(ROOT / "run.py"), "none.png", "--model", str(model)],
+        cwd=tmp_path, env=os.environ | PATHS, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "standard output is closed" in error_line(result)
 
 
 def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, faces, tmp_path):
@@ -231,6 +304,35 @@ def test_red_is_red(command, tmp_path):
         answers = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
         shares[folder] = np.mean([answer == label for answer, label in zip(answers, truth, strict=True)])
     assert shares["right"] > 0.7 and shares["swapped"] < 0.55, shares
+
+
+def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
+    import fer_hailo.runtime.run as module
+    import run as script
+
+    seen, load = {}, module.load
+
+    def loaded(path, threads, batch):
+        seen["load"] = threads, batch
+        return load(path, threads, batch)
+
+    def ran(sources, analyzer, sinks, smooth, watched, *_):
+        seen["run"] = analyzer.margin, type(analyzer.detector).__name__, len(sinks), smooth, watched, sources[0].max_pixels
+
+    monkeypatch.setattr(module, "load", loaded)
+    monkeypatch.setattr(module, "run", ran)
+    given = [str(faces), "--model", str(model)]
+    assert script.main(given) == 0 and seen == {"load": (1, 8), "run": (None, "HaarDetector", 1, 0.5, False, 10**8)}
+    flags = ["--threads=3", "--batch=5", "--margin=0.25", "--detector=none", "--smooth=2.5", "--max-pixels=7", "--web=0"]
+    assert script.main([*given, *flags]) == 0 and seen == {"load": (3, 5), "run": (0.25, "WholePicture", 2, 2.5, True, 7)}
+    assert "look at http://127.0.0.1:" in capfd.readouterr().err
+
+
+def test_a_yunet_beside_the_model_is_taken(command, shared, converted, tmp_path):
+    deploy = shutil.copytree(converted, tmp_path / "deploy")
+    shutil.copy(shared / "data/detectors/yunet_n_640_640.onnx", deploy)
+    result = command("run.py", shared / "data/photos/astronaut.png", "--model", deploy, "--json")
+    assert result.returncode == 0 and "YuNetDetector" in result.stderr and len(json.loads(result.stdout)[0]["faces"]) == 1, result.stderr
 
 
 def test_the_photograph(command, shared, model):

@@ -357,6 +357,11 @@ def test_a_camera_that_cannot_be_opened():
     assert "secret" not in str(error.value)
 
 
+def test_an_empty_argument_is_not_the_current_folder(place):
+    with pytest.raises(UserError, match="a SOURCE is empty"):
+        open_sources([""], 10**8)
+
+
 def test_a_live_source_must_be_alone(place):
     write_picture("a.png", plain())
     for arguments in (["a.png", "0"], ["0", "1"], ["RTSP://host/cam", "a.png"]):

@@ -51,6 +51,27 @@ def test_the_best_pair_wins():
     assert (near.track, nearer.track) == (2, 1)
 
 
+def test_a_face_that_jumps_is_another_one():
+    for step, same in ((5, True), (6, False)):  # of boxes 10 wide: intersection over union 5/15 and 4/16
+        tracker = Tracker()
+        tracker.update([face((0, 0, 10, 10))], 0.0)
+        (seen,) = tracker.update([face((step, 0, 10, 10))], 0.1)
+        assert seen.track == (1 if same else 2)
+
+
+def test_a_face_between_two_is_the_nearer_one():
+    tracker = Tracker()
+    tracker.update([face((0, 0, 10, 10)), face((6, 0, 10, 10))], 0.0)
+    (seen,) = tracker.update([face((2, 0, 10, 10))], 0.1)
+    assert seen.track == 1
+
+
+def test_a_face_is_followed_across_the_picture():
+    tracker = Tracker()
+    seen = [tracker.update([face((4 * step, 0, 10, 10))], step / 10)[0] for step in range(8)]
+    assert {reading.track for reading in seen} == {1}
+
+
 def test_a_face_that_was_away_too_long_is_another_one_and_not_smoothed_with_the_first():
     tracker, box = Tracker(smooth_s=5), (0, 0, 10, 10)
     tracker.update([face(box, 0.0)], 0.0)
