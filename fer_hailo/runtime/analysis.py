@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,17 +14,25 @@ from fer_hailo.runtime.predictor import Predictor
 
 
 class Analyzer:
-    """Detector and predictor, in two steps so that a pipeline can overlap them. Each step belongs to one thread.
+    """Detectors and a predictor, in two steps so that a pipeline can overlap them.
 
+    detectors: as many pictures can be searched at once, from as many threads; to classify belongs to one thread.
     margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the training data are framed.
     """
 
-    def __init__(self, predictor: Predictor, detector: Detector, margin: float | None = None):
-        self.predictor, self.detector, self.margin = predictor, detector, margin
+    def __init__(self, predictor: Predictor, detectors: Sequence[Detector], margin: float | None = None):
+        self.predictor, self.detectors, self.margin = predictor, detectors, margin
+        self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
+        for detector in detectors:
+            self._free.put(detector)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Faces of a uint8 (H, W, 3) RGB picture, the largest first."""
-        return self.detector.find(image)
+        detector = self._free.get()
+        try:
+            return detector.find(image)
+        finally:
+            self._free.put(detector)
 
     def inputs(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """uint8 (F, I, I, 3): each face as the network takes it."""

@@ -1,4 +1,4 @@
-"""Read, detect, classify, draw and write at once, each in a thread of its own, one picture behind the other."""
+"""Read, detect, classify, draw and write at once, each in threads of its own, one picture behind the other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ class Statistics:
         self.latencies: deque[float] = deque(maxlen=REMEMBERED)
         self.ends: deque[float] = deque(maxlen=100)
         self.started = time.perf_counter()
+        self._lock = threading.Lock()
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
@@ -40,8 +42,9 @@ class Statistics:
         try:
             yield
         finally:
-            self.seconds[part] += time.perf_counter() - start
-            self.counts[part] += 1
+            with self._lock:
+                self.seconds[part] += time.perf_counter() - start
+                self.counts[part] += 1
 
     def done(self, shot: Shot) -> None:
         """A picture has been through all outputs."""
@@ -86,6 +89,7 @@ def run(
 ) -> None:
     """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
 
+    As many pictures are searched for faces at once as the analyzer has detectors.
     Pictures of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
     than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a
     picture. on_picture: called after each other one.
@@ -103,11 +107,12 @@ def run(
         with statistics.timing("classify"):
             return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)) if faces else ())
 
+    pool, depth = ThreadPoolExecutor(len(analyzer.detectors), "detect"), len(analyzer.detectors)
     counted = _counted(sources, watched and not live, statistics, on_problem)
     stages = [
-        threading.Thread(target=_stage, args=(lambda shot: shot, counted, shots), daemon=True, name="read"),
-        threading.Thread(target=_stage, args=(detected, shots, found), daemon=True, name="detect"),
-        threading.Thread(target=_stage, args=(classified, found, read), daemon=True, name="classify"),
+        threading.Thread(target=_stage, args=(counted, shots), daemon=True, name="read"),
+        threading.Thread(target=_stage, args=(_ahead(detected, shots, pool, depth), found), daemon=True, name="search"),
+        threading.Thread(target=_stage, args=(map(classified, found), read), daemon=True, name="classify"),
     ]
     for stage in stages:
         stage.start()
@@ -128,6 +133,7 @@ def run(
             channel.cancel()
         for stage in stages[1:]:  # not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
             stage.join()
+        pool.shutdown()
 
 
 def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_problem: Callable[[Shot], None]) -> Iterator[Shot]:
@@ -147,11 +153,22 @@ def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_
             yield shot
 
 
-def _stage(function: Callable, source: Iterable, target: Channel) -> None:
-    """Take items, hand on what the function makes of them; an error goes to whoever takes the results."""
+def _ahead(function: Callable, items: Iterable, pool: Executor, depth: int) -> Iterator:
+    """The function's results in the order of the items, up to `depth` of them worked at at once."""
+    running: deque[Future] = deque()
+    for item in items:
+        running.append(pool.submit(function, item))
+        if len(running) == depth:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _stage(items: Iterable, target: Channel) -> None:
+    """Hand the items on; an error goes to whoever takes them."""
     try:
-        for item in source:
-            target.put(function(item))
+        for item in items:
+            target.put(item)
         target.close()
     except Closed:
         pass  # `run` has ended, and cancelled all channels

@@ -37,6 +37,8 @@ class Given:
 class Analysis:
     """One face in each picture; its probability of `happy` is the picture's grey level / 255."""
 
+    detectors = (None,)
+
     def detect(self, image):
         return [Face((5, 5, 20, 20), 1.0)]
 
@@ -69,7 +71,7 @@ def through(sources, sink, analysis=None, smooth=0.0, watched=False):
         run(sources, analysis or Analysis(), [sink], smooth, watched, statistics, problems.append, lambda result: None)
     finally:
         assert all(source.stopped for source in sources)
-        assert not [thread for thread in threading.enumerate() if thread.name in ("detect", "classify")]
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith(("detect", "search", "classify"))]
     return statistics, problems
 
 
@@ -127,6 +129,22 @@ def test_the_next_frame_is_detected_while_this_one_is_classified():
 
     through([Given([shot(n) for n in range(3)])], Kept(), Meeting())
     assert sorted(met) == [0, 1]  # Barrier.wait raises if the other never came
+
+
+def test_with_two_detectors_two_pictures_are_searched_at_once_and_their_order_stays():
+    class Two(Analysis):
+        detectors = (None, None)
+        barrier = threading.Barrier(2)
+
+        def detect(self, image):
+            self.barrier.wait(WAIT)  # raises if no second picture ever comes
+            time.sleep(0.02 if image[0, 0, 0] % 2 == 0 else 0)  # the later one is done first
+            return super().detect(image)
+
+    sink = Kept()
+    statistics, _ = through([Given([shot(n) for n in range(20)])], sink, Two())
+    assert [r.shot.frame for r in sink.results] == list(range(20)) and statistics.counts["detect"] == 20
+    assert [r.faces[0].probabilities[1] for r in sink.results] == [pytest.approx(n / 255) for n in range(20)]
 
 
 def test_what_could_not_be_read_is_counted_told_and_handed_on():
