@@ -154,14 +154,21 @@ def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_
 
 
 def _ahead(function: Callable, items: Iterable, pool: Executor, depth: int) -> Iterator:
-    """The function's results in the order of the items, up to `depth` of them worked at at once."""
+    """The function's results in the order of the items, up to `depth` of them worked at at once. An error of the items comes last."""
     running: deque[Future] = deque()
-    for item in items:
-        running.append(pool.submit(function, item))
-        if len(running) == depth:
-            yield running.popleft().result()
+    failure, items = None, iter(items)
+    while failure is None:
+        try:
+            running.append(pool.submit(function, next(items)))
+        except BaseException as error:
+            failure = error
+        else:
+            if len(running) == depth:
+                yield running.popleft().result()
     while running:
         yield running.popleft().result()
+    if not isinstance(failure, StopIteration):
+        raise failure
 
 
 def _stage(items: Iterable, target: Channel) -> None:

@@ -147,6 +147,21 @@ def test_with_two_detectors_two_pictures_are_searched_at_once_and_their_order_st
     assert [r.faces[0].probabilities[1] for r in sink.results] == [pytest.approx(n / 255) for n in range(20)]
 
 
+def test_what_was_searched_before_an_error_of_the_source_arrives():
+    class Three(Analysis):
+        detectors = (None, None, None)
+
+    def shots():
+        yield shot(0)
+        yield shot(1)
+        raise UserError("the camera burns")
+
+    sink = Kept()
+    with pytest.raises(UserError, match="burns"):
+        through([Given(shots())], sink, Three())
+    assert [r.shot.frame for r in sink.results] == [0, 1]
+
+
 def test_what_could_not_be_read_is_counted_told_and_handed_on():
     sink = Kept()
     bad = Shot("clip.mp4", None, frame=1, time_s=0.1, problem="is damaged")

@@ -317,7 +317,7 @@ def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
         return load(path, threads, batch)
 
     def ran(sources, analyzer, sinks, smooth, watched, *_):
-        seen["run"] = analyzer.margin, type(analyzer.detector).__name__, len(sinks), smooth, watched, sources[0].max_pixels
+        seen["run"] = analyzer.margin, type(analyzer.detectors[0]).__name__, len(sinks), smooth, watched, sources[0].max_pixels
 
     monkeypatch.setattr(module, "load", loaded)
     monkeypatch.setattr(module, "run", ran)
