@@ -31,4 +31,4 @@ bench: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-fer build *.egg-info .pytest_cache .ruff_cache

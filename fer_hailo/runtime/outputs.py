@@ -328,7 +328,7 @@ class Window:
 def _check_display() -> None:
     # Without a display Qt aborts the whole process: let it be another one.
     done = subprocess.run([sys.executable, "-c", "import cv2; cv2.namedWindow('test')"], capture_output=True, text=True)
-    if "not implemented" in done.stderr:
+    if "Rebuild the library" in done.stderr:  # built without windows
         raise UserError("this OpenCV has no windows: pip uninstall opencv-python-headless, pip install opencv-python; or use --web")
     if done.returncode:
         raise UserError("no display to open a window on: run it in a desktop session (over ssh: ssh -X), or use --web")
