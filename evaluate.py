@@ -15,12 +15,12 @@ from pathlib import Path
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import add_flags, flag_values
 from fer_hailo.errors import UserError
-from fer_hailo.runs import RUNS
+from fer_hailo.runs import MODEL, RUNS
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", help="run folder, .keras, .tflite or .hef file [the newest complete run]")
+    parser.add_argument("model", nargs="?", help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]")
     parser.add_argument("--split", choices=("train", "val", "test"), help="side to score [test; of a bundle val and test]")
     parser.add_argument("--json", action="store_true", help="print the metrics object and nothing else on standard output")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics, plots and report [the run folder, or in the bundle]")
@@ -32,6 +32,10 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
+    if arguments.model and Path(arguments.model).is_dir() and not (Path(arguments.model) / MODEL).is_file():
+        from fer_hailo.runtime.predictor import find_model
+
+        arguments.model = str(find_model(arguments.model))  # deploy/ or deploy/hailo8/
     overrides = flag_values(arguments)
     bundle = _bundle(arguments.model, overrides)
     if bundle:
@@ -44,8 +48,9 @@ def _bundle(model: str | None, overrides: dict) -> Path | None:
     """The bundle whose pictures a converted model is to be scored on: --data, or the one that it lies in. None: a data set is meant."""
     if not model or Path(model).suffix not in (".tflite", ".hef"):
         return None
-    from fer_hailo.evaluate.deployed import bundle_near
-    from fer_hailo.hailo.bundle import MANIFEST
+    if not Path(model).is_file():
+        raise UserError(f"no model at {model}")
+    from fer_hailo.hailo.bundle import MANIFEST, bundle_near
 
     data = overrides.get("data")
     folder = Path(data) if data else bundle_near(Path(model))

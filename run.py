@@ -20,16 +20,20 @@ from fer_hailo.errors import UserError
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.sources and (arguments.doctor or arguments.benchmark is not None):
+        raise UserError(
+            f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, or after --benchmark"
+        )
     if arguments.doctor:
         from fer_hailo.runtime.doctor import run_doctor
 
         return run_doctor(arguments.model)
     if arguments.benchmark is not None:
         from fer_hailo.runtime.benchmark import run_benchmark
-        from fer_hailo.runtime.predictor import find_model
 
-        models = [find_model(name) for name in arguments.benchmark or [arguments.model]]
-        return run_benchmark([str(model) for model in models], arguments.threads)
+        if arguments.benchmark and arguments.model:
+            raise UserError("--model does not go with models named after --benchmark: name all of them there")
+        return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
     if not arguments.sources:
         raise UserError("name a picture, folder, pattern, video, camera number or rtsp:// address (see --help)")
     from fer_hailo.runtime.run import Settings, analyse
@@ -62,7 +66,7 @@ def _parser() -> Parser:
     more.add_argument("--show", action="store_true", help="show them in a window; q ends")
     more.add_argument("--web", metavar="[HOST:]PORT", help="show them on a web page")
     more.add_argument("--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]")
-    other = parser.add_argument_group("instead of a SOURCE")
+    other = parser.add_argument_group("instead of a SOURCE").add_mutually_exclusive_group()
     other.add_argument("--benchmark", nargs="*", metavar="MODEL", help="measure models")
     other.add_argument("--doctor", action="store_true", help="check driver, firmware, packages, camera and model")
     return parser

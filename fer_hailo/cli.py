@@ -16,6 +16,7 @@ from fer_hailo.errors import UserError
 # Errors of the place that a user chose, not of the program.
 PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG}
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
+UNREAD = 141  # and of one whose output nobody reads any more, as behind `| head`
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,13 +49,20 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return main(argv) or 0
+        status = main(argv) or 0
+        if sys.stdout:  # None where it is closed
+            sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered would fail once more, with a traceback, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except OSError as error:
         if error.errno not in PLACES:
             raise

@@ -72,10 +72,13 @@ def add_rows(path: Path | str, rows: list[dict]) -> int:
 
 
 def merge(path: Path | str, other: Path | str) -> int:
-    """Join another machine's results.csv into `path`. Returns how many rows were new. Raises UserError for another format."""
+    """Join another machine's results.csv into `path`. Returns how many rows were new. Raises UserError where it holds none."""
     if not Path(other).is_file():
         raise UserError(f"no results at {other}")
-    return add_rows(path, _read(other))
+    rows = _read(other)
+    if not rows:
+        raise UserError(f"{other} holds no results")
+    return add_rows(path, rows)
 
 
 def git_commit() -> str:

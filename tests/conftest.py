@@ -88,3 +88,10 @@ def error_line(result: subprocess.CompletedProcess) -> str:
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, result.stderr
     return lines[0]
+
+
+def broken_pipe() -> int:
+    """The end of a pipe that is written to, and that nobody reads: as of `| head`, once it has enough."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer

@@ -40,6 +40,14 @@ def test_merge_adds_only_what_is_new(tmp_path):
     assert [r["seed"] for r in read_csv(tmp_path / "a.csv")] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("text", ["", "one line of another file\n"])
+def test_a_file_without_rows_is_not_merged(tmp_path, text):
+    (tmp_path / "b.csv").write_text(text)
+    with pytest.raises(UserError, match="b.csv holds no results"):
+        merge(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert not (tmp_path / "a.csv").exists()
+
+
 def test_a_row_of_speed(tmp_path):
     speed = dict(zip(["latency_ms", *LATER], [0.34567, 0.4, 0.5, 2900.5, 3000, None], strict=True))
     add_rows(tmp_path / "a.csv", [row(1), speed_row(speed, run="r", stage="hef", size_bytes=9)])

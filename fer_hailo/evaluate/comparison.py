@@ -107,7 +107,7 @@ def compare(
 ) -> Comparison:
     """Hold the board's logits (N, C), of the pictures at the places `index` of the evaluation set, against the emulation.
 
-    For a split: board, sdk (accuracies), count (pictures that both have seen), and where the SDK's answers are known agreement,
+    For a split: board, sdk (accuracies), count (pictures that the SDK has seen), and where the SDK's answers are known agreement,
     difference (board less SDK), interval, gained and lost (pictures that the board alone gets right, the SDK alone); else None.
     With known answers all numbers are of the common pictures; without, of what each has seen.
     """
@@ -140,7 +140,7 @@ def compare(
 def _sentence(split: str, numbers: dict) -> str:
     both = f"{split:<5} board {numbers['board']:.2%}   SDK {numbers['sdk']:.2%}"
     if numbers["agreement"] is None:
-        return f"{both} (of {numbers['count']:,} pictures)"
+        return f"{both} (the SDK's of {numbers['count']:,} pictures)"
     low, high = (100 * value for value in numbers["interval"])
     return (
         f"{both}   difference {100 * numbers['difference']:+.2f} points [{low:+.2f}, {high:+.2f}]   "

@@ -11,7 +11,7 @@ import numpy as np
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.comparison import Comparison, compare, find_emulation
 from fer_hailo.files import write_json
-from fer_hailo.hailo.bundle import MANIFEST, Bundle, EvalSet, check_network, load_bundle
+from fer_hailo.hailo.bundle import Bundle, EvalSet, bundle_near, check_network, load_bundle
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.metrics import reliability, softmax
@@ -32,11 +32,6 @@ class Evaluation:
     comparison: Comparison | None
     note: str
     out: Path
-
-
-def bundle_near(model: Path) -> Path | None:
-    """The bundle folder that a model lies in, or one folder below it; None where there is none."""
-    return next((folder for folder in (model.parent, model.absolute().parent.parent) if (folder / MANIFEST).is_file()), None)
 
 
 def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | None) -> Evaluation:

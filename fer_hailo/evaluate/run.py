@@ -17,7 +17,7 @@ from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
-from fer_hailo.runtime.predictor import KINDS, describe, load
+from fer_hailo.runtime.predictor import describe, load
 
 PREPARED_BY = ("source_size", "input_size", "color")
 SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
@@ -39,8 +39,6 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     model = place / MODEL if place.is_dir() else place
     if not model.is_file():
         raise UserError(f"no model at {model}")
-    if model.suffix not in KINDS:
-        raise UserError(f"{model} is none of {', '.join(KINDS)}")
     converted = model.suffix != ".keras"
     folders = model.absolute().parents[:3] if converted else (model.parent,)  # RUN/deploy/hailo8/model.hef
     run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)

@@ -15,11 +15,11 @@ import numpy as np
 
 from fer_hailo.cli import run
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import MANIFEST, results_of
+from fer_hailo.hailo.bundle import MANIFEST, bundle_near, results_of
 from fer_hailo.progress import Line
 from fer_hailo.results import add_rows, speed_row
 from fer_hailo.runs import CONFIG
-from fer_hailo.runtime.predictor import load
+from fer_hailo.runtime.predictor import find_model, load
 
 ROOT = Path(__file__).parents[2]
 BATCHES = (1, 8)
@@ -27,17 +27,19 @@ LEAST_CALLS = 10
 HEADER = ("model", "stage", "MiB", "images/s", "of 8", "p50 ms", "p95 ms", "p99 ms", "invoke ms", "memory MiB", "added MiB")
 
 
-def run_benchmark(models: list[str], threads: int | None, seconds: float = 5) -> int:
+def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5) -> int:
     """Measure models, print one table, and add a row for each to the results.csv that its other rows are in.
 
-    threads: CPU threads of a .tflite, None: 1. seconds: time for each batch size. A model that fails gives a line on standard error.
+    models: as `find_model` takes them. threads: CPU threads of a .tflite. seconds: time for each batch size. A model that fails gives a
+    line on standard error.
     Returns the exit status: 0; 1 where some failed, 2 where all did.
     """
     line, measured = Line(), []
-    for path in map(Path, models):
-        line.show(f"measuring {path}, {seconds * (len(BATCHES) + 1):.0f} s")
+    for model in models:
         try:
-            measured.append((path, _in_process(path, threads or 1, seconds)))
+            path = find_model(model)
+            line.show(f"measuring {path}, {seconds * (len(BATCHES) + 1):.0f} s")
+            measured.append((path, _in_process(path, threads, seconds)))
         except UserError as error:
             line.done(f"error: {error}")
     line.done(f"{len(measured)} of {len(models)} models measured")
@@ -45,7 +47,7 @@ def run_benchmark(models: list[str], threads: int | None, seconds: float = 5) ->
         return 2
     print(format_table([(str(path), speed) for path, speed in measured]))
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {threads or 1} CPU thread{'s' if (threads or 1) > 1 else ''} for TFLite. Bytes in, "
+        f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for TFLite. Bytes in, "
         "probabilities out, on pictures of noise, which take as long as faces. images/s and percentiles with one picture a call, "
         f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
     )
@@ -151,9 +153,8 @@ def _child(argv: list[str] | None = None) -> None:
 
 def _origin(path: Path) -> tuple[str, Path]:
     """The name under which a model's other rows go, and the results.csv that they are in."""
-    for folder in (path.parent, path.absolute().parent.parent):
-        if (folder / MANIFEST).is_file():
-            return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["name"], results_of(folder)
+    if folder := bundle_near(path):
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("name", path.stem), results_of(folder)
     if (path.parent / CONFIG).is_file():
         return path.absolute().parent.name, path.absolute().parent.parent / "results.csv"
     return path.stem, path.parent / "results.csv"

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.errors import UserError
+from fer_hailo.hailo.bundle import check_network
 from fer_hailo.hailo.hef import read_hef
+from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.runtime.hailort import check_hef, import_hailort, misfit, runs_on
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -29,6 +31,7 @@ NO_DEVICE = 74  # exit status of hailortcli
 MACHINES = ("x86_64", "aarch64")
 HOT, LITTLE = 80, 256  # degrees Celsius; MiB of memory
 REINSTALL = "install driver, library and wheel in one version (docs/board.md) and start the machine again"
+COPY = "copy the whole deploy folder again, and name it with --model"
 CSI = ("rp1-cfe", "unicam")  # a Raspberry Pi camera's raw stream, which no program can show without libcamera
 INNER = ("pispbe", "bcm2835", "rpivid", "rpi-hevc")  # video nodes of the chip itself: no cameras
 
@@ -89,6 +92,8 @@ def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
     yield from _system(board)
     yield from _opencv()
     yield from _litert(needed=path is not None and path.suffix == ".tflite")
+    if path is not None and path.suffix == ".keras":
+        yield from _keras()
     if path is None or path.suffix == ".hef":
         yield from _device(board)
         yield from _versions(board)
@@ -144,6 +149,13 @@ def _litert(needed: bool) -> Iterator[Finding]:
         yield Finding(OK, "LiteRT", found[0])
     else:
         yield Finding(FAIL if needed else WARN, "LiteRT", "none: .tflite files cannot be run", "pip install ai-edge-litert")
+
+
+def _keras() -> Iterator[Finding]:
+    if importlib.util.find_spec("keras"):
+        yield Finding(OK, "Keras", "keras")
+    else:
+        yield Finding(FAIL, "Keras", "none: .keras files cannot be run", "pip install -e '.[train]', or use a .tflite")
 
 
 def _device(board: Board) -> Iterator[Finding]:
@@ -306,7 +318,7 @@ def _model_file(model: str | None) -> tuple[Path | None, Finding | None]:
     try:
         return (find_model(model), None) if model else (None, None)
     except UserError as error:
-        return None, Finding(FAIL, "model", *_split(str(error)))
+        return None, Finding(FAIL, "model", str(error), COPY)
 
 
 def _model(board: Board, path: Path) -> Iterator[Finding]:
@@ -314,6 +326,8 @@ def _model(board: Board, path: Path) -> Iterator[Finding]:
 
     try:
         labels, spec = describe(path)
+        if path.suffix == ".tflite":
+            check_network(read_tflite(path), path, spec, labels)
         if path.suffix != ".hef":
             yield Finding(OK, "model", f"{path}, {', '.join(labels)}")
             return
@@ -338,7 +352,7 @@ def _model(board: Board, path: Path) -> Iterator[Finding]:
 def _split(message: str) -> tuple[str, str]:
     """What is wrong, and what to do about it: the two parts of a UserError's line."""
     wrong, colon, fix = message.rpartition(": ")
-    return (wrong, fix) if colon else (message, "copy the whole deploy folder again, and name it with --model")
+    return (wrong, fix) if colon else (message, COPY)
 
 
 def _release(version: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, MANIFEST, file_sha256
+from fer_hailo.hailo.bundle import FLOAT, MANIFEST, bundle_near, file_sha256
 from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.runs import CONFIG, LABELS, MODEL, RUNS, newest_run, read_labels
@@ -75,8 +75,6 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
     or does not fit, before a device is touched.
     """
     path = Path(path)
-    if path.suffix not in KINDS:
-        raise UserError(f"{path} is no model: {', '.join(KINDS)} files are")
     labels, spec = describe(path)
     if path.suffix == ".tflite":
         from fer_hailo.hailo.bundle import check_network
@@ -122,18 +120,25 @@ def find_model(name: str | None = None) -> Path:
 def describe(path: Path | str) -> tuple[tuple[str, ...], PreprocessSpec]:
     """Labels and preprocessing of a model file: from the manifest.json beside it or one folder up, else its run's config.yaml.
 
-    Raises UserError where neither is there, or where model, labels.txt and manifest do not belong together.
+    Raises UserError where it is no model, neither is there, or model, labels.txt and manifest do not belong together.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no model at {path}")
-    for folder in (path.parent, path.absolute().parent.parent):
-        if (folder / MANIFEST).is_file():
-            return _from_manifest(path, folder)
+    if path.suffix not in KINDS:
+        raise UserError(f"{path} is no model: {', '.join(KINDS)} files are")
+    if folder := bundle_near(path):
+        return _from_manifest(path, folder)
     if (path.parent / CONFIG).is_file():
         from fer_hailo.config import load_config
 
-        config = load_config(path.parent / CONFIG)
+        try:
+            config = load_config(path.parent / CONFIG)
+        except ImportError as error:
+            raise UserError(
+                f"{path.parent / CONFIG}, which tells its labels, cannot be read ({error}): pip install -e '.[train]', or use "
+                "a .tflite of a deploy folder"
+            ) from None
         labels = read_labels(path.parent / LABELS) if (path.parent / LABELS).is_file() else config.classes
         return labels, config.preprocess
     raise UserError(

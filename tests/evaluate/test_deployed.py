@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, error_line
+from conftest import ROOT, broken_pipe, error_line
 
 sys.path.insert(0, str(ROOT / "tests" / "hailo"))
 import handmade
@@ -104,6 +104,12 @@ def test_on_the_board_numpy_and_hailort_are_enough(board):
         assert 0 < float(row["latency_ms"]) < 1000
 
 
+def test_a_folder_with_a_model(board):
+    result = evaluate("deploy/hailo8", "--split", "val", "--json", cwd=board)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["accuracy"] == accuracies(device_logits(board / "deploy/hailo8/model.hef"))["val"]
+
+
 def test_a_tflite_needs_litert_alone(board, converted):
     result = evaluate("deploy/model_float32.tflite", "--json", cwd=board, before=ALONE, double=False)  # in the bundle that it lies in
     assert result.returncode == 0 and "ASKED FOR" not in result.stderr, result.stderr
@@ -187,7 +193,7 @@ def test_what_the_sdk_machine_left_may_be_missing(board):
     (folder / "int8_answers.npz").unlink()
     result = evaluate("deploy/hailo8/model.hef", cwd=board)
     assert "note: no deploy/hailo8/int8_answers.npz: the comparison is of accuracies only" in result.stderr
-    assert f"SDK {scores['val']['accuracy']:.2%} (of {VAL} pictures)" in result.stdout
+    assert f"SDK {scores['val']['accuracy']:.2%} (the SDK's of {VAL} pictures)" in result.stdout
     assert not (board / "deploy" / "evaluation_hef" / "disagreements.csv").exists()
     record = (folder / "steps.json").read_text()
     for text in (record.replace('"compile"', '"compiled"'), "{"):
@@ -221,6 +227,15 @@ def test_answers_of_another_compilation_are_refused(board):
     assert not (board / "results.csv").exists()
 
 
+def test_nobody_reads_the_output(board):
+    result = subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", "deploy/model_float32.tflite", "--json"], cwd=board, stdout=broken_pipe(),
+        stderr=subprocess.PIPE, text=True, timeout=100,
+    )  # fmt: skip
+    assert result.returncode == 141 and "Traceback" not in result.stderr and "BrokenPipe" not in result.stderr, result.stderr
+    assert len(rows(board / "results.csv")) == 2 and (board / "deploy" / "evaluation_tflite" / "report.html").is_file()
+
+
 def test_interval_of_paired_proportions():
     # By hand: (1 + 1) / 23 and (7 + 1) / 23 differ by -6 / 23; variance (10 / 23 - (6 / 23)^2) / 23.
     low, high = paired_interval(1, 7, 21)
@@ -239,6 +254,7 @@ def test_interval_of_paired_proportions():
         (["deploy/hailo8/model.hef", "--split", "train"], "deploy holds pictures of test and val, none of train"),
         (["deploy/hailo8/model.hef", "--classes", "red,blue"], "--classes: does not go with a deploy bundle"),
         (["deploy/none.hef", "--data", "deploy"], "no model at deploy/none.hef"),
+        (["none.hef"], "no model at none.hef"),
         (["deploy/hailo8/model.hef", "--data", "deply"], "no bundle or data set at deply"),
         (["model.hef"], "model.hef lies in no deploy bundle: name one, or a data set, with --data"),
         (["junk.hef", "--data", "deploy"], "junk.hef"),

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, error_line
 
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import load_bundle
@@ -34,7 +34,7 @@ def rows(folder) -> list[dict]:
 
 def test_one_table_and_a_row_a_model(deploy, capfd):
     models = [str(deploy / "model_float32.tflite"), str(deploy / "model_int8.tflite")]
-    assert run_benchmark(models, None, seconds=0.2) == 0
+    assert run_benchmark(models, seconds=0.2) == 0
     out, err = capfd.readouterr()
     header, *lines, blank = out.splitlines()
     assert header.split()[:2] == ["model", "stage"] and [line.split()[:2] for line in lines] == [
@@ -59,6 +59,14 @@ def test_a_model_that_fails_has_its_line_and_the_others_go_on(deploy, capfd, tmp
     assert len(lines) == 2 and "no model at" in lines[0] and "junk.tflite" in lines[1] and "Traceback" not in err
     assert good in out and "2 CPU threads for TFLite" in out and len(rows(deploy.parent)) == 1
     assert run_benchmark([str(tmp_path / "nothing.hef")], 1, seconds=0.05) == 2 and "model  " not in capfd.readouterr().out
+
+
+def test_the_command_measures_what_there_is(deploy, command):
+    result = command("run.py", "--benchmark", "nothing.hef", deploy)  # a folder: the float32 network in it
+    assert result.returncode == 1 and "error: no model at nothing.hef" in result.stderr and "1 of 2 models measured" in result.stderr
+    assert str(deploy / "model_float32.tflite") in result.stdout and len(rows(deploy.parent)) == 1
+    assert "take no SOURCE" in error_line(command("run.py", "photo.jpg", "--benchmark"))
+    assert "name all of them there" in error_line(command("run.py", "--model", "a.hef", "--benchmark", "b.hef"))
 
 
 def test_a_process_that_dies_is_one_line(deploy, capfd, monkeypatch):
@@ -126,24 +134,6 @@ def test_the_answers_of_a_batch_are_those_of_its_pictures(converted):
             kept = whole.copy()
             singles = np.concatenate([predictor.logits(images[i : i + 1]) for i in range(5)])
         assert whole.dtype == np.float32 and np.array_equal(whole, singles) and np.array_equal(whole, kept)
-
-
-@pytest.mark.slow
-def test_little_is_spent_around_the_network(tmp_path):
-    """Less than 15 % of the run time of the 96 px MobileNetV3Small, which an idle machine runs in 0.3 ms."""
-    from fer_hailo.config import load_config
-    from fer_hailo.convert.tflite import to_tflite
-    from fer_hailo.metrics import softmax
-    from fer_hailo.models.build import build_model
-
-    config = load_config(ROOT / "configs" / "finetune.yaml", {"weights": "none"})
-    (tmp_path / "m.tflite").write_bytes(to_tflite(build_model(config, stage=2)))
-    network, image = LiteRT(tmp_path / "m.tflite"), np.full((1, 96, 96, 3), 99, np.uint8)
-    ratios = []
-    for _ in range(20):  # in turns, since other work comes and goes
-        alone = network.latency_ms(100)
-        ratios.append(1000 * np.median(call_times(lambda: softmax(network.logits(image, config.preprocess)), 0.05)) / alone)
-    assert np.median(ratios) < 1.15
 
 
 def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted, tmp_path, monkeypatch):

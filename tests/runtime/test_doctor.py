@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
 import board
 import numpy as np
 import pytest
+from conftest import ROOT, broken_pipe, error_line
 
 from fer_hailo.runtime import doctor
 from fer_hailo.runtime.doctor import run_doctor
@@ -254,8 +256,31 @@ def test_a_tflite_needs_nothing_of_hailo(tmp_path, capsys, monkeypatch, deploy):
     monkeypatch.setitem(sys.modules, "hailo_platform", None)
     machine = Fake(tmp_path / "root", capsys)
     machine.files, machine.answers = {}, {}
-    status, findings, _ = machine.examine(deploy / "model_int8.tflite")
+    status, findings, _ = machine.examine(deploy / "model_float32.tflite")
     assert status == 0 and findings["model"][0] == "OK" and not {"device", "driver", "HailoRT", "chip"} & set(findings)
+
+
+def test_what_is_no_model_is_told_from_one(fake, deploy, tmp_path):
+    copy = shutil.copytree(deploy, tmp_path / "copy")
+    assert "labels.txt is no model: .keras, .tflite, .hef files are" in ": ".join(fake.examine(copy / "labels.txt")[1]["model"][1:])
+    (copy / "mine.tflite").write_bytes(b"junk")
+    status, findings, _ = fake.examine(copy / "mine.tflite")
+    assert status == 1 and findings["model"][0] == "FAIL" and "is not a TFLite file" in ": ".join(findings["model"][1:])
+    (tmp_path / "empty").mkdir()
+    level, found, fix = fake.examine(tmp_path / "empty")[1]["model"]
+    assert level == "FAIL" and "none of model.hef" in found and fix.startswith("copy the whole deploy folder again")
+
+
+def test_a_keras_file_needs_keras_and_yaml(fake, monkeypatch, tmp_path):
+    (tmp_path / "m.keras").write_bytes(b"x")
+    (tmp_path / "config.yaml").write_text("arch: tiny\n")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    real = doctor.importlib.util.find_spec
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "keras" else real(name))
+    status, findings, _ = fake.examine(tmp_path / "m.keras")
+    assert status == 1 and findings["Keras"][0] == "FAIL" and "pip install -e '.[train]'" in findings["Keras"][2]
+    level, found, fix = findings["model"]
+    assert level == "FAIL" and "config.yaml, which tells its labels, cannot be read" in found and ".[train]" in fix
 
 
 @pytest.mark.parametrize(("needed", "level"), [(True, "FAIL"), (False, "WARN")])
@@ -283,6 +308,18 @@ def test_another_machine(monkeypatch, tmp_path):
 def test_commands_are_run():
     assert doctor.run_command([sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]) == (3, "said\n")
     assert doctor.run_command(["no-such-command-anywhere"]) is None
+
+
+def test_nobody_reads_the_findings():
+    done = subprocess.run(
+        [sys.executable, ROOT / "run.py", "--doctor"], stdout=broken_pipe(), stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_source_beside_the_doctor_is_a_mistake(command):
+    assert "deploy/model.hef: --doctor and --benchmark take no SOURCE" in error_line(command("run.py", "--doctor", "deploy/model.hef"))
+    assert "not allowed with argument" in error_line(command("run.py", "--doctor", "--benchmark"))
 
 
 def test_the_command(command):

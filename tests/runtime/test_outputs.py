@@ -424,7 +424,7 @@ def test_no_display(monkeypatch):
 
 
 def test_an_opencv_without_windows(monkeypatch, tmp_path):
-    (tmp_path / "cv2.py").write_text("def namedWindow(_): raise Exception('The function is not there. Rebuild the library with GTK+ 2.x support.')")
+    (tmp_path / "cv2.py").write_text("def namedWindow(_): raise Exception('Rebuild the library with GTK+ 2.x support.')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     with pytest.raises(UserError, match="this OpenCV has no windows: pip uninstall opencv-python-headless"):
         Window()
