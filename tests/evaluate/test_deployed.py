@@ -296,20 +296,21 @@ def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(comman
     """Cached pictures, prepared here, give what the bundle's pictures gave."""
     from fer_hailo.evaluate.run import evaluate_file
 
-    before = (trained / "metrics_test.json").read_text()
+    run = shutil.copytree(trained, tmp_path / "runs" / trained.name)  # it gets files beside it
+    before = (run / "metrics_test.json").read_text()
     known = json.loads((converted / "manifest.json").read_text())["metrics"]
-    result = command("evaluate.py", converted / "model_int8.tflite", "--data", sample_set, "--json")
+    result = command("evaluate.py", run / "deploy" / "model_int8.tflite", "--data", sample_set, "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == known["tflite-int8"]["test"]
-    (folder,) = trained.parent.glob(f"evaluation_{trained.name}_tflite-int8_*")
+    (folder,) = run.parent.glob(f"evaluation_{run.name}_tflite-int8_*")
     assert json.loads((folder / "metrics_test.json").read_text()) == known["tflite-int8"]["test"] and (folder / "report.html").is_file()
-    assert (trained / "metrics_test.json").read_text() == before
+    assert (run / "metrics_test.json").read_text() == before
 
     def on_data(name, split, **overrides) -> dict:
-        return evaluate_file(str(converted / name), split, {"data": str(sample_set)} | overrides, tmp_path / "out")[0]
+        return evaluate_file(str(run / "deploy" / name), split, {"data": str(sample_set)} | overrides, tmp_path / "out")[0]
 
     assert on_data("model_float32.tflite", "val") == known["tflite"]["val"]
-    assert [row["stage"] for row in rows(trained.parent / "results.csv")[-2:]] == ["tflite-int8", "tflite"]
+    assert [row["stage"] for row in rows(run.parent / "results.csv")[-2:]] == ["tflite-int8", "tflite"]
     with pytest.raises(UserError, match="was made for input_size 32, not 64"):
         on_data("model_int8.tflite", "test", input_size=64)
     with pytest.raises(UserError, match="the model's classes are angry, disgust, happy, neutral, surprise, not angry, happy"):
