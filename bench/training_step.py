@@ -81,7 +81,7 @@ def compiled(model, config, dataset, steps: int):
     """A model compiled as in stage 2."""
     from fer_hailo.train.step import make_loss, make_optimizer
 
-    model.compile(make_optimizer(config, 2, steps), make_loss(config, dataset), metrics=["accuracy"])
+    model.compile(make_optimizer(config, 2, steps), make_loss(config, dataset.train), metrics=["accuracy"])
     return model
 
 

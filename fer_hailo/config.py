@@ -31,6 +31,9 @@ class Config:
         "fer2013", "data set: Kaggle folder or zip, fer2013.csv, icml_face_data.csv, a folder of class folders, or a cache .npz"
     )
     classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
+    extra_classes: tuple[str, ...] = option(
+        (), "classes that only help in training: never scored, and the saved model has no logit for them"
+    )
     resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
     drop_corrupt: bool = option(True, "skip pictures that cannot be read (off: they are an error)")
     drop_blank: bool = option(True, "skip training pictures of a single grey level")
@@ -56,6 +59,12 @@ class Config:
     focal_gamma: float = option(0.5, "focusing exponent of the focal loss (0: cross-entropy)", low=0, high=10)
     class_weight_beta: float = option(0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999)
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
+
+    votes: str = option("", "CSV of several people's votes a picture (FER+), which soften the labels")
+    votes_weight: float = option(0.5, "part of each target that comes from the votes", low=0, high=1)
+    teacher: tuple[str, ...] = option((), "run folders or .keras files to distil from, averaged")
+    temperature: float = option(2.0, "temperature of the distillation", low=0.1, high=100)
+    distill_weight: float = option(0.5, "part of the loss that comes from the teacher", low=0, high=1)
 
     # augmentation
     mixup_alpha: float = option(0.2, "alpha of MixUp's Beta distribution (0: off)", low=0, high=10)
@@ -96,7 +105,11 @@ class Config:
             _check_bounds(entry, value)
         if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
             raise UserError(f"classes must name two or more different classes, got {', '.join(self.classes) or 'none'}")
-        object.__setattr__(self, "classes", tuple(sorted(self.classes)))
+        for name in ("classes", "extra_classes"):
+            object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
+        twice = [name for name in self.extra_classes if name in self.classes or self.extra_classes.count(name) > 1]
+        if twice:
+            raise UserError(f"extra_classes names {twice[0]}, which is there already: leave it out")
         if len(self.head_dropout) != len(self.head_units) + 1:
             raise UserError(
                 f"head_dropout needs {len(self.head_units) + 1} values (one more than head_units), got {len(self.head_dropout)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +34,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three sides (an absent one is empty), class names in label order, and what cleaning took."""
+    """The three sides (an absent one is empty), class names in label order, and what cleaning took.
+
+    extra: training pictures of the classes `extra_names`, which are not scored; their labels follow on those of `names`.
+    """
 
     train: Part
     val: Part
     test: Part
+    extra: Part
     names: tuple[str, ...]
+    extra_names: tuple[str, ...]
     name: str
     key: str
     dropped: dict[str, int]
@@ -51,6 +56,10 @@ class Dataset:
         if not len(part):
             raise UserError(f"{self.name} has no {split} pictures")
         return part
+
+    def lessons(self) -> Part:
+        """What a network learns from: the training side, then the pictures of the extra classes."""
+        return Part(*(np.concatenate([getattr(side, f.name) for side in (self.train, self.extra)]) for f in fields(Part)))
 
 
 def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
@@ -65,11 +74,13 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     if config.resplit and not plain:
         raise UserError(f"{config.data} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
+    helping = keep & np.isin(pictures.labels, config.extra_classes)
     keep &= np.isin(pictures.labels, config.classes)
     test = pictures.splits == "test"
     learnt_from = keep & ~test
     if not test.all() or not keep.any():  # of a test side alone some classes may be absent
         require_classes(pictures.labels[learnt_from], config.classes, config.data)
+        require_classes(pictures.labels[helping & ~test], config.extra_classes, config.data)
     labels = np.searchsorted(config.classes, np.where(keep, pictures.labels, config.classes[0]))
     groups = duplicate_groups(pictures)
 
@@ -86,7 +97,21 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         val, held = split(rest, 0.5)
     elif len(train):
         train, val = split(train, config.validation_fraction)
-    return Dataset(part(train), part(val), part(held), config.classes, pictures.name, pictures.key, dropped, pictures.bad)
+    # Of a photograph that is scored, no copy is learnt from, under whatever label.
+    extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))
+    labels[extra] = len(config.classes) + np.searchsorted(config.extra_classes, pictures.labels[extra])
+    return Dataset(
+        train=part(train),
+        val=part(val),
+        test=part(held),
+        extra=part(extra),
+        names=config.classes,
+        extra_names=config.extra_classes,
+        name=pictures.name,
+        key=pictures.key,
+        dropped=dropped,
+        bad=pictures.bad,
+    )
 
 
 def describe(dataset: Dataset) -> str:
@@ -95,6 +120,8 @@ def describe(dataset: Dataset) -> str:
     lines = [f"{dataset.name}: " + ", ".join(f"{len(part):,} {name}" for name, part in sides)]
     for label, name in enumerate(dataset.names):
         lines.append(f"  {name:<10}" + "".join(f"{int((part.labels == label).sum()):>8,}" for _, part in sides))
+    for label, name in enumerate(dataset.extra_names, len(dataset.names)):
+        lines.append(f"  {name:<10}{int((dataset.extra.labels == label).sum()):>8,}  to learn from only")
     taken = ", ".join(f"{count:,} {reason}" for reason, count in dataset.dropped.items())
     lines.append(f"  dropped, over all classes: {taken or 'none'}")
     lines += [f"  skipped {id} ({reason})" for id, reason in dataset.bad[:5]]

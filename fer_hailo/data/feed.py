@@ -16,12 +16,14 @@ class TrainingBatches(keras.utils.PyDataset):
     Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are blended already, the
     compiled step blends the pictures by "mix" (1: not mixed). Every picture comes once an epoch; the last batch may be smaller.
 
-    images: uint8 (N, S, S[, 3]); labels: int (N,); indices: int (M,), pictures to feed, repeats allowed.
+    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), pictures to feed,
+    repeats allowed.
     """
 
     def __init__(self, images, labels, classes: int, batch_size: int, seed: int, *, indices=None, mixup_alpha=0.0, mixup_share=1.0):
         super().__init__()
-        self.images, self.labels, self.classes, self.batch_size, self.seed = images, labels, classes, batch_size, seed
+        self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
+        self.targets = np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
         self.indices = np.arange(len(labels)) if indices is None else indices
         self.mixup_alpha, self.mixup_share = mixup_alpha, mixup_share
         self.set_epoch(0)
@@ -38,8 +40,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         window = slice(number * self.batch_size, (number + 1) * self.batch_size)
         chosen, weights = self._order[window], self._weights[window, None]
-        onehot = np.eye(self.classes, dtype=np.float32)[self.labels[chosen]]
-        return {"images": self.images[chosen], "mix": weights}, blend(onehot, weights, np)
+        return {"images": self.images[chosen], "mix": weights}, blend(self.targets[chosen], weights, np)
 
 
 def feed(batches: TrainingBatches):

@@ -14,11 +14,11 @@ from fer_hailo.models.registry import architecture
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
 
-def build_model(config: Config | None = None, stage: int = 1, weights: str | None = None) -> keras.Model:
+def build_model(config: Config | None = None, stage: int = 1, weights: str | None = None, logits: int | None = None) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
-    "imagenet", "none", a backbone's .h5 or a .keras file of this project.
+    "imagenet", "none", a backbone's .h5 or a .keras file of this project. `logits`: how many, instead of one a class.
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
@@ -26,7 +26,7 @@ def build_model(config: Config | None = None, stage: int = 1, weights: str | Non
     backbone = _backbone(config, weights)
     for layer in batch_norms(backbone.layers):
         layer.momentum = config.batch_norm_momentum
-    model = keras.Model(backbone.input, _head(backbone.output, config), name=config.arch)
+    model = keras.Model(backbone.input, _head(backbone.output, config, logits or len(config.classes)), name=config.arch)
     if weights.endswith(".keras"):
         transfer_weights(load_model(weights), model)
     set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm)
@@ -69,21 +69,32 @@ def load_model(path: Path | str) -> keras.Model:
 
 
 def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copy weights layer by layer where names and shapes agree. Returns the names of target layers left as they were.
+    """Copy weights layer by layer where names and shapes agree; a larger kernel is cropped at its centre, so that the ReLU
+    twin can start from the full network. Returns the names of target layers left as they were.
 
     The last layer differs where the classes do; anything else that differs is another network: UserError.
     """
     layers = {layer.name: layer for layer in source.layers}
     left = []
     for layer in target.layers:
-        shapes = [w.shape for w in layer.weights]
-        if layer.name in layers and [w.shape for w in layers[layer.name].weights] == shapes:
-            layer.set_weights(layers[layer.name].get_weights())
+        shapes = [tuple(w.shape) for w in layer.weights]
+        values = layers[layer.name].get_weights() if layer.name in layers else []
+        values = [_crop(value, shape) for value, shape in zip(values, shapes, strict=False)]
+        if [value.shape for value in values] == shapes:
+            layer.set_weights(values)
         elif shapes:
             left.append(layer.name)
     if any(name != target.layers[-1].name for name in left):
         raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
     return left
+
+
+def _crop(kernel, shape: tuple[int, ...]):
+    """The central part of a convolution's kernel (height, width, ...); anything else as it is."""
+    if len(shape) != 4 or kernel.ndim != 4:
+        return kernel
+    starts = [max(0, (have - want) // 2) for have, want in zip(kernel.shape[:2], shape[:2], strict=True)]
+    return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
 def _backbone(config: Config, weights: str) -> keras.Model:
@@ -109,7 +120,7 @@ def _backbone(config: Config, weights: str) -> keras.Model:
         raise UserError(f"{weights} does not fit {config.arch}: {' '.join(str(error).split())[:160]}") from None
 
 
-def _head(features, config: Config):
+def _head(features, config: Config, logits: int):
     layers = keras.layers
     penalty = keras.regularizers.L2(config.head_l2) if config.head_l2 else None
     x = layers.GlobalAveragePooling2D(name=POOL)(features)
@@ -121,7 +132,7 @@ def _head(features, config: Config):
         x = layers.ReLU(name=f"head_relu{i}")(x)
         x = layers.Dropout(rate, seed=config.seed + i, name=f"head_dropout{i}")(x)
     # Logits in float32 also where the rest runs in half precision.
-    return layers.Dense(len(config.classes), dtype="float32", name="logits")(x)
+    return layers.Dense(logits, dtype="float32", name="logits")(x)
 
 
 def batch_norms(layers) -> list[keras.layers.BatchNormalization]:

@@ -93,7 +93,7 @@ class Validate(keras.callbacks.Callback):
         averages = optimizer._model_variables_moving_average
         place = {id(variable): i for i, variable in enumerate(self.network.weights)}
         for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
-            self.export.weights[place[id(variable)]].assign(keras_numpy(average))
+            _assign(self.export.weights[place[id(variable)]], keras_numpy(average))
 
     def _estimate_statistics(self):
         """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
@@ -207,8 +207,19 @@ class Tell(keras.callbacks.Callback):
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy the weights of a network to another of the same architecture, in float32."""
-    target.set_weights([np.asarray(w, np.float32) for w in source.get_weights()])
+    """Copy the weights of a network to another of the same architecture, in float32. Where one has logits of extra classes,
+    those that both have are copied."""
+    for value, variable in zip(source.get_weights(), target.weights, strict=True):
+        _assign(variable, np.asarray(value, np.float32))
+
+
+def _assign(variable, value: np.ndarray) -> None:
+    if tuple(variable.shape) != value.shape:
+        common = tuple(slice(min(sizes)) for sizes in zip(variable.shape, value.shape, strict=True))
+        whole = np.array(keras_numpy(variable))
+        whole[common] = value[common]
+        value = whole
+    variable.assign(value)
 
 
 def all_variables(model: keras.Model, export: keras.Model) -> list:

@@ -14,6 +14,7 @@ from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.data.balance import oversample_minority_classes
 from fer_hailo.data.dataset import Dataset, describe, load_dataset
 from fer_hailo.data.feed import TrainingBatches, feed
+from fer_hailo.data.votes import soften
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import Scorer, evaluate_model
@@ -23,6 +24,7 @@ from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
+from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
@@ -34,12 +36,12 @@ def start(config: Config, run: Path) -> Path:
     if run.exists() and not (run.is_dir() and not any(run.iterdir())):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
     dataset = _load(config, run)
-    networks = _networks(config)  # before the folder is made: a mistake in arch or weights leaves nothing behind
+    prepared = _prepare(config, dataset)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     save_config(config, run / CONFIG)
-    return Run(run, config, dataset, *networks, Progress(dataset.key)).finish()
+    return Run(run, config, dataset, *prepared, Progress(dataset.key)).finish()
 
 
 def resume(run: Path, overrides: dict) -> Path:
@@ -59,16 +61,17 @@ def resume(run: Path, overrides: dict) -> Path:
     record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
     write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
     # A state holds every variable, so that the initial weights need not be there any more.
-    networks = _networks(replace(wanted, weights="none") if progress else wanted)
-    return Run(run, wanted, dataset, *networks, progress or Progress(dataset.key)).finish()
+    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset)
+    return Run(run, wanted, dataset, *prepared, progress or Progress(dataset.key)).finish()
 
 
 class Run:
-    """One training run: its folder, configuration and data, the network that trains and its float32 twin that is saved."""
+    """One training run: its folder, configuration and data, the targets, the network that trains and its float32 twin that is
+    saved, the teachers."""
 
-    def __init__(self, folder: Path, config: Config, dataset: Dataset, network: keras.Model, export: keras.Model, progress: Progress):
+    def __init__(self, folder: Path, config: Config, dataset: Dataset, targets, network, export, teachers, progress: Progress):
         self.folder, self.config, self.dataset, self.progress = folder, config, dataset, progress
-        self.network, self.export = network, export
+        self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
         self.epochs = {1: config.stage1_epochs, 2: config.stage2_epochs}
 
     def finish(self) -> Path:
@@ -95,8 +98,9 @@ class Run:
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
-        model, loss = training_model(self.network, config), make_loss(config, self.dataset)
-        model.compile(make_optimizer(config, stage, len(batches)), loss, metrics=["accuracy"])
+        model, loss = training_model(self.network, config, self.teachers), make_loss(config, self.dataset.lessons())
+        own = [1 - config.distill_weight] if self.teachers else None
+        model.compile(make_optimizer(config, stage, len(batches)), loss, loss_weights=own, metrics=["accuracy"])
         model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
@@ -110,22 +114,23 @@ class Run:
             return
         trains = int(sum(np.prod(w.shape) for w in self.network.trainable_weights))
         _say(f"stage {stage}: {len(batches):,} steps an epoch, {trains:,} of {self.network.count_params():,} parameters train")
-        steps = self._callbacks(stage, batches, loss)
+        steps = self._callbacks(stage, batches)
         if tensorboard:
             steps.append(keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False))
         model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
 
     def _batches(self, stage: int) -> TrainingBatches:
-        config, train = self.config, self.dataset.train
-        indices = np.arange(len(train))
+        config, lessons = self.config, self.dataset.lessons()
+        indices = np.arange(len(lessons))
         if config.oversample_ratio:
-            indices = oversample_minority_classes(indices, train.labels, config.oversample_ratio, config.seed)
+            indices = oversample_minority_classes(indices, lessons.labels, config.oversample_ratio, config.seed)
         mixing = {"mixup_alpha": config.mixup_alpha, "mixup_share": config.mixup_share}
-        classes, seed = len(self.dataset.names), config.seed + stage
-        return TrainingBatches(train.images, train.labels, classes, config.batch_size, seed, indices=indices, **mixing)
+        classes, seed = self.targets.shape[1], config.seed + stage
+        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, **mixing)
 
-    def _callbacks(self, stage: int, batches: TrainingBatches, loss) -> list[keras.callbacks.Callback]:
+    def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress
+        loss = make_loss(config, self.dataset.train)  # of the scored classes
         patience = config.stage1_patience if stage == 1 else config.stage2_patience
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
         return [
@@ -170,17 +175,23 @@ def _load(config: Config, run: Path) -> Dataset:
     return dataset
 
 
-def _networks(config: Config) -> tuple[keras.Model, keras.Model]:
-    """The network that trains, in the configured precision, and its float32 twin that is scored and saved."""
+def _prepare(config: Config, dataset: Dataset) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
+    """The targets (N, C), the network that trains, in the configured precision, its float32 twin that is scored and saved, and
+    the teachers."""
+    lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
+    targets = np.eye(classes, dtype=np.float32)[lessons.labels]
+    if config.votes:
+        targets = soften(lessons, targets, config.votes, config.votes_weight)
+    teachers = load_teachers(config)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     try:
-        network = build_model(config)
+        network = build_model(config, logits=classes)
     finally:
         keras.config.set_dtype_policy("float32")
     export = build_model(config, weights="none")
     cb.copy_weights(network, export)
-    return network, export
+    return targets, network, export, teachers
 
 
 def _has_tensorboard() -> bool:

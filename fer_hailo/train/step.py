@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from fer_hailo.config import Config
 from fer_hailo.data.balance import compute_class_weights_effective
-from fer_hailo.data.dataset import Dataset
+from fer_hailo.data.dataset import Part
 from fer_hailo.models.inputs import AugmentedFaceInput
+from fer_hailo.train.distill import Distillation
 from fer_hailo.train.losses import FocalLoss
 from fer_hailo.train.schedules import WarmupCosine
 
 
-def training_model(network: keras.Model, config: Config) -> keras.Model:
-    """The compiled step's model: uint8 pictures and MixUp weights in, augmentation inside, logits out."""
+def training_model(network: keras.Model, config: Config, teachers: Sequence[keras.Model] = ()) -> keras.Model:
+    """The compiled step's model: uint8 pictures and MixUp weights in, augmentation inside, logits out. Teachers see the same
+    augmented pictures, and what they say is added to the losses."""
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
     faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
-    return keras.Model({"images": images, "mix": mix}, network(faces))
+    logits = network(faces)
+    if teachers:
+        logits = Distillation(teachers, config.temperature, config.distill_weight)(faces, logits)
+    return keras.Model({"images": images, "mix": mix}, logits)
 
 
-def make_loss(config: Config, dataset: Dataset) -> FocalLoss:
-    """The focal loss, weighted by the training side's class counts before oversampling."""
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.names))
+def make_loss(config: Config, part: Part) -> FocalLoss:
+    """The focal loss, weighted by the class counts of what is learnt from, before oversampling."""
+    counts = np.bincount(part.labels)
     weights = compute_class_weights_effective(counts, config.class_weight_beta) if config.class_weight_beta else None
     return FocalLoss(config.focal_gamma, weights, config.label_smoothing)
 

@@ -1,0 +1,66 @@
+"""Labels softened by what several people said of each picture (FER+: Barsoum et al. 2016, ten votes a picture)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fer_hailo.data.dataset import Part
+from fer_hailo.errors import UserError
+
+VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+MOST_WITHOUT = 0.5  # above this part the file is another data set's
+LEAST_GAIN = 0.1  # votes that tell the labels no better than this above the largest class are of other pictures
+
+
+def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> np.ndarray:
+    """(1 - weight) x targets + weight x the probability of each label given the votes; both float32 (N, C).
+
+    That probability is a logistic regression from the ten counts to the labels of `part`: voters and the data set's author
+    draw the borders between the classes differently, and the data set's are the ones that are scored. A picture without
+    votes keeps its label. Raises UserError when the file cannot be read or does not belong to these pictures.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known = read_votes(path)
+    found = np.array([_key(id) in known for id in part.ids], bool)
+    if found.mean() < 1 - MOST_WITHOUT:
+        raise UserError(f"{path} has votes for {found.sum():,} of {len(part):,} training pictures: it belongs to another data set")
+    votes = np.array([known[_key(id)] for id in part.ids[found]])
+    labels = part.labels[found]
+    model = LogisticRegression(max_iter=1000).fit(votes, labels)
+    gain = model.score(votes, labels) - np.bincount(labels).max() / len(labels)
+    if gain < LEAST_GAIN:
+        raise UserError(f"{path} says nothing about the labels of these pictures: it belongs to another data set, or to other file names")
+    likely = np.zeros((len(votes), targets.shape[1]), np.float32)
+    likely[:, model.classes_] = model.predict_proba(votes)
+    targets = targets.copy()
+    targets[found] = (1 - weight) * targets[found] + weight * likely
+    return targets
+
+
+def read_votes(path: Path | str) -> dict[str, np.ndarray]:
+    """Votes by picture: {file name without its ending: float (10,), in the order of VOTES}.
+
+    Reads a CSV with a column `file`, or Microsoft's fer2013new.csv, whose rows are those of fer2013.csv.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the votes {path}: {error}") from None
+    missing = [name for name in VOTES if not rows or name not in rows[0]]
+    if missing or not ({"file", "Usage"} & set(rows[0])):
+        raise UserError(f"{path} holds no FER+ votes: it needs the columns {', '.join(VOTES)} and either file or Usage")
+    try:
+        # fer2013.csv's pictures are named by usage and row, see data/sources.py.
+        names = [PurePosixPath(row["file"]).stem if "file" in row else f"{row['Usage']}_{i:05d}" for i, row in enumerate(rows)]
+        return {name: np.array([float(row[vote] or 0) for vote in VOTES]) for name, row in zip(names, rows, strict=True)}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} holds votes that are no numbers ({error})") from None
+
+
+def _key(id: str) -> str:
+    return PurePosixPath(str(id)).stem

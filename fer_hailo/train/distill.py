@@ -1,0 +1,65 @@
+"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same augmented pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from keras import ops
+
+from fer_hailo.config import Config, load_config
+from fer_hailo.errors import UserError
+from fer_hailo.models.build import load_model
+from fer_hailo.runs import CONFIG, LABELS, MODEL
+
+
+class Distillation(keras.layers.Layer):
+    """Passes the student's logits (B, C or more) on, and adds weight x T^2 x KL(teachers || student) at temperature T.
+
+    Teachers take float32 (B, I, I, 3) of any I and give logits (B, C); their probabilities are averaged. Of a student with
+    logits of extra classes the first C are compared. T^2 keeps the gradients' size whatever T is.
+    """
+
+    def __init__(self, teachers: Sequence[keras.Model], temperature: float, weight: float, **options):
+        super().__init__(dtype="float32", name="distillation", **options)
+        self.teachers, self.temperature, self.weight = list(teachers), temperature, weight
+        for teacher in self.teachers:
+            teacher.trainable = False
+
+    def call(self, faces, logits):
+        answers = [ops.softmax(self._ask(teacher, faces) / self.temperature) for teacher in self.teachers]
+        wanted = sum(answers) / len(answers)
+        given = ops.log_softmax(logits[:, : wanted.shape[-1]] / self.temperature)
+        divergence = ops.sum(wanted * (ops.log(ops.maximum(wanted, 1e-12)) - given), axis=-1)
+        self.add_loss(self.weight * self.temperature**2 * ops.mean(divergence))
+        return logits
+
+    def compute_output_shape(self, faces_shape, logits_shape):
+        return logits_shape
+
+    def _ask(self, teacher: keras.Model, faces):
+        faces = ops.cast(faces, "float32")
+        side = teacher.input_shape[1]
+        if faces.shape[1] != side:
+            faces = ops.image.resize(faces, (side, side), interpolation="bicubic")
+        return ops.stop_gradient(teacher(faces, training=False))
+
+
+def load_teachers(config: Config) -> list[keras.Model]:
+    """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
+    return [_load(Path(path), config) for path in config.teacher]
+
+
+def _load(path: Path, config: Config) -> keras.Model:
+    run = path if path.is_dir() else path.parent
+    model = load_model(run / MODEL if path.is_dir() else path)
+    count = model.output_shape[-1]
+    names = tuple((run / LABELS).read_text(encoding="utf-8").split()) if (run / LABELS).is_file() else None
+    if count != len(config.classes) or names not in (None, config.classes):
+        raise UserError(
+            f"the teacher {path} knows {', '.join(names or [f'{count} classes'])}, the student is to know {', '.join(config.classes)}"
+        )
+    if (run / CONFIG).is_file() and load_config(run / CONFIG).color != config.color:
+        raise UserError(f"the teacher {path} and the student do not see the same pictures: one has colour, the other has not")
+    return model
