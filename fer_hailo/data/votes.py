@@ -25,10 +25,11 @@ def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> 
     from sklearn.linear_model import LogisticRegression
 
     known = read_votes(path)
-    found = np.array([_key(id) in known for id in part.ids], bool)
+    keys = [id if (id := str(PurePosixPath(name).with_suffix(""))) in known else PurePosixPath(id).name for name in part.ids]
+    found = np.array([key in known for key in keys], bool)
     if found.mean() < 1 - MOST_WITHOUT:
         raise UserError(f"{path} has votes for {found.sum():,} of {len(part):,} training pictures: it belongs to another data set")
-    votes = np.array([known[_key(id)] for id in part.ids[found]])
+    votes = np.array([known[key] for key in keys if key in known])
     labels = part.labels[found]
     model = LogisticRegression(max_iter=1000).fit(votes, labels)
     gain = model.score(votes, labels) - np.bincount(labels).max() / len(labels)
@@ -42,9 +43,10 @@ def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> 
 
 
 def read_votes(path: Path | str) -> dict[str, np.ndarray]:
-    """Votes by picture: {file name without its ending: float (10,), in the order of VOTES}.
+    """Votes by picture: {name without its ending: float (10,), in the order of VOTES}.
 
-    Reads a CSV with a column `file`, or Microsoft's fer2013new.csv, whose rows are those of fer2013.csv.
+    Reads a CSV with columns `split`, `class`, `file` (names like train/happy/a), or `file` alone (names like a), or
+    Microsoft's fer2013new.csv, whose rows are those of fer2013.csv (Training_00000 ..., as data/sources.py names these).
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -55,12 +57,13 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
     if missing or not ({"file", "Usage"} & set(rows[0])):
         raise UserError(f"{path} holds no FER+ votes: it needs the columns {', '.join(VOTES)} and either file or Usage")
     try:
-        # fer2013.csv's pictures are named by usage and row, see data/sources.py.
-        names = [PurePosixPath(row["file"]).stem if "file" in row else f"{row['Usage']}_{i:05d}" for i, row in enumerate(rows)]
-        return {name: np.array([float(row[vote] or 0) for vote in VOTES]) for name, row in zip(names, rows, strict=True)}
+        return {_name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)}
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} holds votes that are no numbers ({error})") from None
 
 
-def _key(id: str) -> str:
-    return PurePosixPath(str(id)).stem
+def _name(row: dict, number: int) -> str:
+    if "file" not in row:
+        return f"{row['Usage']}_{number:05d}"
+    place = [row["split"], row["class"]] if {"split", "class"} <= set(row) else []
+    return "/".join([*place, PurePosixPath(row["file"]).stem])

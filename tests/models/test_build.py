@@ -125,6 +125,18 @@ def test_fine_tuning_from_a_model_of_other_classes(tmp_path):
         transfer_weights(load_model(tmp_path / "five.keras"), other)
 
 
+def test_the_twin_starts_from_the_middle_of_larger_kernels(tmp_path):
+    head = {"weights": "none", "input_size": 32, "head_units": (16,), "head_dropout": (0.1, 0.1)}
+    full = build_model(Config(**head))
+    full.save(tmp_path / "full.keras")
+    twin = build_model(Config(**head | {"weights": str(tmp_path / "full.keras")}, arch="mobilenet_v3_small_minimalistic"))
+    name = "expanded_conv_3_depthwise"
+    large, cropped = (model.get_layer(name).get_weights()[0] for model in (full, twin))
+    assert large.shape[:2] == (5, 5) and (cropped == large[1:4, 1:4]).all()
+    for name in ("conv", "expanded_conv_7_project_bn", "head_dense1", "logits"):
+        assert all((a == b).all() for a, b in zip(full.get_layer(name).get_weights(), twin.get_layer(name).get_weights(), strict=True))
+
+
 def faces(count=4, *channels):
     return np.random.default_rng(1).integers(0, 256, (count, 48, 48, *channels), dtype=np.uint8)
 

@@ -23,7 +23,7 @@ def validated(small):
     network, export = build_model(config, stage=2), build_model(config, stage=2)
     model = step.training_model(network, config)
     batches = TrainingBatches(data.train.images[:64], data.train.labels[:64], 5, 32, 0)
-    loss = step.make_loss(config, data)
+    loss = step.make_loss(config, data.train)
     model.compile(step.make_optimizer(config, 1, 2), loss, metrics=["accuracy"])
     seen = []
 
