@@ -15,7 +15,7 @@ from pathlib import Path
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import add_flags, flag_values
 from fer_hailo.errors import UserError
-from fer_hailo.runs import MODEL, RUNS
+from fer_hailo.runs import CONFIG, MODEL, RUNS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def _bundle(model: str | None, overrides: dict) -> Path | None:
         raise UserError(f"{model} lies in no deploy bundle: name one, or a data set, with --data")
     if not folder.exists():
         raise UserError(f"no bundle or data set at {folder}")
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or (folder / CONFIG).is_file():  # a released model has a manifest, and no pictures
         return None
     fixed = [f"--{name.replace('_', '-')}" for name in overrides if name != "data"]
     if fixed:

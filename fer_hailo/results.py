@@ -10,11 +10,12 @@ from pathlib import Path
 from fer_hailo.errors import UserError
 from fer_hailo.files import locked, read_csv, write_csv
 
-STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", "hef")
+STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", "hef", "peer")
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
 COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "drop",
-           "macro_recall", "macro_f1", "ece", "per_class_recall", *SPEED, "size_bytes", "seed", "sha256"]  # fmt: skip
-LATER = {"drop", *SPEED[1:]}  # files of older versions lack these
+           "macro_recall", "macro_f1", "ece", "per_class_recall", *SPEED, "parameters", "input_size",
+           "size_bytes", "seed", "sha256"]  # fmt: skip
+LATER = {"drop", *SPEED[1:], "parameters", "input_size"}  # files of older versions lack these
 
 
 def row_of(
@@ -26,10 +27,12 @@ def row_of(
     size_bytes: int | str = "",
     latency_ms: float | str = "",
     reference: dict | None = None,
+    parameters: int | str = "",
+    input_size: int | str = "",
 ) -> dict:
     """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
 
-    reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since.
+    reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since. input_size: side, pixels.
     """
     origin = _origin(run, stage)
     low, high = metrics["accuracy_ci95"]
@@ -45,6 +48,8 @@ def row_of(
         "drop": f"{reference['accuracy'] - metrics['accuracy']:.6f}" if reference else "",
         "per_class_recall": recalls,
         "latency_ms": f"{latency_ms:.3f}" if latency_ms else "",
+        "parameters": parameters,
+        "input_size": input_size,
         "size_bytes": size_bytes,
         "seed": seed,
     }

@@ -15,6 +15,7 @@ from fer_hailo.results import git_commit
 
 RUNS = Path("fer2013_keras_hailo")
 MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
+CONFIDENCE = "confidence.json"
 PACKAGES = (
     "tensorflow",
     "keras",

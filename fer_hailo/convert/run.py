@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.confidence import fit_confidence, read_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, clean_network
 from fer_hailo.convert.expectation import check_normalisation
@@ -172,7 +173,8 @@ class Conversion:
             _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
 
     def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
-        folder = self.deploy
+        folder, held = self.deploy, pictures.split == "val"
+        confidence = read_confidence(self.subject.model) or fit_confidence(pictures.logits[held], pictures.labels[held])
         np.save(folder / parts.CALIBRATION, calibration)
         np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
         write_program(folder / parts.PROGRAM)
@@ -195,6 +197,7 @@ class Conversion:
                     "multiply_adds": network.multiply_adds,
                     "layers": [layer.to_dict() for layer in network.layers],
                 },
+                "confidence": confidence.to_dict(),
                 "metrics": {"keras": self.reference} | {candidate.stage: candidate.metrics for candidate in candidates},
                 "environment": environment(),
             },

@@ -22,6 +22,18 @@ def plot_confusion(path: Path, metrics: dict) -> None:
     _save(figure, path)
 
 
+def plot_reliability(path: Path, bins: Sequence[dict], title: str) -> None:
+    """Accuracy against confidence (`metrics.reliability`), above how many answers each bin holds."""
+    figure, (axis, below) = _figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
+    filled = [b for b in bins if b["count"]]
+    axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axis.plot([b["confidence"] for b in filled], [b["accuracy"] for b in filled], marker="o")
+    axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
+    below.bar([b["low"] for b in bins], [b["count"] for b in bins], bins[0]["high"] - bins[0]["low"], align="edge", edgecolor="white")
+    below.set(xlabel="probability of the answer", ylabel="answers")
+    _save(figure, path)
+
+
 def plot_history(path: Path, history: Sequence[dict]) -> None:
     """Accuracy and loss over the epochs of both stages; a dotted line where stage 2 begins."""
     figure, axes = _figure(10, 4, columns=2)
@@ -59,13 +71,13 @@ def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: st
     _save(figure, path)
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
-    return figure, figure.subplots(rows, columns)
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def _save(figure, path: Path) -> None:

@@ -21,7 +21,7 @@ SCHEMA = 1
 MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
 FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
-KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "metrics", "environment")
+KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "confidence", "metrics", "environment")
 AGAIN = "copy the bundle again, or make a new one with convert_tflite.py"
 
 

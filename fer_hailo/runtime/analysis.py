@@ -48,5 +48,6 @@ class Analyzer:
 
     def readings(self, faces: Sequence[Face], probabilities: np.ndarray) -> tuple[Reading, ...]:
         """Faces with their answers."""
-        labels = self.predictor.labels
-        return tuple(Reading(face.box, face.score, labels, row) for face, row in zip(faces, probabilities, strict=True))
+        labels, least = self.predictor.labels, self.predictor.confidence.unsure_below
+        pairs = zip(faces, probabilities, strict=True)
+        return tuple(Reading(face.box, face.score, labels, row, unsure_below=least) for face, row in pairs)

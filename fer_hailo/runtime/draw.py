@@ -132,7 +132,7 @@ class _Pen:
 
 
 def _words(face: Reading) -> str:
-    return f"{'' if face.track is None else f'#{face.track} '}{face.label} {100 * face.probability:.0f} %"
+    return f"{'' if face.track is None else f'#{face.track} '}{face.said} {100 * face.probability:.0f} %"
 
 
 def _within(value: int, most: int) -> int:

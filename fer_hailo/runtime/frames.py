@@ -30,7 +30,8 @@ class Shot:
 class Reading:
     """A face and its answer. box: x, y, width, height in pixels. probabilities: float (C,), of the names in `labels`.
 
-    score: the detector's. track: the same number for the same face in all frames of a source; None for pictures.
+    score: the detector's. track: the same number for the same face in all frames of a source; None for pictures. unsure_below:
+    an answer of a lower probability is unsure.
     """
 
     box: tuple[int, int, int, int]
@@ -38,6 +39,7 @@ class Reading:
     labels: tuple[str, ...]
     probabilities: np.ndarray
     track: int | None = None
+    unsure_below: float = 0.0
 
     @property
     def label(self) -> str:
@@ -47,12 +49,22 @@ class Reading:
     def probability(self) -> float:
         return float(self.probabilities.max())
 
+    @property
+    def sure(self) -> bool:
+        return self.probability >= self.unsure_below
+
+    @property
+    def said(self) -> str:
+        """The label for people, with a question mark where it is unsure."""
+        return self.label if self.sure else f"{self.label}?"
+
     def to_dict(self) -> dict:
         """Plain JSON values."""
         return {
             "box": list(self.box),
             "score": round(self.score, 4),
             "label": self.label,
+            "sure": self.sure,
             "probabilities": {name: round(float(p), 4) for name, p in zip(self.labels, self.probabilities, strict=True)},
             "track": self.track,
         }

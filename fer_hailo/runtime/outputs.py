@@ -131,7 +131,7 @@ def printable(name: str) -> str:
 
 def _line(face: Reading) -> str:
     x, y, width, height = face.box
-    return f"{face.label:<{max(map(len, face.labels))}}  {100 * face.probability:5.1f} %  at {x},{y}  {width}x{height}"
+    return f"{face.said:<{max(map(len, face.labels)) + 1}} {100 * face.probability:5.1f} %  at {x},{y}  {width}x{height}"
 
 
 def _clock(seconds: float) -> str:
@@ -178,14 +178,14 @@ class Csv:
 
     def __init__(self, labels: Sequence[str]):
         self._out = _Text()
-        columns = ["source", "frame", "time_s", "width", "height", "face", "track", "x", "y", "w", "h", "score", "label"]
+        columns = ["source", "frame", "time_s", "width", "height", "face", "track", "x", "y", "w", "h", "score", "label", "sure"]
         self._rows([columns + [f"p_{label}" for label in labels]])
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
         known = result.to_dict()
         whole = [known.get(key) for key in ("source", "frame", "time_s", "width", "height")]
         rows = [
-            [*whole, number, face["track"], *face["box"], face["score"], face["label"], *face["probabilities"].values()]
+            [*whole, number, face["track"], *face["box"], face["score"], face["label"], int(face["sure"]), *face["probabilities"].values()]
             for number, face in enumerate(known.get("faces", []))
         ]
         if rows:

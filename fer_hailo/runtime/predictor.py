@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from fer_hailo.cli import nearest
+from fer_hailo.confidence import PLAIN, Confidence, read_confidence
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import FLOAT, MANIFEST, bundle_near, file_sha256
-from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.runs import CONFIG, LABELS, MODEL, RUNS, newest_run, read_labels
 
@@ -35,11 +35,12 @@ class Backend(Protocol):
 class Predictor:
     """A classifier of prepared faces, for `with`.
 
-    path: the model file. labels: class names in the order of the outputs. spec: how faces are prepared. One thread at a time.
+    path: the model file. labels: class names in the order of the outputs. spec: how faces are prepared. confidence: how its
+    logits become probabilities. One thread at a time.
     """
 
-    def __init__(self, path: Path, backend: Backend, labels: tuple[str, ...], spec: PreprocessSpec):
-        self.path, self.backend, self.labels, self.spec = path, backend, labels, spec
+    def __init__(self, path: Path, backend: Backend, labels: tuple[str, ...], spec: PreprocessSpec, confidence: Confidence = PLAIN):
+        self.path, self.backend, self.labels, self.spec, self.confidence = path, backend, labels, spec, confidence
 
     @property
     def stage(self) -> str:
@@ -56,7 +57,7 @@ class Predictor:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """As `logits`, to probabilities float64 (N, C)."""
-        return softmax(self.logits(images))
+        return self.confidence.probabilities(self.logits(images))
 
     def close(self) -> None:
         self.backend.close()
@@ -91,7 +92,7 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
         from fer_hailo.runtime.keras_model import KerasModel
 
         backend = KerasModel(path, spec, labels)
-    return Predictor(path, backend, labels, spec)
+    return Predictor(path, backend, labels, spec, read_confidence(path) or PLAIN)
 
 
 def find_model(name: str | None = None) -> Path:

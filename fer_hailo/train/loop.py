@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.confidence import fit_confidence
 from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.data.balance import oversample_minority_classes
 from fer_hailo.data.dataset import Dataset, describe, load_dataset
@@ -22,7 +23,7 @@ from fer_hailo.files import locked, write_csv, write_json, write_text
 from fer_hailo.metrics import format_metrics
 from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
+from fer_hailo.runs import CONFIDENCE, CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
@@ -158,6 +159,8 @@ class Run:
                 continue
             metrics, probabilities = evaluate_model(model, part, dataset.names, config.preprocess, data=dataset.name, split=split)
             write_evaluation(run, metrics, part, probabilities)
+            if split == "val":
+                write_json(run / CONFIDENCE, fit_confidence(np.log(probabilities), part.labels).to_dict())
             rows.append(row_of(metrics, run=run.name, stage="keras", seed=config.seed, size_bytes=(run / MODEL).stat().st_size))
             print(format_metrics(metrics), flush=True)
         add_rows(run.parent / "results.csv", rows)

@@ -143,3 +143,9 @@ def test_it_is_cheap():
         draw(image, faces)
         times.append(time.perf_counter() - start)
     assert np.median(times) < 0.01  # 0.4 ms on a 2026 server core; a Raspberry Pi is some four times slower
+
+
+def test_an_unsure_answer_has_a_question_mark():
+    unsure, sure = (Reading((0, 0, 9, 9), 1.0, LABELS, np.array(SHARES), unsure_below=least) for least in (0.51, 0.5))
+    assert (unsure.said, unsure.sure, sure.said, sure.sure) == ("disgust?", False, "disgust", True)
+    assert unsure.to_dict()["sure"] is False and unsure.to_dict()["label"] == "disgust"

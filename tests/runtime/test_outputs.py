@@ -94,7 +94,8 @@ def test_json_is_a_list_written_as_it_comes(capsys):
         {
             "source": "a.png", "width": 60, "height": 40,
             "faces": [
-                {"box": [1, 2, 30, 31], "score": 5.5, "label": "happy", "probabilities": {"angry": 0.25, "happy": 0.75}, "track": None},
+                {"box": [1, 2, 30, 31], "score": 5.5, "label": "happy", "sure": True,
+                 "probabilities": {"angry": 0.25, "happy": 0.75}, "track": None},
             ],
         }
     ]  # fmt: skip
@@ -121,12 +122,12 @@ def test_csv(capsys):
     assert rows == [
         dict(zip(rows[0], values, strict=True))
         for values in (
-            ['a "1",\n.png', "", "", "60", "40", "0", "", "1", "2", "30", "31", "5.5", "happy", "0.25", "0.75"],
-            ['a "1",\n.png', "", "", "60", "40", "1", "", "1", "2", "30", "31", "5.5", "angry", "0.8", "0.2"],
-            ["film.mp4", "3", "0.3", "64", "48", "0", "4", "1", "2", "30", "31", "5.5", "happy", "0.25", "0.75"],
+            ['a "1",\n.png', "", "", "60", "40", "0", "", "1", "2", "30", "31", "5.5", "happy", "1", "0.25", "0.75"],
+            ['a "1",\n.png', "", "", "60", "40", "1", "", "1", "2", "30", "31", "5.5", "angry", "1", "0.8", "0.2"],
+            ["film.mp4", "3", "0.3", "64", "48", "0", "4", "1", "2", "30", "31", "5.5", "happy", "1", "0.25", "0.75"],
         )
     ]
-    assert ",".join(rows[0]) == "source,frame,time_s,width,height,face,track,x,y,w,h,score,label,p_angry,p_happy"
+    assert ",".join(rows[0]) == "source,frame,time_s,width,height,face,track,x,y,w,h,score,label,sure,p_angry,p_happy"
 
 
 PROGRAM = """

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
+from fer_hailo.confidence import Confidence, read_confidence
 from fer_hailo.config import load_config
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import load_bundle
 from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.runs import MODEL
+from fer_hailo.runs import CONFIDENCE, MODEL
 from fer_hailo.runtime.predictor import describe, find_model, load
 
 
@@ -42,9 +43,24 @@ def test_each_picture_is_normalised_once(trained, converted):
     values = pictures.astype(np.float32) / 127.5 - 1
     right, raw, twice = (softmax(np.asarray(model(v))) for v in (values, pictures.astype(np.float32), values / 127.5 - 1))
     with load(converted / "model_float32.tflite") as predictor:
-        answers = predictor.predict(pictures)
+        answers = softmax(predictor.logits(pictures))
     assert np.abs(answers - right).max() < 1e-4
     assert np.abs(answers - raw).max() > 0.05 and np.abs(answers - twice).max() > 0.05
+
+
+def test_temperature_and_unsure_come_from_the_models_folder(trained, converted, tmp_path):
+    known = Confidence(**json.loads((trained / CONFIDENCE).read_text()))
+    assert known == Confidence(**json.loads((converted / "manifest.json").read_text())["confidence"]) and known.temperature != 1
+    pictures = load_bundle(converted).evaluation().images[:3]
+    for path in (trained / MODEL, converted / "model_int8.tflite"):
+        with load(path) as predictor:
+            assert predictor.confidence == known
+            np.testing.assert_allclose(predictor.predict(pictures), softmax(predictor.logits(pictures) / known.temperature))
+    shutil.copy(trained / MODEL, tmp_path)
+    assert read_confidence(tmp_path / MODEL) is None
+    (tmp_path / CONFIDENCE).write_text('{"temperature": -1}')
+    with pytest.raises(UserError, match="temperature must be above 0"):
+        read_confidence(tmp_path / MODEL)
 
 
 def test_pictures_of_another_kind_are_refused(converted):

@@ -1,0 +1,143 @@
+"""The released models and other packages that ship their weights, on the same pictures of FER2013's test side, in one run.
+
+    python bench/peers.py [--data PATH] [--results FILE] [--model FILE ...]
+
+Each peer runs in an environment of its own, made at the first call in .venv-fer/ and .venv-torch/. All get the 48x48 faces and prepare
+them in their own way; those of seven classes answer with the likeliest of ours. Milliseconds: one face, one thread, from its bytes to
+probabilities, median. Rows go to the results file; docs/results.csv is the one from which README's table is made.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.config import Config
+from fer_hailo.data.dataset import Part, load_dataset
+from fer_hailo.errors import UserError
+from fer_hailo.hailo.bundle import MANIFEST
+from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.metrics import compute_metrics
+from fer_hailo.preprocess import prepare
+from fer_hailo.progress import track
+from fer_hailo.results import add_rows, row_of
+from fer_hailo.runs import RUNS
+from fer_hailo.runtime.predictor import load
+
+FACES = 450  # timed, the first fifty to warm up
+OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic") for name in ("model_float32.tflite", "model_int8.tflite")]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A package: name and version, its environment's folder, what to install there in turn, and what bench/peer.py calls it."""
+
+    package: str
+    kind: str
+    environment: Path
+    installs: tuple[tuple[str, ...], ...]
+    input_size: int
+
+
+FER = ("tensorflow>=2.21,<2.22", "opencv-python", "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")
+TORCH = ("torch", "torchvision", "opencv-python", "requests", "pillow"), ("--no-deps", "facenet-pytorch"), (
+    "--no-deps", "facial_emotion_recognition==0.3.4")  # fmt: skip
+PEERS = (
+    Peer("fer 25.10.3, TFLite", "fer-tflite", Path(".venv-fer"), FER, 64),
+    Peer("fer 25.10.3, Keras", "fer-keras", Path(".venv-fer"), FER, 64),
+    Peer("facial_emotion_recognition 0.3.4", "facial_emotion_recognition", Path(".venv-torch"), TORCH, 48),
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="fer2013", help="FER2013: folder, zip or CSV [fer2013]")
+    parser.add_argument("--results", type=Path, default=RUNS / "results.csv", metavar="FILE", help=f"where rows go [{RUNS}/results.csv]")
+    parser.add_argument("--model", nargs="+", type=Path, default=[path for path in OURS if path.is_file()], help="ours [the released ones]")
+    arguments = parser.parse_args(argv)
+    dataset = load_dataset(Config(data=arguments.data), RUNS / "cache")
+    test = dataset.part("test")
+    rows = []
+    for path in arguments.model:
+        rows.append(_row(*own(path, test), test, dataset, run=_name(path), size_bytes=path.stat().st_size))
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "faces.npy", test.images)
+        for peer in PEERS:
+            rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package, stage="peer"))
+    add_rows(arguments.results, rows)
+    print(f"{dataset.name}, test: {len(test):,} pictures; one thread, one face at a time, {os.cpu_count()} cores")
+    print(f"{'':<38}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
+    for row in rows:
+        name = row["run"] if row["stage"] == "peer" else f"{row['run']}, {row['stage']}"
+        print(f"{name:<38}{row['input_size']:>6}{row['parameters']:>12,}{float(row['accuracy']):>10.2%}{float(row['macro_recall']):>14.2%}"
+              f"{float(row['latency_ms']):>8.2f}")  # fmt: skip
+    print(f"rows in {arguments.results}")
+
+
+def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
+    """Probabilities (N, C), parameters, milliseconds, input side and stage of a TFLite file of ours."""
+    with load(path) as predictor:
+        spec = predictor.spec
+        answers = [predictor.predict(prepare(face, spec)[None])[0] for face in track(test.images, len(test), f"scoring {path.name}")]
+        times = []
+        for face in test.images[:FACES]:
+            start = time.perf_counter()
+            predictor.predict(prepare(face, spec)[None])
+            times.append(1000 * (time.perf_counter() - start))
+        parameters = read_tflite(path.parent / "model_float32.tflite").parameters
+        return np.stack(answers), parameters, float(np.median(times[50:])), spec.input_size, predictor.stage
+
+
+def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, int, float, int, str]:
+    """The same of a peer; its seven classes cut down to ours."""
+    python, answers = _environment(peer), folder / "answers.npz"
+    program = [python, Path(__file__).with_name("peer.py"), peer.kind, folder / "faces.npy", answers]
+    print(f"asking {peer.package}", file=sys.stderr)
+    child = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if child.returncode:
+        raise UserError(f"{peer.package} failed: {(child.stderr.strip().splitlines() or ['it said nothing'])[-1][:200]}")
+    with np.load(answers) as file:
+        columns = [list(file["labels"]).index(name) for name in names]
+        chosen = file["probabilities"][:, columns].astype(np.float64)
+        chosen = (chosen + 1e-12) / (chosen + 1e-12).sum(axis=1, keepdims=True)
+        return chosen, int(file["parameters"]), float(np.median(file["times_ms"])), peer.input_size, "peer"
+
+
+def _row(probabilities, parameters, milliseconds, side, kind, test: Part, dataset, *, run: str, stage: str = "", size_bytes="") -> dict:
+    metrics = compute_metrics(probabilities, test.labels, dataset.names, data=dataset.name, split="test", sha256=test.sha256())
+    extra = {"latency_ms": milliseconds, "parameters": parameters, "input_size": side, "size_bytes": size_bytes}
+    return row_of(metrics, run=run, stage=stage or kind, **extra)
+
+
+def _name(path: Path) -> str:
+    return json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["name"]
+
+
+def _environment(peer: Peer) -> str:
+    """The Python of a peer's environment, made where it is missing."""
+    python = peer.environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    ready = peer.environment / "peers-ready"
+    if not ready.is_file():
+        print(f"making {peer.environment}/ for {peer.package} (some minutes)", file=sys.stderr)
+        venv.create(peer.environment, with_pip=True, clear=True)
+        for packages in peer.installs:
+            if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
+                raise UserError(f"{peer.package} could not be installed, see above")
+        (peer.environment / ".gitignore").write_text("*\n")
+        ready.touch()
+    return str(python)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

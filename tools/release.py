@@ -1,0 +1,172 @@
+"""Make a released model of a converted run: the models, their manifest, all scores, a model card.
+
+    python tools/release.py RUN
+
+Writes fer2013_keras_hailo/released, or released_minimalistic for the ReLU twin, anew.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.confidence import RIGHT, Confidence
+from fer_hailo.config import load_config
+from fer_hailo.errors import UserError
+from fer_hailo.evaluate.comparison import paired_interval
+from fer_hailo.evaluate.plots import plot_confusion, plot_reliability
+from fer_hailo.files import write_json, write_text
+from fer_hailo.hailo.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_bundle
+from fer_hailo.hailo.scoring import logits_of
+from fer_hailo.litert import LiteRT
+from fer_hailo.metrics import expected_calibration_error, reliability, wilson
+from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS
+
+CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
+MODELS = (MODEL, FLOAT, INT8)
+LARGEST = 24 * 2**20  # of all that is released
+STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help="a complete run, converted by convert_tflite.py")
+    parser.add_argument("--out", metavar="DIR", type=Path, help=f"[{RUNS}/released, or released_minimalistic]")
+    arguments = parser.parse_args(argv)
+    print(f"written: {release(arguments.run, arguments.out)}")
+
+
+def release(run: Path, out: Path | None = None) -> Path:
+    """Assemble the folder beside its place, then put it there. Raises UserError for a run that is not complete."""
+    for name in (MODEL, CONFIG, ENVIRONMENT, "history.csv", "conversion.json"):
+        if not (run / name).is_file():
+            raise UserError(f"{run} lacks {name}: name a complete run that was converted")
+    bundle = load_bundle(run / "deploy")
+    out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest["arch"] else "released")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        made = Path(scratch) / out.name
+        made.mkdir()
+        _fill(made, run, bundle)
+        size = sum(path.stat().st_size for path in made.iterdir())
+        if size > LARGEST:
+            raise UserError(f"{size:,} bytes are more than a repository should hold ({LARGEST:,})")
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return out
+
+
+def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
+    for name in (MODEL, CONFIG, ENVIRONMENT, "history.csv", LABELS):
+        shutil.copy(run / name, folder)
+    for name in (FLOAT, INT8):
+        shutil.copy(run / "deploy" / name, folder)
+    manifest, pictures = bundle.manifest, bundle.evaluation()
+    confidence = Confidence(**manifest["confidence"])
+    paired = _paired(run / "deploy" / INT8, bundle, pictures)
+    sure = _sureness(pictures, confidence)
+    conversion = json.loads((run / "conversion.json").read_text(encoding="utf-8"))
+    write_json(folder / "metrics.json", {**manifest["metrics"], "int8_less_float": paired, "sure": sure})
+    kept = {key: manifest[key] for key in ("name", "arch", "seed", "data", "labels", "preprocess", "confidence")}
+    kept |= {key: manifest["network"][key] for key in ("parameters", "multiply_adds")}
+    files = {name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size} for name in MODELS}
+    write_json(folder / MANIFEST, kept | {"files": files})
+    test = pictures.split == "test"
+    plot_confusion(folder / "confusion_matrix_test.png", manifest["metrics"]["keras"]["test"])
+    bins = reliability(confidence.probabilities(pictures.logits[test]), pictures.labels[test])
+    plot_reliability(folder / "reliability_test.png", bins, f"{manifest['data']['name']}, test")
+    write_text(folder / CARD, _card(folder, manifest, conversion, paired, sure))
+    sums = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
+    write_text(folder / SUMS, "".join(list(sums)))
+
+
+def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> dict:
+    """INT8 less float32 on all validation and test pictures: difference and interval as fractions, count."""
+    network, count = LiteRT(int8), len(pictures.labels)
+    answers = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), "answers in INT8")
+    right, before = (logits.argmax(axis=1) == pictures.labels for logits in (answers, pictures.logits))
+    gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
+    return {"difference": (gained - lost) / count, "interval": list(paired_interval(gained, lost, count)), "count": count}
+
+
+def _sureness(pictures: EvalSet, confidence: Confidence) -> dict:
+    """On test: calibration error before and after the temperature, how many answers are sure, how many of these right."""
+    test = pictures.split == "test"
+    labels, logits = pictures.labels[test], pictures.logits[test]
+    shares = confidence.probabilities(logits)
+    sure = shares.max(axis=1) >= confidence.unsure_below
+    right = shares.argmax(axis=1) == labels
+    return {
+        "ece_before": expected_calibration_error(Confidence().probabilities(logits), labels),
+        "ece_after": expected_calibration_error(shares, labels),
+        "sure": float(sure.mean()),
+        "right": float(right[sure].mean()) if sure.any() else None,
+    }
+
+
+def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: dict) -> str:
+    metrics, config = manifest["metrics"], load_config(folder / CONFIG)
+    times = {entry["stage"]: f"{entry['latency_ms']:.2f} ms" for entry in conversion["candidates"]}
+    sizes = {"keras": MODEL, "tflite": FLOAT, "tflite-int8": INT8}
+    stages = _table(
+        ["", "validation", "test", "macro recall, test", "size", "speed"],
+        [
+            [name, *(_percent(metrics[stage][split]) for split in ("val", "test")), f"{metrics[stage]['test']['macro_recall']:.1%}",
+             f"{(folder / sizes[stage]).stat().st_size / 2**20:.2f} MiB", times.get(stage, "")]
+            for stage, name in STAGES.items()
+        ],
+    )  # fmt: skip
+    matrix = metrics["keras"]["test"]["confusion_matrix"]
+    extra = [
+        *(["the first used in training, not scored"] if config.extra_classes else []),
+        *(["the votes as part of the targets"] if config.votes else []),
+    ]
+    return (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8").format(
+        title="The released model" if folder.name == "released" else "The ReLU twin",
+        folder=f"{RUNS}/{folder.name}", up="../../", arch=manifest["arch"], name=manifest["name"], seed=manifest["seed"],
+        parameters=manifest["network"]["parameters"], multiply_adds=manifest["network"]["multiply_adds"],
+        side=manifest["preprocess"]["input_size"], stages=stages, pairs=paired["count"], difference=100 * paired["difference"],
+        low=100 * paired["interval"][0], high=100 * paired["interval"][1], cpu=f"on {manifest['environment']['cpu_count']} cores",
+        classes=_classes(metrics["keras"], manifest["labels"]), right=RIGHT,
+        confusion=_table(["", *manifest["labels"]], [[f"**{name}**", *row] for name, row in zip(manifest["labels"], matrix, strict=True)]),
+        sure=sure["sure"], sure_right=sure["right"] or 0.0, ece_before=sure["ece_before"], ece_after=sure["ece_after"],
+        extra=" and ".join(extra) or "not used", **manifest["confidence"],
+    )  # fmt: skip
+
+
+def _percent(metrics: dict) -> str:
+    low, high = metrics["accuracy_ci95"]
+    return f"{metrics['accuracy']:.2%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _classes(splits: dict, labels: list[str]) -> str:
+    rows = []
+    for i, name in enumerate(labels):
+        cells = []
+        for split in ("val", "test"):
+            row = splits[split]["confusion_matrix"][i]
+            low, high = wilson(row[i], sum(row))
+            cells.append(f"{row[i] / sum(row):.1%} [{100 * low:.1f}, {100 * high:.1f}] of {sum(row):,}" if sum(row) else "no pictures")
+        rows.append([name, *cells])
+    rows.append(["macro", *(f"{splits[split]['macro_recall']:.1%}" for split in ("val", "test"))])
+    return _table(["recall", "validation", "test"], rows)
+
+
+def _table(header: list, rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,59 @@
+"""Write README's results table from docs/results.csv.
+
+    python tools/results_table.py
+
+The rows are those of one run of bench/peers.py (only they name their parameters), the newest of each model, joined with the
+validation accuracy of the same model's conversion.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.files import read_csv, write_text
+from fer_hailo.runs import NAME
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- results: tools/results_table.py -->\n", "<!-- end of results -->\n"
+STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
+HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    write_text(readme, with_table(readme.read_text(encoding="utf-8"), read_csv(ROOT / "docs" / "results.csv")))
+
+
+def with_table(text: str, rows: list[dict]) -> str:
+    """The README with its table made anew."""
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + table(rows) + END + rest.split(END)[1]
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: ours first, then the peers."""
+    newest = {(row["run"], row["stage"]): row for row in sorted(rows, key=lambda row: row["date"]) if row.get("parameters")}
+    held = {(row["run"], row["stage"]): row for row in rows if row["split"] == "val"}
+    lines = [HEADER, ("---",) * len(HEADER)]
+    for key, row in sorted(newest.items(), key=lambda item: item[0][1] == "peer"):
+        low, high = (f"{100 * float(row[name]):.1f}" for name in ("accuracy_low", "accuracy_high"))
+        validation = f"{100 * float(held[key]['accuracy']):.1f} %" if key in held else ""
+        lines.append(
+            (_name(*key), f"{row['input_size']} px", f"{int(row['parameters']):,}", validation,
+             f"{100 * float(row['accuracy']):.1f} % [{low}, {high}]", f"{100 * float(row['macro_recall']):.1f} %",
+             f"{float(row['latency_ms']):.2f} ms")
+        )  # fmt: skip
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _name(run: str, stage: str) -> str:
+    if stage == "peer":
+        return run
+    arch = re.split(r"_s\d+$", run.split("_", 1)[1])[0] if NAME.fullmatch(run) else run
+    return f"**{arch}, {STAGES.get(stage, stage)}**"
+
+
+if __name__ == "__main__":
+    main()
