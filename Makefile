@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench bench-peers clean
 
 demo: .venv/train
 	$(VENV)/python tools/demo.py
@@ -20,6 +20,9 @@ bench: .venv/train
 	$(VENV)/python bench/training_step.py
 	$(VENV)/python bench/pipeline.py
 
+bench-peers: .venv/train
+	$(VENV)/python bench/peers.py
+
 .venv/train: pyproject.toml
 	$(PYTHON) tools/check_python.py
 	$(PYTHON) -m venv .venv
@@ -31,4 +34,4 @@ bench: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv .venv-fer build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-fer .venv-torch build *.egg-info .pytest_cache .ruff_cache

@@ -40,19 +40,19 @@ def table(rows: list[dict]) -> str:
     for key, row in sorted(newest.items(), key=lambda item: item[0][1] == "peer"):
         low, high = (f"{100 * float(row[name]):.1f}" for name in ("accuracy_low", "accuracy_high"))
         validation = f"{100 * float(held[key]['accuracy']):.1f} %" if key in held else ""
-        lines.append(
-            (_name(*key), f"{row['input_size']} px", f"{int(row['parameters']):,}", validation,
-             f"{100 * float(row['accuracy']):.1f} % [{low}, {high}]", f"{100 * float(row['macro_recall']):.1f} %",
-             f"{float(row['latency_ms']):.2f} ms")
-        )  # fmt: skip
+        name = key[0] if key[1] == "peer" else f"**{model_name(*key)}**"
+        test, recall = f"{100 * float(row['accuracy']):.1f} % [{low}, {high}]", f"{100 * float(row['macro_recall']):.1f} %"
+        size, parameters, time = f"{row['input_size']} px", f"{int(row['parameters']):,}", f"{float(row['latency_ms']):.2f} ms"
+        lines.append((name, size, parameters, validation, test, recall, time))
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _name(run: str, stage: str) -> str:
+def model_name(run: str, stage: str) -> str:
+    """What a row is of, for people: network and arithmetic; a peer's own name."""
     if stage == "peer":
         return run
     arch = re.split(r"_s\d+$", run.split("_", 1)[1])[0] if NAME.fullmatch(run) else run
-    return f"**{arch}, {STAGES.get(stage, stage)}**"
+    return f"{arch}, {STAGES.get(stage, stage)}"
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ class Run:
             write_evaluation(run, metrics, part, probabilities)
             if split == "val":
                 write_json(run / CONFIDENCE, fit_confidence(np.log(probabilities), part.labels).to_dict())
-            rows.append(row_of(metrics, run=run.name, stage="keras", seed=config.seed, size_bytes=(run / MODEL).stat().st_size))
+            origin = {"run": run.name, "seed": config.seed, "input_size": config.input_size}
+            rows.append(row_of(metrics, **origin, stage="keras", size_bytes=(run / MODEL).stat().st_size))
             print(format_metrics(metrics), flush=True)
         add_rows(run.parent / "results.csv", rows)
         note = f"Run {run.name}, seed {config.seed}. Validation chose the model; test was scored once, at the end."

@@ -1,0 +1,132 @@
+"""The tool that makes a released model, README's table, and the models that lie in this repository."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from fer_hailo.config import load_config
+from fer_hailo.data.dataset import load_dataset
+from fer_hailo.errors import UserError
+from fer_hailo.files import read_csv
+from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.preprocess import prepare
+from fer_hailo.runtime.predictor import find_model, load
+from tools import plot_pareto, release, results_table
+
+RELEASED = [ROOT / "fer2013_keras_hailo" / name for name in ("released", "released_minimalistic")]
+
+
+def check_sums(folder: Path) -> set[str]:
+    """Compare SHA256SUMS with the files. Returns their names."""
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    named = dict(reversed(line.split("  ")) for line in lines)
+    for name, digest in named.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    return set(named)
+
+
+@pytest.fixture(scope="module")
+def released(trained, converted, tmp_path_factory):
+    return release.release(trained, tmp_path_factory.mktemp("out") / "released")
+
+
+def test_a_release_is_whole_and_found(released, converted):
+    names = check_sums(released)
+    assert names | {"SHA256SUMS"} == {path.name for path in released.iterdir()}
+    assert names >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "labels.txt", "metrics.json", "config.yaml",
+                     "manifest.json", "MODEL_CARD.md", "reliability_test.png"}  # fmt: skip
+    pictures = load_bundle(converted).evaluation()
+    with load(find_model(str(released))) as predictor, load(converted / "model_float32.tflite") as other:
+        assert predictor.path.name == "model_float32.tflite"
+        assert (predictor.labels, predictor.spec, predictor.confidence) == (other.labels, other.spec, other.confidence)
+        np.testing.assert_array_equal(predictor.predict(pictures.images[:5]), other.predict(pictures.images[:5]))
+
+
+def test_its_numbers_by_another_way(released, converted):
+    metrics = json.loads((released / "metrics.json").read_text())
+    pictures = load_bundle(converted).evaluation()
+    with load(converted / "model_int8.tflite") as predictor:
+        answers = np.concatenate([predictor.logits(image[None]) for image in pictures.images]).argmax(axis=1)
+    right, before = answers == pictures.labels, pictures.logits.argmax(axis=1) == pictures.labels
+    assert metrics["int8_less_float"]["difference"] == pytest.approx(right.mean() - before.mean())
+    low, high = metrics["int8_less_float"]["interval"]
+    assert low < metrics["int8_less_float"]["difference"] < high and metrics["int8_less_float"]["count"] == len(right)
+    with load(converted / "model_float32.tflite") as predictor:
+        test = pictures.split == "test"
+        shares = predictor.predict(pictures.images[test])
+    sure = shares.max(axis=1) >= predictor.confidence.unsure_below
+    assert metrics["sure"]["sure"] == pytest.approx(sure.mean())
+    if sure.any():
+        assert metrics["sure"]["right"] == pytest.approx((shares.argmax(axis=1) == pictures.labels[test])[sure].mean())
+
+
+def test_the_card_tells_them(released):
+    card, metrics = (released / "MODEL_CARD.md").read_text(), json.loads((released / "metrics.json").read_text())
+    assert f"{metrics['keras']['test']['accuracy']:.2%}" in card and f"{metrics['sure']['ece_after']:.1%}" in card
+    row = metrics["keras"]["test"]["confusion_matrix"][2]
+    assert f"| **happy** | {' | '.join(map(str, row))} |" in card
+    assert "{" not in card
+
+
+def test_a_run_that_was_not_converted_is_refused(tmp_path):
+    with pytest.raises(UserError, match="name a complete run that was converted"):
+        release.release(tmp_path)
+
+
+def test_table_by_hand():
+    common = {
+        "split": "test",
+        "accuracy_low": "0.8",
+        "accuracy_high": "0.84",
+        "macro_recall": "0.775",
+        "parameters": "1000",
+        "input_size": "96",
+    }
+    run = "20261121-101010_mobilenet_v3_small_s42"
+    rows = [
+        {**common, "run": "other 1.0", "stage": "peer", "date": "2", "accuracy": "0.7", "latency_ms": "1.5"},
+        {**common, "run": run, "stage": "tflite-int8", "date": "1", "accuracy": "0.5", "latency_ms": "9"},
+        {**common, "run": run, "stage": "tflite-int8", "date": "3", "accuracy": "0.82", "latency_ms": "0.444"},
+        {"run": run, "stage": "tflite-int8", "date": "1", "split": "val", "accuracy": "0.812", "parameters": ""},
+    ]
+    assert results_table.table(rows).splitlines()[2:] == [
+        "| **mobilenet_v3_small, INT8** | 96 px | 1,000 | 81.2 % | 82.0 % [80.0, 84.0] | 77.5 % | 0.44 ms |",
+        "| other 1.0 | 96 px | 1,000 |  | 70.0 % [80.0, 84.0] | 77.5 % | 1.50 ms |",
+    ]
+
+
+def test_readme_shows_what_the_results_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert results_table.with_table(text, read_csv(ROOT / "docs" / "results.csv")) == text
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
+def test_what_lies_in_the_repository_is_whole(folder):
+    assert check_sums(folder) >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "MODEL_CARD.md"}
+    for name in ("config.yaml", "environment.json"):
+        assert not any(place in (folder / name).read_text() for place in (": /", '"/', "C:\\")), "a path of somebody's machine"
+    total = sum(path.stat().st_size for place in RELEASED for path in place.rglob("*") if path.name in check_sums(place))
+    assert total < 24 * 2**20
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
+@pytest.mark.parametrize("stage, model", [("tflite", "model_float32.tflite"), ("tflite-int8", "model_int8.tflite")])
+def test_released_models_score_what_their_card_says(folder, stage, model, shared, tmp_path_factory):
+    """On the real validation pictures, from FER2013's archive on."""
+    config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip")})
+    held = load_dataset(config, tmp_path_factory.getbasetemp() / "released_cache").val
+    stated = json.loads((folder / "metrics.json").read_text())[stage]["val"]
+    assert held.sha256() == stated["sha256"]
+    with load(folder / model) as predictor:
+        chosen = slice(0, None, 4)  # enough to tell another model or another preprocessing
+        answers = predictor.logits(np.stack([prepare(image, predictor.spec) for image in held.images[chosen]])).argmax(axis=1)
+    assert (answers == held.labels[chosen]).mean() == pytest.approx(stated["accuracy"], abs=0.025)
+
+
+def test_pareto_front_by_hand():
+    points = [(1.0, 70.0), (2.0, 60.0), (2.0, 80.0), (0.5, 50.0), (3.0, 80.0)]
+    assert plot_pareto.front(points) == [(0.5, 50.0), (1.0, 70.0), (2.0, 80.0)]

@@ -1,0 +1,68 @@
+"""Draw docs/pareto.png from docs/results.csv: accuracy against input size, and against the milliseconds of one CPU thread.
+
+    python tools/plot_pareto.py
+
+Left: validation accuracy of the runs called size_... (see docs/experiments.md), with 95 % intervals. Right: test accuracy of all
+that one run of bench/peers.py measured (the newest row of each), and the Pareto front: those that no other beats in both.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.files import read_csv, written
+from tools.results_table import model_name
+
+ROOT = Path(__file__).parents[1]
+SIZES = "size_"
+
+
+def main() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = read_csv(ROOT / "docs" / "results.csv")
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _sizes(left, rows)
+    _speeds(right, rows)
+    with written(ROOT / "docs" / "pareto.png") as beside:
+        figure.savefig(beside, dpi=110)
+
+
+def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (cost, gain): those for which no other costs at most as much and gains more, by rising cost."""
+    best, kept = float("-inf"), []
+    for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
+        if gain > best:
+            best = gain
+            kept.append((cost, gain))
+    return kept
+
+
+def _sizes(axis, rows: list[dict]) -> None:
+    chosen = [row for row in rows if row["stage"] == "keras" and row["split"] == "val" and row["run"].startswith(SIZES)]
+    found = {int(row["input_size"]): [100 * float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")] for row in chosen}
+    sizes = sorted(found)
+    values, low, high = ([found[size][i] for size in sizes] for i in range(3))
+    spread = [[abs(value - end) for value, end in zip(values, ends, strict=True)] for ends in (low, high)]
+    axis.errorbar(sizes, values, yerr=spread, marker="o", capsize=3)
+    axis.set(title="MobileNetV3Small, validation", xlabel="input size, pixels", ylabel="accuracy, %", xticks=sizes)
+
+
+def _speeds(axis, rows: list[dict]) -> None:
+    rows = {(row["run"], row["stage"]): row for row in sorted(rows, key=lambda row: row["date"]) if row["parameters"] and row["latency_ms"]}
+    points = {key: (float(row["latency_ms"]), 100 * float(row["accuracy"])) for key, row in rows.items()}
+    for (run, stage), (x, y) in points.items():
+        peer = stage == "peer"
+        axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue")
+        words = f"{model_name(run, stage)}, {rows[run, stage]['input_size']} px"
+        axis.annotate(words, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
+    axis.plot(*zip(*front(list(points.values())), strict=True), color="grey", linestyle=":", drawstyle="steps-post", zorder=0)
+    axis.set(title="PublicTest, one face, one CPU thread", xlabel="milliseconds", ylabel="accuracy, %", xscale="log")
+
+
+if __name__ == "__main__":
+    main()
