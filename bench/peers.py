@@ -2,7 +2,7 @@
 
     python bench/peers.py [--data PATH] [--results FILE] [--model FILE ...]
 
-Each peer runs in an environment of its own, made at the first call in .venv-fer/ and .venv-torch/. All get the 48x48 faces and prepare
+Each peer runs in an environment of its own, made at the first call in .venv-peers/. All get the 48x48 faces and prepare
 them in their own way; those of seven classes answer with the likeliest of ours. Milliseconds: one face, one thread, from its bytes to
 probabilities, median. Rows go to the results file; docs/results.csv is the one from which README's table is made.
 """
@@ -26,14 +26,14 @@ from fer_hailo.cli import Parser, run
 from fer_hailo.config import Config
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import MANIFEST
+from fer_hailo.hailo.bundle import FLOAT, MANIFEST
 from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.metrics import compute_metrics
 from fer_hailo.preprocess import prepare
 from fer_hailo.progress import track
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import RUNS
-from fer_hailo.runtime.predictor import load
+from fer_hailo.runtime.predictor import describe, load
 
 FACES = 450  # timed, the first fifty to warm up
 OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic") for name in ("model_float32.tflite", "model_int8.tflite")]
@@ -50,43 +50,52 @@ class Peer:
     input_size: int
 
 
-FER = ("tensorflow>=2.21,<2.22", "opencv-python", "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")
-TORCH = ("torch", "torchvision", "opencv-python", "requests", "pillow"), ("--no-deps", "facenet-pytorch"), (
+FER = ("tensorflow>=2.21,<2.22", "opencv-python>=4.10,<5", "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")
+TORCH = ("torch>=2.6,<3", "torchvision", "opencv-python>=4.10,<5", "requests", "pillow"), ("--no-deps", "facenet-pytorch"), (
     "--no-deps", "facial_emotion_recognition==0.3.4")  # fmt: skip
 PEERS = (
-    Peer("fer 25.10.3, TFLite", "fer-tflite", Path(".venv-fer"), FER, 64),
-    Peer("fer 25.10.3, Keras", "fer-keras", Path(".venv-fer"), FER, 64),
-    Peer("facial_emotion_recognition 0.3.4", "facial_emotion_recognition", Path(".venv-torch"), TORCH, 48),
+    Peer("fer 25.10.3, TFLite", "fer-tflite", Path(".venv-peers/fer"), FER, 64),
+    Peer("fer 25.10.3, Keras", "fer-keras", Path(".venv-peers/fer"), FER, 64),
+    Peer("facial_emotion_recognition 0.3.4", "facial_emotion_recognition", Path(".venv-peers/torch"), TORCH, 48),
 )
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fer2013", help="FER2013: folder, zip or CSV [fer2013]")
     parser.add_argument("--results", type=Path, default=RUNS / "results.csv", metavar="FILE", help=f"where rows go [{RUNS}/results.csv]")
-    parser.add_argument("--model", nargs="+", type=Path, default=[path for path in OURS if path.is_file()], help="ours [the released ones]")
+    parser.add_argument("--model", nargs="+", type=Path, default=OURS, help="ours: TFLite files beside their manifest.json [the released]")
     arguments = parser.parse_args(argv)
     dataset = load_dataset(Config(data=arguments.data), RUNS / "cache")
     test = dataset.part("test")
-    rows = []
-    for path in arguments.model:
-        rows.append(_row(*own(path, test), test, dataset, run=_name(path), size_bytes=path.stat().st_size))
+    names = {path: _name(path, dataset.names) for path in arguments.model}
+    rows = [_row(*own(path, test), test, dataset, run=name, size_bytes=path.stat().st_size) for path, name in names.items()]
+    failed = 0
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "faces.npy", test.images)
         for peer in PEERS:
-            rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package, stage="peer"))
-    add_rows(arguments.results, rows)
+            try:
+                rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package, stage="peer"))
+            except UserError as error:
+                failed += 1
+                print(f"error: {error}", file=sys.stderr)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S")  # one for all: it tells which rows are of one run
+    add_rows(arguments.results, [row | {"date": now} for row in rows])
     print(f"{dataset.name}, test: {len(test):,} pictures; one thread, one face at a time, {os.cpu_count()} cores")
-    print(f"{'':<38}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
+    print(f"{'':<58}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
     for row in rows:
         name = row["run"] if row["stage"] == "peer" else f"{row['run']}, {row['stage']}"
-        print(f"{name:<38}{row['input_size']:>6}{row['parameters']:>12,}{float(row['accuracy']):>10.2%}{float(row['macro_recall']):>14.2%}"
-              f"{float(row['latency_ms']):>8.2f}")  # fmt: skip
+        scores = f"{float(row['accuracy']):>10.2%}{float(row['macro_recall']):>14.2%}{float(row['latency_ms']):>8.2f}"
+        print(f"{name:<58}{row['input_size']:>6}{row['parameters']:>12,}{scores}")
     print(f"rows in {arguments.results}")
+    return 1 if failed else 0
 
 
 def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
     """Probabilities (N, C), parameters, milliseconds, input side and stage of a TFLite file of ours."""
+    import cv2
+
+    cv2.setNumThreads(1)
     with load(path) as predictor:
         spec = predictor.spec
         answers = [predictor.predict(prepare(face, spec)[None])[0] for face in track(test.images, len(test), f"scoring {path.name}")]
@@ -95,7 +104,7 @@ def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
             start = time.perf_counter()
             predictor.predict(prepare(face, spec)[None])
             times.append(1000 * (time.perf_counter() - start))
-        parameters = read_tflite(path.parent / "model_float32.tflite").parameters
+        parameters = read_tflite(path.parent / FLOAT).parameters
         return np.stack(answers), parameters, float(np.median(times[50:])), spec.input_size, predictor.stage
 
 
@@ -120,7 +129,12 @@ def _row(probabilities, parameters, milliseconds, side, kind, test: Part, datase
     return row_of(metrics, run=run, stage=stage or kind, **extra)
 
 
-def _name(path: Path) -> str:
+def _name(path: Path, labels: tuple[str, ...]) -> str:
+    """The run that a model came from. Raises UserError where it lies alone or knows other classes."""
+    if describe(path)[0] != labels:
+        raise UserError(f"{path} knows other classes than {', '.join(labels)}")
+    if not (path.parent / MANIFEST).is_file() or not (path.parent / FLOAT).is_file():
+        raise UserError(f"{path} does not lie with its {MANIFEST} and {FLOAT}: give one of a released or a deploy folder")
     return json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["name"]
 
 

@@ -14,6 +14,8 @@ from fer_hailo.errors import UserError
 from fer_hailo.preprocess import PreprocessSpec
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
+# The fields that decide which pictures stand on which side, beside the data and its classes.
+SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
 SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 

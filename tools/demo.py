@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 RUNS = Path("fer2013_keras_hailo")
 LOST_TOO_MUCH = 3  # a result of the rehearsal, not a failure of the demo
 
@@ -17,8 +18,10 @@ LOST_TOO_MUCH = 3  # a result of the rehearsal, not a failure of the demo
 def main() -> int:
     import matplotlib
 
+    from fer_hailo.data.sources import ARCHIVES
+
     portrait = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    present = any(path.name != "README.md" for path in (ROOT / "fer2013").iterdir())
+    present = any((ROOT / "fer2013" / name).exists() for name in ("train", *ARCHIVES))
     data = [] if present else ["--sample"]
     run = str(RUNS / time.strftime("demo_%Y%m%d-%H%M%S"))
     commands = [

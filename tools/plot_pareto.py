@@ -3,22 +3,25 @@
     python tools/plot_pareto.py
 
 Left: validation accuracy of the runs called size_... (see docs/experiments.md), with 95 % intervals. Right: test accuracy of all
-that one run of bench/peers.py measured (the newest row of each), and the Pareto front: those that no other beats in both.
+that the newest run of bench/peers.py measured, and the Pareto front: those that no other beats in both.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fer_hailo.cli import Parser, run
 from fer_hailo.files import read_csv, written
-from tools.results_table import model_name
+from tools.results_table import model_name, of_one_run
 
 ROOT = Path(__file__).parents[1]
 SIZES = "size_"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,16 +56,16 @@ def _sizes(axis, rows: list[dict]) -> None:
 
 
 def _speeds(axis, rows: list[dict]) -> None:
-    rows = {(row["run"], row["stage"]): row for row in sorted(rows, key=lambda row: row["date"]) if row["parameters"] and row["latency_ms"]}
+    rows = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
     points = {key: (float(row["latency_ms"]), 100 * float(row["accuracy"])) for key, row in rows.items()}
-    for (run, stage), (x, y) in points.items():
+    for (name, stage), (x, y) in points.items():
         peer = stage == "peer"
         axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue")
-        words = f"{model_name(run, stage)}, {rows[run, stage]['input_size']} px"
+        words = f"{model_name(name, stage)}, {rows[name, stage]['input_size']} px"
         axis.annotate(words, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
     axis.plot(*zip(*front(list(points.values())), strict=True), color="grey", linestyle=":", drawstyle="steps-post", zorder=0)
     axis.set(title="PublicTest, one face, one CPU thread", xlabel="milliseconds", ylabel="accuracy, %", xscale="log")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

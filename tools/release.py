@@ -11,13 +11,14 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.cli import Parser, run
 from fer_hailo.confidence import RIGHT, Confidence
-from fer_hailo.config import load_config
+from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.comparison import paired_interval
 from fer_hailo.evaluate.plots import plot_confusion, plot_reliability
@@ -26,9 +27,10 @@ from fer_hailo.hailo.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_
 from fer_hailo.hailo.scoring import logits_of
 from fer_hailo.litert import LiteRT
 from fer_hailo.metrics import expected_calibration_error, reliability, wilson
-from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS
+from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
+PLACES = ("data", "weights", "votes", "teacher")  # fields that name files
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
 STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
@@ -44,11 +46,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def release(run: Path, out: Path | None = None) -> Path:
     """Assemble the folder beside its place, then put it there. Raises UserError for a run that is not complete."""
-    for name in (MODEL, CONFIG, ENVIRONMENT, "history.csv", "conversion.json"):
+    for name in (MODEL, CONFIG, ENVIRONMENT, LABELS, DONE, "history.csv", "conversion.json"):
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")
+    if "confidence" not in bundle.manifest or any(set(scores) < {"val", "test"} for scores in bundle.manifest["metrics"].values()):
+        raise UserError(f"{run / 'deploy'} was made by an older version, or of data without a test side: convert again, on data with one")
     out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest["arch"] else "released")
+    _check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         made = Path(scratch) / out.name
@@ -58,14 +63,27 @@ def release(run: Path, out: Path | None = None) -> Path:
         if size > LARGEST:
             raise UserError(f"{size:,} bytes are more than a repository should hold ({LARGEST:,})")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(Path(scratch) / "older")
         made.rename(out)
     return out
 
 
+def _check_place(out: Path) -> None:
+    """Raise UserError where something other than an older release would be lost."""
+    if not out.exists():
+        return
+    summed = (out / SUMS).read_text(encoding="utf-8").split() if (out / SUMS).is_file() else []
+    others = sorted(path.name for path in out.iterdir() if path.name not in (SUMS, *summed))
+    if others or not summed:
+        raise UserError(
+            f"{out} holds {others[0] if others else 'nothing'}, which is no part of a release: move it away, or choose another --out"
+        )
+
+
 def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
-    for name in (MODEL, CONFIG, ENVIRONMENT, "history.csv", LABELS):
+    for name in (MODEL, "history.csv", LABELS):
         shutil.copy(run / name, folder)
+    _without_places(folder, run)
     for name in (FLOAT, INT8):
         shutil.copy(run / "deploy" / name, folder)
     manifest, pictures = bundle.manifest, bundle.evaluation()
@@ -85,6 +103,22 @@ def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
     write_text(folder / CARD, _card(folder, manifest, conversion, paired, sure))
     sums = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
     write_text(folder / SUMS, "".join(list(sums)))
+
+
+def _without_places(folder: Path, run: Path) -> None:
+    """Configuration and environment, without the paths of the machine that trained."""
+    config = load_config(run / CONFIG)
+    values = {name: getattr(config, name) for name in PLACES}
+    short = {name: tuple(map(_short, value)) if isinstance(value, tuple) else _short(value) for name, value in values.items()}
+    save_config(replace(config, **short | {"data": "fer2013"}), folder / CONFIG)
+    environment = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
+    for record in (environment, *environment["resumed"]):
+        record["command"] = [_short(word) for word in record["command"]]
+    write_json(folder / ENVIRONMENT, environment)
+
+
+def _short(path: str) -> str:
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> dict:
@@ -124,21 +158,31 @@ def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: di
         ],
     )  # fmt: skip
     matrix = metrics["keras"]["test"]["confusion_matrix"]
-    extra = [
-        *(["the first used in training, not scored"] if config.extra_classes else []),
-        *(["the votes as part of the targets"] if config.votes else []),
-    ]
+    right = "none of them" if sure["right"] is None else f"{sure['right']:.1%}"
     return (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8").format(
-        title="The released model" if folder.name == "released" else "The ReLU twin",
+        title="The ReLU twin" if "minimalistic" in manifest["arch"] else "The released model",
         folder=f"{RUNS}/{folder.name}", up="../../", arch=manifest["arch"], name=manifest["name"], seed=manifest["seed"],
         parameters=manifest["network"]["parameters"], multiply_adds=manifest["network"]["multiply_adds"],
         side=manifest["preprocess"]["input_size"], stages=stages, pairs=paired["count"], difference=100 * paired["difference"],
         low=100 * paired["interval"][0], high=100 * paired["interval"][1], cpu=f"on {manifest['environment']['cpu_count']} cores",
-        classes=_classes(metrics["keras"], manifest["labels"]), right=RIGHT,
+        classes=_classes(metrics["keras"], manifest["labels"]), wanted=RIGHT,
         confusion=_table(["", *manifest["labels"]], [[f"**{name}**", *row] for name, row in zip(manifest["labels"], matrix, strict=True)]),
-        sure=sure["sure"], sure_right=sure["right"] or 0.0, ece_before=sure["ece_before"], ece_after=sure["ece_after"],
-        extra=" and ".join(extra) or "not used", **manifest["confidence"],
+        sure=sure["sure"], sure_right=right, ece_before=sure["ece_before"], ece_after=sure["ece_after"],
+        learnt=_learnt(config), **manifest["confidence"],
     )  # fmt: skip
+
+
+def _learnt(config: Config) -> str:
+    """What it learnt from beside the labels of its own classes, as sentences."""
+    facts = []
+    if config.extra_classes:
+        facts.append(f"Pictures of {' and '.join(config.extra_classes)} were trained on too; they are not scored.")
+    if config.votes:
+        facts.append(f"FER+'s votes are {config.votes_weight:.0%} of each target.")
+    if config.teacher:
+        facts.append(f"It was taught by {' and '.join(config.teacher)} (weight {config.distill_weight}, temperature {config.temperature}).")
+    facts.append(f"Initial weights: {config.weights}.")
+    return " ".join(facts)
 
 
 def _percent(metrics: dict) -> str:

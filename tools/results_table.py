@@ -2,16 +2,18 @@
 
     python tools/results_table.py
 
-The rows are those of one run of bench/peers.py (only they name their parameters), the newest of each model, joined with the
-validation accuracy of the same model's conversion.
+The rows are those of the newest run of bench/peers.py, joined with the validation accuracy of the same model's conversion.
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fer_hailo.cli import Parser, run
+from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv, write_text
 from fer_hailo.runs import NAME
 
@@ -21,20 +23,23 @@ STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     readme = ROOT / "README.md"
     write_text(readme, with_table(readme.read_text(encoding="utf-8"), read_csv(ROOT / "docs" / "results.csv")))
 
 
 def with_table(text: str, rows: list[dict]) -> str:
     """The README with its table made anew."""
+    if BEGIN not in text or END not in text:
+        raise UserError(f"README.md has no place for the table, between {BEGIN.strip()} and {END.strip()}")
     before, rest = text.split(BEGIN)
     return before + BEGIN + table(rows) + END + rest.split(END)[1]
 
 
 def table(rows: list[dict]) -> str:
     """Markdown: ours first, then the peers."""
-    newest = {(row["run"], row["stage"]): row for row in sorted(rows, key=lambda row: row["date"]) if row.get("parameters")}
+    newest = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
     held = {(row["run"], row["stage"]): row for row in rows if row["split"] == "val"}
     lines = [HEADER, ("---",) * len(HEADER)]
     for key, row in sorted(newest.items(), key=lambda item: item[0][1] == "peer"):
@@ -47,6 +52,12 @@ def table(rows: list[dict]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def of_one_run(rows: list[dict]) -> list[dict]:
+    """The rows of the newest run of bench/peers.py: only they name their parameters, and all have one date."""
+    measured = [row for row in rows if row.get("parameters")]
+    return [row for row in measured if row["date"] == max(other["date"] for other in measured)]
+
+
 def model_name(run: str, stage: str) -> str:
     """What a row is of, for people: network and arithmetic; a peer's own name."""
     if stage == "peer":
@@ -56,4 +67,4 @@ def model_name(run: str, stage: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -92,7 +92,7 @@ class Conversion:
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
-        self.name = subject.run.name if subject.run else subject.model.stem
+        self.name = _name(subject)
         self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
 
     def finish(self) -> Path:
@@ -226,6 +226,14 @@ class Conversion:
             latency = f"   {entry['latency_ms']:.2f} ms" if "latency_ms" in entry else ""
             print(f"{stage:<12} {scores}   {entry['size_bytes'] / 2**20:.2f} MiB{latency}")
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
+
+
+def _name(subject: Subject) -> str:
+    """Under which its rows go: a run's name; of a released model that of the run that it came from."""
+    if subject.run is None:
+        return subject.model.stem
+    manifest = subject.run / parts.MANIFEST
+    return json.loads(manifest.read_text(encoding="utf-8"))["name"] if manifest.is_file() else subject.run.name
 
 
 def _check_place(out: Path, subject: Subject) -> None:

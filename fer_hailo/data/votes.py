@@ -12,15 +12,15 @@ from fer_hailo.errors import UserError
 
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 MOST_WITHOUT = 0.5  # above this part the file is another data set's
-LEAST_GAIN = 0.1  # votes that tell the labels no better than this above the largest class are of other pictures
+LEAST_GAIN = 0.1  # part of the errors of always naming the largest class; votes that save fewer are of other pictures
 
 
 def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> np.ndarray:
     """(1 - weight) x targets + weight x the probability of each label given the votes; both float32 (N, C).
 
     That probability is a logistic regression from the ten counts to the labels of `part`: voters and the data set's author
-    draw the borders between the classes differently, and the data set's are the ones that are scored. A picture without
-    votes keeps its label. Raises UserError when the file cannot be read or does not belong to these pictures.
+    draw the borders between the classes differently, and the data set's are the ones that are scored. A picture on which nobody
+    voted keeps its label. Raises UserError when the file cannot be read or does not belong to these pictures.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -32,8 +32,8 @@ def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> 
     votes = np.array([known[key] for key in keys if key in known])
     labels = part.labels[found]
     model = LogisticRegression(max_iter=1000).fit(votes, labels)
-    gain = model.score(votes, labels) - np.bincount(labels).max() / len(labels)
-    if gain < LEAST_GAIN:
+    wrong, at_first = 1 - model.score(votes, labels), 1 - np.bincount(labels).max() / len(labels)
+    if at_first - wrong < LEAST_GAIN * at_first:
         raise UserError(f"{path} says nothing about the labels of these pictures: it belongs to another data set, or to other file names")
     likely = np.zeros((len(votes), targets.shape[1]), np.float32)
     likely[:, model.classes_] = model.predict_proba(votes)
@@ -43,7 +43,7 @@ def soften(part: Part, targets: np.ndarray, path: Path | str, weight: float) -> 
 
 
 def read_votes(path: Path | str) -> dict[str, np.ndarray]:
-    """Votes by picture: {name without its ending: float (10,), in the order of VOTES}.
+    """Votes by picture, of those on which somebody voted: {name without its ending: float (10,), in the order of VOTES}.
 
     Reads a CSV with columns `split`, `class`, `file` (names like train/happy/a), or `file` alone (names like a), or
     Microsoft's fer2013new.csv, whose rows are those of fer2013.csv (Training_00000 ..., as data/sources.py names these).
@@ -57,9 +57,13 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
     if missing or not ({"file", "Usage"} & set(rows[0])):
         raise UserError(f"{path} holds no FER+ votes: it needs the columns {', '.join(VOTES)} and either file or Usage")
     try:
-        return {_name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)}
+        votes = {_name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)}
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} holds votes that are no numbers ({error})") from None
+    bad = [name for name, counts in votes.items() if not (np.isfinite(counts) & (counts >= 0)).all()]
+    if bad:
+        raise UserError(f"{path} holds votes that are no numbers of people ({bad[0]})")
+    return {name: counts for name, counts in votes.items() if counts.any()}
 
 
 def _name(row: dict, number: int) -> str:

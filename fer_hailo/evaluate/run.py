@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.config import Config, load_config
+from fer_hailo.config import SPLITS_BY, Config, load_config
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
+from fer_hailo.hailo.bundle import MANIFEST
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
 from fer_hailo.runtime.predictor import describe, load
 
 PREPARED_BY = ("source_size", "input_size", "color")
-SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     converted = model.suffix != ".keras"
     folders = model.absolute().parents[:3] if converted else (model.parent,)  # RUN/deploy/hailo8/model.hef
     run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)
-    config = load_config(run / CONFIG if run else None, overrides)
+    config = replace(load_config(run / CONFIG if run else None, overrides), extra_classes=())  # these are not scored
     if converted:
         labels, spec = describe(model)
         for name in PREPARED_BY:
@@ -97,7 +97,10 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     stage, metrics, probabilities = _score(subject, dataset.part(split), data=dataset.name, split=split)
     name = run.name if run else subject.model.stem
     if out is None:
-        same = run and stage == "keras" and trained_on == dataset.key and replace(config, data=own.data) == own
+        # A released model's folder stays as it is: its files have been summed, and no face of the data may come into it.
+        released = run and (run / MANIFEST).is_file()
+        renewed = replace(config, data=own.data, extra_classes=own.extra_classes) if own else None
+        same = run and not released and stage == "keras" and trained_on == dataset.key and renewed == own
         kind = "" if stage == "keras" else f"_{stage}"
         out = run if same else parent / f"evaluation_{name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
     write_evaluation(out, metrics, dataset.part(split), probabilities)

@@ -106,6 +106,8 @@ def load_bundle(folder: Path | str) -> Bundle:
         inside = folder / "deploy"
         what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else "make one with convert_tflite.py"
         raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
+    if not any((folder / name).is_file() for name in (CALIBRATION, EVALUATION, PROGRAM)):
+        raise UserError(f"{folder} is no deploy bundle: make its with python convert_tflite.py {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
     missing = [name for name in FILES if not (folder / name).is_file()]

@@ -79,7 +79,8 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
     for layer in target.layers:
         shapes = [tuple(w.shape) for w in layer.weights]
         values = layers[layer.name].get_weights() if layer.name in layers else []
-        values = [_crop(value, shape) for value, shape in zip(values, shapes, strict=False)]
+        if len(values) == len(shapes):
+            values = [_crop(value, shape) for value, shape in zip(values, shapes, strict=True)]
         if [value.shape for value in values] == shapes:
             layer.set_weights(values)
         elif shapes:

@@ -77,6 +77,7 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
     """
     path = Path(path)
     labels, spec = describe(path)
+    confidence = read_confidence(path) or PLAIN
     if path.suffix == ".tflite":
         from fer_hailo.hailo.bundle import check_network
         from fer_hailo.hailo.tflite import read_tflite
@@ -92,7 +93,7 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
         from fer_hailo.runtime.keras_model import KerasModel
 
         backend = KerasModel(path, spec, labels)
-    return Predictor(path, backend, labels, spec, read_confidence(path) or PLAIN)
+    return Predictor(path, backend, labels, spec, confidence)
 
 
 def find_model(name: str | None = None) -> Path:

@@ -223,5 +223,6 @@ def _assign(variable, value: np.ndarray) -> None:
 
 
 def all_variables(model: keras.Model, export: keras.Model) -> list:
-    """Weights, optimizer, random generators: all on which the next epoch depends."""
-    return [*model.variables, *model.optimizer.variables, *export.variables]
+    """Weights, optimizer, random generators: all on which the next epoch depends, but for the teachers, which do not change."""
+    fixed = {id(v) for layer in model.layers for teacher in getattr(layer, "teachers", ()) for v in teacher.variables}
+    return [*(v for v in model.variables if id(v) not in fixed), *model.optimizer.variables, *export.variables]

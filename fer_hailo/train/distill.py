@@ -11,7 +11,8 @@ from keras import ops
 from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.models.build import load_model
-from fer_hailo.runs import CONFIG, LABELS, MODEL
+from fer_hailo.preprocess import cubic_matrix
+from fer_hailo.runs import CONFIG, LABELS, MODEL, read_labels
 
 
 class Distillation(keras.layers.Layer):
@@ -39,10 +40,11 @@ class Distillation(keras.layers.Layer):
         return logits_shape
 
     def _ask(self, teacher: keras.Model, faces):
-        faces = ops.cast(faces, "float32")
-        side = teacher.input_shape[1]
-        if faces.shape[1] != side:
-            faces = ops.image.resize(faces, (side, side), interpolation="bicubic")
+        faces, side = ops.cast(faces, "float32"), teacher.input_shape[1]
+        if faces.shape[1] != side:  # by the kernel with which all faces are enlarged
+            matrix = ops.convert_to_tensor(cubic_matrix(faces.shape[1], side), "float32")
+            planes = ops.matmul(ops.matmul(matrix, ops.transpose(faces, (0, 3, 1, 2))), ops.transpose(matrix))
+            faces = ops.transpose(planes, (0, 2, 3, 1))
         return ops.stop_gradient(teacher(faces, training=False))
 
 
@@ -55,11 +57,15 @@ def _load(path: Path, config: Config) -> keras.Model:
     run = path if path.is_dir() else path.parent
     model = load_model(run / MODEL if path.is_dir() else path)
     count = model.output_shape[-1]
-    names = tuple((run / LABELS).read_text(encoding="utf-8").split()) if (run / LABELS).is_file() else None
+    names = read_labels(run / LABELS) if (run / LABELS).is_file() else None
     if count != len(config.classes) or names not in (None, config.classes):
         raise UserError(
             f"the teacher {path} knows {', '.join(names or [f'{count} classes'])}, the student is to know {', '.join(config.classes)}"
         )
-    if (run / CONFIG).is_file() and load_config(run / CONFIG).color != config.color:
-        raise UserError(f"the teacher {path} and the student do not see the same pictures: one has colour, the other has not")
+    own = load_config(run / CONFIG) if (run / CONFIG).is_file() else config
+    for name in ("color", "source_size"):
+        if getattr(own, name) != getattr(config, name):
+            raise UserError(
+                f"the teacher {path} was trained with {name} {getattr(own, name)}, the student would be with {getattr(config, name)}"
+            )
     return model

@@ -19,17 +19,19 @@ from fer_hailo.data.votes import soften
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import Scorer, evaluate_model
-from fer_hailo.files import locked, write_csv, write_json, write_text
+from fer_hailo.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.metrics import format_metrics
 from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIDENCE, CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.distill import load_teachers
+from fer_hailo.train.lineage import check_lineage
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
 STATE = Path("checkpoint") / "state.npz"
+TARGETS = Path("checkpoint") / "targets.npy"
 
 
 def start(config: Config, run: Path) -> Path:
@@ -42,6 +44,8 @@ def start(config: Config, run: Path) -> Path:
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     save_config(config, run / CONFIG)
+    if config.votes:
+        _keep_targets(run / TARGETS, prepared[0])
     return Run(run, config, dataset, *prepared, Progress(dataset.key)).finish()
 
 
@@ -62,7 +66,8 @@ def resume(run: Path, overrides: dict) -> Path:
     record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
     write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
     # A state holds every variable, so that the initial weights need not be there any more.
-    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset)
+    targets = _kept_targets(run / TARGETS) if wanted.votes else None
+    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset, targets)
     return Run(run, wanted, dataset, *prepared, progress or Progress(dataset.key)).finish()
 
 
@@ -179,13 +184,17 @@ def _load(config: Config, run: Path) -> Dataset:
     return dataset
 
 
-def _prepare(config: Config, dataset: Dataset) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
-    """The targets (N, C), the network that trains, in the configured precision, its float32 twin that is scored and saved, and
-    the teachers."""
+def _prepare(
+    config: Config, dataset: Dataset, targets: np.ndarray | None = None
+) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
+    """The targets (N, C), unless they are known, the network that trains, in the configured precision, its float32 twin that is
+    scored and saved, and the teachers."""
     lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
-    targets = np.eye(classes, dtype=np.float32)[lessons.labels]
-    if config.votes:
-        targets = soften(lessons, targets, config.votes, config.votes_weight)
+    check_lineage(config, dataset)
+    if targets is None:
+        targets = np.eye(classes, dtype=np.float32)[lessons.labels]
+        if config.votes:
+            targets = soften(lessons, targets, config.votes, config.votes_weight)
     teachers = load_teachers(config)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
@@ -196,6 +205,20 @@ def _prepare(config: Config, dataset: Dataset) -> tuple[np.ndarray, keras.Model,
     export = build_model(config, weights="none")
     cb.copy_weights(network, export)
     return targets, network, export, teachers
+
+
+def _keep_targets(path: Path, targets: np.ndarray) -> None:
+    """Softened targets are kept: read and fitted again, they could differ after a resume."""
+    path.parent.mkdir(exist_ok=True)
+    with written(path) as beside:
+        np.save(beside, targets)
+
+
+def _kept_targets(path: Path) -> np.ndarray | None:
+    try:
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
 
 
 def _has_tensorboard() -> bool:

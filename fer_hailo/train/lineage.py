@@ -1,0 +1,36 @@
+"""Where initial weights and teachers come from: they must not have learnt from what is now validation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fer_hailo.config import SPLITS_BY, Config, load_config
+from fer_hailo.data.dataset import Dataset
+from fer_hailo.errors import UserError
+from fer_hailo.runs import CONFIG, ENVIRONMENT
+
+
+def check_lineage(config: Config, dataset: Dataset) -> None:
+    """Raise UserError where a model that this run learns from was trained on the same data, split otherwise.
+
+    Pictures that it has learnt would stand on the validation side, which then praises what it should judge.
+    """
+    for place in (config.weights, *config.teacher):
+        folder = Path(place) if Path(place).is_dir() else Path(place).parent
+        if not (place.endswith(".keras") or place in config.teacher) or not (folder / CONFIG).is_file():
+            continue
+        own = load_config(folder / CONFIG)
+        try:
+            key = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # nobody knows what it was trained on
+        if key != dataset.key:
+            continue
+        for name in (*SPLITS_BY, "classes"):
+            theirs, ours = getattr(own, name), getattr(config, name)
+            if theirs != ours:
+                raise UserError(
+                    f"{place} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
+                    "now be validation; train it anew with the same, or start from other weights"
+                )
