@@ -1,4 +1,4 @@
-"""The same training on JAX: it runs, it resumes to the same numbers, and plain TensorFlow-Keras opens the model."""
+"""Training on JAX, taught by a run of TensorFlow: it runs, it resumes to the same numbers, and plain TensorFlow-Keras opens it."""
 
 import json
 import sys
@@ -17,9 +17,9 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backe
 
 
 @pytest.fixture(scope="module")
-def config(sample_set, tmp_path_factory):
+def config(sample_set, trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("jax") / "c.yaml"
-    save_config(load_config(None, SMALL | {"data": str(sample_set)}), path)
+    save_config(load_config(None, SMALL | {"data": str(sample_set), "teacher": [str(trained)]}), path)
     return path
 
 

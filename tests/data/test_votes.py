@@ -62,8 +62,8 @@ def test_a_picture_without_votes_keeps_its_label(poll):
 def test_microsofts_file_goes_by_the_rows_of_fer2013_csv(tmp_path):
     rows = [["Training", "fer0000000.png", *ballots(4, 6)], ["Training", "", *[""] * 10], ["PublicTest", "fer2.png", *ballots(10, 0)]]
     votes = read_votes(write(tmp_path / "fer2013new.csv", rows, ("Usage", "Image name")))
-    assert list(votes) == ["Training_00000", "Training_00001", "PublicTest_00002"]  # as data/sources.py names the rows
-    assert votes["Training_00000"].tolist() == ballots(4, 6) and not votes["Training_00001"].any()
+    assert list(votes) == ["Training_00000", "PublicTest_00002"]  # as data/sources.py names the rows; on the second nobody voted
+    assert votes["Training_00000"].tolist() == ballots(4, 6)
 
 
 def test_votes_of_other_pictures_are_refused(poll, tmp_path):
@@ -84,22 +84,29 @@ def test_files_that_hold_no_votes(tmp_path, text, said):
         read_votes(tmp_path / "v.csv")
 
 
-def test_votes_that_are_no_numbers(tmp_path):
-    path = write(tmp_path / "v.csv", [["train", "x", "a.jpg", "many", *[0] * 9]])
+@pytest.mark.parametrize("value", ["many", "nan", "inf", "-1"])
+def test_votes_that_are_no_numbers(tmp_path, value):
+    path = write(tmp_path / "v.csv", [["train", "x", "a.jpg", value, *[1] * 9]])
     with pytest.raises(UserError, match="no numbers"):
         read_votes(path)
 
 
-def test_real_votes_tell_most_labels(shared):
-    """Ten people's votes give 83.8 % of FER2013's own five-class labels: one more proof that these are noisy."""
-    from sklearn.linear_model import LogisticRegression
+def test_a_rare_class_is_no_reason_to_refuse(tmp_path):
+    """95 pictures of one class and 5 of another, told apart by their votes: always naming the first is right 95 times already."""
+    rows = [["train", "x", f"Training_{i}.jpg", *(ballots(10, 0) if i < 95 else ballots(0, 10))] for i in range(100)]
+    faces = part([0] * 95 + [1] * 5)
+    likely = soften(faces, np.eye(2, dtype=np.float32)[faces.labels], write(tmp_path / "v.csv", rows), 1.0)
+    assert (likely.argmax(axis=1) == faces.labels).all()
 
-    votes = read_votes(shared / "data" / "ferplus_votes.csv")
-    with open(shared / "data" / "ferplus_votes.csv", newline="", encoding="utf-8") as file:
+
+def test_real_votes_tell_most_labels(shared):
+    """By the votes alone 83.8 % of FER2013's own five-class labels are found: so noisy are these."""
+    path = shared / "data" / "ferplus_votes.csv"
+    with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["class"] not in ("fear", "sad")]
-    labels = np.array([row["class"] for row in rows])
-    counts = np.array([votes["/".join(["train", row["class"], row["file"].removesuffix(".jpg")])] for row in rows])
-    assert len(votes) == 32298 and len(rows) == 28709 - 4097 - 4830
-    assert LogisticRegression(max_iter=1000).fit(counts[::2], labels[::2]).score(counts[1::2], labels[1::2]) == pytest.approx(
-        0.838, abs=0.01
-    )
+    assert len(read_votes(path)) == 32298 - 159 and len(rows) == 28709 - 4097 - 4830  # nobody voted on 159
+    names = sorted({row["class"] for row in rows})
+    ids = ["/".join(["train", row["class"], row["file"]]) for row in rows]
+    faces = Part(np.zeros((len(rows), 1, 1), np.uint8), np.array([names.index(row["class"]) for row in rows]), np.array(ids))
+    likely = soften(faces, np.eye(5, dtype=np.float32)[faces.labels], path, 1.0)
+    assert (likely.argmax(axis=1) == faces.labels).mean() == pytest.approx(0.838, abs=0.005)

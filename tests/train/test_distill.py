@@ -3,13 +3,17 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from fer_hailo.config import Config, load_config
+from fer_hailo.data import dataset
+from fer_hailo.data.cache import Pictures
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.data.votes import VOTES
 from fer_hailo.errors import UserError
@@ -18,6 +22,7 @@ from fer_hailo.models.build import load_model
 from fer_hailo.runs import CONFIG, LABELS, MODEL
 from fer_hailo.train import loop
 from fer_hailo.train.distill import Distillation, load_teachers
+from fer_hailo.train.lineage import check_lineage
 
 
 def linear(side, kernel):
@@ -53,11 +58,16 @@ def test_logits_of_extra_classes_are_left_out_of_the_comparison():
     assert float(layer.losses[0]) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_teacher_of_another_input_size_sees_the_whole_picture():
-    faces = np.full((1, 8, 8, 3), 0.5, "f4")
+def test_a_teacher_of_another_input_size_sees_the_picture_resized_as_all_faces_are():
+    """OpenCV's bicubic, of which its own enlargement of the same picture gives the upper left corner."""
+    faces = np.random.default_rng(0).random((1, 8, 8, 3), "f4")
+    corner = cv2.resize(faces[0, :, :, 0], (16, 16), interpolation=cv2.INTER_CUBIC)[0, 0]
+    assert abs(corner - faces[0, 0, 0, 0]) > 0.01
+    logits = np.array([[0.3, -0.2]], "f4")
     layer = Distillation([linear(16, [1, -1])], temperature=1.0, weight=1.0)
-    layer(faces, np.array([[0.5, -0.5]], "f4"))
-    assert float(layer.losses[0]) == pytest.approx(0, abs=1e-6)
+    layer(faces, logits)
+    expected = divergence(softmax(np.array([[corner, -corner]]), axis=1), softmax(logits, axis=1))
+    assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_teachers_that_do_not_fit(trained, tmp_path, small):
@@ -70,8 +80,37 @@ def test_teachers_that_do_not_fit(trained, tmp_path, small):
         load_teachers(replace(small, teacher=(str(other / MODEL),)))
     with pytest.raises(UserError, match="no model at"):
         load_teachers(replace(small, teacher=(str(tmp_path / "none"),)))
-    with pytest.raises(UserError, match="one has colour"):
+    with pytest.raises(UserError, match="trained with color False"):
         load_teachers(replace(small, teacher=(str(trained),), color=True))
+
+
+def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
+    data = load_dataset(replace(small, seed=7), None)
+    for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
+        check_lineage(replace(small, **learnt), load_dataset(small, None))  # the same split
+        with pytest.raises(UserError, match="split with seed 42, not 7: it has learnt pictures that would now be validation"):
+            check_lineage(replace(small, seed=7, **learnt), data)
+        other = replace(small, classes=("angry", "happy"), **learnt)
+        with pytest.raises(UserError, match="split with classes"):
+            check_lineage(other, load_dataset(other, None))
+        check_lineage(replace(small, seed=7, **learnt), replace(data, key="another data set"))
+
+
+def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):
+    """With conflicts kept, a picture may stand under a scored and under an extra class."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 48, 48), dtype=np.uint8)
+    images[40:60] = images[:20]  # every copy is of an angry or happy picture
+    labels = np.array(["angry", "happy"] * 20 + ["sad"] * 20)
+    pictures = Pictures(
+        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.full((60, 2), 48), np.arange(60) % 40,
+        np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
+    )  # fmt: skip
+    monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
+    data = load_dataset(Config(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None)
+    copies = {f"p{int(name[1:]) + 40}" for name in data.val.ids if int(name[1:]) < 20}
+    assert copies and set(data.extra.ids) == {f"p{i}" for i in range(40, 60)} - copies
+    assert set(data.extra.labels) == {2}
 
 
 def test_configuration_refuses_a_class_twice():
@@ -111,7 +150,7 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
 
 
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):
-    """Cut after the first epoch of stage 2, and resumed: the same weights, bit for bit."""
+    """Cut after the first epoch of stage 2, and resumed without the votes: the same weights, bit for bit."""
     run, config = taught
     save = loop.cb.SaveState.on_epoch_end
 
@@ -124,6 +163,7 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         loop.start(config, tmp_path / "cut")
     monkeypatch.undo()
+    (votes := Path(config.votes)).rename(votes.with_suffix(".away"))
     loop.resume(tmp_path / "cut", {})
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
