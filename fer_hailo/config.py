@@ -75,6 +75,7 @@ class Config:
     zoom: float = option(0.15, "crop down to 1 - zoom of the side, then enlarge", low=0, high=0.9)
     shift: float = option(0.0, "move by up to this part of the side", low=0, high=0.5)
     rotation: float = option(0.0, "turn by up to this many degrees", low=0, high=180)
+    erase: float = option(0.0, "part of the pictures in which a rectangle of 2 to 25 % is painted grey", low=0, high=1)
     brightness: float = option(0.2, "add up to this part of the range", low=0, high=1)
     contrast: float = option(0.2, "change the contrast by up to this part", low=0, high=0.99)
     saturation: float = option(0.1, "change the saturation by up to this part (colour only)", low=0, high=0.99)

@@ -117,4 +117,8 @@ def _keras_augmentation(config: Config) -> list[keras.layers.Layer]:
     if config.color and config.hue:
         # Keras turns by up to half of its factor, to either side.
         chosen.append(layers.RandomHue(2 * config.hue, seed=next(seeds), **options))
+    if config.erase:
+        # Zhong et al. 2020. A pair: with a single number Keras draws the probability itself anew.
+        share = (config.erase, config.erase)
+        chosen.append(layers.RandomErasing(share, scale=(0.02, 0.25), fill_value=0.5, seed=next(seeds), **options))
     return chosen

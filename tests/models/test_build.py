@@ -202,6 +202,19 @@ def test_brightness_and_contrast_stay_in_bounds():
     assert 38 < spans.min() < 42 and 58 < spans.max() < 62
 
 
+def test_erasing_paints_a_grey_rectangle_into_some_pictures():
+    config = Config(weights="none", input_size=48, zoom=0, flip=False, brightness=0, contrast=0, erase=0.4)
+    images = np.zeros((600, 48, 48), np.uint8)
+    seen = AugmentedFaceInput(config)(images, np.ones((600, 1), "f4")).numpy()[..., 0]
+    grey = np.isclose(seen, 0, atol=0.01)  # a black picture is -1
+    assert (grey | (seen == -1)).all()
+    areas = grey.mean(axis=(1, 2))
+    assert (areas > 0).mean() == pytest.approx(0.4, abs=0.06)  # three standard deviations of 600 draws
+    assert areas.max() < 0.27 and areas[areas > 0].min() > 0.01
+    for mask in grey[areas > 0][:20]:
+        assert mask.sum() == mask.any(axis=0).sum() * mask.any(axis=1).sum()  # a rectangle
+
+
 def test_saturation_spares_grey_and_changes_colour():
     config = Config(color=True, flip=False, **(OFF | {"saturation": 0.5}))
     colours = np.zeros((32, 48, 48, 3), np.uint8)
