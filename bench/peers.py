@@ -51,7 +51,7 @@ class Peer:
 
 
 FER = ("tensorflow>=2.21,<2.22", "opencv-python>=4.10,<5", "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")
-TORCH = ("torch>=2.6,<3", "torchvision", "opencv-python>=4.10,<5", "requests", "pillow"), ("--no-deps", "facenet-pytorch"), (
+TORCH = ("torch>=2.6,<3", "torchvision", "opencv-python>=4.10,<5", "requests", "pillow", "tqdm"), ("--no-deps", "facenet-pytorch"), (
     "--no-deps", "facial_emotion_recognition==0.3.4")  # fmt: skip
 PEERS = (
     Peer("fer 25.10.3, TFLite", "fer-tflite", Path(".venv-peers/fer"), FER, 64),
