@@ -91,7 +91,7 @@ def test_batches_have_uint8_pictures_and_mixed_labels():
 
 def test_tf_dataset_gives_the_same_batches_in_the_same_order():
     feed = batches(mixup_alpha=0.2)
-    dataset = create_tf_dataset(feed.images, feed.labels, 3, 4, 5, epochs=2, mixup_alpha=0.2)
+    dataset = create_tf_dataset(feed.images, feed.targets, 3, 4, 5, epochs=2, mixup_alpha=0.2)
     got = list(dataset.as_numpy_iterator())
     assert len(got) == 6
     for number, (inputs, onehot) in enumerate(got):

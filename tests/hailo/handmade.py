@@ -127,6 +127,7 @@ def write_bundle(
     whole = {
         "name": "handmade", "arch": "colours", "seed": 7, "data": {"name": "colours", "key": ""}, "labels": list(names),
         "preprocess": SPEC.to_dict(), "calibration": {"count": CALIBRATION, "per_class": [CALIBRATION // 4] * 4}, "network": {},
+        "confidence": {"temperature": 1.0, "unsure_below": 0.0},
         "metrics": {"keras": reference}, "environment": {"git_commit": "0123abc"},
     }  # fmt: skip
     parts.seal(folder, whole | manifest)

@@ -16,7 +16,7 @@ from conftest import PATHS, ROOT, error_line
 from handmade import compile_hef, write_bundle
 
 from fer_hailo.metrics import softmax
-from fer_hailo.runs import MODEL
+from fer_hailo.runs import CONFIDENCE, MODEL
 from fer_hailo.runtime.frames import Shot
 from fer_hailo.runtime.mp4 import Mp4
 from fer_hailo.runtime.run import Settings, analyse
@@ -73,11 +73,12 @@ def test_the_answers_are_the_networks(command, trained, model, faces):
     assert result.returncode == 0, result.stderr
     answers = json.loads(result.stdout)
     network = keras.models.load_model(trained / MODEL, compile=False)
+    temperature = json.loads((trained / CONFIDENCE).read_text())["temperature"]
     assert [os.path.basename(entry["source"]) for entry in answers] == sorted(path.name for path in faces.iterdir())
     for entry in answers:
         grey = cv2.imread(str(faces / os.path.basename(entry["source"])), cv2.IMREAD_GRAYSCALE)
         small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 127.5 - 1
-        expected = softmax(np.asarray(network(np.repeat(small[None, ..., None], 3, axis=3))))[0]
+        expected = softmax(np.asarray(network(np.repeat(small[None, ..., None], 3, axis=3))) / temperature)[0]
         (face,) = entry["faces"]
         assert (entry["width"], entry["height"], face["box"], face["track"]) == (48, 48, [0, 0, 48, 48], None)
         assert list(face["probabilities"]) == ["angry", "disgust", "happy", "neutral", "surprise"]
