@@ -58,13 +58,14 @@ def _sizes(axis, rows: list[dict]) -> None:
 def _speeds(axis, rows: list[dict]) -> None:
     rows = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
     points = {key: (float(row["latency_ms"]), 100 * float(row["accuracy"])) for key, row in rows.items()}
-    for (name, stage), (x, y) in points.items():
+    for number, ((name, stage), (x, y)) in enumerate(sorted(points.items(), key=lambda point: -point[1][1]), 1):
         peer = stage == "peer"
-        axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue")
-        words = f"{model_name(name, stage)}, {rows[name, stage]['input_size']} px"
-        axis.annotate(words, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        words = f"{number}  {model_name(name, stage)}, {rows[name, stage]['input_size']} px"
+        axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue", label=words)
+        axis.annotate(number, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     axis.plot(*zip(*front(list(points.values())), strict=True), color="grey", linestyle=":", drawstyle="steps-post", zorder=0)
     axis.set(title="PublicTest, one face, one CPU thread", xlabel="milliseconds", ylabel="accuracy, %", xscale="log")
+    axis.legend(fontsize=7, loc="center right")
 
 
 if __name__ == "__main__":
