@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         np.save(Path(folder) / "faces.npy", test.images)
         for peer in PEERS:
             try:
-                rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package, stage="peer"))
+                rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package))
             except UserError as error:
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
@@ -123,10 +123,10 @@ def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, i
         return chosen, int(file["parameters"]), float(np.median(file["times_ms"])), peer.input_size, "peer"
 
 
-def _row(probabilities, parameters, milliseconds, side, kind, test: Part, dataset, *, run: str, stage: str = "", size_bytes="") -> dict:
+def _row(probabilities, parameters, milliseconds, side, stage, test: Part, dataset, *, run: str, size_bytes="") -> dict:
     metrics = compute_metrics(probabilities, test.labels, dataset.names, data=dataset.name, split="test", sha256=test.sha256())
     extra = {"latency_ms": milliseconds, "parameters": parameters, "input_size": side, "size_bytes": size_bytes}
-    return row_of(metrics, run=run, stage=stage or kind, **extra)
+    return row_of(metrics, run=run, stage=stage, **extra)
 
 
 def _name(path: Path, labels: tuple[str, ...]) -> str:
