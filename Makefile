@@ -34,4 +34,4 @@ bench-peers: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv .venv-fer .venv-peers build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers build *.egg-info .pytest_cache .ruff_cache

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.environments import environment
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import Config
 from fer_hailo.data.dataset import Part, load_dataset
@@ -41,22 +41,18 @@ OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic")
 
 @dataclass(frozen=True)
 class Peer:
-    """A package: name and version, its environment's folder, what to install there in turn, and what bench/peer.py calls it."""
+    """A package: name and version, what bench/peer.py calls it, whose environment it needs, and the side of its input, pixels."""
 
     package: str
     kind: str
-    environment: Path
-    installs: tuple[tuple[str, ...], ...]
+    environment: str
     input_size: int
 
 
-FER = ("tensorflow>=2.21,<2.22", "opencv-python>=4.10,<5", "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")
-TORCH = ("torch>=2.6,<3", "torchvision", "opencv-python>=4.10,<5", "requests", "pillow", "tqdm"), ("--no-deps", "facenet-pytorch"), (
-    "--no-deps", "facial_emotion_recognition==0.3.4")  # fmt: skip
 PEERS = (
-    Peer("fer 25.10.3, TFLite", "fer-tflite", Path(".venv-peers/fer"), FER, 64),
-    Peer("fer 25.10.3, Keras", "fer-keras", Path(".venv-peers/fer"), FER, 64),
-    Peer("facial_emotion_recognition 0.3.4", "facial_emotion_recognition", Path(".venv-peers/torch"), TORCH, 48),
+    Peer("fer 25.10.3, TFLite", "fer-tflite", "fer", 64),
+    Peer("fer 25.10.3, Keras", "fer-keras", "fer", 64),
+    Peer("facial_emotion_recognition 0.3.4", "facial_emotion_recognition", "facial_emotion_recognition", 48),
 )
 
 
@@ -110,7 +106,7 @@ def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
 
 def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, int, float, int, str]:
     """The same of a peer; its seven classes cut down to ours."""
-    python, answers = _environment(peer), folder / "answers.npz"
+    python, answers = environment(peer.environment), folder / "answers.npz"
     program = [python, Path(__file__).with_name("peer.py"), peer.kind, folder / "faces.npy", answers]
     print(f"asking {peer.package}", file=sys.stderr)
     child = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -136,21 +132,6 @@ def _name(path: Path, labels: tuple[str, ...]) -> str:
     if not (path.parent / MANIFEST).is_file() or not (path.parent / FLOAT).is_file():
         raise UserError(f"{path} does not lie with its {MANIFEST} and {FLOAT}: give one of a released or a deploy folder")
     return json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["name"]
-
-
-def _environment(peer: Peer) -> str:
-    """The Python of a peer's environment, made where it is missing."""
-    python = peer.environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ready = peer.environment / "peers-ready"
-    if not ready.is_file():
-        print(f"making {peer.environment}/ for {peer.package} (some minutes)", file=sys.stderr)
-        venv.create(peer.environment, with_pip=True, clear=True)
-        for packages in peer.installs:
-            if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
-                raise UserError(f"{peer.package} could not be installed, see above")
-        (peer.environment / ".gitignore").write_text("*\n")
-        ready.touch()
-    return str(python)
 
 
 if __name__ == "__main__":

@@ -7,28 +7,25 @@
 (e) as (a), with another detector; only where a YuNet file is given
 
 Both sides look for faces in every frame with OpenCV's Haar cascade and the same parameters, and classify every face. The video is
-made here: a photograph, panned and zoomed. `fer` gets an environment of its own in .venv-fer/, made at the first call, with no more
-than its class FER needs: TensorFlow, OpenCV, requests, Pillow and setuptools below 81 (for pkg_resources), without the packages for
-training pictures, other detectors and video editing that it also names. The photograph is data/photos/astronaut.png in ../shared or
-$FER_HAILO_SHARED where that is, else the portrait among Matplotlib's sample data.
+made here: a photograph, panned and zoomed. `fer` gets an environment of its own, see bench/environments.py. The photograph is
+data/photos/astronaut.png in ../shared or $FER_HAILO_SHARED where that is, else the portrait among Matplotlib's sample data.
 """
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.environments import environment
 from fer_hailo.cli import Parser, run
 from fer_hailo.errors import UserError
 from fer_hailo.runtime import pipeline
@@ -40,8 +37,7 @@ from fer_hailo.runtime.predictor import Predictor, find_model, load
 from fer_hailo.runtime.sources import open_sources
 
 ROOT = Path(__file__).parents[1]
-FER, VERSION, ENVIRONMENT = "fer", "25.10.3", Path(".venv-fer")
-NEEDS = ["tensorflow>=2.21,<2.22", "setuptools<81", "requests", "pillow"]
+FER = "fer"
 WIDTH, HEIGHT, RATE = 640, 480, 30
 HAAR = {"scale_factor": 1.1, "min_neighbors": 6, "min_size": HEIGHT // 12}
 PARTS = ("read", "detect", "cut + prepare", "classify")
@@ -53,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", help="model file or folder [the newest run's, else an untrained network of configs/finetune.yaml]")
     parser.add_argument("--photo", type=Path, help="photograph with a face seen from the front [see above]")
     parser.add_argument("--yunet", metavar="FILE.onnx", help="also measure run.py with this detector")
-    parser.add_argument("--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made in {ENVIRONMENT}/]")
+    parser.add_argument("--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made by bench/environments.py]")
     parser.add_argument("--frames", type=int, default=60, help="frames of the video [60]")
     parser.add_argument("--rounds", type=int, default=6, help="rounds; the first is not counted [6]")
     parser.add_argument("--threads", type=int, help="OpenCV's threads, on both sides [as OpenCV chooses]")
@@ -61,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.frames < 2 or arguments.rounds < 2:
         raise UserError("--frames and --rounds must be 2 or more")
     photo = arguments.photo or _photo()
-    python = arguments.fer_python or _environment()
+    python = arguments.fer_python or environment(FER)
     with tempfile.TemporaryDirectory() as folder, load(_model(arguments.model, Path(folder))) as predictor:
         video = write_video(Path(folder) / "pan.mp4", photo, arguments.frames)
         with _fer(python) as order:
@@ -256,22 +252,6 @@ def _photo() -> Path:
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-
-
-def _environment() -> str:
-    """The Python of an environment with fer, made where it is missing."""
-    python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ready = ENVIRONMENT / f"{FER}-{VERSION}"
-    if not ready.is_file():
-        print(f"making {ENVIRONMENT}/ for {FER} {VERSION} (TensorFlow is large: some minutes)", file=sys.stderr)
-        venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        same = f"opencv-python=={importlib.metadata.version('opencv-python')}"  # both sides with one OpenCV
-        for packages in ([*NEEDS, same], ["--no-deps", f"{FER}=={VERSION}"]):
-            if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
-                raise UserError(f"{FER} {VERSION} could not be installed, see above: name a Python that has it with --fer-python")
-        (ENVIRONMENT / ".gitignore").write_text("*\n")
-        ready.touch()
-    return str(python)
 
 
 @contextlib.contextmanager

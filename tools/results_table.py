@@ -1,8 +1,8 @@
-"""Write README's results table from docs/results.csv.
+"""Write README's results tables from docs/results.csv.
 
     python tools/results_table.py
 
-The rows are those of the newest run of bench/peers.py, joined with the validation accuracy of the same model's conversion.
+The rows are those of the newest run of bench/peers.py, joined with the validation scores of the same model's conversion.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from fer_hailo.files import read_csv, write_text
 from fer_hailo.runs import NAME
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- results: tools/results_table.py -->\n", "<!-- end of results -->\n"
+BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"
 STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
@@ -26,30 +26,58 @@ HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test",
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     readme = ROOT / "README.md"
-    write_text(readme, with_table(readme.read_text(encoding="utf-8"), read_csv(ROOT / "docs" / "results.csv")))
+    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), read_csv(ROOT / "docs" / "results.csv")))
 
 
-def with_table(text: str, rows: list[dict]) -> str:
-    """The README with its table made anew."""
-    if BEGIN not in text or END not in text:
-        raise UserError(f"README.md has no place for the table, between {BEGIN.strip()} and {END.strip()}")
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + table(rows) + END + rest.split(END)[1]
+def with_tables(text: str, rows: list[dict]) -> str:
+    """The README with its tables made anew."""
+    for name, make in (("results", table), ("recalls", recalls)):
+        begin, end = BEGIN.format(name), END.format(name)
+        if begin not in text or end not in text:
+            raise UserError(f"README.md has no place for the {name}, between {begin.strip()} and {end.strip()}")
+        before, rest = text.split(begin)
+        text = before + begin + make(rows) + end + rest.split(end)[1]
+    return text
 
 
 def table(rows: list[dict]) -> str:
     """Markdown: ours first, then the peers."""
-    newest = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
-    held = {(row["run"], row["stage"]): row for row in rows if row["split"] == "val"}
-    lines = [HEADER, ("---",) * len(HEADER)]
-    for key, row in sorted(newest.items(), key=lambda item: item[0][1] == "peer"):
-        low, high = (f"{100 * float(row[name]):.1f}" for name in ("accuracy_low", "accuracy_high"))
-        validation = f"{100 * float(held[key]['accuracy']):.1f} %" if key in held else ""
-        name = key[0] if key[1] == "peer" else f"**{model_name(*key)}**"
-        test, recall = f"{100 * float(row['accuracy']):.1f} % [{low}, {high}]", f"{100 * float(row['macro_recall']):.1f} %"
+    held = on_validation(rows)
+    lines = []
+    for key, row in by_model(rows).items():
+        validation = _percent(held[key]["accuracy"]) if key in held else ""
         size, parameters, time = f"{row['input_size']} px", f"{int(row['parameters']):,}", f"{float(row['latency_ms']):.2f} ms"
-        lines.append((name, size, parameters, validation, test, recall, time))
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        lines.append((_bold(*key), size, parameters, validation, _accuracy(row), _percent(row["macro_recall"]), time))
+    return markdown(HEADER, lines)
+
+
+def recalls(rows: list[dict]) -> str:
+    """Markdown: recall of each class, on test and on validation."""
+    held, tested = on_validation(rows), by_model(rows)
+    sides = [(key, "test", row) for key, row in tested.items()] + [(key, "validation", held[key]) for key in tested if key in held]
+    classes = [pair.split("=")[0] for pair in next(iter(tested.values()))["per_class_recall"].split()]
+    lines = []
+    for key, side, row in sides:
+        found = dict(pair.split("=") for pair in row["per_class_recall"].split())
+        shares = [_percent(found[name]) if name in found else "" for name in classes]
+        scores = [_percent(row[name]) for name in ("macro_recall", "macro_f1", "ece")]
+        lines.append((_bold(*key), side, *shares, _accuracy(row), *scores))
+    return markdown(("recall", "on", *classes, "all", "macro", "macro F1", "calibration error"), lines)
+
+
+def markdown(header: tuple, lines: list[tuple]) -> str:
+    return "".join("| " + " | ".join(line) + " |\n" for line in (header, ("---",) * len(header), *lines))
+
+
+def on_validation(rows: list[dict]) -> dict[tuple[str, str], dict]:
+    """The validation row of each run and stage, the latest."""
+    return {(row["run"], row["stage"]): row for row in rows if row["split"] == "val"}
+
+
+def by_model(rows: list[dict]) -> dict[tuple[str, str], dict]:
+    """Run and stage of what the newest run of bench/peers.py measured: ours first."""
+    newest = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
+    return dict(sorted(newest.items(), key=lambda item: item[0][1] == "peer"))
 
 
 def of_one_run(rows: list[dict]) -> list[dict]:
@@ -64,6 +92,19 @@ def model_name(run: str, stage: str) -> str:
         return run
     arch = re.split(r"_s\d+$", run.split("_", 1)[1])[0] if NAME.fullmatch(run) else run
     return f"{arch}, {STAGES.get(stage, stage)}"
+
+
+def _bold(run: str, stage: str) -> str:
+    return run if stage == "peer" else f"**{model_name(run, stage)}**"
+
+
+def _percent(fraction: str) -> str:
+    return f"{100 * float(fraction):.1f} %"
+
+
+def _accuracy(row: dict) -> str:
+    low, high = (f"{100 * float(row[name]):.1f}" for name in ("accuracy_low", "accuracy_high"))
+    return f"{_percent(row['accuracy'])} [{low}, {high}]"
 
 
 if __name__ == "__main__":

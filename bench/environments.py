@@ -1,0 +1,41 @@
+"""Python environments for the packages that the benchmarks compare with, made where they are missing."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fer_hailo.errors import UserError
+
+FOLDER = Path(".venv-peers")
+OPENCV = "opencv-python"  # the version that is here, so that both sides read and detect alike
+# Each package without what it names beside, which would bring training tools and other detectors.
+INSTALLS = {
+    "fer": (("tensorflow>=2.21,<2.22", OPENCV, "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")),
+    "facial_emotion_recognition": (
+        ("torch>=2.6,<3", "torchvision", OPENCV, "requests", "pillow", "tqdm"),
+        ("--no-deps", "facenet-pytorch"),
+        ("--no-deps", "facial_emotion_recognition==0.3.4"),
+    ),
+}
+
+
+def environment(package: str) -> str:
+    """The Python of a package's environment. Raises UserError where it cannot be made."""
+    here = f"{OPENCV}=={importlib.metadata.version(OPENCV)}"
+    folder, installs = FOLDER / package, [[here if name == OPENCV else name for name in names] for names in INSTALLS[package]]
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    ready, wanted = folder / "ready", repr(installs)
+    if not ready.is_file() or ready.read_text() != wanted:
+        print(f"making {folder}/ (some minutes)", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        for packages in installs:
+            if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
+                raise UserError(f"{package} could not be installed, see above")
+        (folder / ".gitignore").write_text("*\n")
+        ready.write_text(wanted)
+    return str(python)
