@@ -2,6 +2,8 @@
 
 python train.py                  the seed recipe on fer2013/
 python train.py --config configs/finetune.yaml --data fer2013.zip
+python train.py --arch resnet18  another network, by its own recipe in configs/model/
+python train.py --list           all networks: size, cost, licence of weights, where they can go
 python train.py --resume         go on with the newest interrupted run
 python train.py --data-report    what the data holds, without training
 python train.py --smoke          both stages on drawn faces, in under two minutes
@@ -17,6 +19,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.runs import RUNS, new_run, newest_run
 
 SMOKE = Path(__file__).parent / "configs" / "smoke.yaml"
+RECIPES = Path(__file__).parent / "configs" / "model"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,12 +28,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder [{RUNS}/DATE-TIME_ARCH_sSEED]")
     parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with RUN, by default the newest unfinished one")
     parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
+    parser.add_argument("--list", action="store_true", help="print a table of the networks and stop")
     parser.add_argument("--sample", action="store_true", help="train on the synthetic sample set")
     parser.add_argument("--smoke", action="store_true", help="--sample with configs/smoke.yaml")
     add_flags(parser)
     arguments = parser.parse_args(argv)
     overrides = flag_values(arguments)
 
+    if arguments.list:
+        from fer_hailo.models.table import list_networks
+
+        print(list_networks(RECIPES))
+        return
     if arguments.resume is not None:
         if arguments.config or arguments.out or arguments.smoke or arguments.sample or arguments.data_report:
             raise UserError("--resume takes its configuration from the run: give it alone")
@@ -42,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         from fer_hailo.data.sample import write_sample_set
 
         overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
-    config = load_config(arguments.config or (SMOKE if arguments.smoke else None), overrides)
+    config = load_config(arguments.config or (SMOKE if arguments.smoke else None), overrides, RECIPES)
     if arguments.data_report:
         from fer_hailo.data.report import write_data_report
 

@@ -15,7 +15,7 @@ from fer_hailo.preprocess import PreprocessSpec
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
 # The fields that decide which pictures stand on which side, beside the data and its classes.
-SPLITS_BY = ("seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
+SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
 SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
@@ -36,12 +36,18 @@ class Config:
     extra_classes: tuple[str, ...] = option(
         (), "classes that only help in training: never scored, and the saved model has no logit for them"
     )
+    soft_labels: bool = option(
+        False, "learn from the shares of people's votes where the data set has them (FERPlus), not from the majority"
+    )
     resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
     drop_corrupt: bool = option(True, "skip pictures that cannot be read (off: they are an error)")
     drop_blank: bool = option(True, "skip training pictures of a single grey level")
     drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
     drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
     validation_fraction: float = option(0.2, "part of train kept for validation", low=0.01, high=0.9)
+    split_seed: int = option(
+        42, "seed of the split: runs of other seeds are compared on the same validation pictures", low=0, high=2**31 - 1
+    )
     oversample_ratio: float = option(0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1)
 
     # preprocessing
@@ -82,8 +88,9 @@ class Config:
     hue: float = option(0.03, "turn the hue by up to this part of the circle (colour only)", low=0, high=0.5)
 
     # optimisation
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw"))
-    weight_decay: float = option(0.0, "decoupled weight decay (adamw only)", low=0, high=1)
+    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+    momentum: float = option(0.9, "momentum, Nesterov's (sgd only)", low=0, high=0.9999)
+    weight_decay: float = option(0.0, "decoupled weight decay (adamw and sgd)", low=0, high=1)
     clipnorm: float = option(1.0, "largest norm of a gradient tensor (0: off)", low=0)
     batch_size: int = option(32, "pictures a step", low=1, high=65536)
     stage1_epochs: int = option(25, "most epochs with the backbone frozen", low=0, high=10000)
@@ -97,7 +104,7 @@ class Config:
     unfreeze_layers: int = option(60, "backbone layers that stage 2 trains, from the last (-1: all)", low=-1, high=100000)
     train_batch_norm: bool = option(False, "train the unfrozen batch norms too")
     ema: float = option(0.0, "momentum of an average of the weights, evaluated with re-estimated statistics (0: off)", low=0, high=0.99999)
-    seed: int = option(42, "seed of split, order, augmentation and initial weights", low=0, high=2**31 - 1)
+    seed: int = option(42, "seed of order, augmentation and initial weights", low=0, high=2**31 - 1)
     precision: str = option("float32", "arithmetic of training", choices=("float32", "mixed_float16", "mixed_bfloat16"))
     tensorboard: bool = option(True, "write a TensorBoard log where TensorFlow is installed")
 
@@ -124,8 +131,8 @@ class Config:
             raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs: lower it to {most} or less")
         if self.stage2_floor_lr > self.stage2_lr:
             raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
-        if self.weight_decay and self.optimizer != "adamw":
-            raise UserError(f"weight_decay {self.weight_decay} has no effect with {self.optimizer}: use optimizer adamw")
+        if self.weight_decay and self.optimizer == "adam":
+            raise UserError(f"weight_decay {self.weight_decay} has no effect with {self.optimizer}: use optimizer adamw or sgd")
 
     @property
     def preprocess(self) -> PreprocessSpec:
@@ -136,13 +143,16 @@ class Config:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
 
 
-def load_config(path: Path | str | None = None, overrides: dict | None = None) -> Config:
-    """The defaults, changed by the YAML file at `path`, changed by `overrides` ({field: value}).
+def load_config(path: Path | str | None = None, overrides: dict | None = None, recipes: Path | None = None) -> Config:
+    """The defaults, changed by the recipe of the network, by the YAML file at `path`, by `overrides` ({field: value}).
 
+    recipes: the folder of the networks' recipes, ARCH.yaml; a network without one has the defaults.
     Raises UserError for a file that cannot be read, an unknown key or an impossible value.
     """
-    values = _read_yaml(path) if path else {}
-    values.update(overrides or {})
+    values = (_read_yaml(path) if path else {}) | (overrides or {})
+    recipe = recipes / f"{values.get('arch')}.yaml" if recipes else None
+    if recipe and recipe.is_file():
+        values = _read_yaml(recipe) | values
     known = [entry.name for entry in dataclasses.fields(Config)]
     for key in values:
         if key not in known:

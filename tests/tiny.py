@@ -7,7 +7,7 @@ import sys
 
 import keras
 
-from fer_hailo.models.registry import ARCHITECTURES
+from fer_hailo.models.registry import ARCHITECTURES, Network
 
 TRAIN = [sys.executable, "-c", "import sys, tiny, train; sys.exit(train.run(train.main, sys.argv[1:]))"]
 
@@ -22,4 +22,4 @@ def backbone(input_size: int, weights: str | None) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-ARCHITECTURES["tiny"] = backbone
+ARCHITECTURES["tiny"] = Network(backbone, licence="", hailo="yes")

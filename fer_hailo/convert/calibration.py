@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.data.dataset import Part
+from fer_hailo.data.duplicates import exact_groups
 from fer_hailo.files import written
 from fer_hailo.preprocess import PreprocessSpec, prepare
 
@@ -29,7 +30,7 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def calibration_set(train: Part, spec: PreprocessSpec, seed: int, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8 (count, I, I, 3), labels int64 (count,)) from the training side, without augmentation."""
-    unique = np.sort(np.unique(train.images.reshape(len(train.images), -1), axis=0, return_index=True)[1])  # a copy would teach nothing
+    unique = np.unique(exact_groups(train.images), return_index=True)[1]  # a copy would teach nothing
     chosen = unique[choose(train.labels[unique], count, seed)]
     return prepare_all(train.images[chosen], spec), train.labels[chosen]
 

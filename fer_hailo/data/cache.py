@@ -1,4 +1,5 @@
-"""All pictures of a source as one uint8 array, decoded once and kept in a file named after the content."""
+"""All pictures of a source as one uint8 array, decoded once and kept in two files named after the content: KEY.images.npy, which is mapped
+into memory, not read, and KEY.npz, all that is known about them."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,13 +16,16 @@ import numpy as np
 
 from fer_hailo.data.decode import decode
 from fer_hailo.data.duplicates import exact_groups, near_pairs
-from fer_hailo.data.sources import Entry, Source, open_source
+from fer_hailo.data.entry import Entry, Source
+from fer_hailo.data.layouts import FERPLUS
+from fer_hailo.data.sources import open_source
 from fer_hailo.errors import UserError
 from fer_hailo.files import written
 from fer_hailo.preprocess import PreprocessSpec, to_source
 from fer_hailo.progress import track
 
-VERSION = 1
+VERSION = 2
+IMAGES = ".images.npy"
 MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few pictures
 
 
@@ -28,7 +33,8 @@ MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few pictur
 class Pictures:
     """A data set in memory, before cleaning and selection: every class, every split.
 
-    images: uint8 (N, S, S) or (N, S, S, 3). ids, labels, splits: str (N,); split is train, test or empty.
+    images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits: str (N,); split is train,
+    test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS; zeros where nobody was asked.
     sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical pictures.
     near: int64 (P, 2), pairs of near duplicates. bad: str (B, 2), id and reason of the files that could not be read.
     name: what the data set is called. key: SHA-256 of source content and preprocessing.
@@ -38,6 +44,7 @@ class Pictures:
     ids: np.ndarray
     labels: np.ndarray
     splits: np.ndarray
+    votes: np.ndarray
     sizes: np.ndarray
     exact: np.ndarray
     near: np.ndarray
@@ -49,26 +56,37 @@ class Pictures:
 def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> Pictures:
     """Read a data set, from its cache file in the folder `cache` when that holds it, else by decoding it (and keep it there).
 
-    `data` may also be a cache file itself, so that a machine without OpenCV or the archive can train.
+    `data` may also be a cache file KEY.npz itself, with KEY.images.npy beside it, so that a machine without OpenCV or the archive can
+    train.
     """
     if Path(data).suffix == ".npz" and Path(data).is_file():
         return _read(Path(data), spec)
     source = open_source(data)
     shape = f"{spec.source_shape}".encode()
-    key = hashlib.sha256(b"%d\0%s\0%s" % (VERSION, source.digest().encode(), shape)).hexdigest()
+    key = hashlib.sha256(b"1\0%s\0%s" % (source.digest().encode(), shape)).hexdigest()
     path = Path(cache) / f"{key[:16]}.npz" if cache else None
     if path and path.exists():
         try:
             return replace(_read(path, spec), name=source.name)  # another name may hold the same pictures
         except UserError:  # a damaged cache costs time, not the run
             path.unlink()
-    pictures = _decode_all(source, spec, key)
-    if path:
-        _write(path, pictures)
-    return pictures
+    if not path:
+        return _decode_all(source, spec, key, np.empty)
+    with written(path.with_suffix(IMAGES)) as beside:
+
+        def on_disk(shape, dtype):
+            return np.lib.format.open_memmap(beside, "w+", dtype, shape)
+
+        pictures = _decode_all(source, spec, key, on_disk)
+        pictures.images.flush()
+        pictures = replace(pictures, images=None)  # closes the file, which Windows would not rename otherwise
+    _write(path, pictures)
+    return _read(path, spec)
 
 
-def _decode_all(source: Source, spec: PreprocessSpec, key: str) -> Pictures:
+def _decode_all(source: Source, spec: PreprocessSpec, key: str, make: Callable) -> Pictures:
+    """make(shape, dtype): the array that the pictures are put into."""
+
     def one(entry: Entry):
         try:
             data = source.read(entry)
@@ -77,20 +95,27 @@ def _decode_all(source: Source, spec: PreprocessSpec, key: str) -> Pictures:
         except (ValueError, OSError) as error:
             return None, None, str(error)
 
-    entries = source.entries
+    entries, images = source.entries, make((len(source.entries), *spec.source_shape), np.uint8)
+    good, sizes, bad = [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(track(pool.map(one, entries), len(entries), f"decoding {source.name}"))
-    good = [i for i, (image, _, _) in enumerate(results) if image is not None]
-    bad = [(entries[i].id, results[i][2]) for i in range(len(entries)) if results[i][0] is None]
+        results = track(pool.map(one, entries), len(entries), f"decoding {source.name}")
+        for i, (image, size, problem) in enumerate(results):
+            if image is None:
+                bad.append((entries[i].id, problem))
+            else:
+                images[len(good)] = image
+                good.append(i)
+                sizes.append(size)
     if len(bad) > max(MOST_BAD * len(entries), 3) or not good:
         raise UserError(f"{len(bad):,} of {len(entries):,} pictures of {source.name} cannot be read, the first: {bad[0][0]} {bad[0][1]}")
-    images = np.stack([results[i][0] for i in good])
+    images = images[: len(good)]
     return Pictures(
         images=images,
         ids=np.array([entries[i].id for i in good]),
         labels=np.array([entries[i].label for i in good]),
         splits=np.array([entries[i].split for i in good]),
-        sizes=np.array([results[i][1] for i in good], dtype=np.int32),
+        votes=np.array([entries[i].votes or [0] * len(FERPLUS) for i in good], dtype=np.float32),
+        sizes=np.array(sizes, dtype=np.int32),
         exact=exact_groups(images),
         near=near_pairs(images),
         bad=np.array(bad, dtype=str).reshape(-1, 2),
@@ -100,19 +125,27 @@ def _decode_all(source: Source, spec: PreprocessSpec, key: str) -> Pictures:
 
 
 def _write(path: Path, pictures: Pictures) -> None:
+    known = {f.name: getattr(pictures, f.name) for f in fields(Pictures) if f.name != "images"}
     with written(path) as beside:
-        np.savez_compressed(beside, version=VERSION, **{f.name: getattr(pictures, f.name) for f in fields(Pictures)})
+        np.savez_compressed(beside, version=VERSION, **known)
 
 
 def _read(path: Path, spec: PreprocessSpec) -> Pictures:
     try:
         with np.load(path, allow_pickle=False) as file:
-            values = {f.name: file[f.name] for f in fields(Pictures)}
             version = int(file["version"])
+            values = {f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not a data cache of this project ({error})") from None
     if version != VERSION:
         raise UserError(f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again")
-    if values["images"].shape[1:] != spec.source_shape:
-        raise UserError(f"{path} holds pictures of shape {values['images'].shape[1:]}, the configuration asks for {spec.source_shape}")
-    return Pictures(**{**values, "name": str(values["name"]), "key": str(values["key"])})
+    try:
+        images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} needs its pictures, {path.with_suffix(IMAGES).name}, beside it ({error})") from None
+    if len(images) < len(values["ids"]) or images.dtype != np.uint8:
+        raise UserError(f"{path.with_suffix(IMAGES)} does not belong to {path.name}: copy both again")
+    if images.shape[1:] != spec.source_shape:
+        raise UserError(f"{path} holds pictures of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}")
+    known = {**values, "name": str(values["name"]), "key": str(values["key"])}
+    return Pictures(images=images[: len(values["ids"])], **known)

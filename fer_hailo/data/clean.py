@@ -7,6 +7,7 @@ import numpy as np
 from fer_hailo.config import Config
 from fer_hailo.data.cache import Pictures
 from fer_hailo.data.duplicates import merge_groups
+from fer_hailo.data.rows import blocks
 from fer_hailo.errors import UserError
 
 
@@ -17,8 +18,8 @@ def duplicate_groups(pictures: Pictures) -> np.ndarray:
 
 def blank(images: np.ndarray) -> np.ndarray:
     """bool (N,): all pixels of a picture are equal."""
-    flat = images.reshape(len(images), -1)
-    return flat.max(axis=1) == flat.min(axis=1)
+    flat = (block.reshape(len(block), -1) for block in blocks(images))
+    return np.concatenate([np.zeros(0, bool), *(block.max(axis=1) == block.min(axis=1) for block in flat)])
 
 
 def conflicting(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:

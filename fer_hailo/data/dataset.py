@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.config import Config
-from fer_hailo.data.cache import load_pictures
+from fer_hailo.data.cache import Pictures, load_pictures
 from fer_hailo.data.clean import clean, duplicate_groups
+from fer_hailo.data.layouts import FERPLUS
+from fer_hailo.data.rows import Rows, blocks
 from fer_hailo.data.sources import require_classes
 from fer_hailo.data.split import split_groups
 from fer_hailo.errors import UserError
@@ -18,9 +20,9 @@ from fer_hailo.errors import UserError
 
 @dataclass(frozen=True)
 class Part:
-    """One side of a split: images uint8 (N, S, S[, 3]), labels int64 (N,), ids str (N,)."""
+    """One side of a split: images uint8 (N, S, S[, 3]), read from disk as they are asked for, labels int64 (N,), ids str (N,)."""
 
-    images: np.ndarray
+    images: Rows
     labels: np.ndarray
     ids: np.ndarray
 
@@ -29,7 +31,11 @@ class Part:
 
     def sha256(self) -> str:
         """Digest of pictures and labels in their order."""
-        return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+        total = hashlib.sha256()
+        for block in blocks(self.images):
+            total.update(block.tobytes())
+        total.update(self.labels.astype("<i8").tobytes())
+        return total.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,14 @@ class Dataset:
     """The three sides (an absent one is empty), class names in label order, and what cleaning took.
 
     extra: training pictures of the classes `extra_names`, which are not scored; their labels follow on those of `names`.
+    targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of the votes.
     """
 
     train: Part
     val: Part
     test: Part
     extra: Part
+    targets: np.ndarray
     names: tuple[str, ...]
     extra_names: tuple[str, ...]
     name: str
@@ -59,7 +67,9 @@ class Dataset:
 
     def lessons(self) -> Part:
         """What a network learns from: the training side, then the pictures of the extra classes."""
-        return Part(*(np.concatenate([getattr(side, f.name) for side in (self.train, self.extra)]) for f in fields(Part)))
+        train, extra = self.train, self.extra
+        labels, ids = (np.concatenate(pair) for pair in ((train.labels, extra.labels), (train.ids, extra.ids)))
+        return Part(train.images + extra.images, labels, ids)
 
 
 def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
@@ -85,11 +95,11 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     groups = duplicate_groups(pictures)
 
     def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        rest, part = split_groups(labels[among], groups[among], fraction, config.seed)
+        rest, part = split_groups(labels[among], groups[among], fraction, config.split_seed)
         return among[rest], among[part]
 
     def part(chosen: np.ndarray) -> Part:
-        return Part(pictures.images[chosen], labels[chosen], pictures.ids[chosen])
+        return Part(Rows(pictures.images, chosen), labels[chosen], pictures.ids[chosen])
 
     train, val, held = np.flatnonzero(learnt_from), np.arange(0), np.flatnonzero(keep & test)
     if plain:
@@ -105,6 +115,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         val=part(val),
         test=part(held),
         extra=part(extra),
+        targets=_targets(pictures, np.concatenate([train, extra]), labels, config),
         names=config.classes,
         extra_names=config.extra_classes,
         name=pictures.name,
@@ -112,6 +123,22 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         dropped=dropped,
         bad=pictures.bad,
     )
+
+
+def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
+    """One-hot labels, or, with soft_labels, the shares of the votes among the classes of the configuration."""
+    classes = (*config.classes, *config.extra_classes)
+    targets = np.eye(len(classes), dtype=np.float32)[labels[chosen]]
+    if config.soft_labels:
+        if not pictures.votes.any():
+            raise UserError(f"{pictures.name} has no votes: soft_labels is for FERPlus")
+        votes = np.zeros_like(targets)
+        for column, name in enumerate(classes):
+            if name in FERPLUS:
+                votes[:, column] = pictures.votes[chosen, FERPLUS.index(name)]
+        asked = votes.sum(axis=1) > 0
+        targets[asked] = votes[asked] / votes[asked].sum(axis=1, keepdims=True)
+    return targets
 
 
 def describe(dataset: Dataset) -> str:

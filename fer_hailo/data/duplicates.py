@@ -6,6 +6,8 @@ import hashlib
 
 import numpy as np
 
+from fer_hailo.data.rows import blocks
+
 THUMBNAIL = 16
 NEAR = 0.98  # correlation; on FER2013 every pair looked at from .97 up was one photograph
 BLOCK = 2048
@@ -14,7 +16,8 @@ BLOCK = 2048
 def exact_groups(images: np.ndarray) -> np.ndarray:
     """int64 (N,): pictures with the same number are pixel-identical. Numbered in order of first occurrence."""
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(hashlib.sha1(image.tobytes()).digest(), len(seen)) for image in images], dtype=np.int64)
+    digests = (hashlib.sha1(image.tobytes()).digest() for block in blocks(images) for image in block)
+    return np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
 
 
 def near_pairs(images: np.ndarray) -> np.ndarray:
@@ -22,14 +25,16 @@ def near_pairs(images: np.ndarray) -> np.ndarray:
 
     images: uint8 (N, S, S) or (N, S, S, 3). Thumbnails are 16x16 grey means with mean and contrast removed.
     """
-    thumbs = _thumbnails(images)
+    thumbs = np.concatenate([_thumbnails(block) for block in blocks(images)])
     same = exact_groups(images)
-    pairs = []
+    pairs = [np.empty((0, 2), np.int64)]
     for start in range(0, len(thumbs), BLOCK):
-        likeness = thumbs[start : start + BLOCK] @ thumbs[start:].T
-        rows, columns = np.nonzero(np.triu(likeness, 1) >= NEAR)
-        pairs.append(np.stack([rows + start, columns + start], axis=1))
-    pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+        for other in range(start, len(thumbs), BLOCK):
+            likeness = thumbs[start : start + BLOCK] @ thumbs[other : other + BLOCK].T
+            rows, columns = np.nonzero(likeness >= NEAR)
+            pairs.append(np.stack([rows + start, columns + other], axis=1))
+    pairs = np.concatenate(pairs)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     return pairs[same[pairs[:, 0]] != same[pairs[:, 1]]]
 
 

@@ -40,7 +40,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         window = slice(number * self.batch_size, (number + 1) * self.batch_size)
         chosen, weights = self._order[window], self._weights[window, None]
-        return {"images": self.images[chosen], "mix": weights}, blend(self.targets[chosen], weights, np)
+        return {"images": np.asarray(self.images[chosen]), "mix": weights}, blend(self.targets[chosen], weights, np)
 
 
 def feed(batches: TrainingBatches):

@@ -1,56 +1,33 @@
-"""Where pictures come from: Kaggle's folder layout, the same in a zip, FER2013's CSV files, or plain class folders."""
+"""Where pictures come from: a folder, a zip, or FER2013's CSV files. How they lie there: fer_hailo.data.layouts."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import os
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 
 from fer_hailo.cli import nearest
 from fer_hailo.config import FIVE_CLASSES
+from fer_hailo.data.entry import Entry, Source
+from fer_hailo.data.layouts import FERPLUS, FERPLUS_COLUMNS, arrange, majority
 from fer_hailo.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
-SPLITS = ("train", "test")
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order of FER2013's emotion column
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
+FERPLUS_CSV = "fer2013new.csv"
 ARCHIVES = ("archive.zip", "fer2013.zip", "fer2013.csv", "icml_face_data.csv")
 SYNTHETIC_MARK = "SYNTHETIC.txt"  # the sample set carries it, so that no output takes it for real faces
 LARGEST_MEMBER = 64 * 2**20
 LARGEST_ARCHIVE = 16 * 2**30
 LARGEST_RATIO = 200  # JPEG and PNG hardly shrink in a zip; a bomb shrinks a thousandfold
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One picture of a source. split is train, test, or empty where the layout has none."""
-
-    id: str
-    label: str
-    split: str
-
-
-class Source(Protocol):
-    """A place that holds pictures. `entries` are sorted by id, so that folder and zip give one order."""
-
-    name: str
-    entries: list[Entry]
-
-    def read(self, entry: Entry) -> bytes | np.ndarray:
-        """The encoded file, or uint8 (H, W). Raises ValueError for a damaged picture."""
-
-    def digest(self) -> str:
-        """SHA-256 of all that the source holds."""
 
 
 def open_source(path: Path | str) -> Source:
@@ -66,6 +43,8 @@ def open_source(path: Path | str) -> Source:
         if not inside:
             raise UserError(f"{path} holds no pictures: expected train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}")
         path = inside[0]
+    if path.name.lower() == FERPLUS_CSV:
+        return FerPlusSource(path)
     if path.suffix.lower() == ".csv":
         return CsvSource(path)
     if path.suffix.lower() == ".zip":
@@ -95,13 +74,14 @@ def require_classes(found: Iterable[str], wanted: Iterable[str], where) -> None:
 
 
 class FolderSource:
-    """<split>/<class>/picture below a folder, or <class>/picture."""
+    """A folder in one of the layouts."""
 
     def __init__(self, path: Path):
         self.path = path
         self.name = "synthetic sample set" if (path / SYNTHETIC_MARK).exists() else path.name
         files = (Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names)
-        self._files, self.entries = _layout((f.relative_to(path).as_posix() for f in files if f.suffix.lower() in SUFFIXES), path)
+        names = [file.relative_to(path).as_posix() for file in files]
+        self._files, self.entries = arrange(names, lambda name: (path / name).read_bytes(), path)
 
     def read(self, entry: Entry) -> bytes:
         return (self.path / self._files[entry.id]).read_bytes()
@@ -109,13 +89,13 @@ class FolderSource:
     def digest(self) -> str:
         total = hashlib.sha256()
         for entry in self.entries:
-            total.update(f"{entry.id}\0{entry.label}\0".encode())
+            total.update(f"{entry.id}\0{entry.label}\0{' '.join(map(str, entry.votes))}".encode())
             total.update(hashlib.sha256(self.read(entry)).digest())
         return total.hexdigest()
 
 
 class ZipSource:
-    """The folder layout inside a zip, read in place."""
+    """A zip in one of the layouts, read in place."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -126,7 +106,7 @@ class ZipSource:
             raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
         members = self.archive.infolist()
         self._check(members)
-        self._files, self.entries = _layout((m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES), path)
+        self._files, self.entries = arrange([m.filename for m in members if not m.is_dir()], self._member, path)
         if not self.entries:
             raise UserError(f"{path} holds no pictures in class folders (train/<class>/*.jpg)")
 
@@ -142,8 +122,11 @@ class ZipSource:
             raise UserError(f"{self.path} expands absurdly ({total:,} bytes in all): it was refused")
 
     def read(self, entry: Entry) -> bytes:
+        return self._member(self._files[entry.id])
+
+    def _member(self, name: str) -> bytes:
         try:
-            return self.archive.read(self._files[entry.id])
+            return self.archive.read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"damaged in the archive: {error}") from None
 
@@ -205,28 +188,33 @@ class CsvSource:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _layout(files: Iterable[str], where: Path) -> tuple[dict[str, str], list[Entry]]:
-    """Files (POSIX paths) that stand in class folders: {id: file} and entries sorted by id. Class names in lower case.
+class FerPlusSource(CsvSource):
+    """Microsoft's fer2013new.csv beside fer2013.csv: the pictures of the one under the labels that the votes of the other give."""
 
-    Folders above the layout are passed over. Pictures outside of it are counted on standard error.
-    """
-    paths = [PurePosixPath(file) for file in files]
-    paths = [path for path in paths if not any(part.startswith((".", "__MACOSX")) for part in path.parts)]
-    split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
-    tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
-    found: dict[str, tuple[str, Entry]] = {}
-    for path in paths:
-        if split and len(path.parts) > 2 and path.parts[-3].lower() in SPLITS:
-            entry = Entry("/".join(path.parts[-3:]), path.parts[-2].lower(), path.parts[-3].lower())
-        elif not split and len(path.parts) > 1 and len(tops) == 1:
-            entry = Entry("/".join(path.parts[-2:]), path.parts[-2].lower(), "")
-        else:
-            continue
-        if entry.id in found:
-            raise UserError(f"{found[entry.id][0]} and {path} are two pictures of one name: keep one copy of the data set")
-        found[entry.id] = (str(path), entry)
-    if found and len(paths) > len(found):
-        layout = "train/<class>/ and test/<class>/" if split else "<class>/"
-        print(f"{where}: {len(paths) - len(found):,} pictures outside {layout} are not used", file=sys.stderr)
-    ids = sorted(found)
-    return {id: found[id][0] for id in ids}, [found[id][1] for id in ids]
+    def __init__(self, path: Path):
+        pixels = path.with_name("fer2013.csv")
+        if not pixels.is_file():
+            raise UserError(f"{path} holds votes only: put fer2013.csv, which has the pictures, beside it")
+        super().__init__(pixels)
+        self.name, self.votes_path, entries = "ferplus", path, []
+        counts = self._votes()
+        for entry in self.entries:
+            row = int(entry.id.rsplit("_", 1)[1])
+            if row >= len(counts):
+                raise UserError(f"{path} has {len(counts):,} rows, {pixels} has more: they are not of one data set")
+            if label := majority(counts[row]):
+                entries.append(replace(entry, label=label, votes=tuple(counts[row][: len(FERPLUS)])))
+        self.entries = entries
+
+    def digest(self) -> str:
+        with open(self.votes_path, "rb") as file:
+            votes = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(f"{super().digest()} {votes}".encode()).hexdigest()
+
+    def _votes(self) -> list[list[float]]:
+        try:
+            with open(self.votes_path, newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+            return [[float(row[column] or 0) for column in FERPLUS_COLUMNS] for row in rows]
+        except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.votes_path} cannot be read as FER+'s votes: {error!r}") from None

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_hailo.data.dataset import Part
+from fer_hailo.data.layouts import FERPLUS_COLUMNS as VOTES
 from fer_hailo.errors import UserError
 
-VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 MOST_WITHOUT = 0.5  # above this part the file is another data set's
 LEAST_GAIN = 0.1  # part of the errors of always naming the largest class; votes that save fewer are of other pictures
 

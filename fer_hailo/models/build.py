@@ -9,7 +9,8 @@ import keras
 
 from fer_hailo.config import Config
 from fer_hailo.errors import UserError
-from fer_hailo.models.registry import architecture
+from fer_hailo.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
+from fer_hailo.models.registry import network
 
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
@@ -99,10 +100,13 @@ def _crop(kernel, shape: tuple[int, ...]):
 
 
 def _backbone(config: Config, weights: str) -> keras.Model:
-    build = architecture(config.arch)
+    known = network(config.arch)
+    build = known.build
     if weights == "none" or weights.endswith(".keras"):
         return build(config.input_size, None)
     if weights == "imagenet":
+        if not known.licence:
+            raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
         try:
             return build(config.input_size, "imagenet")
         except Exception as error:  # Keras raises a bare Exception when the download fails

@@ -10,28 +10,26 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.confidence import fit_confidence
 from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.data.balance import oversample_minority_classes
 from fer_hailo.data.dataset import Dataset, describe, load_dataset
 from fer_hailo.data.feed import TrainingBatches, feed
 from fer_hailo.data.votes import soften
 from fer_hailo.errors import UserError
-from fer_hailo.evaluate.outputs import write_evaluation, write_report
-from fer_hailo.evaluate.score import Scorer, evaluate_model
+from fer_hailo.evaluate.score import Scorer
 from fer_hailo.files import locked, write_csv, write_json, write_text, written
-from fer_hailo.metrics import format_metrics
 from fer_hailo.models.build import build_model, load_model, set_stage
-from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import CONFIDENCE, CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
+from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.lineage import check_lineage
+from fer_hailo.train.outcome import score_run
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"
+NOTE = "Validation chose the model; test was scored once, at the end."
 
 
 def start(config: Config, run: Path) -> Path:
@@ -91,7 +89,7 @@ class Run:
                         self._train(stage, tensorboard)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"every whole epoch is saved, go on with python train.py --resume {self.folder}") from None
-            self._score()
+            score_run(self.folder, self.config, self.dataset, NOTE)
         return self.folder
 
     def _train(self, stage: int, tensorboard: bool) -> None:
@@ -154,27 +152,6 @@ class Run:
         if self.progress.history:
             write_csv(self.folder / "history.csv", cb.HISTORY, self.progress.history)
 
-    def _score(self) -> None:
-        config, dataset, run = self.config, self.dataset, self.folder
-        model = load_model(run / MODEL)
-        rows = []
-        for split, part in (("val", dataset.val), ("test", dataset.test)):
-            if not len(part):
-                _say(f"{dataset.name} has no {split} side: it is not scored")
-                continue
-            metrics, probabilities = evaluate_model(model, part, dataset.names, config.preprocess, data=dataset.name, split=split)
-            write_evaluation(run, metrics, part, probabilities)
-            if split == "val":
-                write_json(run / CONFIDENCE, fit_confidence(np.log(probabilities), part.labels).to_dict())
-            origin = {"run": run.name, "seed": config.seed, "input_size": config.input_size}
-            rows.append(row_of(metrics, **origin, stage="keras", size_bytes=(run / MODEL).stat().st_size))
-            print(format_metrics(metrics), flush=True)
-        add_rows(run.parent / "results.csv", rows)
-        note = f"Run {run.name}, seed {config.seed}. Validation chose the model; test was scored once, at the end."
-        write_report(run, f"{config.arch} on {dataset.name}", note)
-        write_text(run / DONE, "")
-        _say(f"done: {run / MODEL} and {run / 'report.html'}")
-
 
 def _load(config: Config, run: Path) -> Dataset:
     dataset = load_dataset(config, run.parent / "cache")
@@ -192,7 +169,7 @@ def _prepare(
     lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
     check_lineage(config, dataset)
     if targets is None:
-        targets = np.eye(classes, dtype=np.float32)[lessons.labels]
+        targets = dataset.targets
         if config.votes:
             targets = soften(lessons, targets, config.votes, config.votes_weight)
     teachers = load_teachers(config)

@@ -43,10 +43,13 @@ def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.O
     options = {"clipnorm": config.clipnorm or None}
     if config.ema:
         options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": bool(config.momentum)}
     if config.optimizer == "adam":
         optimizer = keras.optimizers.Adam(rate, **options)
     else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **options)
+        kind = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[config.optimizer]
+        optimizer = kind(rate, weight_decay=config.weight_decay, **options)
         # Decaying these would shift statistics; it regularises nothing.
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the network.

@@ -169,8 +169,8 @@ def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
 
 def test_a_run_is_judged_on_its_own_validation_side(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="was split with seed 42: with another, validation would hold other pictures"):
-        convert(str(trained), {"seed": 1}, None, None, None)
+    with pytest.raises(UserError, match="was split with split_seed 42: with another, validation would hold other pictures"):
+        convert(str(trained), {"split_seed": 1}, None, None, None)
 
 
 def test_another_model_of_the_same_name_is_not_written_over(trained, sample_set, tmp_path, monkeypatch):

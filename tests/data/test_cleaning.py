@@ -24,8 +24,9 @@ def faces(count, seed=0):
 
 def pictures(images, labels, splits, bad=()):
     n = len(images)
-    return Pictures(images, np.array([f"p{i}" for i in range(n)]), np.array(labels), np.array(splits), np.full((n, 2), 48),
-                    exact_groups(images), near_pairs(images), np.array(bad, str).reshape(-1, 2), "made up", "key")  # fmt: skip
+    ids, votes, sizes = np.array([f"p{i}" for i in range(n)]), np.zeros((n, 8), np.float32), np.full((n, 2), 48)
+    sides = np.array(labels), np.array(splits), votes, sizes
+    return Pictures(images, ids, *sides, exact_groups(images), near_pairs(images), np.array(bad, str).reshape(-1, 2), "made up", "key")
 
 
 def test_exact_and_near_duplicates():

@@ -315,5 +315,5 @@ def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(comman
         on_data("model_int8.tflite", "test", input_size=64)
     with pytest.raises(UserError, match="the model's classes are angry, disgust, happy, neutral, surprise, not angry, happy"):
         on_data("model_int8.tflite", "test", classes=("angry", "happy"))
-    with pytest.raises(UserError, match="was split with seed"):
-        on_data("model_int8.tflite", "val", seed=5)
+    with pytest.raises(UserError, match="was split with split_seed"):
+        on_data("model_int8.tflite", "val", split_seed=5)

@@ -41,7 +41,7 @@ def test_other_data_goes_to_a_folder_of_its_own(command, trained, sample_set, tm
 
 def test_validation_side_is_the_runs_own(command, trained, sample_set, tmp_path):
     """With another split `val` would hold pictures that the model was trained on."""
-    for flags, name in ((["--seed", "1"], "seed"), (["--no-drop-blank"], "drop_blank")):
+    for flags, name in ((["--split-seed", "1"], "split_seed"), (["--no-drop-blank"], "drop_blank")):
         assert f"was split with {name}" in error_line(command("evaluate.py", trained, "--split", "val", *flags))
     shutil.copytree(sample_set, tmp_path / "copy")
     (tmp_path / "copy/train/angry/drawn_0000.png").unlink()

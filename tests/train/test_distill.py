@@ -85,15 +85,15 @@ def test_teachers_that_do_not_fit(trained, tmp_path, small):
 
 
 def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
-    data = load_dataset(replace(small, seed=7), None)
+    data = load_dataset(replace(small, split_seed=7), None)
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
         check_lineage(replace(small, **learnt), load_dataset(small, None))  # the same split
-        with pytest.raises(UserError, match="split with seed 42, not 7: it has learnt pictures that would now be validation"):
-            check_lineage(replace(small, seed=7, **learnt), data)
+        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt pictures that would now be validation"):
+            check_lineage(replace(small, split_seed=7, **learnt), data)
         other = replace(small, classes=("angry", "happy"), **learnt)
         with pytest.raises(UserError, match="split with classes"):
             check_lineage(other, load_dataset(other, None))
-        check_lineage(replace(small, seed=7, **learnt), replace(data, key="another data set"))
+        check_lineage(replace(small, split_seed=7, **learnt), replace(data, key="another data set"))
 
 
 def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):

@@ -1,0 +1,93 @@
+"""Join several runs into one model by soft voting.
+
+python -m fer_hailo.ensemble RUN RUN [RUN ...]       weights fitted on validation; a run folder with the model and its scores
+python -m fer_hailo.ensemble RUN RUN --equal         the plain mean
+
+The model is one .keras file; `python evaluate.py` scores it, and `--teacher` takes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from fer_hailo.cli import Parser, run
+from fer_hailo.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, prog="python -m fer_hailo.ensemble", formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or .keras file beside its config.yaml")
+    parser.add_argument("--equal", action="store_true", help="the same weight for each instead of fitted ones")
+    parser.add_argument("--data", help="where the data lies [as the first run has it]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make [fer2013_keras_hailo/DATE-TIME_ensemble_sSEED]")
+    arguments = parser.parse_args(argv)
+    if len(arguments.runs) < 2:
+        raise UserError("an ensemble needs two or more runs")
+    join(arguments.runs, arguments.equal, {"data": arguments.data} if arguments.data else {}, arguments.out)
+
+
+def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Path:
+    """Build, save and score the ensemble. Returns its run folder.
+
+    Raises UserError where members know other classes, see other pictures, or were trained with another split.
+    """
+    import numpy as np
+
+    from fer_hailo.config import save_config
+    from fer_hailo.data.dataset import load_dataset
+    from fer_hailo.evaluate.score import Scorer
+    from fer_hailo.files import write_json, write_text, written
+    from fer_hailo.metrics import softmax
+    from fer_hailo.models.build import load_model
+    from fer_hailo.models.ensemble import build_ensemble, fit_shares
+    from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, environment, new_run
+    from fer_hailo.train.lineage import check_lineage
+    from fer_hailo.train.outcome import score_run
+
+    subjects = _members(runs, overrides)
+    first = subjects[0].config
+    out = out or new_run("ensemble", first.seed)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is not an empty folder: choose another --out")
+    config = replace(first, arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.source_size)
+    dataset = load_dataset(config, out.parent / "cache")
+    check_lineage(config, dataset)
+    held = dataset.part("val")
+    models = [load_model(subject.model) for subject in subjects]
+    answers = [softmax(Scorer(model, s.config.preprocess).logits(held.images)) for model, s in zip(models, subjects, strict=True)]
+    for place, probabilities in zip(runs, answers, strict=True):
+        print(f"{place}: {(probabilities.argmax(axis=1) == held.labels).mean():.2%} on validation", file=sys.stderr)
+    shares = np.full(len(runs), 1 / len(runs)) if equal else fit_shares(np.stack(answers), held.labels)
+    print("shares: " + ", ".join(f"{share:.3f}" for share in shares), file=sys.stderr)
+    ensemble = build_ensemble(models, shares, config.preprocess)
+    out.mkdir(parents=True, exist_ok=True)
+    members = [{"run": place, "share": float(share)} for place, share in zip(runs, shares, strict=True)]
+    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}, "members": members, "resumed": []}
+    write_json(out / ENVIRONMENT, record)
+    write_text(out / LABELS, "\n".join(dataset.names) + "\n")
+    save_config(config, out / CONFIG)
+    with written(out / MODEL) as beside:
+        ensemble.save(beside)
+    score_run(out, config, dataset, "Validation fitted the shares, so that its own score is a little too good.")
+    return out
+
+
+def _members(runs: list[str], overrides: dict) -> list:
+    from fer_hailo.evaluate.run import find_subject
+
+    subjects = [find_subject(place, overrides) for place in runs]
+    for subject in subjects:
+        if subject.model.suffix != ".keras":
+            raise UserError(f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files")
+        for name in ("classes", "color", "source_size"):
+            theirs, others = getattr(subject.config, name), getattr(subjects[0].config, name)
+            if theirs != others:
+                raise UserError(f"{subject.model} has {name} {theirs}, {subjects[0].model} has {others}")
+    return subjects
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

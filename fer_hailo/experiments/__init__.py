@@ -1,0 +1,1 @@
+"""Grids of configurations and seeds: planned, run, and summed up."""
