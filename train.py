@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder [{RUNS}/DATE-TIME_ARCH_sSEED]")
     parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with RUN, by default the newest unfinished one")
     parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to share each batch among (TensorFlow, JAX) [1]")
     parser.add_argument("--list", action="store_true", help="print a table of the networks and stop")
     parser.add_argument("--sample", action="store_true", help="train on the synthetic sample set")
     parser.add_argument("--smoke", action="store_true", help="--sample with configs/smoke.yaml")
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError("--resume takes its configuration from the run: give it alone")
         from fer_hailo.train.loop import resume
 
-        resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides)
+        resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides, arguments.devices)
         return
     if arguments.sample or arguments.smoke:
         from fer_hailo.data.sample import write_sample_set
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     from fer_hailo.train.loop import start
 
-    start(config, arguments.out or new_run(config.arch, config.seed))
+    start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
 
 
 if __name__ == "__main__":

@@ -17,30 +17,51 @@ class TrainingBatches(keras.utils.PyDataset):
     compiled step blends the pictures by "mix" (1: not mixed). Every picture comes once an epoch; the last batch may be smaller.
 
     images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), pictures to feed,
-    repeats allowed.
+    repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 pictures out.
+    parts: pieces into which each batch will be cut before its pictures are mixed; labels are mixed within them. share: (i, n), of each
+    batch only the i-th of n equal pieces is given, the others being other processes' to feed.
     """
 
-    def __init__(self, images, labels, classes: int, batch_size: int, seed: int, *, indices=None, mixup_alpha=0.0, mixup_share=1.0):
+    def __init__(
+        self,
+        images,
+        labels,
+        classes: int,
+        batch_size: int,
+        seed: int,
+        *,
+        indices=None,
+        mixup_alpha=0.0,
+        mixup_share=1.0,
+        multiple=1,
+        parts=1,
+        share=(0, 1),
+    ):
         super().__init__()
         self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
         self.targets = np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
         self.indices = np.arange(len(labels)) if indices is None else indices
-        self.mixup_alpha, self.mixup_share = mixup_alpha, mixup_share
+        self.mixup_alpha, self.mixup_share, self.multiple, self.parts, self.share = mixup_alpha, mixup_share, multiple, parts, share
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the MixUp weights of an epoch (counted from 0 in its stage)."""
         rng = np.random.default_rng([self.seed, epoch])
-        self._order = rng.permutation(self.indices)
+        order = rng.permutation(self.indices)
+        self._order = order[: len(order) // self.multiple * self.multiple]
         self._weights = mixup_weights(len(self._order), self.mixup_alpha, self.mixup_share, rng)
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return -(-len(self._order) // self.batch_size)
 
     def __getitem__(self, number: int):
         window = slice(number * self.batch_size, (number + 1) * self.batch_size)
         chosen, weights = self._order[window], self._weights[window, None]
-        return {"images": np.asarray(self.images[chosen]), "mix": weights}, blend(self.targets[chosen], weights, np)
+        pieces = zip(np.split(self.targets[chosen], self.parts), np.split(weights, self.parts), strict=True)
+        targets = np.concatenate([blend(piece, share, np) for piece, share in pieces])
+        number, count = self.share
+        mine = slice(number * len(chosen) // count, (number + 1) * len(chosen) // count)
+        return {"images": np.asarray(self.images[chosen[mine]]), "mix": weights[mine]}, targets[mine]
 
 
 def feed(batches: TrainingBatches):

@@ -9,7 +9,7 @@ import keras
 
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
-from fer_hailo.models import applications, mobilenet_v3, resnet
+from fer_hailo.models import applications, mini_xception, mobilenet_v3, resnet
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ ARCHITECTURES: dict[str, Network] = {
     "resnet18": Network(resnet.resnet18, "", ZOO),
     "resnet50": Network(applications.resnet50, "MIT", ZOO),
     "efficientnet_b0": Network(applications.efficientnet_b0, "Apache 2.0", "unsure: swish; the zoo has the lite variant, with ReLU6"),
+    "mini_xception": Network(mini_xception.mini_xception, "", "likely: separable convolutions; untried"),
 }
 
 

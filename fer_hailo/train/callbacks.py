@@ -19,6 +19,7 @@ from fer_hailo.models.build import batch_norms
 from fer_hailo.models.inputs import FaceInput
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.progress import Line, duration
+from fer_hailo.train.devices import Devices
 from fer_hailo.train.state import Progress, keras_numpy, save_state
 
 HISTORY = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_recall", "learning_rate", "seconds"]
@@ -68,18 +69,22 @@ class Validate(keras.callbacks.Callback):
     Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs.
     """
 
-    def __init__(self, network: keras.Model, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, config):
+    def __init__(self, network, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, place: Devices, config):
         super().__init__()
         self.network, self.export, self.scorer, self.val, self.loss = network, export, scorer, val, loss
-        self.train, self.config = train, config
+        self.train, self.place, self.config = train, place, config
         self._in_training = InTraining(export, config.preprocess)
 
     def on_epoch_end(self, epoch, logs=None):
         copy_weights(self.network, self.export)
-        if self.config.ema:
-            self._average()
-            self._estimate_statistics()
-        logits = self.scorer.logits(self.val.images)
+        with self.place.alone():
+            if self.config.ema:
+                self._average()
+                self._estimate_statistics()
+            logits = self.scorer.logits(self.val.images)
+            self._judge(logits, logs)
+
+    def _judge(self, logits: np.ndarray, logs: dict):
         right = logits.argmax(axis=1) == self.val.labels
         onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
         logs["val_loss"] = float(keras_numpy(self.loss(onehot, logits)))

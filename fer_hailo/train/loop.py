@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fer_hailo.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.train import callbacks as cb
+from fer_hailo.train.devices import Devices, devices
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.lineage import check_lineage
 from fer_hailo.train.outcome import score_run
@@ -32,22 +34,30 @@ TARGETS = Path("checkpoint") / "targets.npy"
 NOTE = "Validation chose the model; test was scored once, at the end."
 
 
-def start(config: Config, run: Path) -> Path:
-    """Train a new run in the folder `run` (which must not exist or be empty). Returns the folder."""
+def start(config: Config, run: Path, count: int = 1) -> Path:
+    """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices. Returns the folder."""
     if run.exists() and not (run.is_dir() and not any(run.iterdir())):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
+    place = _devices(config, count)
+    if not place.chief:  # every process does the same; one of them keeps it
+        with tempfile.TemporaryDirectory() as folder:
+            return _start(config, Path(folder) / run.name, place)
+    return _start(config, run, place)
+
+
+def _start(config: Config, run: Path, place: Devices) -> Path:
     dataset = _load(config, run)
-    prepared = _prepare(config, dataset)  # before the folder is made: a mistake in arch or weights leaves nothing behind
+    prepared = _prepare(config, dataset, place)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     save_config(config, run / CONFIG)
     if config.votes:
         _keep_targets(run / TARGETS, prepared[0])
-    return Run(run, config, dataset, *prepared, Progress(dataset.key)).finish()
+    return Run(run, config, dataset, place, *prepared, Progress(dataset.key)).finish()
 
 
-def resume(run: Path, overrides: dict) -> Path:
+def resume(run: Path, overrides: dict, count: int = 1) -> Path:
     """Go on with an interrupted run. `overrides` may repeat its configuration, not change it, but for where its data lies."""
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is no run folder (it has no {CONFIG}): nothing to resume")
@@ -57,6 +67,7 @@ def resume(run: Path, overrides: dict) -> Path:
             raise UserError(f"{run} was trained with {name} {own[name]}, not {value}: resume without it, or start a new run")
     if (run / DONE).exists():
         raise UserError(f"{run} is complete: evaluate it with python evaluate.py {run}")
+    place = _devices(wanted, count)
     progress = load_progress(run / STATE)
     dataset = _load(wanted, run)
     if progress and progress.data_key != dataset.key:
@@ -65,16 +76,16 @@ def resume(run: Path, overrides: dict) -> Path:
     write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
     # A state holds every variable, so that the initial weights need not be there any more.
     targets = _kept_targets(run / TARGETS) if wanted.votes else None
-    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset, targets)
-    return Run(run, wanted, dataset, *prepared, progress or Progress(dataset.key)).finish()
+    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset, place, targets)
+    return Run(run, wanted, dataset, place, *prepared, progress or Progress(dataset.key)).finish()
 
 
 class Run:
-    """One training run: its folder, configuration and data, the targets, the network that trains and its float32 twin that is
-    saved, the teachers."""
+    """One training run: its folder, configuration and data, the devices, the targets, the network that trains and its float32 twin that
+    is saved, the teachers."""
 
-    def __init__(self, folder: Path, config: Config, dataset: Dataset, targets, network, export, teachers, progress: Progress):
-        self.folder, self.config, self.dataset, self.progress = folder, config, dataset, progress
+    def __init__(self, folder: Path, config: Config, dataset: Dataset, place, targets, network, export, teachers, progress: Progress):
+        self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
         self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
         self.epochs = {1: config.stage1_epochs, 2: config.stage2_epochs}
 
@@ -102,10 +113,12 @@ class Run:
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
-        model, loss = training_model(self.network, config, self.teachers), make_loss(config, self.dataset.lessons())
-        own = [1 - config.distill_weight] if self.teachers else None
-        model.compile(make_optimizer(config, stage, len(batches)), loss, loss_weights=own, metrics=["accuracy"])
-        model.optimizer.build(model.trainable_variables)
+        with self.place.scope():
+            model, loss = training_model(self.network, config, self.teachers), make_loss(config, self.dataset.lessons())
+            own, optimizer = [1 - config.distill_weight] if self.teachers else None, make_optimizer(config, stage, len(batches))
+            self.place.prepare_optimizer(optimizer)
+            model.compile(optimizer, loss, loss_weights=own, metrics=["accuracy"])
+            model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
             # From its first epoch on the stage may replace the best model, so where it started must be on disk before.
@@ -121,7 +134,8 @@ class Run:
         steps = self._callbacks(stage, batches)
         if tensorboard:
             steps.append(keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False))
-        model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
+        with self.place.running():
+            model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
 
     def _batches(self, stage: int) -> TrainingBatches:
         config, lessons = self.config, self.dataset.lessons()
@@ -130,17 +144,19 @@ class Run:
             indices = oversample_minority_classes(indices, lessons.labels, config.oversample_ratio, config.seed)
         mixing = {"mixup_alpha": config.mixup_alpha, "mixup_share": config.mixup_share}
         classes, seed = self.targets.shape[1], config.seed + stage
-        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, **mixing)
+        divided = {"multiple": self.place.count, "parts": self.place.parts, "share": self.place.share}
+        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, **mixing, **divided)
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress
         loss = make_loss(config, self.dataset.train)  # of the scored classes
         patience = config.stage1_patience if stage == 1 else config.stage2_patience
+        scorer = Scorer(self.export, config.preprocess)
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
         return [
             cb.Order(batches),
             cb.StopOnNaN(stage, "loss"),
-            cb.Validate(self.network, self.export, Scorer(self.export, config.preprocess), self.dataset.val, loss, batches, config),
+            cb.Validate(self.network, self.export, scorer, self.dataset.val, loss, batches, self.place, config),
             cb.StopOnNaN(stage, "val_loss"),
             cb.KeepBest(self.folder / MODEL, self.export, progress),
             cb.Stopping(patience, progress),
@@ -161,8 +177,15 @@ def _load(config: Config, run: Path) -> Dataset:
     return dataset
 
 
+def _devices(config: Config, count: int) -> Devices:
+    place = devices(count)
+    if config.batch_size % place.count:
+        raise UserError(f"batch_size {config.batch_size} cannot be divided among {place.count} devices: choose a multiple")
+    return place
+
+
 def _prepare(
-    config: Config, dataset: Dataset, targets: np.ndarray | None = None
+    config: Config, dataset: Dataset, place: Devices, targets: np.ndarray | None = None
 ) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
     """The targets (N, C), unless they are known, the network that trains, in the configured precision, its float32 twin that is
     scored and saved, and the teachers."""
@@ -172,13 +195,15 @@ def _prepare(
         targets = dataset.targets
         if config.votes:
             targets = soften(lessons, targets, config.votes, config.votes_weight)
-    teachers = load_teachers(config)
-    keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        network = build_model(config, logits=classes)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    with place.scope():
+        teachers = load_teachers(config)
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy(config.precision)
+        try:
+            network = build_model(config, logits=classes)
+        finally:
+            keras.config.set_dtype_policy("float32")
+    place.prepare(network)
     export = build_model(config, weights="none")
     cb.copy_weights(network, export)
     return targets, network, export, teachers

@@ -12,6 +12,7 @@ from fer_hailo.evaluate.score import Scorer
 from fer_hailo.models.build import batch_norms, build_model
 from fer_hailo.train import step
 from fer_hailo.train.callbacks import Validate
+from fer_hailo.train.devices import Devices
 from fer_hailo.train.state import keras_numpy
 
 
@@ -36,7 +37,7 @@ def validated(small):
             call.set_model(self.model)
             call.on_epoch_end(epoch, logs)
 
-    call = Validate(network, export, Scorer(export, config.preprocess), data.val, loss, batches, config)
+    call = Validate(network, export, Scorer(export, config.preprocess), data.val, loss, batches, Devices(), config)
     model.fit(batches, callbacks=[Record()], verbose=0, shuffle=False)
     return network, export, seen
 

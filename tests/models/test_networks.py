@@ -1,0 +1,175 @@
+"""Every network of the registry: its counts, its initial weights, and the way from training to TFLite in a reduced build."""
+
+import types
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+from keras.src.applications import densenet as keras_densenet
+from keras.src.applications import efficientnet as keras_efficientnet
+from keras.src.applications import nasnet as keras_nasnet
+from keras.src.applications import resnet as keras_resnet
+from keras.src.applications import vgg19 as keras_vgg19
+
+import train
+from fer_hailo.config import Config, load_config
+from fer_hailo.convert.run import convert
+from fer_hailo.errors import UserError
+from fer_hailo.evaluate.run import evaluate_file
+from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.models import mini_xception, resnet
+from fer_hailo.models.build import build_model
+from fer_hailo.models.registry import ARCHITECTURES
+from fer_hailo.models.table import list_networks, multiply_adds
+from fer_hailo.train.loop import start
+
+RECIPES = ROOT / "configs" / "model"
+ONE_EPOCH = {
+    "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0, "stage2_epochs": 1,
+    "stage2_warmup_epochs": 0, "batch_size": 16, "ema": 0.5, "tensorboard": False,
+}  # fmt: skip
+
+
+def _resnet50(patch):
+    whole = keras_resnet.stack_residual_blocks_v1
+    patch.setattr(keras_resnet, "stack_residual_blocks_v1", lambda x, filters, blocks, **rest: whole(x, filters // 8, 1, **rest))
+
+
+def _vgg19(patch):
+    narrow = types.SimpleNamespace(**vars(keras.layers))
+    narrow.Conv2D = lambda filters, *rest, **options: keras.layers.Conv2D(filters // 16, *rest, **options)
+    patch.setattr(keras_vgg19, "layers", narrow)
+
+
+def _nasnet(patch):
+    small = {"penultimate_filters": 48, "num_blocks": 1, "stem_block_filters": 8, "skip_reduction": False, "filter_multiplier": 2}
+    patch.setattr(keras.applications, "NASNetMobile", partial(keras_nasnet.NASNet, **small, default_size=224))
+
+
+def _efficientnet(patch):
+    patch.setattr(keras.applications, "EfficientNetB0", partial(keras_efficientnet.EfficientNet, 0.25, 0.25, 224, weights_name="b0"))
+
+
+NETWORKS = {  # how each is made small
+    "densenet121": lambda patch: patch.setattr(keras.applications, "DenseNet121", partial(keras_densenet.DenseNet, [1, 1, 1, 1])),
+    "efficientnet_b0": _efficientnet,
+    "nasnet_mobile": _nasnet,
+    "resnet18": lambda patch: patch.setattr(resnet, "STAGES", ((8, 1), (16, 2), (16, 2), (16, 2))),
+    "resnet50": _resnet50,
+    "vgg19": _vgg19,
+    "mini_xception": lambda patch: patch.setattr(mini_xception, "FILTERS", (4, 8)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_from_training_to_tflite(name, sample_set, tmp_path, monkeypatch):
+    NETWORKS[name](monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, ONE_EPOCH | {"arch": name, "data": str(sample_set)}, RECIPES)
+    run = start(config, tmp_path / "runs" / name)
+    metrics, _ = evaluate_file(str(run), "test", {}, None)
+    assert metrics["count"] == 30
+    bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
+    assert bundle.manifest["arch"] == name and bundle.manifest["metrics"]["tflite"]["test"]["accuracy"] == metrics["accuracy"]
+
+
+def test_no_network_is_left_out():
+    assert {*NETWORKS, "mobilenet_v3_small", "mobilenet_v3_small_minimalistic", "tiny"} >= set(ARCHITECTURES)
+
+
+def trainable(model: keras.Model) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_published_counts():
+    """As Keras' documentation has them, without the classifier; ResNet-18 as torchvision has it, 11,689,512 less 513,000."""
+    counts = {"vgg19": 20_024_384, "resnet50": 23_587_712, "densenet121": 7_037_504}
+    for name, count in counts.items():
+        assert ARCHITECTURES[name].build(64, None).count_params() == count
+    small = ARCHITECTURES["resnet18"].build(64, None)
+    assert trainable(small) == 11_689_512 - 513_000 and small.output_shape == (None, 2, 2, 512)
+    # 58,423 with its 3x3 convolution to seven classes, from grey pictures.
+    assert ARCHITECTURES["mini_xception"].build(64, None).count_params() == 58_423 - (128 * 9 * 7 + 7) + 2 * 9 * 8
+
+
+def test_multiply_adds_by_hand():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(image)  # 64 x 27 x 4
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)  # 16 x 9 x 4
+    x = keras.layers.SeparableConv2D(6, 3, padding="valid")(x)  # 4 x (9 x 4 + 4 x 6)
+    x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+    assert multiply_adds(keras.Model(image, x)) == 64 * 27 * 4 + 16 * 9 * 4 + 4 * (36 + 24) + 30
+
+
+ORIGINALS = {
+    "vgg19": (keras.applications.VGG19, keras.applications.vgg19.preprocess_input),
+    "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
+    "densenet121": (keras.applications.DenseNet121, keras.applications.densenet.preprocess_input),
+    "nasnet_mobile": (keras.applications.NASNetMobile, keras.applications.nasnet.preprocess_input),
+}
+
+
+@pytest.mark.parametrize("name", ["vgg19", "densenet121"])  # blue first, and each channel with a scale of its own
+def test_initial_weights_see_what_they_were_trained_on(name, tmp_path):
+    make, normalise = ORIGINALS[name]
+    check_same(name, make, normalise, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "nasnet_mobile"])
+def test_initial_weights_of_the_others(name, tmp_path):
+    make, normalise = ORIGINALS[name]
+    check_same(name, make, normalise, tmp_path)
+
+
+def check_same(name, make, normalise, tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    original = make(include_top=False, weights=None, input_shape=(64, 64, 3))
+    original.save_weights(tmp_path / "w.weights.h5")
+    wanted = np.asarray(original(normalise(pictures.copy())))
+    ours = build_model(Config(arch=name, weights=str(tmp_path / "w.weights.h5"), input_size=64))
+    features = keras.Model(ours.input, ours.get_layer("head_pool").input)
+    np.testing.assert_allclose(features(pictures / 127.5 - 1), wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_efficientnet_without_the_normalisation_inside(tmp_path, monkeypatch):
+    """Keras' graph for "imagenet" divides once more than its graph for a file; ours gives what the first gives, for both."""
+    _efficientnet(monkeypatch)
+    pictures = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    seed = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3))
+    (norm,) = (layer for layer in seed.layers if isinstance(layer, keras.layers.Normalization))
+    norm.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(0)])
+    seed.save_weights(tmp_path / "w.weights.h5")
+    monkeypatch.setattr(keras_efficientnet.file_utils, "get_file", lambda *arguments, **options: str(tmp_path / "w.weights.h5"))
+    wanted = np.asarray(keras.applications.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(64, 64, 3))(pictures))
+    for weights in ("imagenet", str(tmp_path / "w.weights.h5")):
+        given = np.asarray(ARCHITECTURES["efficientnet_b0"].build(64, weights)(pictures / 127.5 - 1))
+        np.testing.assert_allclose(given, wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_no_imagenet_weights():
+    with pytest.raises(UserError, match="no ImageNet weights of resnet18"):
+        build_model(Config(arch="resnet18"))
+
+
+def test_list(capsys, monkeypatch):
+    for name in ("nasnet_mobile", "densenet121", "efficientnet_b0", "resnet50"):  # slow to build
+        monkeypatch.delitem(ARCHITECTURES, name)
+    train.main(["--list"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "128 px  1,404,405      19 M" in " ".join(lines["mobilenet_v3_small"].split(" ")) or "1,404,405" in lines["mobilenet_v3_small"]
+    assert "64 px" in lines["resnet18"] and "none" in lines["resnet18"] and "model zoo" in lines["resnet18"]
+    assert list_networks(Path("nowhere")).count("128 px") >= 4  # without recipes, the defaults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"arch": name, "data": str(sample_set), "weights": "none", "stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0}
+    run = start(load_config(None, settings | {"tensorboard": False}, RECIPES), tmp_path / "runs" / name)
+    bundle = load_bundle(convert(str(run), {}, None, None, None))
+    assert bundle.manifest["metrics"]["tflite-int8"]["test"]["count"] == 30
