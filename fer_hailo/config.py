@@ -30,7 +30,7 @@ class Config:
 
     # data
     data: str = option(
-        "fer2013", "data set: Kaggle folder or zip, fer2013.csv, icml_face_data.csv, a folder of class folders, or a cache .npz"
+        "fer2013", "data set: FER2013 as Kaggle's folder or zip or as CSV, RAF-DB, AffectNet, CAER-S, FERPlus, class folders, a cache .npz"
     )
     classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
     extra_classes: tuple[str, ...] = option(
@@ -153,10 +153,7 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
     recipe = recipes / f"{values.get('arch')}.yaml" if recipes else None
     if recipe and recipe.is_file():
         values = _read_yaml(recipe) | values
-    known = [entry.name for entry in dataclasses.fields(Config)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"unknown configuration key '{key}'{nearest(key, known)}{f' in {path}' if path else ''}")
+    _check_keys(overrides or {})
     return Config(**values)
 
 
@@ -199,7 +196,17 @@ def _read_yaml(path: Path | str) -> dict:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
+    _check_keys(values, f" in {path}")
+    if Path(path).name == "config.yaml" and "seed" in values:
+        values.setdefault("split_seed", values["seed"])  # a run of the time when one seed decided both
     return values
+
+
+def _check_keys(values: dict, where: str = "") -> None:
+    known = [entry.name for entry in dataclasses.fields(Config)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown configuration key '{key}'{nearest(key, known)}{where}")
 
 
 def _typed(entry: dataclasses.Field, value):

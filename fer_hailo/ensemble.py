@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or .keras file beside its config.yaml")
     parser.add_argument("--equal", action="store_true", help="the same weight for each instead of fitted ones")
     parser.add_argument("--data", help="where the data lies [as the first run has it]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make [fer2013_keras_hailo/DATE-TIME_ensemble_sSEED]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make [fer2013_keras_hailo/ensemble_DATE-TIME]")
     arguments = parser.parse_args(argv)
     if len(arguments.runs) < 2:
         raise UserError("an ensemble needs two or more runs")
@@ -43,17 +44,17 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     from fer_hailo.metrics import softmax
     from fer_hailo.models.build import load_model
     from fer_hailo.models.ensemble import build_ensemble, fit_shares
-    from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, environment, new_run
+    from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, cache_of, environment
     from fer_hailo.train.lineage import check_lineage
     from fer_hailo.train.outcome import score_run
 
     subjects = _members(runs, overrides)
     first = subjects[0].config
-    out = out or new_run("ensemble", first.seed)
+    out = out or RUNS / time.strftime("ensemble_%Y%m%d-%H%M%S")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out")
     config = replace(first, arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.source_size)
-    dataset = load_dataset(config, out.parent / "cache")
+    dataset = load_dataset(config, cache_of(out))
     check_lineage(config, dataset)
     held = dataset.part("val")
     models = [load_model(subject.model) for subject in subjects]

@@ -38,6 +38,12 @@ def new_run(arch: str, seed: int, parent: Path = RUNS) -> Path:
     return path
 
 
+def cache_of(run: Path) -> Path:
+    """Where decoded data is kept for a run: one folder for all runs below fer2013_keras_hailo, else beside the run."""
+    inside = RUNS.absolute() in run.absolute().parents
+    return (RUNS if inside else run.parent) / "cache"
+
+
 def newest_run(done: bool, parent: Path = RUNS) -> Path:
     """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
     names = sorted(p for p in parent.glob("*") if NAME.fullmatch(p.name) and (p / CONFIG).is_file() and (p / DONE).exists() == done)

@@ -78,3 +78,22 @@ def test_configs_of_the_repository_are_valid():
     files = sorted((ROOT / "configs").glob("*.yaml"))
     assert {file.stem for file in files} >= {"demo", "finetune", "smoke"}
     assert all(load_config(file) != Config() for file in files)
+
+
+def test_a_networks_recipe_stands_below_file_and_flags(tmp_path):
+    (tmp_path / "resnet18.yaml").write_text("weights: none\nema: 0.5\nbatch_size: 64\n")
+    file = write(tmp_path, "ema: 0.6\narch: resnet18\n")
+    config = load_config(file, {"batch_size": "16"}, tmp_path)
+    assert (config.weights, config.ema, config.batch_size) == ("none", 0.6, 16)
+    assert load_config(None, {"arch": "vgg19"}, tmp_path) == load_config(None, {"arch": "vgg19"})  # no recipe
+    (tmp_path / "vgg19.yaml").write_text("emma: 1\n")
+    with pytest.raises(UserError, match="did you mean ema.* in .*vgg19.yaml"):
+        load_config(None, {"arch": "vgg19"}, tmp_path)
+
+
+def test_a_run_of_the_time_of_one_seed_keeps_its_split(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    assert load_config(tmp_path / "config.yaml").split_seed == 7
+    (tmp_path / "config.yaml").write_text("seed: 7\nsplit_seed: 42\n")
+    assert load_config(tmp_path / "config.yaml").split_seed == 42
+    assert load_config(write(tmp_path, "seed: 7")).split_seed == 42  # a recipe

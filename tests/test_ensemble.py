@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from fer_hailo import ensemble
+from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
@@ -63,6 +64,8 @@ def test_the_vote_is_the_weighted_mean_of_its_members(joined, trained, other, sm
 
 def test_it_is_evaluated_as_one_model(joined):
     metrics, folder = evaluate_file(str(joined), "test", {}, None)
+    with pytest.raises(UserError, match="is an ensemble, which serves as a teacher"):
+        convert(str(joined), {}, None, None, None)
     assert folder == joined and metrics["accuracy"] == json.loads((joined / "metrics_test.json").read_text())["accuracy"]
 
 
@@ -75,11 +78,6 @@ def test_it_can_teach(joined, small):
     assert np.isfinite(float(layer.losses[0])) and float(layer.losses[0]) > 0
 
 
-def test_equal_shares(trained, other, tmp_path):
-    out = ensemble.join([str(trained), str(other)], True, {}, tmp_path / "equal")
-    assert [member["share"] for member in json.loads((out / "environment.json").read_text())["members"]] == [0.5, 0.5]
-
-
 def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
     with pytest.raises(UserError, match="two or more"):
         ensemble.main([str(trained)])
@@ -90,4 +88,6 @@ def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
         ensemble.join([str(trained), str(two)], True, {}, tmp_path / "x")
     with pytest.raises(UserError, match="not an empty folder"):
         ensemble.join([str(trained), str(trained)], True, {}, trained)
+    out = ensemble.join([str(trained), str(trained)], True, {}, tmp_path / "equal")
+    assert [member["share"] for member in json.loads((out / "environment.json").read_text())["members"]] == [0.5, 0.5]
     assert not (tmp_path / "x").exists()

@@ -66,6 +66,10 @@ def test_a_networks_recipe_applies(tmp_path):
         ("cells: {a/b: {}}", "letters, digits"),
         ("cells: {a: {emma: 1}}", "did you mean ema"),
         ("[1]", "must hold 'key: value' lines"),
+        ("base: 3", "must name a recipe"),
+        ("grid: {seed: [1, 2]}", "belongs under seeds"),
+        ("cells: {a: {seed: 5}}", "belongs under seeds"),
+        ("grid: {stage2_lr: [0.001, 0.0010]}", "two cells .* are called stage2_lr=0.001"),
         ("a: [", "is not YAML"),
     ],
 )
@@ -99,11 +103,24 @@ def test_one_failure_does_not_stop_the_rest_and_the_same_command_goes_on(quick, 
     assert launch._order(grid.runs[1])[0][-4:] == ["--resume", "out/good_s1", "--data", grid.runs[1].config.data]
 
 
-def test_on_a_local_ray_cluster(quick, tmp_path, monkeypatch):
+def test_on_a_local_ray_cluster(quick, tmp_path, monkeypatch, capsys):
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    assert experiments.main([str(quick("seeds: [5]")), "--out", "out", "--launcher", "ray"]) == 0
-    assert (tmp_path / "out/quick_s5/DONE").exists() and "done: " in (tmp_path / "out/quick_s5.log").read_text()
+    file = str(quick("cells: {bad: {weights: nowhere.keras}, good: {}}\nseeds: [5]"))
+    assert experiments.main([file, "--out", "out", "--launcher", "ray"]) == 1
+    assert "bad_s5 failed: error: no model at nowhere.keras" in capsys.readouterr().err
+    assert (tmp_path / "out/good_s5/DONE").exists() and "done: " in (tmp_path / "out/good_s5.log").read_text()
+    with pytest.raises(UserError, match="no machine of the cluster has 1 cores and 64 GPUs"):
+        experiments.main([file, "--out", "out", "--launcher", "ray", "--gpus", "64"])
+
+
+def test_runs_on_different_data_are_not_compared(tmp_path):
+    grid = read_grid(write(tmp_path / "a.yaml", "seeds: [1, 2]"), tmp_path / "out", {})
+    for run, key in zip(grid.runs, ("one", "other"), strict=True):
+        write_json(run.folder / "environment.json", {"data": {"key": key}})
+        (run.folder / "DONE").touch()
+    with pytest.raises(UserError, match="trained on different data"):
+        write_summary(grid)
 
 
 def test_mean_deviation_and_paired_interval_are_scipys():

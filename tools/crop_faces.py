@@ -61,7 +61,7 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | No
             found = detector.find(image) if image is not None else []
             for number, face in enumerate(found if every else found[:1]):
                 # The suffix stays in the name: a.jpg and a.png are two photographs.
-                folder, name = entry.id.rsplit("/", 1)
+                folder, name = Path(entry.split, entry.label), entry.id.rsplit("/", 1)[1]
                 write_picture(faces / folder / f"{name.replace('.', '_')}_{number}.png", cut(image, face, margin))
             rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
     write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)

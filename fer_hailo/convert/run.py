@@ -38,7 +38,7 @@ from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import LABELS, RUNS, environment
+from fer_hailo.runs import LABELS, RUNS, cache_of, environment
 
 SCRATCH = ".convert"
 SCRIPTS = ROOT / "alls"
@@ -63,12 +63,14 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
     subject = find_subject(path, overrides)
+    if subject.config.arch == "ensemble":
+        raise UserError(f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what it taught")
     check_split(subject, "validation")
     model = as_logits(flatten(load_model(subject.model)))
     spec = _spec(subject, overrides, model, mean, scale)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)
-    dataset = load_dataset(replace(subject.config, input_size=spec.input_size), (subject.run.parent if subject.run else RUNS) / "cache")
+    dataset = load_dataset(replace(subject.config, input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
     if (training_data(subject) or dataset.key) != dataset.key:
         _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")

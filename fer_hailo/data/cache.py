@@ -4,6 +4,7 @@ into memory, not read, and KEY.npz, all that is known about them."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from fer_hailo.progress import track
 
 VERSION = 2
 IMAGES = ".images.npy"
+BLOCK = 256
 MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few pictures
 
 
@@ -69,13 +71,17 @@ def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | No
         try:
             return replace(_read(path, spec), name=source.name)  # another name may hold the same pictures
         except UserError:  # a damaged cache costs time, not the run
-            path.unlink()
+            path.unlink(missing_ok=True)
     if not path:
         return _decode_all(source, spec, key, np.empty)
     with written(path.with_suffix(IMAGES)) as beside:
 
         def on_disk(shape, dtype):
-            return np.lib.format.open_memmap(beside, "w+", dtype, shape)
+            array = np.lib.format.open_memmap(beside, "w+", dtype, shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not the end of the process later
+                with open(beside, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, beside.stat().st_size)
+            return array
 
         pictures = _decode_all(source, spec, key, on_disk)
         pictures.images.flush()
@@ -98,7 +104,9 @@ def _decode_all(source: Source, spec: PreprocessSpec, key: str, make: Callable) 
     entries, images = source.entries, make((len(source.entries), *spec.source_shape), np.uint8)
     good, sizes, bad = [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = track(pool.map(one, entries), len(entries), f"decoding {source.name}")
+        # In blocks: what is decoded must not pile up where the disk is slower.
+        parts = (pool.map(one, entries[start : start + BLOCK]) for start in range(0, len(entries), BLOCK))
+        results = track(itertools.chain.from_iterable(parts), len(entries), f"decoding {source.name}")
         for i, (image, size, problem) in enumerate(results):
             if image is None:
                 bad.append((entries[i].id, problem))

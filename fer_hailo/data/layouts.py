@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -95,10 +95,12 @@ def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
     marks = [path for path in marks if len(path.parts) > 2 and path.parts[-3] in AFFECTNET_SPLITS]
     if not marks:
         return None
-    images = {(path.parts[-3], path.stem): str(path) for path in map(PurePosixPath, names) if path.parts[-2:-1] == ("images",)}
+    images = {
+        (path.parts[-3], path.stem): str(path) for path in map(PurePosixPath, names) if len(path.parts) > 2 and path.parts[-2] == "images"
+    }
     found, missing = {}, 0
     for path in track(marks, len(marks), "reading AffectNet's annotations"):
-        code = _number(read(str(path)), f"{where}: {path}")
+        code = _number(read, str(path), where)
         if not 0 <= code < len(AFFECTNET):
             continue
         folder, stem = path.parts[-3], path.name.removesuffix(ending)
@@ -119,11 +121,10 @@ def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
     files, found, missing = set(names), {}, 0
     for path in lists:
         split = FERPLUS_SPLITS[path.parts[-2]]
-        for number, row in enumerate(csv.reader(io.StringIO(_text(read, str(path), where))), 1):
-            try:
-                votes = [float(cell) for cell in row[2:12]]
-            except ValueError:
-                votes = []
+        for number, row in enumerate(_rows(_text(read, str(path), where)), 1):
+            if not row:
+                continue
+            votes = _votes(row[2:12])
             if len(votes) != 10:
                 raise UserError(f"{where}: {path} line {number} must hold a picture, a box and ten votes")
             label = majority(votes)
@@ -146,6 +147,22 @@ def majority(votes: Sequence[float]) -> str | None:
     return FERPLUS[best] if best < len(FERPLUS) and counts[best] > counts.sum() / 2 else None
 
 
+def _rows(text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text))
+    except csv.Error:
+        yield ["unreadable"]
+
+
+def _votes(cells: Sequence[str]) -> list[float]:
+    """The counts in some cells; empty where one is no number of people."""
+    try:
+        votes = [float(cell) for cell in cells]
+    except ValueError:
+        return []
+    return votes if all(0 <= vote < 1000 for vote in votes) else []
+
+
 def _checked(found: dict[str, tuple[str, Entry]], missing: int, name: str, where: Path) -> Layout:
     if not found:
         raise UserError(f"{where} holds the lists of {name}, and none of their pictures")
@@ -166,8 +183,8 @@ def _text(read: Read, name: str, where: Path) -> str:
         raise UserError(f"{where}: {name} cannot be read: {error}") from None
 
 
-def _number(data: bytes, place: str) -> int:
+def _number(read: Read, name: str, where: Path) -> int:
     try:
-        return int(str(np.load(io.BytesIO(data), allow_pickle=False)))
+        return int(str(np.load(io.BytesIO(read(name)), allow_pickle=False)))
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{place} holds no number: {error}") from None
+        raise UserError(f"{where}: {name} holds no number: {error}") from None

@@ -17,7 +17,7 @@ from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.hailo.bundle import MANIFEST
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
+from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, cache_of, newest_run, read_labels
 from fer_hailo.runtime.predictor import describe, load
 
 PREPARED_BY = ("source_size", "input_size", "color")
@@ -42,7 +42,7 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     converted = model.suffix != ".keras"
     folders = model.absolute().parents[:3] if converted else (model.parent,)  # RUN/deploy/hailo8/model.hef
     run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)
-    config = replace(load_config(run / CONFIG if run else None, overrides), extra_classes=())  # these are not scored
+    config = replace(load_config(run / CONFIG if run else None, overrides), extra_classes=(), soft_labels=False)  # scoring needs neither
     if converted:
         labels, spec = describe(model)
         for name in PREPARED_BY:
@@ -90,7 +90,7 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
     parent = run.parent if run else RUNS
-    dataset = load_dataset(config, parent / "cache")
+    dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
     trained_on = training_data(subject) or dataset.key
     if trained_on != dataset.key and split != "test":
         print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
@@ -99,7 +99,7 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     if out is None:
         # A released model's folder stays as it is: its files have been summed, and no face of the data may come into it.
         released = run and (run / MANIFEST).is_file()
-        renewed = replace(config, data=own.data, extra_classes=own.extra_classes) if own else None
+        renewed = replace(config, data=own.data, extra_classes=own.extra_classes, soft_labels=own.soft_labels) if own else None
         same = run and not released and stage == "keras" and trained_on == dataset.key and renewed == own
         kind = "" if stage == "keras" else f"_{stage}"
         out = run if same else parent / f"evaluation_{name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"

@@ -54,12 +54,17 @@ def read_grid(path: Path, out: Path, overrides: dict) -> Grid:
     seeds = values.get("seeds", [42])
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds in {path} must be a list of different whole numbers, got {seeds!r}")
+    base = values.get("base")
+    if base is not None and not isinstance(base, str):
+        raise UserError(f"base in {path} must name a recipe, such as configs/finetune.yaml, got {base!r}")
     recipes = Path(__file__).parents[2] / "configs" / "model"
     runs, cells = [], _cells(values, path)
+    if any("seed" in changes for changes in (_mapping(values, "common", path), *cells.values())):
+        raise UserError(f"seed in {path} belongs under seeds: [1, 2, ...], which every cell gets")
     for cell, changes in cells.items():
         for seed in seeds:
             settings = {**_mapping(values, "common", path), **changes, **overrides, "seed": seed}
-            config = load_config(values.get("base"), settings, recipes)
+            config = load_config(base, settings, recipes)
             runs.append(CellRun(cell, config, out / f"{cell}_s{seed}"))
     for run in runs:
         _check_same(run)
@@ -81,6 +86,8 @@ def _cells(values: dict, path: Path) -> dict[str, dict]:
             point = dict(zip(axes, choice, strict=True))
             words = [str(name)] if name else []
             label = "_".join([*words, *(f"{key}={_short(value)}" for key, value in point.items())]) or path.stem
+            if label in cells:
+                raise UserError(f"two cells in {path} are called {label}")
             cells[label] = {**changes, **point}
     for label in cells:
         if not all(letter.isalnum() or letter in "_-=.,+" for letter in label):

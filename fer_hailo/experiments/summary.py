@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fer_hailo.errors import UserError
 from fer_hailo.experiments.plan import Grid
 from fer_hailo.files import write_csv, write_text, written
+from fer_hailo.runs import ENVIRONMENT
 
 SCORES = {"validation": ("val", "accuracy"), "validation macro": ("val", "macro_recall"), "test": ("test", "accuracy")}
 COLUMNS = ["cell", "runs", *(f"{name} {what}" for name in SCORES for what in ("mean", "sd")), "difference", "low", "high"]
@@ -17,6 +19,7 @@ COLUMNS = ["cell", "runs", *(f"{name} {what}" for name in SCORES for what in ("m
 
 def write_summary(grid: Grid) -> str:
     """Write summary.csv, summary.md and summary.png into the experiment's folder. Returns the table as Markdown."""
+    _check_data(grid)
     scores = {cell: _scores(grid, cell) for cell in grid.cells}
     rows = [_row(cell, scores[cell], scores[grid.cells[0]]) for cell in grid.cells]
     write_csv(grid.out / "summary.csv", COLUMNS, [{key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows])
@@ -41,6 +44,18 @@ def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple
         return mean, None, None
     reach = float(t.ppf(0.975, len(gains) - 1)) * deviation / math.sqrt(len(gains))
     return mean, mean - reach, mean + reach
+
+
+def _check_data(grid: Grid) -> None:
+    keys = {}
+    for run in grid.runs:
+        if run.done and (run.folder / ENVIRONMENT).is_file():
+            data = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]
+            keys.setdefault((run.config.preprocess.source_shape, data["key"]), run)
+    shapes = [shape for shape, _ in keys]
+    if len(set(shapes)) < len(shapes):  # another size of picture has another key, and may be compared
+        names = " and ".join(str(run.folder) for run in keys.values())
+        raise UserError(f"{names} were trained on different data: there is nothing to compare")
 
 
 def _scores(grid: Grid, cell: str) -> dict[str, dict[int, float]]:

@@ -87,9 +87,9 @@ class Validate(keras.callbacks.Callback):
     def _judge(self, logits: np.ndarray, logs: dict):
         right = logits.argmax(axis=1) == self.val.labels
         onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
-        logs["val_loss"] = float(keras_numpy(self.loss(onehot, logits)))
-        logs["val_accuracy"] = float(right.mean())
-        logs["val_macro_recall"] = float(np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)]))
+        macro = np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)])
+        scores = self.place.agree([float(keras_numpy(self.loss(onehot, logits))), float(right.mean()), float(macro)])
+        logs["val_loss"], logs["val_accuracy"], logs["val_macro_recall"] = map(float, scores)
         logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
 
     def _average(self):
@@ -214,7 +214,12 @@ class Tell(keras.callbacks.Callback):
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copy the weights of a network to another of the same architecture, in float32. Where one has logits of extra classes,
     those that both have are copied."""
-    for value, variable in zip(source.get_weights(), target.weights, strict=True):
+    set_weights(source.get_weights(), target)
+
+
+def set_weights(values: list[np.ndarray], target: keras.Model) -> None:
+    """`copy_weights` of weights that were taken out."""
+    for value, variable in zip(values, target.weights, strict=True):
         _assign(variable, np.asarray(value, np.float32))
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 from fer_hailo.errors import UserError
 from fer_hailo.models.build import batch_norms
@@ -41,6 +42,10 @@ class Devices:
         """Where the scored twin runs: on one device."""
         return contextlib.nullcontext()
 
+    def agree(self, values):
+        """What the first process has: numbers that decide how training goes on must be equal to the last digit in all."""
+        return values
+
     def prepare(self, network: keras.Model) -> None:
         """Make the network's batch norms see the whole batch."""
 
@@ -52,6 +57,8 @@ def devices(count: int) -> Devices:
     """The first `count` devices, or all of the machines that $KERAS_DISTRIBUTION_JOB_ADDRESSES names (with ..._NUM_PROCESSES and
     ..._PROCESS_ID: Keras' own variables). Raises UserError where there are fewer, or the backend has no way to use several."""
     backend, together = keras.backend.backend(), CLUSTER in os.environ
+    if count < 1 or (together and count > 1):
+        raise UserError(f"--devices {count}: " + ("it must be 1 or more" if count < 1 else f"with ${CLUSTER} all devices take part"))
     if backend == "jax" and (count > 1 or together):
         return _DataParallel(count, together)
     if together:
@@ -70,7 +77,11 @@ class _DataParallel(Devices):
         if together:
             import jax
 
-            keras.distribution.initialize()
+            try:
+                keras.distribution.initialize()
+            except (ValueError, RuntimeError) as error:
+                names = f"${CLUSTER}, ..._NUM_PROCESSES and ..._PROCESS_ID"
+                raise UserError(f"the machines do not come together, check {names}: {' '.join(str(error).split())[:160]}") from None
             self.share, self.chief = (jax.process_index(), jax.process_count()), jax.process_index() == 0
         found = keras.distribution.list_devices()
         count = len(found) if together else count
@@ -83,6 +94,14 @@ class _DataParallel(Devices):
 
     def running(self):
         return self._distribution.scope()
+
+    def agree(self, values):
+        if self.share[1] == 1:
+            return values
+        import jax
+        from jax.experimental.multihost_utils import broadcast_one_to_all
+
+        return jax.tree.map(np.asarray, broadcast_one_to_all(values))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -115,6 +134,7 @@ class _Strategy(Devices):
 
     def prepare_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         # Keras clips on each device, before the sum.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of half precision is a wrapper
         clip = optimizer._clip_gradients
 
         def clip_sum(gradients):

@@ -20,7 +20,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.score import Scorer
 from fer_hailo.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.models.build import build_model, load_model, set_stage
-from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, environment
+from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, cache_of, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.devices import Devices, devices
 from fer_hailo.train.distill import load_teachers
@@ -36,22 +36,23 @@ NOTE = "Validation chose the model; test was scored once, at the end."
 
 def start(config: Config, run: Path, count: int = 1) -> Path:
     """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices. Returns the folder."""
-    if run.exists() and not (run.is_dir() and not any(run.iterdir())):
+    begun = {ENVIRONMENT, LABELS}  # all that a run has that was cut before it began
+    if run.exists() and not (run.is_dir() and {path.name for path in run.iterdir()} <= begun):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
     place = _devices(config, count)
     if not place.chief:  # every process does the same; one of them keeps it
         with tempfile.TemporaryDirectory() as folder:
-            return _start(config, Path(folder) / run.name, place)
-    return _start(config, run, place)
+            return _start(config, Path(folder) / run.name, place, cache_of(run))
+    return _start(config, run, place, cache_of(run))
 
 
-def _start(config: Config, run: Path, place: Devices) -> Path:
-    dataset = _load(config, run)
+def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
+    dataset = _load(config, cache)
     prepared = _prepare(config, dataset, place)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
-    save_config(config, run / CONFIG)
+    save_config(config, run / CONFIG)  # last: a folder with it can be resumed
     if config.votes:
         _keep_targets(run / TARGETS, prepared[0])
     return Run(run, config, dataset, place, *prepared, Progress(dataset.key)).finish()
@@ -68,8 +69,10 @@ def resume(run: Path, overrides: dict, count: int = 1) -> Path:
     if (run / DONE).exists():
         raise UserError(f"{run} is complete: evaluate it with python evaluate.py {run}")
     place = _devices(wanted, count)
+    if place.share[1] > 1:
+        raise UserError("--resume works with one process: take the variables of Keras' distribution away, or start a new run")
     progress = load_progress(run / STATE)
-    dataset = _load(wanted, run)
+    dataset = _load(wanted, cache_of(run))
     if progress and progress.data_key != dataset.key:
         raise UserError(f"{wanted.data} is not the data that {run} was trained on: point --data at that, or start a new run")
     record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
@@ -107,7 +110,9 @@ class Run:
         config, progress = self.config, self.progress
         begins = progress.stage < stage
         if begins and progress.best >= 0:
-            cb.copy_weights(load_model(self.folder / MODEL), self.network)  # stage 2 starts from the best of stage 1
+            cb.set_weights(
+                self.place.agree(load_model(self.folder / MODEL).get_weights()), self.network
+            )  # stage 2 starts from the best of stage 1
         for network in (self.network, self.export):
             set_stage(network, stage, config.unfreeze_layers, config.train_batch_norm)
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
@@ -169,8 +174,8 @@ class Run:
             write_csv(self.folder / "history.csv", cb.HISTORY, self.progress.history)
 
 
-def _load(config: Config, run: Path) -> Dataset:
-    dataset = load_dataset(config, run.parent / "cache")
+def _load(config: Config, cache: Path) -> Dataset:
+    dataset = load_dataset(config, cache)
     _say(describe(dataset))
     for side in ("train", "val"):
         dataset.part(side)

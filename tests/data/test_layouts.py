@@ -108,6 +108,8 @@ def test_affectnet_7_and_8(tmp_path):
     ]
     pictures = load_pictures(tmp_path, PreprocessSpec(64, 64, True), None)
     assert len(AFFECTNET) == 8 and np.isin(pictures.labels, sorted(set(AFFECTNET) - {"contempt"})).sum() == 4
+    write(tmp_path, {"images/other.jpg": jpeg(1)})  # nobody's
+    assert len(open_source(tmp_path).entries) == 5
     (tmp_path / "train_set/annotations/0_exp.npy").write_bytes(npy("happy"))
     with pytest.raises(UserError, match="0_exp.npy holds no number"):
         open_source(tmp_path)
@@ -151,9 +153,10 @@ def test_ferplus_folders(tmp_path):
         ("test/FER2013Test/fer0000001", "neutral", "test"),
     ]
     assert len(entries) == 6 and entries[0].votes == (1, 8, 0, 0, 0, 0, 0, 1)
-    (tmp_path / "data/FER2013Train/label.csv").write_text('a.png,"(0, 0, 48, 48)",1,2\n')
-    with pytest.raises(UserError, match="line 1 must hold a picture, a box and ten votes"):
-        open_source(tmp_path)
+    for bad in ("1,2", "1,2,3,4,5,6,7,8,9,nan", "-1,2,3,4,5,6,7,8,9,10", "x" * 200_000):
+        (tmp_path / "data/FER2013Train/label.csv").write_text(f'\na.png,"(0, 0, 48, 48)",{bad}\n')
+        with pytest.raises(UserError, match="must hold a picture, a box and ten votes"):
+            open_source(tmp_path)
 
 
 @pytest.fixture

@@ -46,8 +46,10 @@ def settings_of(sample_set, **changes):
     return SMALL | {"data": str(sample_set), "tensorboard": False, "batch_size": 16} | changes
 
 
-def test_tensorflow_on_two_devices(sample_set, tmp_path):
-    settings = settings_of(sample_set, **PLAIN)
+def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
+    """With plain SGD, a norm that clips and a teacher: a gradient or loss of another size would show."""
+    step = {"optimizer": "sgd", "momentum": 0, "clipnorm": 0.05, "weight_decay": 0.01, "stage1_lr": 0.1, "stage2_lr": 0.1}
+    settings = settings_of(sample_set, **PLAIN, **step, head_l2=0.01, teacher=[str(trained)])
     assert_close(train(settings, tmp_path / "two", 2, TWO_CPUS), train(settings, tmp_path / "one", 1))
 
 
@@ -81,6 +83,17 @@ def test_batches_for_several_devices():
     hot, weight = np.eye(2)[labels[inputs["images"][:, 0, 0]]], inputs["mix"]
     # The neighbour is the one before within each half, the last of the half for its first.
     np.testing.assert_allclose(targets, weight * hot + (1 - weight) * hot[[1, 0, 3, 2]], rtol=1e-6)
+
+
+def test_devices_that_cannot_be(monkeypatch):
+    for count in (0, -1):
+        with pytest.raises(UserError, match="must be 1 or more"):
+            devices(count)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1:1")
+    with pytest.raises(UserError, match="need KERAS_BACKEND=jax"):
+        devices(1)
+    with pytest.raises(UserError, match="all devices take part"):
+        devices(2)
 
 
 def test_more_devices_than_there_are():

@@ -103,7 +103,8 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
     images[40:60] = images[:20]  # every copy is of an angry or happy picture
     labels = np.array(["angry", "happy"] * 20 + ["sad"] * 20)
     pictures = Pictures(
-        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.full((60, 2), 48), np.arange(60) % 40,
+        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.zeros((60, 8), "f4"), np.full((60, 2), 48),
+        np.arange(60) % 40,
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
     monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
