@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -77,6 +78,24 @@ def command(tmp_path):
             [*([sys.executable, str(ROOT / script)] if isinstance(script, str) else script), *map(str, arguments)],
             cwd=tmp_path, env=os.environ | PATHS | environment, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch, capfd):
+    """As `command`, a script of the repository, in this process: the start of a new one takes longer than most of what is tested."""
+
+    def call(script: str, *arguments) -> subprocess.CompletedProcess:
+        module = importlib.import_module(script.removesuffix(".py"))
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        try:
+            status = module.run(module.main, [str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse
+            status = end.code
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess([script, *arguments], status, said.out, said.err)
 
     return call
 

@@ -19,14 +19,26 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backe
 @pytest.fixture(scope="module")
 def config(sample_set, trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("jax") / "c.yaml"
-    save_config(load_config(None, SMALL | {"data": str(sample_set), "teacher": [str(trained)]}), path)
+    settings = SMALL | {"data": str(sample_set), "teacher": [str(trained)], "stage1_epochs": 0, "batch_size": 16}
+    save_config(load_config(None, settings), path)
     return path
 
 
+def history(run):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_csv(run / "history.csv")]
+
+
 def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, tmp_path):
+    """And two devices, with augmentation, dropout, MixUp and a teacher, give the numbers of one."""
     pytest.importorskip("jax")
     done = command(TRAIN, "--config", config, "--out", tmp_path / "whole", **JAX)
     assert done.returncode == 0, done.stderr
+    two = JAX | {"XLA_FLAGS": f"{JAX['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
+    done = command(TRAIN, "--config", config, "--out", tmp_path / "two", "--devices", 2, **two)
+    assert done.returncode == 0, done.stderr
+    for one, other in zip(history(tmp_path / "whole"), history(tmp_path / "two"), strict=True):
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            assert float(one[name]) == pytest.approx(float(other[name]), rel=2e-3, abs=1e-4)
     cut = """
 import sys
 import tiny
@@ -44,10 +56,7 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     assert stopped.returncode == 9
     resumed = command(TRAIN, "--resume", tmp_path / "cut", **JAX)
     assert resumed.returncode == 0, resumed.stderr
-    histories = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(tmp_path / name / "history.csv")] for name in ("whole", "cut")
-    ]
-    assert histories[0] == histories[1] and len(histories[0]) == 3
+    assert history(tmp_path / "whole") == history(tmp_path / "cut") and len(history(tmp_path / "whole")) == 2
     models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
     # The run's metrics, computed by JAX, hold under this process' backend.

@@ -80,10 +80,10 @@ def test_run_folder_gets_report_sheet_and_clean_model(converted, trained):
     assert keras.models.load_model(trained / "model_clean.keras").output_shape == (None, 5)
 
 
-def test_command_on_a_bare_model(command, trained, sample_set, tmp_path):
+def test_command_on_a_bare_model(command, inside, trained, sample_set, tmp_path):
     """Another folder of the data, no configuration: preprocessing from the model's shape; then again, over the bundle made before."""
     shutil.copy(trained / MODEL, tmp_path / "mine.keras")
-    assert "name the data" in error_line(command("convert_tflite.py", "mine.keras"))
+    assert "name the data" in error_line(inside("convert_tflite.py", "mine.keras"))
     result = command("convert_tflite.py", "mine.keras", "--data", sample_set)
     assert result.returncode == 0, result.stderr
     assert "parity: " in result.stdout and "tflite-int8" in result.stdout and "Traceback" not in result.stderr
@@ -93,7 +93,7 @@ def test_command_on_a_bare_model(command, trained, sample_set, tmp_path):
     calibration = bundle.calibration()
     (folder / "deploy" / "hailo8").mkdir()
     (folder / "deploy" / "hailo8" / "model.hef").write_text("hours of work")
-    again = command("convert_tflite.py", "mine.keras", "--data", sample_set)
+    again = inside("convert_tflite.py", "mine.keras", "--data", sample_set)
     assert again.returncode == 0, again.stderr
     np.testing.assert_array_equal(load_bundle(folder / "deploy").calibration(), calibration)
     assert (folder / "deploy" / "hailo8" / "model.hef").read_text() == "hours of work"
@@ -194,11 +194,11 @@ def test_another_model_of_the_same_name_is_not_written_over(trained, sample_set,
         (["--mean", "x"], "invalid float"),
     ],
 )
-def test_mistakes(command, tmp_path, sample_set, arguments, said):
+def test_mistakes(inside, tmp_path, sample_set, arguments, said):
     (tmp_path / "junk.keras").write_bytes(b"junk")
     image = keras.Input((32, 32, 3))
     keras.Model(image, L.Conv2D(5, 3)(image)).save(tmp_path / "map.keras")
-    assert said in error_line(command("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments]))
+    assert said in error_line(inside("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments]))
 
 
 def test_missing_packages_are_named_before_anything_starts(command):

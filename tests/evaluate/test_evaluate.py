@@ -27,25 +27,25 @@ def test_command_gives_the_runs_own_metrics(command, trained):
     )
 
 
-def test_other_data_goes_to_a_folder_of_its_own(command, trained, sample_set, tmp_path):
+def test_other_data_goes_to_a_folder_of_its_own(inside, trained, sample_set, tmp_path):
     before = (trained / "metrics_test.json").read_text()
     shutil.copytree(sample_set / "test", tmp_path / "mine" / "test")
-    result = command("evaluate.py", trained, "--data", tmp_path / "mine")
+    result = inside("evaluate.py", trained, "--data", tmp_path / "mine")
     assert result.returncode == 0, result.stderr
     (folder,) = trained.parent.glob(f"evaluation_{trained.name}_mine_*")
     assert json.loads((folder / "metrics_test.json").read_text())["count"] == 30
     assert (folder / "report.html").is_file() and (trained / "metrics_test.json").read_text() == before
     assert read_csv(trained.parent / "results.csv")[-1]["data"] == "mine"
-    assert "no val pictures" in error_line(command("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
+    assert "no val pictures" in error_line(inside("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
 
 
-def test_validation_side_is_the_runs_own(command, trained, sample_set, tmp_path):
+def test_validation_side_is_the_runs_own(inside, trained, sample_set, tmp_path):
     """With another split `val` would hold pictures that the model was trained on."""
     for flags, name in ((["--split-seed", "1"], "split_seed"), (["--no-drop-blank"], "drop_blank")):
-        assert f"was split with {name}" in error_line(command("evaluate.py", trained, "--split", "val", *flags))
+        assert f"was split with {name}" in error_line(inside("evaluate.py", trained, "--split", "val", *flags))
     shutil.copytree(sample_set, tmp_path / "copy")
     (tmp_path / "copy/train/angry/drawn_0000.png").unlink()
-    assert "may hold training pictures" in command("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
+    assert "may hold training pictures" in inside("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
 
 
 def test_damaged_metrics_of_the_other_side_leave_their_section_out(trained, tmp_path):
@@ -67,15 +67,15 @@ def test_models_that_are_no_classifiers(trained, small):
             evaluate_model(model, data.val, data.names, small.preprocess, data="d", split="val")
 
 
-def test_bare_model_takes_its_labels_from_beside_it(command, trained, sample_set, tmp_path):
+def test_bare_model_takes_its_labels_from_beside_it(inside, trained, sample_set, tmp_path):
     shutil.copy(trained / MODEL, tmp_path / "bare.keras")
-    result = command("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32", "--json")
+    result = inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["confusion_matrix"] == json.loads((trained / "metrics_test.json").read_text())["confusion_matrix"]
-    assert "check input_size" in error_line(command("evaluate.py", "bare.keras", "--data", sample_set))
+    assert "check input_size" in error_line(inside("evaluate.py", "bare.keras", "--data", sample_set))
     (tmp_path / "labels.txt").write_text("angry\ndisgust\n")
     assert "5 classes apart, the labels name 2" in error_line(
-        command("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32")
+        inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32")
     )
 
 
@@ -88,10 +88,10 @@ def test_bare_model_takes_its_labels_from_beside_it(command, trained, sample_set
         (["--merge", "x.csv"], "no results at x.csv"),
     ],
 )
-def test_mistakes(command, tmp_path, sample_set, arguments, said):
+def test_mistakes(inside, tmp_path, sample_set, arguments, said):
     (tmp_path / "junk.keras").write_bytes(b"junk")
     shutil.copytree(sample_set, tmp_path / "fer2013")
-    assert said in error_line(command("evaluate.py", *arguments))
+    assert said in error_line(inside("evaluate.py", *arguments))
 
 
 def test_evaluation_agrees_with_a_plain_loop(trained, small):

@@ -30,7 +30,7 @@ from fer_hailo.train.loop import start
 RECIPES = ROOT / "configs" / "model"
 ONE_EPOCH = {
     "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0, "stage2_epochs": 1,
-    "stage2_warmup_epochs": 0, "batch_size": 16, "ema": 0.5, "tensorboard": False,
+    "stage2_warmup_epochs": 0, "batch_size": 16, "ema": 0, "tensorboard": False,
 }  # fmt: skip
 
 
@@ -41,24 +41,26 @@ def _resnet50(patch):
 
 def _vgg19(patch):
     narrow = types.SimpleNamespace(**vars(keras.layers))
-    narrow.Conv2D = lambda filters, *rest, **options: keras.layers.Conv2D(filters // 16, *rest, **options)
+    narrow.Conv2D = lambda filters, *rest, **options: keras.layers.Conv2D(filters // 16, *rest, **options, kernel_initializer="he_normal")
     patch.setattr(keras_vgg19, "layers", narrow)
 
 
 def _nasnet(patch):
+    patch.setattr(keras_nasnet, "_normal_a_cell", lambda x, before, *rest, **options: (x, before))  # the reductions are enough
     small = {"penultimate_filters": 96, "num_blocks": 1, "stem_block_filters": 8, "skip_reduction": False, "filter_multiplier": 2}
     patch.setattr(keras.applications, "NASNetMobile", partial(keras_nasnet.NASNet, **small, default_size=224))
 
 
 def _efficientnet(patch):
-    patch.setattr(keras.applications, "EfficientNetB0", partial(keras_efficientnet.EfficientNet, 0.25, 0.25, 224, weights_name="b0"))
+    small = {"blocks_args": keras_efficientnet.DEFAULT_BLOCKS_ARGS[:3], "weights_name": "b0"}
+    patch.setattr(keras.applications, "EfficientNetB0", partial(keras_efficientnet.EfficientNet, 0.25, 0.5, 224, **small))
 
 
 NETWORKS = {  # how each is made small
     "densenet121": lambda patch: patch.setattr(keras.applications, "DenseNet121", partial(keras_densenet.DenseNet, [1, 1, 1, 1])),
     "efficientnet_b0": _efficientnet,
     "nasnet_mobile": _nasnet,
-    "resnet18": lambda patch: patch.setattr(resnet, "STAGES", ((8, 1), (16, 2), (16, 2), (16, 2))),
+    "resnet18": lambda patch: patch.setattr(resnet, "STAGES", ((8, 1), (16, 2))),
     "resnet50": _resnet50,
     "vgg19": _vgg19,
     "mini_xception": lambda patch: patch.setattr(mini_xception, "FILTERS", (4, 8)),

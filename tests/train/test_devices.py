@@ -18,6 +18,7 @@ from fer_hailo.train.devices import devices
 
 # TensorFlow draws random numbers, and mixes, on each device.
 PLAIN = {"flip": False, "zoom": 0, "brightness": 0, "contrast": 0, "shift": 0, "rotation": 0, "mixup_alpha": 0, "head_dropout": [0, 0]}
+QUICK = "--xla_backend_optimization_level=0"  # compiles fast, runs slowly
 TWO_CPUS = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -36,30 +37,27 @@ def train(settings, run, count, before="", **environment):
     return [{name: float(row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")} for row in read_csv(run / "history.csv")]
 
 
-def assert_close(ours, theirs):
+def assert_close(ours, theirs, names=("loss", "accuracy", "val_loss", "val_accuracy")):
     assert len(ours) == len(theirs) > 1
     for one, other in zip(ours, theirs, strict=True):
-        assert all(one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-4) for name in one), (one, other)
+        assert all(one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-4) for name in names), (one, other)
 
 
 def settings_of(sample_set, **changes):
-    return SMALL | {"data": str(sample_set), "tensorboard": False, "batch_size": 16} | changes
+    return SMALL | {"data": str(sample_set), "tensorboard": False, "batch_size": 16, "stage1_epochs": 0} | changes
 
 
 def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
     """With plain SGD, a norm that clips and a teacher: a gradient or loss of another size would show."""
-    step = {"optimizer": "sgd", "momentum": 0, "clipnorm": 0.05, "weight_decay": 0.01, "stage1_lr": 0.1, "stage2_lr": 0.1}
+    step = {"optimizer": "sgd", "momentum": 0, "clipnorm": 0.3, "weight_decay": 0.01, "stage2_lr": 0.5}
     settings = settings_of(sample_set, **PLAIN, **step, head_l2=0.01, teacher=[str(trained)])
-    assert_close(train(settings, tmp_path / "two", 2, TWO_CPUS), train(settings, tmp_path / "one", 1))
+    # Of the loss in training Keras shows the penalty and the teacher's part on another scale.
+    ours, theirs = train(settings, tmp_path / "two", 2, TWO_CPUS), train(settings, tmp_path / "one", 1)
+    assert_close(ours, theirs, ("accuracy", "val_loss", "val_accuracy"))
+    assert theirs[0]["val_loss"] != pytest.approx(theirs[1]["val_loss"], rel=0.02)  # ten times what may differ
 
 
-def test_jax_on_two_devices(sample_set, tmp_path):
-    pytest.importorskip("jax")
-    settings = settings_of(sample_set)  # with augmentation, dropout and MixUp: one program draws for all
-    two = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    assert_close(train(settings, tmp_path / "two", 2, **two), train(settings, tmp_path / "one", 1, **two))
-
-
+@pytest.mark.slow
 def test_two_processes_of_jax(sample_set, tmp_path):
     """Over loopback: both come to the numbers of one process, and only the first keeps files."""
     pytest.importorskip("jax")
@@ -67,12 +65,17 @@ def test_two_processes_of_jax(sample_set, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    known = {"KERAS_BACKEND": "jax", "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}", "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    known = {
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": QUICK,
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(train, settings, tmp_path / str(i), 1, KERAS_DISTRIBUTION_PROCESS_ID=str(i), **known) for i in (0, 1)]
         first, second = (process.result() for process in both)
     assert not second and not (tmp_path / "1").exists()
-    assert_close(first, train(settings, tmp_path / "one", 1, KERAS_BACKEND="jax"))
+    assert_close(first, train(settings, tmp_path / "one", 1, KERAS_BACKEND="jax", XLA_FLAGS=QUICK))
 
 
 def test_batches_for_several_devices():

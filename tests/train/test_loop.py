@@ -210,7 +210,7 @@ def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
     assert not (run / DONE).exists() and load_progress(run / "checkpoint/state.npz").history
 
 
-def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
+def test_mistakes_leave_no_run_folder(inside, sample_set, tmp_path):
     small = [
         f"--{name}={SMALL[name.replace('-', '_')]}" for name in ("input-size", "stage1-epochs", "stage2-epochs", "stage2-warmup-epochs")
     ]
@@ -225,9 +225,7 @@ def test_mistakes_leave_no_run_folder(command, sample_set, tmp_path):
         (["--data", str(sample_set), "--out", "file"], "file is not an empty folder"),
         (["--data", str(sample_set), "--out", "file/below"], "error: Not a directory"),
     ]:
-        assert said in error_line(
-            command("train.py", *small, *arguments) if "--resume" not in arguments else command("train.py", *arguments)
-        )
+        assert said in error_line(inside("train.py", *([] if "--resume" in arguments else small), *arguments))
     left = [path for path in tmp_path.rglob("*") if path.name == CONFIG]
     assert left == []
 
