@@ -8,7 +8,7 @@ demo: .venv/train
 	$(VENV)/python tools/demo.py
 
 test: .venv/dev
-	$(VENV)/python -m pytest -n 2 --dist loadfile
+	$(VENV)/python -m pytest -n 2 --dist worksteal
 
 test-slow: .venv/dev
 	$(VENV)/python -m pytest -m slow
