@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
+from fer_hailo.files import read_yaml, write_text
 from fer_hailo.preprocess import PreprocessSpec
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
@@ -149,10 +150,10 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
     recipes: the folder of the networks' recipes, ARCH.yaml; a network without one has the defaults.
     Raises UserError for a file that cannot be read, an unknown key or an impossible value.
     """
-    values = (_read_yaml(path) if path else {}) | (overrides or {})
+    values = (_read(path) if path else {}) | (overrides or {})
     recipe = recipes / f"{values.get('arch')}.yaml" if recipes else None
     if recipe and recipe.is_file():
-        values = _read_yaml(recipe) | values
+        values = _read(recipe) | values
     _check_keys(overrides or {})
     return Config(**values)
 
@@ -160,8 +161,6 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
 def save_config(config: Config, path: Path | str) -> None:
     """Write every field, resolved, as YAML."""
     import yaml
-
-    from fer_hailo.files import write_text
 
     write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
@@ -185,17 +184,8 @@ def flag_values(namespace: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(namespace).items() if name in known}
 
 
-def _read_yaml(path: Path | str) -> dict:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the configuration {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
+def _read(path: Path | str) -> dict:
+    values = read_yaml(path, "the configuration")
     _check_keys(values, f" in {path}")
     if Path(path).name == "config.yaml" and "seed" in values:
         values.setdefault("split_seed", values["seed"])  # a run of the time when one seed decided both

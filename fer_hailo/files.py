@@ -75,3 +75,18 @@ def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
         except OSError:
             raise UserError(f"{path.parent} is in use by another process: wait for it, or choose another folder") from None
         yield  # closing the file releases it
+
+
+def read_yaml(path: Path | str, what: str) -> dict:
+    """Read a YAML file of 'key: value' lines; an empty one gives {}. `what` it is, for the UserError where it cannot be read."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {what} {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
+    return values

@@ -9,6 +9,7 @@ from pathlib import Path
 from fer_hailo.cli import nearest
 from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
+from fer_hailo.files import read_yaml
 from fer_hailo.runs import CONFIG, DONE
 
 KEYS = ("base", "common", "cells", "grid", "seeds")
@@ -47,7 +48,7 @@ def read_grid(path: Path, out: Path, overrides: dict) -> Grid:
     Raises UserError for what it cannot hold, for an impossible configuration, and where a run that is there already was trained with
     another configuration than the file has now.
     """
-    values = _read(path)
+    values = read_yaml(path, "the experiment")
     unknown = [key for key in values if key not in KEYS]
     if unknown:
         raise UserError(f"unknown key '{unknown[0]}' in {path}{nearest(unknown[0], KEYS)}: known are {', '.join(KEYS)}")
@@ -114,17 +115,3 @@ def _check_same(run: CellRun) -> None:
         if own[name] != value and name not in ("data", "tensorboard"):
             was = f"{run.folder} was trained with {name} {own[name]}"
             raise UserError(f"{was}, the file now says {value}: give another --out, or remove that folder")
-
-
-def _read(path: Path) -> dict:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the experiment {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold 'key: value' lines with {', '.join(KEYS)}")
-    return values

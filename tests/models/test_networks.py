@@ -1,5 +1,6 @@
 """Every network of the registry: its counts, its initial weights, and the way from training to TFLite in a reduced build."""
 
+import re
 import types
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,11 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.hailo.bundle import load_bundle
 from fer_hailo.models import mini_xception, resnet
-from fer_hailo.models.build import build_model
+from fer_hailo.models.build import build_model, load_model
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.models.table import list_networks, multiply_adds
+from fer_hailo.preprocess import normalise, prepare
+from fer_hailo.runtime.predictor import load
 from fer_hailo.train.loop import start
 
 RECIPES = ROOT / "configs" / "model"
@@ -73,11 +76,18 @@ def test_from_training_to_tflite(name, sample_set, tmp_path, monkeypatch):
     monkeypatch.setattr(quantise, "PERCENTILES", (99.99,))  # one of the settings of INT8, for time
     monkeypatch.setattr(quantise, "STEMS", (0,))
     monkeypatch.chdir(tmp_path)
-    config = load_config(None, ONE_EPOCH | {"arch": name, "data": str(sample_set)}, RECIPES)
+    kind = {"color": True, "source_size": 40} if name == "mini_xception" else {}  # one of them in colour, of another size
+    config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / "runs" / name)
     metrics, _ = evaluate_file(str(run), "test", {}, None)
     assert metrics["count"] == 30
     bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
+    assert bundle.spec == config.preprocess
+    picture = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
+    with load(bundle.folder / "model_float32.tflite") as predictor:  # as the board does, from a cut-out face on
+        given = predictor.logits(prepare(picture, predictor.spec)[None])
+    seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
+    np.testing.assert_allclose(given, load_model(run / "best_model_float32.keras")(seen), atol=1e-3)
     assert bundle.manifest["arch"] == name and bundle.manifest["metrics"]["tflite"]["test"]["accuracy"] == metrics["accuracy"]
 
 
@@ -178,3 +188,10 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     run = start(load_config(None, settings | {"tensorboard": False}, RECIPES), tmp_path / "runs" / name)
     bundle = load_bundle(convert(str(run), {}, None, None, None))
     assert bundle.manifest["metrics"]["tflite-int8"]["test"]["count"] == 30
+
+
+@pytest.mark.slow
+def test_the_table_in_the_documents_is_that_of_list():
+    stated = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "training.md").read_text().splitlines() if " px | " in line]
+    lines = [re.split(" {2,}", line) for line in list_networks(RECIPES).splitlines()[1:]]
+    assert {row[0].split()[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines if row[0] != "tiny"}
