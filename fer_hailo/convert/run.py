@@ -41,6 +41,7 @@ from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, cache_of, environment
 
 SCRATCH = ".convert"
+MOST_SCORED = 10_000  # pictures a side
 SCRIPTS = ROOT / "alls"
 CALIBRATION = Path("calib") / parts.CALIBRATION
 
@@ -71,6 +72,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)
     dataset = load_dataset(replace(subject.config, input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
+    dataset = _limited(dataset, subject.config.seed)
     if (training_data(subject) or dataset.key) != dataset.key:
         _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
@@ -83,6 +85,17 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
             return Conversion(subject, model, spec, dataset, reference, out, Path(scratch)).finish()
+
+
+def _limited(dataset: Dataset, seed: int) -> Dataset:
+    """The bundle holds every picture that is scored, prepared: of a large data set a part of them has to do."""
+    for split in ("val", "test"):
+        part = dataset.part(split) if len(getattr(dataset, split)) else None
+        if part and len(part) > MOST_SCORED:
+            chosen = np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED])
+            _say(f"{dataset.name} has {len(part):,} pictures in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
+            dataset = replace(dataset, **{split: part.take(chosen)})
+    return dataset
 
 
 class Conversion:

@@ -29,6 +29,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, chosen: np.ndarray) -> Part:
+        """Some of the pictures: int (M,)."""
+        return Part(Rows(self.images.array, self.images.index[chosen]), self.labels[chosen], self.ids[chosen])
+
     def sha256(self) -> str:
         """Digest of pictures and labels in their order."""
         total = hashlib.sha256()

@@ -110,9 +110,8 @@ class Run:
         config, progress = self.config, self.progress
         begins = progress.stage < stage
         if begins and progress.best >= 0:
-            cb.set_weights(
-                self.place.agree(load_model(self.folder / MODEL).get_weights()), self.network
-            )  # stage 2 starts from the best of stage 1
+            best = load_model(self.folder / MODEL).get_weights()  # stage 2 starts from the best of stage 1
+            cb.set_weights(self.place.agree(best), self.network)
         for network in (self.network, self.export):
             set_stage(network, stage, config.unfreeze_layers, config.train_batch_norm)
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.

@@ -11,6 +11,7 @@ from conftest import error_line
 
 import fer_hailo.convert.run as conversion
 from fer_hailo.config import load_config
+from fer_hailo.convert import quantise
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import Part, load_dataset
@@ -204,3 +205,14 @@ def test_mistakes(inside, tmp_path, sample_set, arguments, said):
 def test_missing_packages_are_named_before_anything_starts(command):
     code = "import sys; sys.modules['ai_edge_quantizer'] = None; import convert_tflite as c; sys.exit(c.run(c.main, sys.argv[1:]))"
     assert "ai_edge_quantizer is not installed here" in error_line(command([sys.executable, "-c", code]))
+
+
+def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conversion, "MOST_SCORED", 15)
+    monkeypatch.setattr(quantise, "PERCENTILES", (100.0,))
+    bundle = load_bundle(convert(str(trained), {}, tmp_path / "out", None, None))
+    assert "30 pictures in test: 15 of them" in capsys.readouterr().err
+    pictures = bundle.evaluation()
+    assert [int((pictures.split == split).sum()) for split in ("val", "test")] == [15, 15]
+    assert bundle.manifest["metrics"]["keras"]["test"]["count"] == 15  # what Keras scores is compared on the same

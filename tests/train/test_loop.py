@@ -22,7 +22,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv
 from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import normalise, prepare
-from fer_hailo.runs import CONFIG, DONE, MODEL, newest_run
+from fer_hailo.runs import CONFIG, DONE, MODEL, RUNS, cache_of, newest_run
 from fer_hailo.train import callbacks, loop
 from fer_hailo.train.state import load_progress
 from fer_hailo.train.step import make_optimizer
@@ -302,3 +302,21 @@ def test_one_notice_without_tensorboard(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     assert not loop._has_tensorboard()
     assert capsys.readouterr().err.count("no TensorBoard log") == 1
+
+
+def test_a_run_that_was_cut_before_it_began_does_not_stand_in_the_way(small, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "environment.json").write_text("{")
+    with pytest.raises(UserError, match="unknown arch"):  # further than "is not an empty folder"
+        loop.start(replace(small, arch="resnet"), run)
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not an empty folder"):
+        loop.start(small, run)
+
+
+def test_runs_of_one_folder_share_the_decoded_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shared = RUNS / "cache"
+    assert cache_of(RUNS / "a") == cache_of(RUNS / "experiment_x" / "a_s1") == cache_of(RUNS.absolute() / "b") == shared
+    assert cache_of(tmp_path / "elsewhere" / "a") == tmp_path / "elsewhere" / "cache"
