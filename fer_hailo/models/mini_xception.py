@@ -28,7 +28,9 @@ def mini_xception(input_size: int, weights: str | None) -> keras.Model:
 
 def _block(x, filters: int, name: str):
     """Two separable convolutions and a maximum, beside a strided 1x1 convolution."""
-    short = layers.Conv2D(filters, 1, 2, padding="same", use_bias=False, name=f"{name}_short_conv")(x)
+    # A strided 1x1 convolution in two steps: TensorFlow 2.21 crashes where it trains one of 8 channels (oneDNN, AVX-512).
+    short = layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_short_every_other")(x)
+    short = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_short_conv")(short)
     short = layers.BatchNormalization(name=f"{name}_short_norm")(short)
     for number in (1, 2):
         x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{number}")(x)
