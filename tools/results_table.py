@@ -60,9 +60,9 @@ def recalls(rows: list[dict]) -> str:
     for key, side, row in sides:
         found = dict(pair.split("=") for pair in row["per_class_recall"].split())
         shares = [_percent(found[name]) if name in found else "" for name in classes]
-        scores = [_percent(row[name]) for name in ("macro_recall", "macro_f1", "ece")]
+        scores = [_percent(row[name]) for name in ("macro_recall", "macro_f1")]
         lines.append((_bold(*key), side, *shares, _accuracy(row), *scores))
-    return markdown(("recall", "on", *classes, "all", "macro", "macro F1", "calibration error"), lines)
+    return markdown(("recall", "on", *classes, "all", "macro", "macro F1"), lines)
 
 
 def markdown(header: tuple, lines: list[tuple]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from fer_hailo.data.decode import decode
 from fer_hailo.data.duplicates import exact_groups, near_pairs
 from fer_hailo.data.entry import Entry, Source
-from fer_hailo.data.layouts import FERPLUS
+from fer_hailo.data.ferplus import FERPLUS
 from fer_hailo.data.sources import open_source
 from fer_hailo.errors import UserError
 from fer_hailo.files import written

@@ -11,7 +11,7 @@ import numpy as np
 from fer_hailo.config import Config
 from fer_hailo.data.cache import Pictures, load_pictures
 from fer_hailo.data.clean import clean, duplicate_groups
-from fer_hailo.data.layouts import FERPLUS
+from fer_hailo.data.ferplus import FERPLUS
 from fer_hailo.data.rows import Rows, blocks
 from fer_hailo.data.sources import require_classes
 from fer_hailo.data.split import split_groups

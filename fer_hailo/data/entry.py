@@ -11,7 +11,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Entry:
     """One picture of a source. split is train, test, or empty where the layout has none. votes: how many people chose each class of
-    fer_hailo.data.layouts.FERPLUS, empty where nobody was asked."""
+    fer_hailo.data.ferplus.FERPLUS, empty where nobody was asked."""
 
     id: str
     label: str

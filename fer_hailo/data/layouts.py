@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_hailo.data.entry import Entry
+from fer_hailo.data.ferplus import FERPLUS, majority
 from fer_hailo.errors import UserError
 from fer_hailo.progress import track
 
@@ -24,8 +25,6 @@ RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")  # 0 to 7; what follows is no expression
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
-FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")  # then: unknown, no face
-FERPLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
 CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
 Layout = tuple[dict[str, str], list[Entry]]
@@ -134,17 +133,6 @@ def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
                 id = f"{split}/{path.parts[-2]}/{PurePosixPath(file).stem}"
                 found[id] = (file, Entry(id, label, split, tuple(votes[: len(FERPLUS)])))
     return _checked(found, missing, "FERPlus", where)
-
-
-def majority(votes: Sequence[float]) -> str | None:
-    """The class for which more than half of the people voted, of ten counts: FERPlus' eight classes, unknown, no face.
-
-    As its authors count (Barsoum et al. 2016), a single vote for a class is a slip. None where there is no majority, or where it says
-    that there is nothing to see.
-    """
-    counts = np.where(np.asarray(votes, float) > 1, votes, 0)
-    best = int(counts.argmax())
-    return FERPLUS[best] if best < len(FERPLUS) and counts[best] > counts.sum() / 2 else None
 
 
 def _rows(text: str) -> Iterator[list[str]]:

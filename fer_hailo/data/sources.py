@@ -16,7 +16,8 @@ import numpy as np
 from fer_hailo.cli import nearest
 from fer_hailo.config import FIVE_CLASSES
 from fer_hailo.data.entry import Entry, Source
-from fer_hailo.data.layouts import FERPLUS, FERPLUS_COLUMNS, arrange, majority
+from fer_hailo.data.ferplus import FERPLUS, majority, read_votes
+from fer_hailo.data.layouts import arrange
 from fer_hailo.errors import UserError
 
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order of FER2013's emotion column
@@ -196,25 +197,18 @@ class FerPlusSource(CsvSource):
         if not pixels.is_file():
             raise UserError(f"{path} holds votes only: put fer2013.csv, which has the pictures, beside it")
         super().__init__(pixels)
-        self.name, self.votes_path, entries = "ferplus", path, []
-        counts = self._votes()
-        for entry in self.entries:
-            row = int(entry.id.rsplit("_", 1)[1])
-            if row >= len(counts):
-                raise UserError(f"{path} has {len(counts):,} rows, {pixels} has more: they are not of one data set")
-            if label := majority(counts[row]):
-                entries.append(replace(entry, label=label, votes=tuple(counts[row][: len(FERPLUS)])))
-        self.entries = entries
+        self.name, self.votes_path, counts = "ferplus", path, read_votes(path)
+        self.entries = [_as_voted(entry, counts.get(entry.id.rsplit("/", 1)[1])) for entry in self.entries]
+        self.entries = [entry for entry in self.entries if entry]
+        if not self.entries:
+            raise UserError(f"{path} has no majority for any picture of {pixels}: they are not of one data set")
 
     def digest(self) -> str:
         with open(self.votes_path, "rb") as file:
             votes = hashlib.file_digest(file, "sha256").hexdigest()
         return hashlib.sha256(f"{super().digest()} {votes}".encode()).hexdigest()
 
-    def _votes(self) -> list[list[float]]:
-        try:
-            with open(self.votes_path, newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
-            return [[float(row[column] or 0) for column in FERPLUS_COLUMNS] for row in rows]
-        except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.votes_path} cannot be read as FER+'s votes: {error!r}") from None
+
+def _as_voted(entry: Entry, counts: np.ndarray | None) -> Entry | None:
+    label = None if counts is None else majority(counts)
+    return replace(entry, label=label, votes=tuple(counts[: len(FERPLUS)].tolist())) if label else None

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from fer_hailo.preprocess import PreprocessSpec, cubic_matrix
+from fer_hailo.models.inputs import resized
+from fer_hailo.preprocess import PreprocessSpec
 
 STEPS = 500
 
@@ -22,10 +23,8 @@ class Enlarge(keras.layers.Layer):
         self.side, self.mean, self.scale = side, mean, scale
 
     def call(self, faces):
-        matrix = ops.convert_to_tensor(cubic_matrix(faces.shape[1], self.side), "float32")
-        values = ops.transpose(ops.round(ops.cast(faces, "float32") * self.scale + self.mean), (0, 3, 1, 2))
-        values = ops.clip(ops.round(ops.matmul(ops.matmul(matrix, values), ops.transpose(matrix))), 0, 255)
-        return ops.transpose((values - self.mean) / self.scale, (0, 2, 3, 1))
+        levels = ops.round(ops.cast(faces, "float32") * self.scale + self.mean)
+        return (ops.clip(ops.round(resized(levels, self.side)), 0, 255) - self.mean) / self.scale
 
     def compute_output_shape(self, shape):
         return (shape[0], self.side, self.side, shape[3])

@@ -14,6 +14,13 @@ from fer_hailo.data.mix import blend
 from fer_hailo.preprocess import PreprocessSpec, border_matrix, cubic, cubic_matrix
 
 
+def resized(faces, side: int):
+    """float (B, I, I, C) to (B, side, side, C), by the kernel with which all faces are enlarged."""
+    matrix = ops.convert_to_tensor(cubic_matrix(faces.shape[1], side), faces.dtype)
+    planes = ops.matmul(ops.matmul(matrix, ops.transpose(faces, (0, 3, 1, 2))), ops.transpose(matrix))
+    return ops.transpose(planes, (0, 2, 3, 1))
+
+
 class FaceInput(keras.layers.Layer):
     """uint8 (B, S, S) or (B, S, S, 3) to float32 (B, I, I, 3) in [-1, 1]: `prepare` and `normalise`, within one grey level."""
 

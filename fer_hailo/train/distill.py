@@ -11,7 +11,7 @@ from keras import ops
 from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.models.build import load_model
-from fer_hailo.preprocess import cubic_matrix
+from fer_hailo.models.inputs import resized
 from fer_hailo.runs import CONFIG, LABELS, MODEL, read_labels
 
 
@@ -41,10 +41,7 @@ class Distillation(keras.layers.Layer):
 
     def _ask(self, teacher: keras.Model, faces):
         faces, side = ops.cast(faces, "float32"), teacher.input_shape[1]
-        if faces.shape[1] != side:  # by the kernel with which all faces are enlarged
-            matrix = ops.convert_to_tensor(cubic_matrix(faces.shape[1], side), "float32")
-            planes = ops.matmul(ops.matmul(matrix, ops.transpose(faces, (0, 3, 1, 2))), ops.transpose(matrix))
-            faces = ops.transpose(planes, (0, 2, 3, 1))
+        faces = faces if faces.shape[1] == side else resized(faces, side)
         return ops.stop_gradient(teacher(faces, training=False))
 
 

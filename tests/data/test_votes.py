@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fer_hailo.data.dataset import Part
-from fer_hailo.data.votes import VOTES, read_votes, soften
+from fer_hailo.data.ferplus import VOTES, read_votes
+from fer_hailo.data.votes import soften
 from fer_hailo.errors import UserError
 
 

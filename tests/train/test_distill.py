@@ -15,7 +15,7 @@ from fer_hailo.config import Config, load_config
 from fer_hailo.data import dataset
 from fer_hailo.data.cache import Pictures
 from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.votes import VOTES
+from fer_hailo.data.ferplus import VOTES
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv
 from fer_hailo.models.build import load_model
