@@ -81,31 +81,33 @@ def compiled(model, config, dataset, steps: int):
     """A model compiled as in stage 2."""
     from fer_hailo.train.step import make_loss, make_optimizer
 
-    model.compile(make_optimizer(config, 2, steps), make_loss(config, dataset.train), metrics=["accuracy"])
+    model.compile(make_optimizer(config, 2, steps), make_loss(config, np.bincount(dataset.train.labels)), metrics=["accuracy"])
     return model
 
 
-def whole(config, dataset, count: int):
+def step_model(config, dataset, steps: int):
+    """The model of a training step, as train.py makes it."""
     from fer_hailo.models.build import build_model
-    from fer_hailo.train.step import training_model
+    from fer_hailo.train.step import Lesson, training_model
 
+    return training_model(build_model(config, stage=2), Lesson(config, np.bincount(dataset.train.labels), steps))
+
+
+def whole(config, dataset, count: int):
     indices = np.resize(np.random.default_rng(0).permutation(len(dataset.train)), count)
     batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed,
                               indices=indices, mixup_alpha=config.mixup_alpha)  # fmt: skip
-    model = compiled(training_model(build_model(config, stage=2), config), config, dataset, len(batches))
+    model = compiled(step_model(config, dataset, len(batches)), config, dataset, len(batches))
     return lambda: model.fit(feed(batches), verbose=0, shuffle=False)
 
 
 def in_memory(config, dataset, steps: int):
     import tensorflow as tf
 
-    from fer_hailo.models.build import build_model
-    from fer_hailo.train.step import training_model
-
     batch = TrainingBatches(
         dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed, mixup_alpha=config.mixup_alpha
     )[0]
-    model = compiled(training_model(build_model(config, stage=2), config), config, dataset, steps)
+    model = compiled(step_model(config, dataset, steps), config, dataset, steps)
     repeated = plain(tf.data.Dataset.from_tensors(batch).cache().repeat(steps))
     return lambda: model.fit(repeated, verbose=0, shuffle=False)
 

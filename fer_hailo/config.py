@@ -59,12 +59,17 @@ class Config:
     # model
     arch: str = option("mobilenet_v3_small", "network")
     weights: str = option("imagenet", "initial weights: imagenet, none, or a file (.keras of this project, or backbone .h5)")
-    head_units: tuple[int, ...] = option((512, 256, 128), "dense layers of the head", low=1, high=8192)
+    head_units: tuple[int, ...] = option(
+        (512, 256, 128), "dense layers of the head, for networks without one of their own", low=1, high=8192
+    )
     head_dropout: tuple[float, ...] = option((0.5, 0.4, 0.3, 0.2), "dropout after the pooling and after each dense layer", low=0, high=0.95)
     head_l2: float = option(3e-5, "L2 penalty on the dense layers", low=0, high=1)
     batch_norm_momentum: float = option(0.999, "momentum of the backbone's batch norms; 0.97 or so when they train", low=0, high=0.9999)
 
+    freeze: tuple[str, ...] = option((), "layers whose names begin so never train: face_landback, POSTER's landmark network")
+
     # loss
+    method: str = option("plain", "what else is learnt: lnsu (LNSU-Net), for networks with the common head", choices=("plain", "lnsu"))
     focal_gamma: float = option(0.5, "focusing exponent of the focal loss (0: cross-entropy)", low=0, high=10)
     class_weight_beta: float = option(0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999)
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
@@ -106,6 +111,12 @@ class Config:
     train_batch_norm: bool = option(False, "train the unfrozen batch norms too")
     ema: float = option(0.0, "momentum of an average of the weights, evaluated with re-estimated statistics (0: off)", low=0, high=0.99999)
     seed: int = option(42, "seed of order, augmentation and initial weights", low=0, high=2**31 - 1)
+    stage2_schedule: str = option(
+        "cosine", "how stage 2's rate falls: cosine, after the warm-up, or step, by stage2_decay", choices=("cosine", "step")
+    )
+    stage2_decay: float = option(0.1, "factor of the step schedule", low=1e-6, high=1)
+    stage2_decay_epochs: int = option(10, "epochs between its steps", low=1, high=10000)
+    sam_rho: float = option(0.0, "radius of sharpness-aware minimization, two passes a step (0: off)", low=0, high=10)
     precision: str = option("float32", "arithmetic of training", choices=("float32", "mixed_float16", "mixed_bfloat16"))
     tensorboard: bool = option(True, "write a TensorBoard log where TensorFlow is installed")
 
@@ -132,6 +143,10 @@ class Config:
             raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs: lower it to {most} or less")
         if self.stage2_floor_lr > self.stage2_lr:
             raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
+        if self.stage2_schedule == "step" and self.stage2_warmup_epochs:
+            raise UserError("stage2_schedule step has no warm-up: set stage2_warmup_epochs to 0")
+        if self.sam_rho and self.precision == "mixed_float16":
+            raise UserError("sam_rho does not go with the loss scaling of mixed_float16: use mixed_bfloat16 or float32")
         if self.weight_decay and self.optimizer == "adam":
             raise UserError(f"weight_decay {self.weight_decay} has no effect with {self.optimizer}: use optimizer adamw or sgd")
 
@@ -147,13 +162,16 @@ class Config:
 def load_config(path: Path | str | None = None, overrides: dict | None = None, recipes: Path | None = None) -> Config:
     """The defaults, changed by the recipe of the network, by the YAML file at `path`, by `overrides` ({field: value}).
 
-    recipes: the folder of the networks' recipes, ARCH.yaml; a network without one has the defaults.
+    recipes: the folder of the networks' recipes, ARCH.yaml, and of the methods', METHOD.yaml, which goes over it; those without one have
+    the defaults.
     Raises UserError for a file that cannot be read, an unknown key or an impossible value.
     """
     values = (_read(path) if path else {}) | (overrides or {})
-    recipe = recipes / f"{values.get('arch')}.yaml" if recipes else None
-    if recipe and recipe.is_file():
-        values = _read(recipe) | values
+    own = [recipes / f"{values.get(name)}.yaml" for name in ("arch", "method")] if recipes else []
+    below = {}
+    for recipe in own:
+        below |= _read(recipe) if recipe.is_file() else {}
+    values = below | values
     _check_keys(overrides or {})
     return Config(**values)
 

@@ -19,7 +19,8 @@ class TrainingBatches(keras.utils.PyDataset):
     images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), pictures to feed,
     repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 pictures out.
     parts: pieces into which each batch will be cut before its pictures are mixed; labels are mixed within them. share: (i, n), of each
-    batch only the i-th of n equal pieces is given, the others being other processes' to feed.
+    batch only the i-th of n equal pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs
+    too, as "targets", for losses that a model computes inside.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class TrainingBatches(keras.utils.PyDataset):
         multiple=1,
         parts=1,
         share=(0, 1),
+        labelled=False,
     ):
         super().__init__()
         self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
         self.targets = np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
         self.indices = np.arange(len(labels)) if indices is None else indices
         self.mixup_alpha, self.mixup_share, self.multiple, self.parts, self.share = mixup_alpha, mixup_share, multiple, parts, share
+        self.labelled = labelled
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -61,7 +64,8 @@ class TrainingBatches(keras.utils.PyDataset):
         targets = np.concatenate([blend(piece, share, np) for piece, share in pieces])
         number, count = self.share
         mine = slice(number * len(chosen) // count, (number + 1) * len(chosen) // count)
-        return {"images": np.asarray(self.images[chosen[mine]]), "mix": weights[mine]}, targets[mine]
+        inputs = {"images": np.asarray(self.images[chosen[mine]]), "mix": weights[mine]}
+        return inputs | ({"targets": targets[mine]} if self.labelled else {}), targets[mine]
 
 
 def feed(batches: TrainingBatches):
@@ -89,11 +93,10 @@ def _as_tf_dataset(batches: TrainingBatches, epochs: int | None):
                 yield batches[number]
 
     shape = (None, *batches.images.shape[1:])
-    signature = (
-        {"images": tf.TensorSpec(shape, tf.uint8), "mix": tf.TensorSpec((None, 1), tf.float32)},
-        tf.TensorSpec((None, batches.classes), tf.float32),
-    )
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    targets = tf.TensorSpec((None, batches.classes), tf.float32)
+    inputs = {"images": tf.TensorSpec(shape, tf.uint8), "mix": tf.TensorSpec((None, 1), tf.float32)}
+    signature = inputs | ({"targets": targets} if batches.labelled else {})
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=(signature, targets))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches) * (epochs or 1))).prefetch(2)
     # The autotuner sleeps for 10 ms, 20 ms, 40 ms ..., and the end of an epoch waits for it to wake: 3.4 s became 5.1 s.
     settings = tf.data.Options()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -10,35 +11,41 @@ import keras
 from fer_hailo.config import Config
 from fer_hailo.errors import UserError
 from fer_hailo.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
-from fer_hailo.models.registry import network
+from fer_hailo.models.checkpoint import SUFFIXES
+from fer_hailo.models.registry import System, network
+from fer_hailo.models.state_dict import answers, load_checkpoints
 
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
 
-def build_model(config: Config | None = None, stage: int = 1, weights: str | None = None, logits: int | None = None) -> keras.Model:
+def build_model(
+    config: Config | None = None, stage: int = 1, weights: str | None = None, logits: int | None = None, training: bool = False
+) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
-    "imagenet", "none", a backbone's .h5 or a .keras file of this project. `logits`: how many, instead of one a class.
+    "imagenet", "none", a backbone's .h5, a .keras file of this project, or PyTorch's tensors in .npz or .pth files (several: with
+    commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
     weights = weights or config.weights
-    backbone = _backbone(config, weights)
-    for layer in batch_norms(backbone.layers):
-        layer.momentum = config.batch_norm_momentum
-    model = keras.Model(backbone.input, _head(backbone.output, config, logits or len(config.classes)), name=config.arch)
+    make = _system if isinstance(network(config.arch), System) else _classifier
+    model = make(config, weights, logits or len(config.classes), training)
     if weights.endswith(".keras"):
         transfer_weights(load_model(weights), model)
-    set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm)
+    elif weights.endswith(SUFFIXES):
+        load_checkpoints(weights.split(","), model, getattr(network(config.arch), "renamed", {}))
+    set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
     return model
 
 
-def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_norm: bool = False) -> None:
+def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_norm: bool = False, freeze: Sequence[str] = ()) -> None:
     """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers (-1: all).
 
     Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
-    `train_batch_norm` is set in stage 2.
+    `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole in both stages. Layers whose names begin
+    with one of `freeze` never train. Raises UserError where there are none.
     """
     if stage not in (1, 2):
         raise ValueError(f"stage must be 1 or 2, got {stage}")
@@ -50,6 +57,12 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
         layer.trainable = False
     for layer in chosen:
         layer.trainable = train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
+    for start in freeze:
+        fixed = [layer for layer in model.layers if layer.name.startswith(start)]
+        if not fixed:
+            raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
+        for layer in fixed:
+            layer.trainable = False
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -73,7 +86,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
     """Copy weights layer by layer where names and shapes agree; a larger kernel is cropped at its centre, so that the ReLU
     twin can start from the full network. Returns the names of target layers left as they were.
 
-    The last layer differs where the classes do; anything else that differs is another network: UserError.
+    The last layers differ where the classes do; anything else that differs is another network: UserError.
     """
     layers = {layer.name: layer for layer in source.layers}
     left = []
@@ -86,7 +99,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
             layer.set_weights(values)
         elif shapes:
             left.append(layer.name)
-    if any(name != target.layers[-1].name for name in left):
+    if set(left) - answers(target):
         raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
     return left
 
@@ -99,10 +112,33 @@ def _crop(kernel, shape: tuple[int, ...]):
     return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
+def _classifier(config: Config, weights: str, logits: int, training: bool) -> keras.Model:
+    """A backbone with the common head."""
+    backbone = _backbone(config, weights)
+    for layer in batch_norms(backbone.layers):
+        layer.momentum = config.batch_norm_momentum
+    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.arch)
+
+
+def _system(config: Config, weights: str, logits: int, training: bool) -> keras.Model:
+    """A network that has a head of its own."""
+    known = network(config.arch)
+    if config.input_size % 32:
+        raise UserError(f"{config.arch} needs an input_size that 32 divides, not {config.input_size}")
+    if weights == "imagenet":
+        raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
+    if weights != "none" and not weights.endswith((".keras", *SUFFIXES)):
+        raise UserError(f"weights of {config.arch} must be none, a .keras, .npz or .pth file, got {weights}")
+    model = (training and known.training or known.build)(config.input_size, logits)
+    for layer in batch_norms(model.layers):
+        layer.momentum = config.batch_norm_momentum
+    return model
+
+
 def _backbone(config: Config, weights: str) -> keras.Model:
     known = network(config.arch)
     build = known.build
-    if weights == "none" or weights.endswith(".keras"):
+    if weights == "none" or weights.endswith((".keras", *SUFFIXES)):
         return build(config.input_size, None)
     if weights == "imagenet":
         if not known.licence:
@@ -116,7 +152,7 @@ def _backbone(config: Config, weights: str) -> keras.Model:
                 "use --weights FILE for a copy on disk, or --weights none to start from random weights"
             ) from None
     if not weights.endswith(".h5"):
-        raise UserError(f"weights must be imagenet, none, a .keras or a .h5 file, got {weights}")
+        raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
     if not Path(weights).is_file():
         raise UserError(f"no weights at {weights}")
     try:

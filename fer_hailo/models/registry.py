@@ -1,20 +1,23 @@
-"""Networks by name: what builds the backbone, and what is known about it. The head is common to all."""
+"""Networks by name: what builds them, and what is known about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import keras
 
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
-from fer_hailo.models import applications, mini_xception, mobilenet_v3, resnet
+from fer_hailo.models import ada_df, applications, dan, ddamfn, mini_xception, mobilenet_v3, poster, poster_v2, resnet
+from fer_hailo.models.face_backbones import UNITS
 
 
 @dataclass(frozen=True)
 class Network:
-    """build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature map, with the same graph
+    """A backbone, to which the common head is added.
+
+    build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature map, with the same graph
     whatever the weights (a path, "imagenet" or None). licence: of its ImageNet weights, empty where Keras has none. hailo: what Hailo-8
     makes of it. tflite: whether convert_tflite.py takes it."""
 
@@ -24,7 +27,34 @@ class Network:
     tflite: str = "yes"
 
 
+@dataclass(frozen=True)
+class System(Network):
+    """A whole classifier with a head of its own, as a paper has it. Its layers are called as its official code calls its modules.
+
+    build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. training: what trains in its stead, if anything
+    else does, of which the first output is the classifier's. renamed: {the beginning of a name in the checkpoint of a backbone: where
+    that stands in the network}.
+    """
+
+    build: Callable[[int, int], keras.Model]
+    training: Callable[[int, int], keras.Model] | None = None
+    renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _resnet_names(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Where torchvision's names for a ResNet-18 stand in another network."""
+    return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {f"layer{k}.": ends for k, ends in stages.items()}
+
+
+def _face_names(bodies: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Where the names of an IR-50 and of a MobileFaceNet stand in both POSTERs."""
+    landmarks = ("conv1.conv", "conv1.bn", "conv1.prelu", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.")
+    below = {start: (f"face_landback.{start}",) for start in (*landmarks, "conv_6_sep.")}
+    return {"input_layer.": ("ir_back.input_layer.",), **bodies, **below}
+
+
 ZOO = "yes: Hailo's model zoo has it"
+TOKENS = "no: attention between tokens, layer norms, exact GELU"
 ARCHITECTURES: dict[str, Network] = {
     "mobilenet_v3_small": Network(mobilenet_v3.small, "Apache 2.0", "yes; h-swish and squeeze-and-excite may need 16 bits"),
     "mobilenet_v3_small_minimalistic": Network(mobilenet_v3.small_minimalistic, "Apache 2.0", "yes"),
@@ -35,6 +65,26 @@ ARCHITECTURES: dict[str, Network] = {
     "resnet50": Network(applications.resnet50, "MIT", ZOO),
     "efficientnet_b0": Network(applications.efficientnet_b0, "Apache 2.0", "unsure: swish; the zoo has the lite variant, with ReLU6"),
     "mini_xception": Network(mini_xception.mini_xception, "", "likely: separable convolutions; untried"),
+    "dan": System(
+        dan.dan,
+        "",
+        "unsure: a logarithm of the softmax over four heads",
+        renamed=_resnet_names("features", {k: (f"features.{k + 3}.",) for k in range(1, 5)}),
+    ),
+    "ddamfn": System(ddamfn.ddamfn, "", "likely: convolutions and gates; untried"),
+    "ada_df": System(
+        ada_df.ada_df,
+        "",
+        "yes: what is left is a ResNet-18",
+        training=ada_df.ada_df_pair,
+        renamed=_resnet_names(
+            "feature", {1: ("feature.4.",)} | {k: tuple(f"branch_{b}_feature.{k - 2}." for b in (1, 2)) for k in (2, 3, 4)}
+        ),
+    ),
+    "poster": System(poster.poster, "", TOKENS, renamed=_face_names({"body.": ("ir_back.body.",)})),
+    "poster_v2": System(
+        poster_v2.poster_v2, "", TOKENS, renamed=_face_names({f"body.{k}.": (f"ir_back.{poster_v2.unit(k)}.",) for k in range(sum(UNITS))})
+    ),
 }
 
 

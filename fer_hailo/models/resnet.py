@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 from keras import layers
+
+from fer_hailo.models.blocks import conv, norm
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # filters, stride of the first block; two blocks each
 
@@ -13,7 +13,7 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # filters, stride of the first
 def resnet18(input_size: int, weights: str | None) -> keras.Model:
     """From (I, I, 3) in [-1, 1] to (I / 32, I / 32, 512). weights: a file that `save_weights` of this network wrote, or None."""
     image = keras.Input((input_size, input_size, 3))
-    x = stem(image)
+    x = stem(image, "conv1", "bn1")
     for number, (filters, stride) in enumerate(STAGES, 1):
         x = stage(x, filters, stride, f"layer{number}")
     model = keras.Model(image, x, name="resnet18")
@@ -22,12 +22,12 @@ def resnet18(input_size: int, weights: str | None) -> keras.Model:
     return model
 
 
-def stem(image, name: Callable[[str], str] = str):
-    """A 7x7 convolution and a maximum, each with stride 2. name: gives the layers other names."""
-    x = _conv_norm(image, STAGES[0][0], 7, 2, name("conv1"), name("bn1"))
-    x = layers.ReLU(name=name("relu"))(x)
-    x = layers.ZeroPadding2D(1, name=name("maxpool_pad"))(x)  # of values from 0 on, so that zeros never win the maximum
-    return layers.MaxPooling2D(3, 2, name=name("maxpool"))(x)
+def stem(image, conv_name: str, norm_name: str):
+    """A 7x7 convolution and a maximum, each with stride 2."""
+    x = norm(conv(image, STAGES[0][0], 7, 2, name=conv_name), norm_name)
+    x = layers.ReLU(name=f"{norm_name}_relu")(x)
+    x = layers.ZeroPadding2D(1, name=f"{norm_name}_pad")(x)  # of values from 0 on, so that zeros never win the maximum
+    return layers.MaxPooling2D(3, 2, name=f"{norm_name}_pool")(x)
 
 
 def stage(x, filters: int, stride: int, name: str):
@@ -39,17 +39,8 @@ def _block(x, filters: int, stride: int, name: str):
     """Two 3x3 convolutions beside a shortcut; a 1x1 convolution in the shortcut where the shape changes."""
     short = x
     if stride > 1 or x.shape[-1] != filters:
-        short = _conv_norm(x, filters, 1, stride, f"{name}.downsample.0", f"{name}.downsample.1")
-    x = _conv_norm(x, filters, 3, stride, f"{name}.conv1", f"{name}.bn1")
+        short = norm(conv(x, filters, 1, stride, name=f"{name}.downsample.0"), f"{name}.downsample.1")
+    x = norm(conv(x, filters, 3, stride, name=f"{name}.conv1"), f"{name}.bn1")
     x = layers.ReLU(name=f"{name}.relu1")(x)
-    x = _conv_norm(x, filters, 3, 1, f"{name}.conv2", f"{name}.bn2")
-    return layers.ReLU(name=f"{name}.relu2")(layers.Add(name=f"{name}.add")([short, x]))
-
-
-def _conv_norm(x, filters: int, size: int, stride: int, conv: str, norm: str):
-    # PyTorch's padding, the same on both sides; Keras' "same" would pad a strided convolution on one side only.
-    if size > 1:
-        x = layers.ZeroPadding2D(size // 2, name=f"{conv}_pad")(x)
-    init = keras.initializers.HeNormal()
-    x = layers.Conv2D(filters, size, stride, use_bias=False, kernel_initializer=init, name=conv)(x)
-    return layers.BatchNormalization(epsilon=1e-5, name=norm)(x)
+    x = norm(conv(x, filters, 3, name=f"{name}.conv2"), f"{name}.bn2")
+    return layers.ReLU(name=name)(layers.Add(name=f"{name}.add")([short, x]))

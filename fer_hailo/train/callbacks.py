@@ -96,9 +96,10 @@ class Validate(keras.callbacks.Callback):
         # Keras has no public name for the averages; its own SwapEMAWeights reads the same list.
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         averages = optimizer._model_variables_moving_average
-        place = {id(variable): i for i, variable in enumerate(self.network.weights)}
+        twins = {id(variable): twin for variable, twin in _pairs(self.network, self.export)}
         for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
-            _assign(self.export.weights[place[id(variable)]], keras_numpy(average))
+            if id(variable) in twins:  # not what only training has
+                _assign(twins[id(variable)], keras_numpy(average))
 
     def _estimate_statistics(self):
         """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
@@ -211,16 +212,20 @@ class Tell(keras.callbacks.Callback):
         )
 
 
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy the weights of a network to another of the same architecture, in float32. Where one has logits of extra classes,
-    those that both have are copied."""
-    set_weights(source.get_weights(), target)
+def copy_weights(source: keras.Model, target: keras.Model, agree: Callable = list) -> None:
+    """Copy the weights of a network to its twin, in float32. Where one has logits of extra classes, those that both have are copied;
+    where one is a part of the other, the layers of the same name. agree: applied to the list of weights first."""
+    values = dict(zip(map(id, source.weights), agree(source.get_weights()), strict=True))
+    for variable, twin in _pairs(source, target):
+        _assign(twin, np.asarray(values[id(variable)], np.float32))
 
 
-def set_weights(values: list[np.ndarray], target: keras.Model) -> None:
-    """`copy_weights` of weights that were taken out."""
-    for value, variable in zip(values, target.weights, strict=True):
-        _assign(variable, np.asarray(value, np.float32))
+def _pairs(source: keras.Model, target: keras.Model) -> list[tuple]:
+    if len(source.weights) == len(target.weights):
+        return list(zip(source.weights, target.weights, strict=True))
+    layers = {layer.name: layer for layer in source.layers}
+    both = [(layers[layer.name], layer) for layer in target.layers if layer.name in layers]
+    return [pair for one, other in both for pair in zip(one.weights, other.weights, strict=True)]
 
 
 def _assign(variable, value: np.ndarray) -> None:

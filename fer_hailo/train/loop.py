@@ -25,9 +25,10 @@ from fer_hailo.train import callbacks as cb
 from fer_hailo.train.devices import Devices, devices
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.lineage import check_lineage
+from fer_hailo.train.objectives import Lesson, objective
 from fer_hailo.train.outcome import score_run
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
-from fer_hailo.train.step import make_loss, make_optimizer, training_model
+from fer_hailo.train.step import make_loss, make_optimizer, outside, training_model
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"
@@ -110,18 +111,18 @@ class Run:
         config, progress = self.config, self.progress
         begins = progress.stage < stage
         if begins and progress.best >= 0:
-            best = load_model(self.folder / MODEL).get_weights()  # stage 2 starts from the best of stage 1
-            cb.set_weights(self.place.agree(best), self.network)
+            cb.copy_weights(load_model(self.folder / MODEL), self.network, self.place.agree)  # stage 2 starts from the best of stage 1
         for network in (self.network, self.export):
-            set_stage(network, stage, config.unfreeze_layers, config.train_batch_norm)
+            set_stage(network, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
         with self.place.scope():
-            model, loss = training_model(self.network, config, self.teachers), make_loss(config, self.dataset.lessons())
-            own, optimizer = [1 - config.distill_weight] if self.teachers else None, make_optimizer(config, stage, len(batches))
+            counts = np.bincount(self.dataset.lessons().labels)
+            model = training_model(self.network, Lesson(config, counts, len(batches)), self.teachers)
+            loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
-            model.compile(optimizer, loss, loss_weights=own, metrics=["accuracy"])
+            model.compile(optimizer, loss, loss_weights=[outside(config, bool(self.teachers))], metrics=["accuracy"])
             model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
@@ -148,12 +149,13 @@ class Run:
             indices = oversample_minority_classes(indices, lessons.labels, config.oversample_ratio, config.seed)
         mixing = {"mixup_alpha": config.mixup_alpha, "mixup_share": config.mixup_share}
         classes, seed = self.targets.shape[1], config.seed + stage
-        divided = {"multiple": self.place.count, "parts": self.place.parts, "share": self.place.share}
-        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, **mixing, **divided)
+        mixing |= {"multiple": self.place.count, "parts": self.place.parts, "share": self.place.share}
+        labelled = objective(config).labelled
+        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, labelled=labelled, **mixing)
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress
-        loss = make_loss(config, self.dataset.train)  # of the scored classes
+        loss = make_loss(config, np.bincount(self.dataset.train.labels))  # of the scored classes
         patience = config.stage1_patience if stage == 1 else config.stage2_patience
         scorer = Scorer(self.export, config.preprocess)
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
@@ -204,7 +206,7 @@ def _prepare(
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
         try:
-            network = build_model(config, logits=classes)
+            network = build_model(config, logits=classes, training=True)
         finally:
             keras.config.set_dtype_policy("float32")
     place.prepare(network)

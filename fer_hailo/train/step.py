@@ -9,36 +9,54 @@ import numpy as np
 
 from fer_hailo.config import Config
 from fer_hailo.data.balance import compute_class_weights_effective
-from fer_hailo.data.dataset import Part
 from fer_hailo.models.inputs import AugmentedFaceInput
 from fer_hailo.train.distill import Distillation
 from fer_hailo.train.losses import FocalLoss
+from fer_hailo.train.objectives import Lesson, objective
+from fer_hailo.train.sam import SharpnessAware
 from fer_hailo.train.schedules import WarmupCosine
 
 
-def training_model(network: keras.Model, config: Config, teachers: Sequence[keras.Model] = ()) -> keras.Model:
-    """The compiled step's model: uint8 pictures and MixUp weights in, augmentation inside, logits out. Teachers see the same
-    augmented pictures, and what they say is added to the losses."""
+def training_model(network: keras.Model, lesson: Lesson, teachers: Sequence[keras.Model] = ()) -> keras.Model:
+    """The compiled step's model: uint8 pictures and MixUp weights in (and targets, where a method asks for them), augmentation inside,
+    logits out. Teachers see the same augmented pictures; what they say is added to the losses, and what the paper of the network or of
+    the method adds."""
+    config, method = lesson.config, objective(lesson.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
     faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
-    logits = network(faces)
+    inputs = {"images": images, "mix": mix}
+    if method.labelled:
+        inputs["targets"] = keras.Input((len(lesson.counts),), name="targets")
+    logits = method.answer(network, faces, inputs.get("targets"), lesson)
     if teachers:
         logits = Distillation(teachers, config.temperature, config.distill_weight)(faces, logits)
-    return keras.Model({"images": images, "mix": mix}, logits)
+    if not config.sam_rho:
+        return keras.Model(inputs, logits)
+    model = SharpnessAware(inputs, logits)
+    model.rho = config.sam_rho
+    return model
 
 
-def make_loss(config: Config, part: Part) -> FocalLoss:
-    """The focal loss, weighted by the class counts of what is learnt from, before oversampling."""
-    counts = np.bincount(part.labels)
+def outside(config: Config, taught: bool) -> float:
+    """How much of the loss on the labels counts, beside what the model adds by itself."""
+    return objective(config).outside * (1 - config.distill_weight if taught else 1.0)
+
+
+def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
+    """The focal loss, weighted by the class counts (C,) of what is learnt from, before oversampling."""
     weights = compute_class_weights_effective(counts, config.class_weight_beta) if config.class_weight_beta else None
-    return FocalLoss(config.focal_gamma, weights, config.label_smoothing)
+    spread = objective(config).spread
+    return FocalLoss(config.focal_gamma, weights, config.label_smoothing, spread(counts) if spread else None)
 
 
 def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
-    """Stage 1 has a constant rate, stage 2 warm-up and cosine over `steps` an epoch."""
+    """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps` each."""
     rate = config.stage1_lr
-    if stage == 2:
+    if stage == 2 and config.stage2_schedule == "step":
+        each = config.stage2_decay_epochs * steps
+        rate = keras.optimizers.schedules.ExponentialDecay(config.stage2_lr, each, config.stage2_decay, staircase=True)
+    elif stage == 2:
         rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, config.stage2_warmup_epochs * steps, config.stage2_epochs * steps)
     options = {"clipnorm": config.clipnorm or None}
     if config.ema:

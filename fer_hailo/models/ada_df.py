@@ -1,0 +1,46 @@
+"""Ada-DF (Liu et al. 2023): two ResNet-18 that share their beginning. The first learns the labels, and with that teaches the second."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from fer_hailo.models import resnet
+
+
+def ada_df(input_size: int, logits: int) -> keras.Model:
+    """What is left after training, from (I, I, 3) in [-1, 1] to logits: the second branch, a ResNet-18.
+
+    Its gate is left out: it scales the logits of a picture alike, so that the answer is the same; the temperature is fitted afterwards.
+    """
+    image, x = _trunk(input_size)
+    return keras.Model(image, _branch(x, 2, logits)[1], name="ada_df")
+
+
+def ada_df_pair(input_size: int, logits: int) -> keras.Model:
+    """What trains: from (I, I, 3) to the second and the first branch's logits, each times its gate, and the mean gate (B, 1).
+
+    Layers are called as the official code calls its modules; for the losses see train/ada_df.
+    """
+    image, x = _trunk(input_size)
+    answers, gates = [], []
+    for number in (1, 2):
+        features, answer = _branch(x, number, logits)
+        gate = layers.Dense(1, name=f"alpha_{number}.0", dtype="float32")(features)
+        gates.append(layers.Activation("sigmoid", name=f"alpha_{number}", dtype="float32")(gate))
+        answers.append(layers.Multiply(name=f"answer_{number}", dtype="float32")([answer, gates[-1]]))
+    gate = layers.Average(name="attention_weights", dtype="float32")(gates)
+    return keras.Model(image, [answers[1], answers[0], gate], name="ada_df")
+
+
+def _trunk(input_size: int):
+    image = keras.Input((input_size, input_size, 3))
+    x = resnet.stem(image, "feature.0", "feature.1")
+    return image, resnet.stage(x, *resnet.STAGES[0], "feature.4")
+
+
+def _branch(x, number: int, logits: int):
+    for i, (filters, stride) in enumerate(resnet.STAGES[1:]):
+        x = resnet.stage(x, filters, stride, f"branch_{number}_feature.{i}")
+    x = layers.GlobalAveragePooling2D(name=f"branch_{number}_feature.3")(x)
+    return x, layers.Dense(logits, name=f"branch_{number}_classifier", dtype="float32")(x)

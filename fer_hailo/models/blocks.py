@@ -1,0 +1,48 @@
+"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+EPSILON = 1e-5  # PyTorch's; Keras' own is 1e-3
+
+
+def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias: bool = False, name: str):
+    """A convolution, (B, H, W, C) to (B, H / stride, W / stride, filters)."""
+    x, padding = _padded(x, size, stride, name)
+    return layers.Conv2D(filters, size, stride, padding, use_bias=bias, kernel_initializer="he_normal", name=name)(x)
+
+
+def depthwise(x, size: int | tuple[int, int], stride: int = 1, *, pad: bool = True, name: str):
+    """A convolution of each channel by itself. pad: False lets a kernel as large as the map reduce it."""
+    x, padding = _padded(x, size, stride, name) if pad else (x, "valid")
+    return layers.DepthwiseConv2D(size, stride, padding, use_bias=False, depthwise_initializer="he_normal", name=name)(x)
+
+
+def norm(x, name: str):
+    """A batch norm with PyTorch's epsilon."""
+    return layers.BatchNormalization(epsilon=EPSILON, name=name)(x)
+
+
+def prelu(x, name: str):
+    """A slope for each channel, .25 at first."""
+    return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(x)
+
+
+def conv_block(x, filters: int, size: int, stride: int = 1, *, name: str):
+    """Convolution, batch norm, PReLU."""
+    return prelu(norm(conv(x, filters, size, stride, name=f"{name}.conv"), f"{name}.bn"), f"{name}.prelu")
+
+
+def project(x, filters: int, name: str):
+    """A 1x1 convolution and its batch norm, linear."""
+    return norm(conv(x, filters, 1, name=f"{name}.conv"), f"{name}.bn")
+
+
+def _padded(x, size: int | tuple[int, int], stride: int, name: str):
+    # The same on all sides. With stride 1 that is "same"; with stride 2 "same" would pad an even map at its end only.
+    height, width = (size, size) if isinstance(size, int) else size
+    if stride == 1 or height == width == 1:
+        return x, "same"
+    return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x), "valid"

@@ -1,0 +1,54 @@
+"""What the papers' methods add to the loss: of a network (DAN, DDAMFN, Ada-DF), or of a method that trains any network (LNSU-Net)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_hailo.config import Config
+from fer_hailo.errors import UserError
+from fer_hailo.models.registry import System, network
+from fer_hailo.train.objectives import ada_df, dan, ddamfn, lnsu
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a method may need to know: the configuration, pictures of each class, (C,), steps an epoch."""
+
+    config: Config
+    counts: np.ndarray
+    steps: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """answer(network, faces, targets, lesson): the logits of faces (B, I, I, 3), after `add_loss` of what the method adds. labelled:
+    whether that takes the targets (B, C), None otherwise. outside: the part of the usual loss that stays. spread: counts (C,) to a matrix
+    (C, C) by which labels are softened."""
+
+    answer: Callable
+    labelled: bool = False
+    outside: float = 1.0
+    spread: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+PLAIN = Objective(lambda network, faces, targets, lesson: network(faces))
+OBJECTIVES = {
+    "dan": Objective(dan.answer, labelled=True),
+    "ddamfn": Objective(ddamfn.answer),
+    "ada_df": Objective(ada_df.answer, labelled=True, outside=0.0),
+    "lnsu": Objective(lnsu.answer, spread=lnsu.spread),
+}
+
+
+def objective(config: Config) -> Objective:
+    """The method of a configuration. Raises UserError where it does not go with the network."""
+    if config.method == "plain":
+        return OBJECTIVES.get(config.arch, PLAIN)
+    if isinstance(network(config.arch), System):
+        raise UserError(f"method {config.method} is for networks with the common head, {config.arch} has a head and a method of its own")
+    if config.head_units:
+        raise UserError(f"method {config.method} needs a head of one dense layer: give head_units no value, and head_dropout one")
+    return OBJECTIVES[config.method]
