@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from fer_hailo.models import resnet
+from fer_hailo.models.blocks import picture
 
 
 def ada_df(input_size: int, logits: int) -> keras.Model:
@@ -34,8 +35,8 @@ def ada_df_pair(input_size: int, logits: int) -> keras.Model:
 
 
 def _trunk(input_size: int):
-    image = keras.Input((input_size, input_size, 3))
-    x = resnet.stem(image, "feature.0", "feature.1")
+    image, x = picture(input_size)
+    x = resnet.stem(x, "feature.0", "feature.1")
     return image, resnet.stage(x, *resnet.STAGES[0], "feature.4")
 
 

@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from fer_hailo.models.blocks import DEVIATION, MEAN
+
 # Red, green, blue, on 0..255.
-TORCH_MEAN, TORCH_DEVIATION = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
 
 def densenet121(input_size: int, weights: str | None) -> keras.Model:
     """DenseNet-121 (Huang et al. 2017)."""
-    return _shifted(keras.applications.DenseNet121, "conv1_conv", input_size, weights, TORCH_MEAN, 1 / TORCH_DEVIATION)
+    return _shifted(keras.applications.DenseNet121, "conv1_conv", input_size, weights, MEAN, 1 / DEVIATION)
 
 
 def resnet50(input_size: int, weights: str | None) -> keras.Model:
@@ -55,7 +56,7 @@ def efficientnet_b0(input_size: int, weights: str | None) -> keras.Model:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
         return model
 
-    return _shifted(make, "stem_conv", input_size, weights, TORCH_MEAN, 1 / TORCH_DEVIATION)
+    return _shifted(make, "stem_conv", input_size, weights, MEAN, 1 / DEVIATION)
 
 
 def _shifted(

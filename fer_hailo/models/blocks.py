@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers
 
 EPSILON = 1e-5  # PyTorch's; Keras' own is 1e-3
+# Of ImageNet's pictures, red, green and blue on 0..255: what the official code normalises by.
+MEAN, DEVIATION = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+
+
+def picture(size: int):
+    """The input, (size, size, 3) in [-1, 1], and the same shifted to where ImageNet's mean is 0. The scale, which official weights expect
+    too, belongs into the first kernels: `state_dict.load_checkpoints`."""
+    image = keras.Input((size, size, 3))
+    return image, layers.Rescaling(1.0, [float(value) for value in (127.5 - MEAN) / 127.5], name="shift")(image)
 
 
 def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias: bool = False, name: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
-            return dict
+            return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):

@@ -6,20 +6,21 @@ import keras
 from keras import layers, ops
 
 from fer_hailo.models import resnet
-from fer_hailo.models.blocks import conv, norm
+from fer_hailo.models.blocks import conv, norm, picture
 
 HEADS, WIDTH, SQUEEZED = 4, 256, 32
-FEATURES, FUSED = f"features.{len(resnet.STAGES) + 3}.1", "heads"  # what the losses see
+FEATURES, COMPARED = "feature_map", "heads"  # what the losses see
 
 
 def dan(input_size: int, logits: int) -> keras.Model:
     """From (I, I, 3) in [-1, 1] to logits. Layers are called as the official code calls its modules; for its loss see train/objectives."""
-    image = keras.Input((input_size, input_size, 3))
-    x = resnet.stem(image, "features.0", "features.1")
+    image, x = picture(input_size)
+    x = resnet.stem(x, "features.0", "features.1")
     for number, (filters, stride) in enumerate(resnet.STAGES, 4):
         x = resnet.stage(x, filters, stride, f"features.{number}")
+    x = layers.Identity(name=FEATURES)(x)
     heads = [_channels(_places(x, f"cat_head{i}.sa"), f"cat_head{i}.ca") for i in range(HEADS)]
-    x = _Compete(name=FUSED)(layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads]))
+    x = _Compete(name=COMPARED)(layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads]))
     x = _SumOfHeads(name="fused")(x)
     x = layers.Dense(logits, name="fc")(x)
     return keras.Model(image, layers.BatchNormalization(epsilon=1e-5, name="bn", dtype="float32")(x), name="dan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from fer_hailo.models.blocks import conv, conv_block, depthwise, norm, prelu, project
+from fer_hailo.models.blocks import conv, conv_block, depthwise, norm, picture, prelu, project
 
 # Filters, stride, width inside, channels of the kernels 3, 5, 7, 9, blocks with a residual sum (0: one block, that changes the shape).
 STAGES = (
@@ -25,8 +25,8 @@ def ddamfn(input_size: int, logits: int) -> keras.Model:
 
     The heads' kernels are as large as the last map, I / 16: weights fit one input size, officially 112.
     """
-    image = keras.Input((input_size, input_size, 3))
-    x = conv_block(image, 64, 3, 2, name="features.0")
+    image, x = picture(input_size)
+    x = conv_block(x, 64, 3, 2, name="features.0")
     x = prelu(norm(depthwise(x, 3, name="features.1.conv"), "features.1.bn"), "features.1.prelu")
     for number, (filters, stride, inside, split, blocks) in enumerate(STAGES, 2):
         for i in range(blocks):
@@ -52,7 +52,7 @@ def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], na
         start += count
     x = layers.Concatenate(name=f"{name}.conv_dw")(groups)
     rows, columns = _Mean(2, name=f"{name}.CA.pool_h")(x), _Mean(1, name=f"{name}.CA.pool_w")(x)
-    gates = _gates(rows, columns, max(8, inside // 32), inside, f"{name}.CA")
+    gates = _gates(rows, columns, inside, f"{name}.CA")
     return project(layers.Multiply(name=f"{name}.CA")([x, *gates]), filters, f"{name}.project")
 
 
@@ -63,14 +63,14 @@ def _coordinates(x, name: str, side: int):
     rows, columns = (
         norm(depthwise(x, size, pad=False, name=f"{inner}.Linear_{axis}.conv"), f"{inner}.Linear_{axis}.bn") for axis, size in along.items()
     )
-    return layers.Multiply(name=name)(_gates(rows, columns, x.shape[-1] // 32, x.shape[-1], inner))
+    return layers.Multiply(name=name)(_gates(rows, columns, x.shape[-1], inner))
 
 
-def _gates(rows, columns, squeezed: int, channels: int, name: str):
+def _gates(rows, columns, channels: int, name: str):
     """Coordinate attention (Hou et al. 2021): from (B, H, 1, C) and (B, 1, W, C) to gates of these shapes, by way of fewer channels."""
     turned = layers.Permute((2, 1, 3), name=f"{name}.turn")(columns)
     y = layers.Concatenate(axis=1, name=f"{name}.join")([rows, turned])
-    y = norm(conv(y, squeezed, 1, bias=True, name=f"{name}.conv1"), f"{name}.bn1")
+    y = norm(conv(y, max(8, channels // 32), 1, bias=True, name=f"{name}.conv1"), f"{name}.bn1")
     y = layers.Activation("hard_swish", name=f"{name}.relu")(y)
     high = layers.Cropping2D(((0, columns.shape[2]), (0, 0)), name=f"{name}.rows")(y)
     wide = layers.Cropping2D(((rows.shape[1], 0), (0, 0)), name=f"{name}.columns")(y)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from fer_hailo.models.attention import Attention, MeanFirst, Positions, Tokens, dense, drop_path, gated, mlp
+from fer_hailo.models.blocks import picture
 from fer_hailo.models.face_backbones import UNITS, ir50, mobile_face_net
 
 WIDTH, HEADS, DEPTH, DROP = 512, 8, 8, 0.1
@@ -18,8 +19,8 @@ def poster(input_size: int, logits: int) -> keras.Model:
 
     Layers are called as the official code calls its modules.
     """
-    image = keras.Input((input_size, input_size, 3))
-    half = layers.MaxPooling2D(1, 2, name="half")(image)
+    image, shifted = picture(input_size)
+    half = layers.MaxPooling2D(1, 2, name="half")(shifted)
     features = ir50(half, lambda stage, i: f"body.{sum(UNITS[:stage]) + i}")[-1]
     landmarks = mobile_face_net(half)[-1]
     count = landmarks.shape[1] * landmarks.shape[2]

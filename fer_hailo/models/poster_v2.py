@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from fer_hailo.models.attention import Attention, LayerScale, Positions, Tokens, WindowAttention, dense, drop_path, gated, mlp
-from fer_hailo.models.blocks import conv
+from fer_hailo.models.blocks import conv, picture
 from fer_hailo.models.face_backbones import UNITS, WIDTHS, ir50, mobile_face_net
 
 WIDTH, DEPTH, VIT_HEADS = 768, 2, 8
@@ -20,8 +20,8 @@ def poster_v2(input_size: int, logits: int) -> keras.Model:
 
     Layers are called as the official code calls its modules. Windows are as large as the maps: weights fit one input size, officially 224.
     """
-    image = keras.Input((input_size, input_size, 3))
-    half = layers.MaxPooling2D(1, 2, name="half")(image)
+    image, shifted = picture(input_size)
+    half = layers.MaxPooling2D(1, 2, name="half")(shifted)
     maps = ir50(half, _unit_name)
     landmarks = mobile_face_net(half)
     landmarks[-1] = conv(landmarks[-1], WIDTHS[-1], 3, bias=True, name="last_face_conv")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from fer_hailo.models.blocks import conv, norm
+from fer_hailo.models.blocks import conv, norm, picture
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # filters, stride of the first block; two blocks each
 
 
 def resnet18(input_size: int, weights: str | None) -> keras.Model:
     """From (I, I, 3) in [-1, 1] to (I / 32, I / 32, 512). weights: a file that `save_weights` of this network wrote, or None."""
-    image = keras.Input((input_size, input_size, 3))
-    x = stem(image, "conv1", "bn1")
+    image, x = picture(input_size)
+    x = stem(x, "conv1", "bn1")
     for number, (filters, stride) in enumerate(STAGES, 1):
         x = stage(x, filters, stride, f"layer{number}")
     model = keras.Model(image, x, name="resnet18")

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from fer_hailo.errors import UserError
+from fer_hailo.models.blocks import DEVIATION
 from fer_hailo.models.checkpoint import read_tensors
 
 # Where a layer's variables stand in a state dict, and how axes turn: PyTorch has channels first.
@@ -65,10 +66,17 @@ def load_state_dict(
 
 
 def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Mapping[str, Iterable[str]]) -> None:
-    """`load_state_dict` of one or more files (.npz, .pth); says on standard error what of the network they leave as it was."""
+    """`load_state_dict` of one or more files (.npz, .pth) into a network that begins with `blocks.picture`.
+
+    The code that such files are of normalises pictures by ImageNet's mean and deviation. Says on standard error what of the network they
+    leave as it was.
+    """
     left = {layer.name for layer in model.layers}
     for path in paths:
         without, unused = load_state_dict(model, read_tensors(path), renamed)
+        for layer in model.layers:
+            if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
+                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])  # the official pictures have a deviation of 1
         left &= set(without)
         print(f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit", file=sys.stderr)
     if left:

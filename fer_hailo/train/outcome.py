@@ -18,6 +18,8 @@ from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIDENCE, DONE, MODEL
 
+SMALLEST = 1e-30  # a probability that float32 rounded to 0 has a logarithm too
+
 
 def score_run(run: Path, config: Config, dataset: Dataset, note: str) -> None:
     """Score RUN/best_model_float32.keras as it lies on disk, and complete the run folder. note: a sentence for the report."""
@@ -29,7 +31,7 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str) -> None:
         metrics, probabilities = evaluate_model(model, part, dataset.names, config.preprocess, data=dataset.name, split=split)
         write_evaluation(run, metrics, part, probabilities)
         if split == "val":
-            write_json(run / CONFIDENCE, fit_confidence(np.log(probabilities), part.labels).to_dict())
+            write_json(run / CONFIDENCE, fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict())
         origin = {"run": run.name, "seed": config.seed, "input_size": config.input_size}
         rows.append(row_of(metrics, **origin, stage="keras", size_bytes=(run / MODEL).stat().st_size))
         print(format_metrics(metrics), flush=True)

@@ -39,7 +39,8 @@ class SharpnessAware(keras.Model):
         with tf.GradientTape() as tape:
             answer = self(x, training=True)
             loss = self.compute_loss(x=x, y=y, y_pred=answer, sample_weight=weight)
-        away = self._away(tape.gradient(loss, variables))
+        gradients = tape.gradient(loss, variables)
+        away = self._away([tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients])  # of a table of weights
         after = [tf.identity(v.value) for v in self.non_trainable_variables]
         _assign(self.non_trainable_variables, before)
         kept = [tf.identity(v.value) for v in variables]

@@ -155,7 +155,8 @@ def test_a_place_where_calib_cannot_be_written_costs_a_note_only(trained, tmp_pa
 def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fer_hailo.convert.parity.MOST", 0.0)
+    for limit in ("MOST", "RELATIVE"):
+        monkeypatch.setattr(f"fer_hailo.convert.parity.{limit}", 0.0)
     seen = []
     prepared = conversion.prepare_all
     monkeypatch.setattr(conversion, "prepare_all", lambda images, spec: seen.append(images) or prepared(images, spec))

@@ -6,6 +6,7 @@ import pytest
 from official import pictures, specification, tensors
 
 from fer_hailo.models import ada_df, dan, ddamfn, poster, poster_v2
+from fer_hailo.models.blocks import MEAN
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.models.state_dict import load_state_dict
 
@@ -14,7 +15,7 @@ AFTER = {
     "DAN": {
         "features.1": "features.1", "features.3": "features.1_pool", "features.4": "features.4.1", "features.5": "features.5.1",
         "features.6": "features.6.1", "features.7": "features.7.1", "features.5.0.downsample": "features.5.0.downsample.1",
-        "input of fc": "fused", "feature_map": "features.7.1", "heads": "heads", "logits": "bn",
+        "input of fc": "fused", "feature_map": "feature_map", "heads": "heads", "logits": "bn",
         **{f"cat_head0.sa.{conv}": f"cat_head0.sa.{conv}.1" for conv in ("conv1x1", "conv_3x3", "conv_1x3", "conv_3x1")},
         "cat_head0.ca.attention": "cat_head0.ca.attention.3",
     },
@@ -67,6 +68,7 @@ LANDMARKS = {
 }
 # No layer of ours puts these out: the picture before it is halved, queries cut into heads. The shares of attention have a test below.
 UNSEEN = ("input of ir_back", "attn_drop", "softmax", "input of attn1[1]", "input of attn2[1]", "input of attn3[1]")
+SHIFT = ((127.5 - MEAN) / 127.5).astype("f4")  # what the first layer of each adds
 BUILDS = {"DAN": dan.dan, "DDAMFN": ddamfn.ddamfn, "Ada-DF": ada_df.ada_df_pair, "POSTER": poster.poster, "POSTER_V2": poster_v2.poster_v2}
 
 
@@ -91,7 +93,7 @@ def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
     noted = spec["taps"] | spec["outputs"]
     places = {tap: after.get(tap, tap) for tap in noted if not tap.endswith(UNSEEN)}
     names = sorted(set(places.values()))
-    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(pictures(spec), training=False)
+    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(pictures(spec) - SHIFT, training=False)
     found = {layer: _channels_first(np.asarray(value)) for layer, value in zip(names, outputs, strict=True)}
     for tap, place in places.items():
         wanted = noted[tap]
@@ -114,7 +116,7 @@ def _compare_shares(model: keras.Model, spec: dict) -> None:
     """What attention gives to each token, by which alone a wrong bias or position would show."""
     taps = {tap: tap.rpartition(".")[0] + ".heads" for tap in spec["taps"] if tap.endswith(("attn_drop", "softmax"))}
     for tap, layer in ((tap, model.get_layer(name)) for tap, name in taps.items()):
-        queries, pairs = keras.Model(model.input, layer.input)(pictures(spec), training=False)
+        queries, pairs = keras.Model(model.input, layer.input)(pictures(spec) - SHIFT, training=False)
         value, wanted = np.asarray(layer.shares(queries, pairs[..., : queries.shape[-1]])), spec["taps"][tap]
         assert list(value.shape) == wanted["shape"], tap
         _close([*value.ravel()[:8], *value.ravel()[-8:], value.std()], [*wanted["first8"], *wanted["last8"], wanted["std"]], tap)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from fer_hailo.models.dan import FEATURES, FUSED
+from fer_hailo.models.dan import COMPARED, FEATURES
 from fer_hailo.train.objectives.taps import tapped
 
 
 def answer(network: keras.Model, faces, targets, lesson):
     """The logits, with affinity and partition added to the loss."""
-    logits, features, heads = tapped(network, FEATURES, FUSED)(faces)
+    logits, features, heads = tapped(network, FEATURES, COMPARED)(faces)
     return Differences(dtype="float32", name="differences")(logits, features, heads, targets)
 
 
