@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import ROOT, SMALL
 from tiny import TRAIN
 
 from fer_hailo.config import load_config, save_config
@@ -65,3 +65,10 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     again = command("evaluate.py", tmp_path / "whole", "--json")
     assert np.isclose(json.loads(again.stdout)["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
     assert json.loads((tmp_path / "whole" / "environment.json").read_text())["keras_backend"] == "jax"
+
+
+def test_the_papers_losses_and_sharpness_on_jax(command):
+    pytest.importorskip("jax")
+    files = [ROOT / "tests" / "train" / name for name in ("test_sam.py", "test_objectives.py")]
+    done = command([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)], **JAX)
+    assert done.returncode == 0 and "[100%]" in done.stdout, done.stdout

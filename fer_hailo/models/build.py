@@ -123,8 +123,8 @@ def _classifier(config: Config, weights: str, logits: int, training: bool) -> ke
 def _system(config: Config, weights: str, logits: int, training: bool) -> keras.Model:
     """A network that has a head of its own."""
     known = network(config.arch)
-    if config.input_size % 32:
-        raise UserError(f"{config.arch} needs an input_size that 32 divides, not {config.input_size}")
+    if config.input_size % known.multiple:
+        raise UserError(f"{config.arch} needs an input_size that {known.multiple} divides, not {config.input_size}")
     if weights == "imagenet":
         raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
     if weights != "none" and not weights.endswith((".keras", *SUFFIXES)):

@@ -33,12 +33,13 @@ class System(Network):
 
     build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. training: what trains in its stead, if anything
     else does, of which the first output is the classifier's. renamed: {the beginning of a name in the checkpoint of a backbone: where
-    that stands in the network}.
+    that stands in the network}. multiple: what the input size must be divisible by.
     """
 
     build: Callable[[int, int], keras.Model]
     training: Callable[[int, int], keras.Model] | None = None
     renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    multiple: int = 1
 
 
 def _resnet_names(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -81,9 +82,13 @@ ARCHITECTURES: dict[str, Network] = {
             "feature", {1: ("feature.4.",)} | {k: tuple(f"branch_{b}_feature.{k - 2}." for b in (1, 2)) for k in (2, 3, 4)}
         ),
     ),
-    "poster": System(poster.poster, "", TOKENS, renamed=_face_names({"body.": ("ir_back.body.",)})),
+    "poster": System(poster.poster, "", TOKENS, renamed=_face_names({"body.": ("ir_back.body.",)}), multiple=32),
     "poster_v2": System(
-        poster_v2.poster_v2, "", TOKENS, renamed=_face_names({f"body.{k}.": (f"ir_back.{poster_v2.unit(k)}.",) for k in range(sum(UNITS))})
+        poster_v2.poster_v2,
+        "",
+        TOKENS,
+        renamed=_face_names({f"body.{k}.": (f"ir_back.{poster_v2.unit(k)}.",) for k in range(sum(UNITS))}),
+        multiple=32,
     ),
 }
 

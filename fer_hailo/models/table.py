@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from fer_hailo.config import load_config
+from fer_hailo.models.attention import Attention
 from fer_hailo.models.build import build_model
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.progress import track
@@ -24,21 +25,26 @@ def list_networks(recipes: Path) -> str:
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one picture: convolutions and dense layers. Counts every layer once: none may be used twice."""
+    """Multiply-adds of one picture: convolutions, dense layers, products of attention. Counts every layer once: none may be used twice."""
     return sum(_of_layer(layer) for layer in model.layers)
 
 
 def _of_layer(layer: keras.layers.Layer) -> int:
     layers = keras.layers
     if isinstance(layer, layers.Dense):
-        return math.prod(layer.kernel.shape)
+        return math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, Attention):
+        (_, queries, width), (_, keys, _) = (tensor.shape for tensor in layer.input)
+        return 2 * queries * keys * width
+    if isinstance(layer, layers.Conv1DTranspose):
+        return layer.input.shape[1] * math.prod(layer.kernel.shape)
     if isinstance(layer, layers.SeparableConv2D):
         weights = (layer.depthwise_kernel, layer.pointwise_kernel)
-    elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+    elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D)):
         weights = (layer.kernel,)
     else:
         return 0
-    return math.prod(layer.output.shape[1:3]) * sum(math.prod(kernel.shape) for kernel in weights)
+    return math.prod(layer.output.shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in weights)
 
 
 def _line(name: str, recipes: Path) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def test_what_does_not_fit(small_resnet, tmp_path):
     with pytest.raises(UserError, match="no ImageNet weights of dan"):
         build_model(Config(arch="dan", **SETTINGS | {"weights": "imagenet"}))
     with pytest.raises(UserError, match="an input_size that 32 divides, not 48"):
-        build_model(Config(arch="dan", **SETTINGS | {"input_size": 48}))
+        build_model(Config(arch="poster", **SETTINGS | {"input_size": 48}))
 
 
 def test_layers_that_never_train(small_resnet):

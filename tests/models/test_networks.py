@@ -1,5 +1,6 @@
 """Every network of the registry: its counts, its initial weights, and the way from training to TFLite in a reduced build."""
 
+import json
 import re
 import types
 from functools import partial
@@ -22,6 +23,7 @@ from fer_hailo.convert.run import convert
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.hailo.run import rehearse_bundle
 from fer_hailo.models import dan, ddamfn, face_backbones, mini_xception, poster, poster_v2, resnet
 from fer_hailo.models.build import build_model, load_model
 from fer_hailo.models.registry import ARCHITECTURES
@@ -131,6 +133,10 @@ def test_from_training_to_tflite(name, sample_set, tmp_path, monkeypatch):
         given = predictor.logits(prepare(picture, predictor.spec)[None])
     seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
     np.testing.assert_allclose(given, load_model(run / "best_model_float32.keras")(seen), atol=1e-3)
+    if name in ("ada_df", "ddamfn"):
+        assert rehearse_bundle(bundle.folder, "hailo8", None, None, most_lost=100.0, quick=None) == 0
+        report = json.loads((bundle.folder / "rehearsal_hailo8" / "compile_report.json").read_text())
+        assert report["rehearsal"] and report["metrics"]["tflite-int8"]["test"]["count"] == 30
     assert bundle.manifest["arch"] == name and bundle.manifest["metrics"]["tflite"]["test"]["accuracy"] == metrics["accuracy"]
 
 
@@ -237,4 +243,4 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
 def test_the_table_in_the_documents_is_that_of_list():
     stated = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "training.md").read_text().splitlines() if " px | " in line]
     lines = [re.split(" {2,}", line) for line in list_networks(RECIPES).splitlines()[1:]]
-    assert {row[0].split()[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines if row[0] != "tiny"}
+    assert {re.search(r"\w+", row[0])[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines if row[0] != "tiny"}

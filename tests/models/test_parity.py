@@ -9,6 +9,7 @@ from fer_hailo.models import ada_df, dan, ddamfn, poster, poster_v2
 from fer_hailo.models.blocks import MEAN
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.models.state_dict import load_state_dict
+from fer_hailo.models.table import multiply_adds
 
 # Where a module's output stands in ours, if not in the layer of its name.
 AFTER = {
@@ -85,6 +86,8 @@ def test_it_is_the_official_network(name):
     assert set(unused) - statistics == set(spec["unused"])
     assert {key.rpartition(".")[0] + ".weight" for key in statistics} <= set(spec["unused"])
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == spec["parameters"] - spec["unused_parameters"]
+    thrown_away = 512 * 49 + 512 * 136 if "POSTER" in name else 0  # the 136 numbers of landmarks, which the official code computes
+    assert multiply_adds(model) == spec["macs"]["total"] - thrown_away
     _compare(model, spec, AFTER[name] | LANDMARKS)
     _compare_shares(model, spec)
 
