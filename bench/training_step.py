@@ -88,9 +88,9 @@ def compiled(model, config, dataset, steps: int):
 def step_model(config, dataset, steps: int):
     """The model of a training step, as train.py makes it."""
     from fer_hailo.models.build import build_model
-    from fer_hailo.train.step import Lesson, training_model
+    from fer_hailo.train.step import Setting, training_model
 
-    return training_model(build_model(config, stage=2), Lesson(config, np.bincount(dataset.train.labels), steps))
+    return training_model(build_model(config, stage=2), Setting(config, np.bincount(dataset.train.labels), steps))
 
 
 def whole(config, dataset, count: int):

@@ -58,7 +58,10 @@ class Config:
 
     # model
     arch: str = option("mobilenet_v3_small", "network")
-    weights: str = option("imagenet", "initial weights: imagenet, none, or a file (.keras of this project, or backbone .h5)")
+    weights: str = option(
+        "imagenet",
+        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz (or a.pth,b.pth)",
+    )
     head_units: tuple[int, ...] = option(
         (512, 256, 128), "dense layers of the head, for networks without one of their own", low=1, high=8192
     )
@@ -112,7 +115,7 @@ class Config:
     ema: float = option(0.0, "momentum of an average of the weights, evaluated with re-estimated statistics (0: off)", low=0, high=0.99999)
     seed: int = option(42, "seed of order, augmentation and initial weights", low=0, high=2**31 - 1)
     stage2_schedule: str = option(
-        "cosine", "how stage 2's rate falls: cosine, after the warm-up, or step, by stage2_decay", choices=("cosine", "step")
+        "cosine", "how stage 2's rate falls after the warm-up: cosine, or step, by stage2_decay", choices=("cosine", "step")
     )
     stage2_decay: float = option(0.1, "factor of the step schedule", low=1e-6, high=1)
     stage2_decay_epochs: int = option(10, "epochs between its steps", low=1, high=10000)
@@ -143,8 +146,6 @@ class Config:
             raise UserError(f"stage2_warmup_epochs {self.stage2_warmup_epochs} must be below stage2_epochs: lower it to {most} or less")
         if self.stage2_floor_lr > self.stage2_lr:
             raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
-        if self.stage2_schedule == "step" and self.stage2_warmup_epochs:
-            raise UserError("stage2_schedule step has no warm-up: set stage2_warmup_epochs to 0")
         if self.sam_rho and self.precision == "mixed_float16":
             raise UserError("sam_rho does not go with the loss scaling of mixed_float16: use mixed_bfloat16 or float32")
         if self.weight_decay and self.optimizer == "adam":

@@ -2,11 +2,13 @@
 
     python tools/results_table.py
 
-The rows are those of the newest run of bench/peers.py, joined with the validation scores of the same model's conversion.
+The first and the recalls are of the newest run of bench/peers.py, joined with the validation scores of the same model's conversion; that of
+the other networks is of the runs that NETWORKS names.
 """
 
 import argparse
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -20,6 +22,11 @@ from fer_hailo.runs import NAME
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"
 STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
+NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several: seeds)
+    ("DenseNet-121", "from nothing, 10 epochs", ("densenet121_48",)),
+    ("NASNetMobile", "from nothing, 6 epochs", ("nasnet_48",)),
+    ("ResNet-18", "from nothing, 14 epochs", ("resnet18_64",)),
+)
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
 
@@ -31,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def with_tables(text: str, rows: list[dict]) -> str:
     """The README with its tables made anew."""
-    for name, make in (("results", table), ("recalls", recalls)):
+    for name, make in (("results", table), ("recalls", recalls), ("networks", networks)):
         begin, end = BEGIN.format(name), END.format(name)
         if begin not in text or end not in text:
             raise UserError(f"README.md has no place for the {name}, between {begin.strip()} and {end.strip()}")
@@ -63,6 +70,28 @@ def recalls(rows: list[dict]) -> str:
         scores = [_percent(row[name]) for name in ("macro_recall", "macro_f1")]
         lines.append((_bold(*key), side, *shares, _accuracy(row), *scores))
     return markdown(("recall", "on", *classes, "all", "macro", "macro F1"), lines)
+
+
+def networks(rows: list[dict]) -> str:
+    """Markdown: the other networks; of several seeds mean and standard deviation."""
+    lines = []
+    for name, how, runs in NETWORKS:
+        sides = [
+            [row for row in rows if row["run"] in runs and row["stage"] == "keras" and row["split"] == side] for side in ("val", "test")
+        ]
+        if any({row["run"] for row in side} != set(runs) for side in sides):
+            raise UserError(f"docs/results.csv has no validation or test row of {' or '.join(runs)}")
+        scores = [_over_seeds(side, "accuracy") for side in sides] + [_over_seeds(sides[1], "macro_recall")]
+        lines.append((name, how + (f", {len(runs)} seeds" if len(runs) > 1 else ""), f"{sides[0][0]['input_size']} px", *scores))
+    return markdown(("", "trained", "input", "validation", "test", "macro recall, test"), lines)
+
+
+def _over_seeds(rows: list[dict], score: str) -> str:
+    latest = {row["run"]: row for row in rows}
+    if len(latest) == 1:
+        return _accuracy(rows[-1]) if score == "accuracy" else _percent(rows[-1][score])
+    values = [100 * float(row[score]) for row in latest.values()]
+    return f"{statistics.mean(values):.1f} % ± {statistics.stdev(values):.1f}"
 
 
 def markdown(header: tuple, lines: list[tuple]) -> str:

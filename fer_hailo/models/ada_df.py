@@ -21,7 +21,7 @@ def ada_df(input_size: int, logits: int) -> keras.Model:
 def ada_df_pair(input_size: int, logits: int) -> keras.Model:
     """What trains: from (I, I, 3) to the second and the first branch's logits, each times its gate, and the mean gate (B, 1).
 
-    Layers are called as the official code calls its modules; for the losses see train/ada_df.
+    Layers are called as the official code calls its modules; for the losses see train/objectives.
     """
     image, x = _trunk(input_size)
     answers, gates = [], []

@@ -13,7 +13,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.models.checkpoint import SUFFIXES
 from fer_hailo.models.registry import System, network
-from fer_hailo.models.state_dict import answers, load_checkpoints
+from fer_hailo.models.state_dict import last_layers, load_checkpoints
 
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
@@ -29,13 +29,19 @@ def build_model(
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
-    weights = weights or config.weights
-    make = _system if isinstance(network(config.arch), System) else _classifier
-    model = make(config, weights, logits or len(config.classes), training)
-    if weights.endswith(".keras"):
-        transfer_weights(load_model(weights), model)
-    elif weights.endswith(SUFFIXES):
-        load_checkpoints(weights.split(","), model, getattr(network(config.arch), "renamed", {}))
+    weights, logits, known = weights or config.weights, logits or len(config.classes), network(config.arch)
+    files = [part.strip() for part in weights.split(",")]
+    checkpoint = all(file.endswith(SUFFIXES) for file in files)
+    if isinstance(known, System):
+        model = _system(known, config, weights, checkpoint, logits, training)
+    else:
+        model = _classifier(config, "none" if checkpoint else weights, logits)
+        if weights.endswith(".keras"):
+            transfer_weights(load_model(weights), model)
+    if checkpoint:
+        load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
+    if training:
+        _check_names(model, config.freeze)
     set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
     return model
 
@@ -44,8 +50,8 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
     """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers (-1: all).
 
     Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
-    `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole in both stages. Layers whose names begin
-    with one of `freeze` never train. Raises UserError where there are none.
+    `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole. Layers whose names begin with one of
+    `freeze` never train.
     """
     if stage not in (1, 2):
         raise ValueError(f"stage must be 1 or 2, got {stage}")
@@ -57,11 +63,8 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
         layer.trainable = False
     for layer in chosen:
         layer.trainable = train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
-    for start in freeze:
-        fixed = [layer for layer in model.layers if layer.name.startswith(start)]
-        if not fixed:
-            raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
-        for layer in fixed:
+    for layer in model.layers:
+        if layer.name.startswith(tuple(freeze)):
             layer.trainable = False
 
 
@@ -99,7 +102,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
             layer.set_weights(values)
         elif shapes:
             left.append(layer.name)
-    if set(left) - answers(target):
+    if set(left) - last_layers(target):
         raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
     return left
 
@@ -112,7 +115,7 @@ def _crop(kernel, shape: tuple[int, ...]):
     return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
-def _classifier(config: Config, weights: str, logits: int, training: bool) -> keras.Model:
+def _classifier(config: Config, weights: str, logits: int) -> keras.Model:
     """A backbone with the common head."""
     backbone = _backbone(config, weights)
     for layer in batch_norms(backbone.layers):
@@ -120,25 +123,45 @@ def _classifier(config: Config, weights: str, logits: int, training: bool) -> ke
     return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.arch)
 
 
-def _system(config: Config, weights: str, logits: int, training: bool) -> keras.Model:
-    """A network that has a head of its own."""
-    known = network(config.arch)
+def _system(known: System, config: Config, weights: str, checkpoint: bool, logits: int, training: bool) -> keras.Model:
+    """A network that has a head of its own, or what trains in its stead."""
     if config.input_size % known.multiple:
         raise UserError(f"{config.arch} needs an input_size that {known.multiple} divides, not {config.input_size}")
     if weights == "imagenet":
         raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
-    if weights != "none" and not weights.endswith((".keras", *SUFFIXES)):
-        raise UserError(f"weights of {config.arch} must be none, a .keras, .npz or .pth file, got {weights}")
-    model = (training and known.training or known.build)(config.input_size, logits)
+    if not (weights == "none" or weights.endswith(".keras") or checkpoint):
+        raise UserError(f"weights of {config.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
+    model = single = known.build(config.input_size, logits)
+    if training and known.training:
+        model = known.training(config.input_size, logits)
+    if weights.endswith(".keras"):
+        transfer_weights(load_model(weights), single)
+    if model is not single:
+        _start_from(single, model, known.twin)
     for layer in batch_norms(model.layers):
         layer.momentum = config.batch_norm_momentum
     return model
 
 
+def _start_from(single: keras.Model, pair: keras.Model, twin: tuple[str, str]) -> None:
+    """Give the layers of a network that trains what the network that is saved has, and their twins the same."""
+    layers = {layer.name: layer for layer in single.layers}
+    for layer in pair.layers:
+        source = layers.get(layer.name) or layers.get(layer.name.replace(*twin))
+        if source and layer.weights:
+            layer.set_weights(source.get_weights())
+
+
+def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
+    for start in starts:
+        if not any(layer.name.startswith(start) for layer in model.layers):
+            raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
+
+
 def _backbone(config: Config, weights: str) -> keras.Model:
     known = network(config.arch)
     build = known.build
-    if weights == "none" or weights.endswith((".keras", *SUFFIXES)):
+    if weights == "none" or weights.endswith(".keras"):
         return build(config.input_size, None)
     if weights == "imagenet":
         if not known.licence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -11,23 +12,21 @@ import numpy as np
 
 from fer_hailo.errors import UserError
 
-SUFFIXES = (".npz", ".pth", ".pt")
+SUFFIXES = (".npz", ".pth", ".pt", ".pth.tar")
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number at the beginning of what torch.save wrote before version 1.6
 _TYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2",
     "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?", "BFloat16Storage": "<u2",
 }  # fmt: skip
-_DAMAGED = (
-    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile
-)  # fmt: skip
 _INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights beside their other state
 
 
 def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """The floating-point tensors of a checkpoint by name, in the layout of the file.
 
-    path: .npz, or a .pth or .pt file of any version of PyTorch: a state dict, a dictionary that holds one, or a whole pickled module.
-    Objects in it that are no tensors are passed over, and none of their code is run. Raises UserError for a file that is none of these.
+    path: .npz, or a .pth, .pt or .pth.tar file of PyTorch 0.4 or later: a state dict, a dictionary that holds one, or a whole pickled
+    module. Objects in it that are no tensors are passed over, and none of their code is run. Raises UserError for a file that is none of
+    these.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,7 +37,7 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
                 tensors = dict(file)
         else:
             tensors = _resolve(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
-    except _DAMAGED as error:
+    except Exception as error:  # what a damaged pickle or archive can raise has no end
         raise UserError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:160]}") from None
     tensors = {name: value for name, value in tensors.items() if value.dtype.kind == "f"}
     if not tensors:
@@ -68,7 +67,7 @@ class _Tensor:
     def array(self) -> np.ndarray:
         numbers = self.storage.numbers[self.offset :]
         reach = 1 + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True)) if all(self.size) else 0
-        if reach > len(numbers) or min(self.stride, default=0) < 0:
+        if max(reach, math.prod(self.size)) > len(numbers) or min(self.stride, default=0) < 0:
             raise ValueError("a tensor reaches beyond its storage")
         strides = [step * numbers.itemsize for step in self.stride]
         return np.array(np.lib.stride_tricks.as_strided(numbers, self.size, strides, writeable=False))
@@ -102,10 +101,10 @@ class _Reader(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Tensor
+            return lambda *parts: _Tensor(*parts)  # new each time, as is all that a pickle could change
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *rest: tensor
-        return name if name in _TYPES and module == "torch" else _Other
+        return name if name in _TYPES and module == "torch" else type("Other", (_Other,), {})
 
     def persistent_load(self, saved):
         if saved[0] != "storage":

@@ -22,7 +22,7 @@ def dan(input_size: int, logits: int) -> keras.Model:
     heads = [_channels(_places(x, f"cat_head{i}.sa"), f"cat_head{i}.ca") for i in range(HEADS)]
     x = _Compete(name=COMPARED)(layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads]))
     x = _SumOfHeads(name="fused")(x)
-    x = layers.Dense(logits, name="fc")(x)
+    x = layers.Dense(logits, name="fc", dtype="float32")(x)
     return keras.Model(image, layers.BatchNormalization(epsilon=1e-5, name="bn", dtype="float32")(x), name="dan")
 
 

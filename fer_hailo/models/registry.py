@@ -28,16 +28,21 @@ class Network:
 
 
 @dataclass(frozen=True)
-class System(Network):
+class System:
     """A whole classifier with a head of its own, as a paper has it. Its layers are called as its official code calls its modules.
 
-    build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. training: what trains in its stead, if anything
-    else does, of which the first output is the classifier's. renamed: {the beginning of a name in the checkpoint of a backbone: where
-    that stands in the network}. multiple: what the input size must be divisible by.
+    build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. hailo, tflite: as of a Network; there are no ImageNet
+    weights. training: what trains in its stead, if anything else does, of which the first output is the classifier's; its layers that
+    begin with twin[0] start as those that begin with twin[1]. renamed: {the beginning of a name in the checkpoint of a backbone: where that
+    stands in the network}. multiple: what the input size must be divisible by.
     """
 
     build: Callable[[int, int], keras.Model]
+    hailo: str
+    licence: str = ""
+    tflite: str = "yes"
     training: Callable[[int, int], keras.Model] | None = None
+    twin: tuple[str, str] = ("", "")
     renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     multiple: int = 1
 
@@ -47,16 +52,21 @@ def _resnet_names(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tu
     return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {f"layer{k}.": ends for k, ends in stages.items()}
 
 
-def _face_names(bodies: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Where the names of an IR-50 and of a MobileFaceNet stand in both POSTERs."""
-    landmarks = ("conv1.conv", "conv1.bn", "conv1.prelu", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.")
-    below = {start: (f"face_landback.{start}",) for start in (*landmarks, "conv_6_sep.")}
-    return {"input_layer.": ("ir_back.input_layer.",), **bodies, **below}
+MOBILE = ("conv1.", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.", "conv_6_sep.")
+# DDAMFN's backbone by itself, a MobileFaceNet of mixed kernels.
+MIXED_NAMES = {start: (f"features.{i}.",) for i, start in enumerate(MOBILE)}
+
+
+def _face_names(bodies: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Where the names of an IR-50 and of a MobileFaceNet stand in both POSTERs, of which V2 has a layer conv1 of its own."""
+    landmarks = ("conv1.conv.", "conv1.bn.", "conv1.prelu.", *MOBILE[1:])
+    below = {start: (f"face_landback.{start}",) for start in landmarks}
+    return {"input_layer.": ("ir_back.input_layer.",)} | {start: (end,) for start, end in bodies.items()} | below
 
 
 ZOO = "yes: Hailo's model zoo has it"
 TOKENS = "no: attention between tokens, layer norms, exact GELU"
-ARCHITECTURES: dict[str, Network] = {
+ARCHITECTURES: dict[str, Network | System] = {
     "mobilenet_v3_small": Network(mobilenet_v3.small, "Apache 2.0", "yes; h-swish and squeeze-and-excite may need 16 bits"),
     "mobilenet_v3_small_minimalistic": Network(mobilenet_v3.small_minimalistic, "Apache 2.0", "yes"),
     "densenet121": Network(applications.densenet121, "BSD 3-clause", "unsure: its batch norms before the convolutions do not fold"),
@@ -68,32 +78,33 @@ ARCHITECTURES: dict[str, Network] = {
     "mini_xception": Network(mini_xception.mini_xception, "", "likely: separable convolutions; untried"),
     "dan": System(
         dan.dan,
-        "",
         "unsure: a logarithm of the softmax over four heads",
         renamed=_resnet_names("features", {k: (f"features.{k + 3}.",) for k in range(1, 5)}),
     ),
-    "ddamfn": System(ddamfn.ddamfn, "", "likely: convolutions and gates; untried"),
+    "ddamfn": System(ddamfn.ddamfn, "likely: convolutions and gates; untried", renamed=MIXED_NAMES),
     "ada_df": System(
         ada_df.ada_df,
-        "",
         "yes: what is left is a ResNet-18",
         training=ada_df.ada_df_pair,
+        twin=("branch_1_", "branch_2_"),
         renamed=_resnet_names(
             "feature", {1: ("feature.4.",)} | {k: tuple(f"branch_{b}_feature.{k - 2}." for b in (1, 2)) for k in (2, 3, 4)}
         ),
     ),
-    "poster": System(poster.poster, "", TOKENS, renamed=_face_names({"body.": ("ir_back.body.",)}), multiple=32),
+    "poster": System(poster.poster, TOKENS, renamed=_face_names({"body.": "ir_back.body."}), multiple=32),
     "poster_v2": System(
         poster_v2.poster_v2,
-        "",
         TOKENS,
-        renamed=_face_names({f"body.{k}.": (f"ir_back.{poster_v2.unit(k)}.",) for k in range(sum(UNITS))}),
+        renamed=_face_names(
+            {f"body.{k}.": f"ir_back.{poster_v2.unit(k)}." for k in range(sum(UNITS))}
+            | {f"body{stage}.": f"ir_back.body{stage}." for stage in range(1, len(UNITS) + 1)}
+        ),
         multiple=32,
     ),
 }
 
 
-def network(name: str) -> Network:
+def network(name: str) -> Network | System:
     """The network of this name. Raises UserError with the nearest known name."""
     if name not in ARCHITECTURES:
         raise UserError(f"unknown arch '{name}'{nearest(name, ARCHITECTURES)}: known are {', '.join(ARCHITECTURES)}")

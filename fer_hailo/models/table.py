@@ -13,6 +13,7 @@ from fer_hailo.models.build import build_model
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.progress import track
 
+METHODS = "--method lnsu trains any of them that has the common head (not ada_df, dan, ddamfn, poster): it costs nothing at inference."
 HEADER = ("network", "input", "parameters", "multiply-adds", "ImageNet weights", "TFLite", "Hailo-8")
 
 
@@ -21,7 +22,8 @@ def list_networks(recipes: Path) -> str:
     names = sorted(ARCHITECTURES)
     lines = [HEADER, *(_line(name, recipes) for name in track(names, len(names), "building the networks"))]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return f"{table}\n\n{METHODS}"
 
 
 def multiply_adds(model: keras.Model) -> int:

@@ -20,15 +20,17 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.score import Scorer
 from fer_hailo.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.models.build import build_model, load_model, set_stage
+from fer_hailo.models.registry import System
+from fer_hailo.models.registry import network as known_network
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, cache_of, environment
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.devices import Devices, devices
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.lineage import check_lineage
-from fer_hailo.train.objectives import Lesson, objective
+from fer_hailo.train.objectives import PLAIN, Setting, objective
 from fer_hailo.train.outcome import score_run
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
-from fer_hailo.train.step import make_loss, make_optimizer, outside, training_model
+from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"
@@ -91,7 +93,8 @@ class Run:
     def __init__(self, folder: Path, config: Config, dataset: Dataset, place, targets, network, export, teachers, progress: Progress):
         self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
         self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
-        self.epochs = {1: config.stage1_epochs, 2: config.stage2_epochs}
+        whole = isinstance(known_network(config.arch), System)  # has no stage of its head alone
+        self.epochs = {1: 0 if whole else config.stage1_epochs, 2: config.stage2_epochs}
 
     def finish(self) -> Path:
         """Train what is left of the stages, score the best model, write the report. Returns the folder."""
@@ -118,11 +121,11 @@ class Run:
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
         with self.place.scope():
-            counts = np.bincount(self.dataset.lessons().labels)
-            model = training_model(self.network, Lesson(config, counts, len(batches)), self.teachers)
+            counts, own = np.bincount(self.dataset.lessons().labels), 1 - config.distill_weight if self.teachers else 1.0
+            model = training_model(self.network, Setting(config, counts, len(batches), own), self.teachers)
             loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
-            model.compile(optimizer, loss, loss_weights=[outside(config, bool(self.teachers))], metrics=["accuracy"])
+            model.compile(optimizer, loss, loss_weights=[own * objective(config).outside], metrics=["accuracy"])
             model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
@@ -195,6 +198,7 @@ def _prepare(
 ) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
     """The targets (N, C), unless they are known, the network that trains, in the configured precision, its float32 twin that is
     scored and saved, and the teachers."""
+    _check_method(config, place)
     lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
     check_lineage(config, dataset)
     if targets is None:
@@ -213,6 +217,18 @@ def _prepare(
     export = build_model(config, weights="none")
     cb.copy_weights(network, export)
     return targets, network, export, teachers
+
+
+def _check_method(config: Config, place: Devices) -> None:
+    """Raise UserError where the method, the network, the backend and the devices do not go together."""
+    method = objective(config)
+    if isinstance(known_network(config.arch), System) and not config.stage2_epochs:
+        raise UserError(f"{config.arch} trains as a whole, in stage 2: set stage2_epochs")
+    if config.sam_rho and keras.backend.backend() not in ("tensorflow", "jax"):
+        raise UserError(f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {keras.backend.backend()}: or set --sam-rho 0")
+    if place.parts > 1 and (config.sam_rho or method is not PLAIN):
+        what = "sam_rho" if config.sam_rho else f"the method of {config.arch if config.method == 'plain' else config.method}"
+        raise UserError(f"{what} looks at whole batches, which TensorFlow's devices do not see: use KERAS_BACKEND=jax, or one device")
 
 
 def _keep_targets(path: Path, targets: np.ndarray) -> None:

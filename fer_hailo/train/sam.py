@@ -5,8 +5,6 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from fer_hailo.errors import UserError
-
 
 class SharpnessAware(keras.Model):
     """A Functional model whose step takes the gradient at the worst of the near weights: w + rho g / |g|, g being the gradient at w.
@@ -18,12 +16,8 @@ class SharpnessAware(keras.Model):
     rho = 0.05
 
     def train_step(self, *arguments):
-        backend = keras.backend.backend()
-        if backend == "tensorflow":
-            return self._tensorflow_step(*arguments)
-        if backend == "jax":
-            return self._jax_step(*arguments)
-        raise UserError(f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {backend}")
+        steps = {"tensorflow": self._tensorflow_step, "jax": self._jax_step}
+        return steps[keras.backend.backend()](*arguments)
 
     def _away(self, gradients) -> list:
         """The steps from the weights to where the second gradient is taken."""

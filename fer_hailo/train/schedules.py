@@ -1,8 +1,9 @@
-"""The learning-rate schedule of stage 2: Keras' cosine decay with its linear warm-up."""
+"""The learning-rate schedules of stage 2: Keras' cosine decay with its linear warm-up, and a step every few epochs."""
 
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("fer_hailo")
@@ -20,6 +21,23 @@ class WarmupCosine(keras.optimizers.schedules.CosineDecay):
             warmup_target=peak if warmup_steps else None,
             warmup_steps=warmup_steps,
         )
+
+    def get_config(self) -> dict:
+        return dict(self.arguments)
+
+
+@keras.saving.register_keras_serializable("fer_hailo")
+class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear to `peak` over `warmup_steps`, then `peak` times `factor` to the power of how many times `every` steps have passed since."""
+
+    def __init__(self, peak: float, factor: float, every: int, warmup_steps: int):
+        self.arguments = {"peak": peak, "factor": factor, "every": every, "warmup_steps": warmup_steps}
+        self.falling = keras.optimizers.schedules.ExponentialDecay(peak, every, factor, staircase=True)
+
+    def __call__(self, step):
+        peak, warmup = self.arguments["peak"], self.arguments["warmup_steps"]
+        step = ops.cast(step, "float32")
+        return ops.where(step < warmup, peak * step / max(warmup, 1), self.falling(ops.maximum(step - warmup, 0)))
 
     def get_config(self) -> dict:
         return dict(self.arguments)

@@ -12,23 +12,23 @@ from fer_hailo.data.balance import compute_class_weights_effective
 from fer_hailo.models.inputs import AugmentedFaceInput
 from fer_hailo.train.distill import Distillation
 from fer_hailo.train.losses import FocalLoss
-from fer_hailo.train.objectives import Lesson, objective
+from fer_hailo.train.objectives import Setting, objective
 from fer_hailo.train.sam import SharpnessAware
-from fer_hailo.train.schedules import WarmupCosine
+from fer_hailo.train.schedules import WarmupCosine, WarmupSteps
 
 
-def training_model(network: keras.Model, lesson: Lesson, teachers: Sequence[keras.Model] = ()) -> keras.Model:
+def training_model(network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()) -> keras.Model:
     """The compiled step's model: uint8 pictures and MixUp weights in (and targets, where a method asks for them), augmentation inside,
     logits out. Teachers see the same augmented pictures; what they say is added to the losses, and what the paper of the network or of
     the method adds."""
-    config, method = lesson.config, objective(lesson.config)
+    config, method = setting.config, objective(setting.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
     faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
     inputs = {"images": images, "mix": mix}
     if method.labelled:
-        inputs["targets"] = keras.Input((len(lesson.counts),), name="targets")
-    logits = method.answer(network, faces, inputs.get("targets"), lesson)
+        inputs["targets"] = keras.Input((len(setting.counts),), name="targets")
+    logits = method.answer(network, faces, inputs.get("targets"), setting)
     if teachers:
         logits = Distillation(teachers, config.temperature, config.distill_weight)(faces, logits)
     if not config.sam_rho:
@@ -36,11 +36,6 @@ def training_model(network: keras.Model, lesson: Lesson, teachers: Sequence[kera
     model = SharpnessAware(inputs, logits)
     model.rho = config.sam_rho
     return model
-
-
-def outside(config: Config, taught: bool) -> float:
-    """How much of the loss on the labels counts, beside what the model adds by itself."""
-    return objective(config).outside * (1 - config.distill_weight if taught else 1.0)
 
 
 def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
@@ -52,12 +47,11 @@ def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
 
 def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
     """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps` each."""
-    rate = config.stage1_lr
+    rate, warmup = config.stage1_lr, config.stage2_warmup_epochs * steps
     if stage == 2 and config.stage2_schedule == "step":
-        each = config.stage2_decay_epochs * steps
-        rate = keras.optimizers.schedules.ExponentialDecay(config.stage2_lr, each, config.stage2_decay, staircase=True)
+        rate = WarmupSteps(config.stage2_lr, config.stage2_decay, config.stage2_decay_epochs * steps, warmup)
     elif stage == 2:
-        rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, config.stage2_warmup_epochs * steps, config.stage2_epochs * steps)
+        rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, warmup, config.stage2_epochs * steps)
     options = {"clipnorm": config.clipnorm or None}
     if config.ema:
         options |= {"use_ema": True, "ema_momentum": config.ema}

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from official import specification
 
 from fer_hailo.config import Config
 from fer_hailo.errors import UserError
@@ -15,7 +16,8 @@ from fer_hailo.models import resnet
 from fer_hailo.models.blocks import DEVIATION, MEAN
 from fer_hailo.models.build import build_model
 from fer_hailo.models.checkpoint import read_tensors
-from fer_hailo.models.state_dict import load_state_dict
+from fer_hailo.models.registry import ARCHITECTURES
+from fer_hailo.models.state_dict import load_state_dict, rename
 
 FILES = Path(__file__).parent / "checkpoints"
 """All hold torch.nn.Sequential(Conv2d(2, 3, 3), BatchNorm2d(3)) after torch.manual_seed(0), whose forward pass of
@@ -33,7 +35,7 @@ def test_what_pytorch_writes(name):
     image = keras.Input((5, 5, 2))
     x = keras.layers.Conv2D(3, 3, name="0")(image)
     model = keras.Model(image, keras.layers.BatchNormalization(epsilon=1e-5, name="1")(x))
-    assert load_state_dict(model, tensors) == ([], [])
+    assert load_state_dict(model, tensors, {}) == ([], [])
     picture = (np.arange(50, dtype="f4") / 50).reshape(1, 2, 5, 5).transpose(0, 2, 3, 1)
     np.testing.assert_allclose(np.asarray(model(picture)).transpose(0, 3, 1, 2), np.load(FILES / "answer.npy"), rtol=1e-5, atol=1e-6)
 
@@ -54,6 +56,16 @@ def test_no_code_of_a_file_is_run(tmp_path):
         archive.writestr("archive/data.pkl", pickle.dumps({"weight": Malice()}))
     with pytest.raises(UserError, match="holds no weights"):
         read_tensors(tmp_path / "bad.pth")
+
+
+def test_a_pickle_cannot_change_the_reader(tmp_path):
+    """It names what makes tensors, and then sets an attribute of that, as for an object with slots."""
+    with zipfile.ZipFile(tmp_path / "bad.pth", "w") as archive:
+        change = b"N}X\x05\x00\x00\x00arrayX\x03\x00\x00\x00bads\x86b."
+        archive.writestr("archive/data.pkl", b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n" + change)
+    with pytest.raises(UserError, match="holds no weights"):
+        read_tensors(tmp_path / "bad.pth")
+    assert read_tensors(FILES / "state.pth")["0.weight"].shape == (3, 2, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,7 @@ def test_a_backbone_sees_what_it_was_trained_on(small_resnet, tmp_path, capsys):
 
 
 def test_a_backbone_within_a_system(small_resnet, tmp_path):
-    """Ada-DF's branches both start from one ResNet-18, and another number of classes costs the classifiers only."""
+    """Ada-DF's branches both start from one ResNet-18."""
     official = build_model(Config(arch="resnet18", **SETTINGS))
     np.savez(tmp_path / "w.npz", **names_of_pytorch(official))
     kept = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "w.npz")})
@@ -137,6 +149,8 @@ def test_what_does_not_fit(small_resnet, tmp_path):
 
     with pytest.raises(UserError, match="layer1.0.conv1.weight has the shape"):
         attempt(**{"layer1.0.conv1.weight": np.zeros((4, 8, 3, 3), "f4")})
+    with pytest.raises(UserError, match="layer1.0.conv1.weight has the shape"):  # Keras' own layout
+        attempt(**{"layer1.0.conv1.weight": tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0)})
     with pytest.raises(UserError, match="but no bn1.running_var"):
         attempt(**{"bn1.running_var": None})
     np.savez(tmp_path / "other.npz", encoder=np.zeros(3, "f4"))
@@ -147,7 +161,7 @@ def test_what_does_not_fit(small_resnet, tmp_path):
         read_tensors(tmp_path / "whole.npz")
     with pytest.raises(UserError, match="no weights at"):
         read_tensors(tmp_path / "missing.pth")
-    with pytest.raises(UserError, match=r"weights of dan must be none, a .keras, .npz or .pth file, got w.h5"):
+    with pytest.raises(UserError, match=r"weights of dan must be none, a .keras file, or .npz and .pth files with commas, got w.h5"):
         build_model(Config(arch="dan", **SETTINGS | {"weights": "w.h5"}))
     with pytest.raises(UserError, match="no ImageNet weights of dan"):
         build_model(Config(arch="dan", **SETTINGS | {"weights": "imagenet"}))
@@ -155,12 +169,77 @@ def test_what_does_not_fit(small_resnet, tmp_path):
         build_model(Config(arch="poster", **SETTINGS | {"input_size": 48}))
 
 
+def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
+    """A whole checkpoint in two files, of a network of five classes too: its classes may have another order."""
+    settings = {name: value for name, value in SETTINGS.items() if name != "weights"}
+    official = build_model(Config(arch="dan", **SETTINGS))
+    keys = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    turned = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+    values = {
+        f"{layer.name}.{keys.get(v.name, v.name)}": np.asarray(v).transpose(turned[len(v.shape)])
+        for layer in official.layers
+        for v in layer.weights
+    }
+    features = {name: value for name, value in values.items() if name.startswith("features.")}
+    np.savez(tmp_path / "a.npz", **features)
+    np.savez(tmp_path / "b.npz", **{name: value for name, value in values.items() if name not in features})
+    ours = build_model(Config(arch="dan", weights=f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}", **settings))
+    assert "2 layers start from nothing: bn, fc" in capsys.readouterr().err
+    for layer, other in zip(ours.layers, official.layers, strict=True):
+        scale = (127.5 / DEVIATION)[:, None] if layer.name == "features.0" else 1
+        same = [np.allclose(one, two * scale) for one, two in zip(layer.get_weights(), other.get_weights(), strict=True)]
+        assert all(same) == (layer.name != "fc"), layer.name
+    with pytest.raises(UserError, match="no model at a.pth,b.keras"):
+        build_model(Config(arch="dan", weights="a.pth,b.keras", **settings))
+
+
+@pytest.mark.parametrize("name", ["dan", "ddamfn", "poster", "poster_v2"])
+def test_backbones_by_themselves(name):
+    """The names that a backbone's own checkpoint has are found below those of the whole network."""
+    known = {key: None for key, _, _ in specification(name.upper())["keys"]}
+    below = {
+        "dan": "features.",
+        "ddamfn": "features.",
+        "poster": ("ir_back.", "face_landback."),
+        "poster_v2": ("ir_back.", "face_landback."),
+    }
+    inside = [key for key in known if key.startswith(below[name]) and "output_layer" not in key]
+    if name == "dan":
+        stages = {"0": "conv1", "1": "bn1", **{str(k + 3): f"layer{k}" for k in range(1, 5)}}
+        own = [f"{stages[key.split('.')[1]]}.{key.split('.', 2)[2]}" for key in inside]
+    elif name == "ddamfn":
+        stages = ("conv1", "conv2_dw", "conv_23", "conv_3", "conv_34", "conv_4", "conv_45", "conv_5", "conv_6_sep")
+        own = [f"{stages[int(key.split('.')[1])]}.{key.split('.', 2)[2]}" for key in inside]
+    else:
+        own = [key.split(".", 1)[1] for key in inside]
+    found = rename(dict.fromkeys(own), ARCHITECTURES[name].renamed)
+    assert list(found) == inside
+    assert rename(known, ARCHITECTURES[name].renamed).keys() == known.keys()  # of a whole checkpoint nothing moves
+    if name == "poster_v2":  # IR-50's own checkpoint counts its units through
+        counted = {"body.2.res_layer.1.weight": "body1.2", "body.3.res_layer.1.weight": "body2.0", "body.20.res_layer.1.weight": "body3.13"}
+        assert list(rename(counted, ARCHITECTURES[name].renamed)) == [f"ir_back.{end}.res_layer.1.weight" for end in counted.values()]
+
+
+def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
+    """Ada-DF saves one branch; a run that starts from it gives it to both."""
+    saved = build_model(Config(arch="ada_df", **SETTINGS))
+    saved.save(tmp_path / "m.keras")
+    pair = build_model(Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}), training=True)
+    for name in ("1_feature.0.1.conv2", "2_feature.0.1.conv2", "1_classifier", "2_classifier"):
+        kept = saved.get_layer(f"branch_2{name[1:]}").get_weights()
+        np.testing.assert_array_equal(pair.get_layer(f"branch_{name}").get_weights()[0], kept[0])
+    config = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}, classes=("happy", "angry"))
+    other = build_model(config, training=True)
+    assert other.output_shape[0] == (None, 2)
+
+
 def test_layers_that_never_train(small_resnet):
-    model = build_model(Config(arch="ada_df", **SETTINGS, freeze=("feature.",), unfreeze_layers=-1), stage=2)
+    model = build_model(Config(arch="ada_df", **SETTINGS, freeze=("feature.",)), stage=2)
     frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
     assert frozen and all(name.startswith("feature.") for name in frozen)
     with pytest.raises(UserError, match="freeze names face"):
-        build_model(Config(arch="ada_df", **SETTINGS, freeze=("face",)))
+        build_model(Config(arch="ada_df", **SETTINGS, freeze=("face",)), training=True)
+    build_model(Config(arch="ada_df", **SETTINGS, freeze=("alpha_",)))  # which only the network that trains has
 
 
 def test_an_empty_archive(tmp_path):

@@ -80,7 +80,7 @@ def test_it_is_the_official_network(name):
     for without, counts in spec["aliases"]:
         assert given[without].shape == given.pop(without).shape and counts in given
     model = BUILDS[name](spec["input_shape"][2], 7)
-    left, unused = load_state_dict(model, given)
+    left, unused = load_state_dict(model, given, {})
     assert left == []  # every layer has its tensors, and every tensor that counts its layer
     statistics = {key for key in unused if ".running_" in key}
     assert set(unused) - statistics == set(spec["unused"])

@@ -22,7 +22,7 @@ def validated(small):
     config = replace(small, ema=0.5, unfreeze_layers=0, train_batch_norm=True)
     data = load_dataset(config, None)
     network, export = build_model(config, stage=2), build_model(config, stage=2)
-    model = step.training_model(network, step.Lesson(config, np.bincount(data.train.labels), 2))
+    model = step.training_model(network, step.Setting(config, np.bincount(data.train.labels), 2))
     batches = TrainingBatches(data.train.images[:64], data.train.labels[:64], 5, 32, 0)
     loss = step.make_loss(config, np.bincount(data.train.labels))
     model.compile(step.make_optimizer(config, 1, 2), loss, metrics=["accuracy"])

@@ -219,6 +219,11 @@ def test_mistakes_leave_no_run_folder(inside, sample_set, tmp_path):
         (["--data", "nowhere"], "no data at nowhere"),
         (["--data", str(sample_set), "--arch", "resnet"], "unknown arch 'resnet'"),
         (["--data", str(sample_set), "--weights", "no.h5"], "no weights at no.h5"),
+        (
+            ["--data", str(sample_set), "--method", "lnsu", "--weights", "none", "--head-units", "8", "--head-dropout", "0,0"],
+            "one dense layer",
+        ),
+        (["--data", str(sample_set), "--method", "lnsu", "--arch", "dan"], "lnsu is for networks with the common head"),
         (["--stage1-epoch", "3"], "did you mean --stage1-epochs?"),
         (["--resume", "--smoke"], "give it alone"),
         (["--resume"], "no unfinished run"),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fer_hailo.train.losses import FocalLoss
-from fer_hailo.train.schedules import WarmupCosine
+from fer_hailo.train.schedules import WarmupCosine, WarmupSteps
 
 
 def test_focal_loss_by_hand():
@@ -56,3 +56,10 @@ def test_schedule_without_warm_up_and_round_trip():
 def test_schedule_refuses(steps):
     with pytest.raises(ValueError, match="warmup_steps"):
         WarmupCosine(1, 0, *steps)
+
+
+def test_steps():
+    rate = WarmupSteps(0.8, factor=0.5, every=10, warmup_steps=4)
+    given = [float(rate(step)) for step in (0, 1, 4, 13, 14, 24)]
+    assert given == pytest.approx([0, 0.2, 0.8, 0.8, 0.4, 0.2])
+    assert float(WarmupSteps(**WarmupSteps(0.8, 0.5, 10, 0).get_config())(0)) == pytest.approx(0.8)

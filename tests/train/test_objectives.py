@@ -136,6 +136,14 @@ def test_fusion_adds_both_losses_and_learns_the_classes():
     assert number(layer.step) == 2
 
 
+def test_with_a_teacher_the_labels_count_less():
+    layer = ada_df.Fusion(2, own=0.25)
+    values = np.zeros((2, 2), "f4"), np.zeros((2, 2), "f4"), np.array([[0.4], [0.5]], "f4"), np.eye(2, dtype="f4")
+    whole = ada_df.Fusion(2)
+    layer(*values), whole(*values)
+    assert number(layer.losses[0]) == pytest.approx(0.25 * number(whole.losses[0]))
+
+
 def test_a_method_that_does_not_fit():
     with pytest.raises(UserError, match="a head of one dense layer"):
         objective(Config(method="lnsu"))

@@ -14,17 +14,19 @@ from fer_hailo.train.objectives import ada_df, dan, ddamfn, lnsu
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a method may need to know: the configuration, pictures of each class, (C,), steps an epoch."""
+class Setting:
+    """What a method may need to know: the configuration, pictures of each class, (C,), steps an epoch, and the part of the loss that comes
+    from the labels, the rest being a teacher's."""
 
     config: Config
     counts: np.ndarray
     steps: int
+    own: float = 1.0
 
 
 @dataclass(frozen=True)
 class Objective:
-    """answer(network, faces, targets, lesson): the logits of faces (B, I, I, 3), after `add_loss` of what the method adds. labelled:
+    """answer(network, faces, targets, setting): the logits of faces (B, I, I, 3), after `add_loss` of what the method adds. labelled:
     whether that takes the targets (B, C), None otherwise. outside: the part of the usual loss that stays. spread: counts (C,) to a matrix
     (C, C) by which labels are softened."""
 
@@ -34,7 +36,7 @@ class Objective:
     spread: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-PLAIN = Objective(lambda network, faces, targets, lesson: network(faces))
+PLAIN = Objective(lambda network, faces, targets, setting: network(faces))
 OBJECTIVES = {
     "dan": Objective(dan.answer, labelled=True),
     "ddamfn": Objective(ddamfn.answer),

@@ -1,7 +1,7 @@
 """Ada-DF's loss (Liu et al. 2023): the second branch learns a mixture of what the first says and of what is said of the class on the whole.
 
 Different from the official code: the distributions of the classes are gathered while an epoch trains, not in a pass of their own after it;
-and where one falls back on the threshold, its numbers sum to 1 (there, to 1.1).
+where one falls back on the threshold, its numbers sum to 1 (there, to 1.1); and the shared beginning trains unless `freeze` says otherwise.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ THRESHOLD, LOWEST_WEIGHT, RAMP = 0.7, 0.2, 3
 HIGH_SHARE, MARGIN = 0.7, 0.07
 
 
-def answer(network: keras.Model, faces, targets, lesson):
+def answer(network: keras.Model, faces, targets, setting):
     """The second branch's logits, with the whole of the loss added."""
-    return Fusion(lesson.steps, dtype="float32", name="fusion")(*network(faces), targets)
+    return Fusion(setting.steps, setting.own, dtype="float32", name="fusion")(*network(faces), targets)
 
 
 def ramp(epoch):
@@ -59,28 +59,30 @@ def rank_hinge(gates):
     return ops.where(count > top, ops.maximum(mean_low - mean_high + MARGIN, 0), 0.0)
 
 
-class Fusion(keras.layers.Layer):
-    """Passes the second branch's logits on and adds the losses of both. Counts the steps, to know the epoch."""
+def _nothing_known(shape, dtype=None):
+    return ops.cast(fallback(shape[0]), dtype)
 
-    def __init__(self, steps: int, **options):
+
+class Fusion(keras.layers.Layer):
+    """Passes the second branch's logits on and adds `own` times the losses of both. Counts the steps, `steps` an epoch."""
+
+    def __init__(self, steps: int, own: float = 1.0, **options):
         super().__init__(**options)
-        self.steps = steps
+        self.steps, self.own = steps, own
 
     def build(self, second_shape, first_shape, gates_shape, targets_shape):
         classes = targets_shape[-1]
-        options = {"trainable": False, "aggregation": "mean"}
-        self.known = self.add_weight(shape=(classes, classes), initializer="zeros", name="known", **options)
-        self.known.assign(fallback(classes))
-        self.sums = self.add_weight(shape=(classes, classes), initializer="zeros", name="sums", **options)
-        self.counts = self.add_weight(shape=(classes,), initializer="zeros", name="counts", **options)
-        self.step = self.add_weight(shape=(), initializer="zeros", name="step", **options)
+        self.known = self.add_weight(shape=(classes, classes), initializer=_nothing_known, trainable=False, name="known")
+        self.sums = self.add_weight(shape=(classes, classes), initializer="zeros", trainable=False, name="sums")
+        self.counts = self.add_weight(shape=(classes,), initializer="zeros", trainable=False, name="counts")
+        self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
 
     def call(self, second, first, gates, targets, training=None):
-        own, others = ramp(ops.floor(self.step / self.steps) + 1)
+        second_weight, first_weight = ramp(ops.floor(self.step / self.steps) + 1)
         wanted = ops.maximum(fused(first, gates, self.known, targets), 1e-12)
         divergence = ops.sum(wanted * (ops.log(wanted) - ops.log_softmax(second)), axis=-1)
         taught = -ops.sum(targets * ops.log_softmax(first), axis=-1)
-        self.add_loss(others * ops.mean(taught) + own * ops.mean(divergence) + rank_hinge(gates))
+        self.add_loss(self.own * (first_weight * ops.mean(taught) + second_weight * ops.mean(divergence) + rank_hinge(gates)))
         if training:
             self._gather(ops.stop_gradient(ops.softmax(first)), targets)
         return second

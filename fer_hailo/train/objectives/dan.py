@@ -9,7 +9,7 @@ from fer_hailo.models.dan import COMPARED, FEATURES
 from fer_hailo.train.objectives.taps import tapped
 
 
-def answer(network: keras.Model, faces, targets, lesson):
+def answer(network: keras.Model, faces, targets, setting):
     """The logits, with affinity and partition added to the loss."""
     logits, features, heads = tapped(network, FEATURES, COMPARED)(faces)
     return Differences(dtype="float32", name="differences")(logits, features, heads, targets)

@@ -13,7 +13,7 @@ from fer_hailo.train.objectives.taps import tapped
 WEIGHT = 0.1
 
 
-def answer(network: keras.Model, faces, targets, lesson):
+def answer(network: keras.Model, faces, targets, setting):
     """The logits, with the diversity of the heads' maps added to the loss."""
     logits, *maps = tapped(network, *MAPS)(faces)
     return Diversity(dtype="float32", name="diversity")(logits, *maps)

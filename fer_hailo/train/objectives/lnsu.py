@@ -15,14 +15,14 @@ from fer_hailo.models.build import POOL
 LENT, WEIGHT = 0.3, 0.1
 
 
-def answer(network: keras.Model, faces, targets, lesson):
+def answer(network: keras.Model, faces, targets, setting):
     """The logits of the faces, with their consistency with the mirrored faces added to the loss."""
     maps = network.get_layer(POOL).input
     both = keras.Model(network.input, [network.output, maps])
     logits, here = both(faces)
     _, there = both(ops.flip(faces, axis=2))
     head = {"norm": network.get_layer("head_norm"), "dense": network.get_layer("logits")}
-    return Consistency(balance(lesson.counts), **head, dtype="float32", name="consistency")(logits, here, there)
+    return Consistency(balance(setting.counts), **head, dtype="float32", name="consistency")(logits, here, there)
 
 
 def balance(counts: np.ndarray) -> np.ndarray:
