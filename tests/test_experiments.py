@@ -104,6 +104,7 @@ def test_one_failure_does_not_stop_the_rest_and_the_same_command_goes_on(quick, 
     assert launch._order(grid.runs[1])[0][-4:] == ["--resume", "out/good_s1", "--data", grid.runs[1].config.data]
 
 
+@pytest.mark.slow  # a cluster takes half a minute to start and stop
 def test_on_a_local_ray_cluster(quick, tmp_path, monkeypatch, capsys):
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
