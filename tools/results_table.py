@@ -24,8 +24,12 @@ BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"
 STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
 NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several: seeds)
     ("DenseNet-121", "from nothing, 10 epochs", ("densenet121_48",)),
-    ("NASNetMobile", "from nothing, 6 epochs", ("nasnet_48",)),
     ("ResNet-18", "from nothing, 14 epochs", ("resnet18_64",)),
+    ("NASNetMobile", "from nothing, 6 epochs", ("nasnet_48",)),
+    ("soft vote of these three", "shares fitted on validation", ("ensemble_20261122-002043",)),
+    ("soft vote of four MobileNetV3Small", "the released one, its twin, its ancestors", ("ensemble_20261121-220713",)),
+    ("MobileNetV3Small", "from ImageNet's weights, 1 + 8 epochs", ("alone_s1", "alone_s2")),
+    ("MobileNetV3Small, taught", "the same, by the released model, the best of all", ("taught_s1", "taught_s2")),
 )
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
