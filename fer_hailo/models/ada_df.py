@@ -8,6 +8,9 @@ from keras import layers
 from fer_hailo.models import resnet
 from fer_hailo.models.blocks import picture
 
+TWIN = ("branch_1_", "branch_2_")
+RENAMED = resnet.renamed("feature", {1: ("feature.4.",)} | {k: tuple(f"{branch}feature.{k - 2}." for branch in TWIN) for k in (2, 3, 4)})
+
 
 def ada_df(input_size: int, logits: int) -> keras.Model:
     """What is left after training, from (I, I, 3) in [-1, 1] to logits: the second branch, a ResNet-18.

@@ -9,6 +9,7 @@ from fer_hailo.models import resnet
 from fer_hailo.models.blocks import conv, norm, picture
 
 HEADS, WIDTH, SQUEEZED = 4, 256, 32
+RENAMED = resnet.renamed("features", {number: (f"features.{number + 3}.",) for number in range(1, 5)})
 FEATURES, COMPARED = "feature_map", "heads"  # what the losses see
 
 

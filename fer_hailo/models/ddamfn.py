@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from fer_hailo.models.blocks import conv, conv_block, depthwise, norm, picture, prelu, project
+from fer_hailo.models.face_backbones import PARTS
 
 # Filters, stride, width inside, channels of the kernels 3, 5, 7, 9, blocks with a residual sum (0: one block, that changes the shape).
 STAGES = (
@@ -17,6 +18,7 @@ STAGES = (
     (256, 1, 512, (172, 170, 170), 6),
 )
 TOP, HEADS = 512, 2
+RENAMED = {part: (f"features.{i}.",) for i, part in enumerate(PARTS)}  # of a checkpoint of its backbone
 MAPS = tuple(f"cat_head{i}" for i in range(HEADS))  # what the loss sees
 
 

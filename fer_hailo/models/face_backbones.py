@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from keras import layers
 
@@ -11,6 +11,16 @@ from fer_hailo.models.blocks import conv, conv_block, depthwise, norm, prelu, pr
 UNITS = (3, 4, 14)  # of IR-50; its fourth stage is not used
 WIDTHS = (64, 128, 256)
 BLOCKS = (4, 6, 2)  # of MobileFaceNet
+
+# MobileFaceNet's parts, in order.
+PARTS = ("conv1.", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.", "conv_6_sep.")
+
+
+def renamed(bodies: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Where the names of checkpoints of both networks stand in the POSTERs: {beginning: beginnings}. bodies: of IR-50's stages or units."""
+    parts = ("conv1.conv.", "conv1.bn.", "conv1.prelu.", *PARTS[1:])  # POSTER V2 has a layer conv1 of its own
+    below = {start: f"face_landback.{start}" for start in parts} | {"input_layer.": "ir_back.input_layer."} | dict(bodies)
+    return {start: (end,) for start, end in below.items()}
 
 
 def ir50(x, name: Callable[[int, int], str]) -> list:

@@ -8,10 +8,11 @@ from keras import layers
 
 from fer_hailo.models.attention import Attention, MeanFirst, Positions, Tokens, dense, drop_path, gated, mlp
 from fer_hailo.models.blocks import picture
-from fer_hailo.models.face_backbones import UNITS, ir50, mobile_face_net
+from fer_hailo.models.face_backbones import UNITS, ir50, mobile_face_net, renamed
 
 WIDTH, HEADS, DEPTH, DROP = 512, 8, 8, 0.1
 EPSILON = 1e-6
+RENAMED = renamed({"body.": "ir_back.body."})
 
 
 def poster(input_size: int, logits: int) -> keras.Model:

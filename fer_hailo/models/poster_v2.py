@@ -7,12 +7,19 @@ from keras import layers
 
 from fer_hailo.models.attention import Attention, LayerScale, Positions, Tokens, WindowAttention, dense, drop_path, gated, mlp
 from fer_hailo.models.blocks import conv, picture
-from fer_hailo.models.face_backbones import UNITS, WIDTHS, ir50, mobile_face_net
+from fer_hailo.models.face_backbones import UNITS, WIDTHS, ir50, mobile_face_net, renamed
 
 WIDTH, DEPTH, VIT_HEADS = 768, 2, 8
 HEADS, DROP = (2, 4, 8), (0.0, 0.125, 0.25)  # of the three scales
 # Strides and names of the convolutions that bring each scale to the same number of tokens.
 EMBED = (((2, "embed_q.0"), (2, "embed_q.1")), ((2, "embed_k.0"),), ((1, "embed_v.proj"),))
+
+_STAGES = [(stage, i) for stage, units in enumerate(UNITS) for i in range(units)]
+# IR-50's own checkpoint counts its units through; the official code has the stages apart.
+RENAMED = renamed(
+    {f"body.{number}.": f"ir_back.body{stage + 1}.{i}." for number, (stage, i) in enumerate(_STAGES)}
+    | {f"body{stage}.": f"ir_back.body{stage}." for stage in range(1, len(UNITS) + 1)}
+)
 
 
 def poster_v2(input_size: int, logits: int) -> keras.Model:
@@ -22,7 +29,7 @@ def poster_v2(input_size: int, logits: int) -> keras.Model:
     """
     image, shifted = picture(input_size)
     half = layers.MaxPooling2D(1, 2, name="half")(shifted)
-    maps = ir50(half, _unit_name)
+    maps = ir50(half, lambda stage, i: f"body{stage + 1}.{i}")
     landmarks = mobile_face_net(half)
     landmarks[-1] = conv(landmarks[-1], WIDTHS[-1], 3, bias=True, name="last_face_conv")
     scales = [
@@ -34,16 +41,6 @@ def poster_v2(input_size: int, logits: int) -> keras.Model:
         x = _block(x, f"VIT.blocks.{i}")
     x = layers.Flatten(name="VIT.first")(Tokens(0, 1, name="VIT.class_token")(_norm(x, 1e-6, "VIT.norm")))
     return keras.Model(image, layers.Dense(logits, name="VIT.head.linear", dtype="float32")(gated(x, "VIT.se_block")), name="poster_v2")
-
-
-def unit(number: int) -> str:
-    """Where a unit of IR-50 stands here, which its own checkpoints count through: the fourth, 3, is the first of the second stage."""
-    stage = next(stage for stage in range(len(UNITS)) if number < sum(UNITS[: stage + 1]))
-    return _unit_name(stage, number - sum(UNITS[:stage]))
-
-
-def _unit_name(stage: int, i: int) -> str:
-    return f"body{stage + 1}.{i}"
 
 
 def _scale(x, landmarks, level: int):

@@ -10,7 +10,6 @@ import keras
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
 from fer_hailo.models import ada_df, applications, dan, ddamfn, mini_xception, mobilenet_v3, poster, poster_v2, resnet
-from fer_hailo.models.face_backbones import UNITS
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,6 @@ class System:
     multiple: int = 1
 
 
-def _resnet_names(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Where torchvision's names for a ResNet-18 stand in another network."""
-    return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {f"layer{k}.": ends for k, ends in stages.items()}
-
-
-MOBILE = ("conv1.", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.", "conv_6_sep.")
-# DDAMFN's backbone by itself, a MobileFaceNet of mixed kernels.
-MIXED_NAMES = {start: (f"features.{i}.",) for i, start in enumerate(MOBILE)}
-
-
-def _face_names(bodies: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Where the names of an IR-50 and of a MobileFaceNet stand in both POSTERs, of which V2 has a layer conv1 of its own."""
-    landmarks = ("conv1.conv.", "conv1.bn.", "conv1.prelu.", *MOBILE[1:])
-    below = {start: (f"face_landback.{start}",) for start in landmarks}
-    return {"input_layer.": ("ir_back.input_layer.",)} | {start: (end,) for start, end in bodies.items()} | below
-
-
 ZOO = "yes: Hailo's model zoo has it"
 TOKENS = "no: attention between tokens, layer norms, exact GELU"
 ARCHITECTURES: dict[str, Network | System] = {
@@ -76,31 +58,13 @@ ARCHITECTURES: dict[str, Network | System] = {
     "resnet50": Network(applications.resnet50, "MIT", ZOO),
     "efficientnet_b0": Network(applications.efficientnet_b0, "Apache 2.0", "unsure: swish; the zoo has the lite variant, with ReLU6"),
     "mini_xception": Network(mini_xception.mini_xception, "", "likely: separable convolutions; untried"),
-    "dan": System(
-        dan.dan,
-        "unsure: a logarithm of the softmax over four heads",
-        renamed=_resnet_names("features", {k: (f"features.{k + 3}.",) for k in range(1, 5)}),
-    ),
-    "ddamfn": System(ddamfn.ddamfn, "likely: convolutions and gates; untried", renamed=MIXED_NAMES),
+    "dan": System(dan.dan, "unsure: a logarithm of the softmax over four heads", renamed=dan.RENAMED),
+    "ddamfn": System(ddamfn.ddamfn, "likely: convolutions and gates; untried", renamed=ddamfn.RENAMED),
     "ada_df": System(
-        ada_df.ada_df,
-        "yes: what is left is a ResNet-18",
-        training=ada_df.ada_df_pair,
-        twin=("branch_1_", "branch_2_"),
-        renamed=_resnet_names(
-            "feature", {1: ("feature.4.",)} | {k: tuple(f"branch_{b}_feature.{k - 2}." for b in (1, 2)) for k in (2, 3, 4)}
-        ),
+        ada_df.ada_df, "yes: what is left is a ResNet-18", training=ada_df.ada_df_pair, twin=ada_df.TWIN, renamed=ada_df.RENAMED
     ),
-    "poster": System(poster.poster, TOKENS, renamed=_face_names({"body.": "ir_back.body."}), multiple=32),
-    "poster_v2": System(
-        poster_v2.poster_v2,
-        TOKENS,
-        renamed=_face_names(
-            {f"body.{k}.": f"ir_back.{poster_v2.unit(k)}." for k in range(sum(UNITS))}
-            | {f"body{stage}.": f"ir_back.body{stage}." for stage in range(1, len(UNITS) + 1)}
-        ),
-        multiple=32,
-    ),
+    "poster": System(poster.poster, TOKENS, renamed=poster.RENAMED, multiple=32),
+    "poster_v2": System(poster_v2.poster_v2, TOKENS, renamed=poster_v2.RENAMED, multiple=32),
 }
 
 

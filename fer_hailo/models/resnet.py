@@ -22,6 +22,11 @@ def resnet18(input_size: int, weights: str | None) -> keras.Model:
     return model
 
 
+def renamed(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Where a checkpoint's names of a ResNet-18 stand in a larger network: {beginning: beginnings}. stages: of layer1 to layer4."""
+    return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {f"layer{number}.": ends for number, ends in stages.items()}
+
+
 def stem(image, conv_name: str, norm_name: str):
     """A 7x7 convolution and a maximum, each with stride 2."""
     x = norm(conv(image, STAGES[0][0], 7, 2, name=conv_name), norm_name)
