@@ -30,6 +30,8 @@ NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several:
     ("soft vote of four MobileNetV3Small", "the released one, its twin, its ancestors", ("ensemble_20261121-220713",)),
     ("MobileNetV3Small", "from ImageNet's weights, 1 + 8 epochs", ("alone_s1", "alone_s2")),
     ("MobileNetV3Small, taught", "the same, by the released model, the best of all", ("taught_s1", "taught_s2")),
+    ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 8 epochs", ("plain_s1", "plain_s2")),
+    ("MobileNetV3Small, LNSU-Net's losses", "the same, --method lnsu", ("lnsu_s1", "lnsu_s2")),
 )
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
