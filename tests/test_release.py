@@ -170,6 +170,7 @@ def test_what_lies_in_the_repository_is_whole(folder):
     assert total < 24 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
 @pytest.mark.parametrize("stage, model", [("tflite", "model_float32.tflite"), ("tflite-int8", "model_int8.tflite")])
 def test_released_models_score_what_their_card_says(folder, stage, model, shared, tmp_path_factory):

@@ -42,7 +42,11 @@ ONE_EPOCH = {
 
 def _resnet50(patch):
     whole = keras_resnet.stack_residual_blocks_v1
-    patch.setattr(keras_resnet, "stack_residual_blocks_v1", lambda x, filters, blocks, **rest: whole(x, filters // 8, 1, **rest))
+    patch.setattr(
+        keras_resnet,
+        "stack_residual_blocks_v1",
+        lambda x, filters, blocks, name, **rest: whole(x, filters // 8, 1, name=name, **rest) if name in ("conv2", "conv3") else x,
+    )
 
 
 def _vgg19(patch):
@@ -52,13 +56,19 @@ def _vgg19(patch):
 
 
 def _nasnet(patch):
-    patch.setattr(keras_nasnet, "_normal_a_cell", lambda x, before, *rest, **options: (x, before))  # the reductions are enough
+    reduction = keras_nasnet._reduction_a_cell  # one of these is enough
+    patch.setattr(keras_nasnet, "_normal_a_cell", lambda x, before, *rest, **options: (x, before))
+    patch.setattr(
+        keras_nasnet,
+        "_reduction_a_cell",
+        lambda x, before, filters, block_id: reduction(x, before, filters, block_id) if block_id == "stem_1" else (x, before),
+    )
     small = {"penultimate_filters": 96, "num_blocks": 1, "stem_block_filters": 8, "skip_reduction": False, "filter_multiplier": 2}
     patch.setattr(keras.applications, "NASNetMobile", partial(keras_nasnet.NASNet, **small, default_size=224))
 
 
 def _efficientnet(patch):
-    small = {"blocks_args": keras_efficientnet.DEFAULT_BLOCKS_ARGS[:3], "weights_name": "b0"}
+    small = {"blocks_args": keras_efficientnet.DEFAULT_BLOCKS_ARGS[:2], "weights_name": "b0"}
     patch.setattr(keras.applications, "EfficientNetB0", partial(keras_efficientnet.EfficientNet, 0.25, 0.5, 224, **small))
 
 
@@ -72,14 +82,14 @@ def _dan(patch):
 
 
 def _ddamfn(patch):
-    patch.setattr(ddamfn, "STAGES", ((8, 2, 8, (4, 2, 2), 0), (8, 1, 8, (6, 2), 1)))
+    patch.setattr(ddamfn, "STAGES", ((8, 2, 8, (4, 4), 0), (8, 1, 8, (6, 2), 1)))
     patch.setattr(ddamfn, "TOP", 16)
 
 
 def _poster(patch):
     for module in (face_backbones, poster, poster_v2):
         patch.setattr(module, "UNITS", (1, 1, 1))
-    patch.setattr(face_backbones, "BLOCKS", (1, 1, 1))
+    patch.setattr(face_backbones, "BLOCKS", (0, 0, 0))
     patch.setattr(poster, "DEPTH", 1)
     patch.setattr(poster_v2, "DEPTH", 1)
     patch.setattr(poster_v2, "WIDTH", 32)

@@ -241,7 +241,10 @@ def test_out_folder_that_is_not_empty_is_refused(small, trained):
     assert (trained / DONE).exists()
 
 
-@pytest.mark.parametrize(("precision", "arch"), [("mixed_bfloat16", "mobilenet_v3_small"), ("mixed_float16", "tiny")])
+REAL = pytest.param("mixed_bfloat16", "mobilenet_v3_small", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("precision", "arch"), [REAL, ("mixed_bfloat16", "tiny"), ("mixed_float16", "tiny")])
 def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision, arch):
     shorter = {"stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0, "unfreeze_layers": 4}
     run = loop.start(replace(small, precision=precision, arch=arch, **shorter), tmp_path / "half")
