@@ -119,7 +119,10 @@ NOT_CONVERTED = {  # but in the slow test
 }
 
 
-@pytest.mark.parametrize("name", NOT_CONVERTED)
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("poster", "poster_v2")]  # half a minute each, to trace
+
+
+@pytest.mark.parametrize("name", ["dan", "lnsu", *LONG])
 def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     NETWORKS.get(name, lambda patch: None)(monkeypatch)
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
