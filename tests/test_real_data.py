@@ -32,6 +32,7 @@ def pictures(archive, cache):
     return load_pictures(archive, PreprocessSpec(), cache)
 
 
+@pytest.mark.slow
 def test_published_counts(pictures):
     train = pictures.splits == "train"
     assert (train.sum(), (~train).sum(), len(pictures.bad)) == (28_709, 3_589, 0)
@@ -40,6 +41,7 @@ def test_published_counts(pictures):
     assert duplicate_counts(pictures.exact[train], pictures.labels[train]) == (1_035, 2_271, 39)
 
 
+@pytest.mark.slow
 def test_oversampled_counts_of_the_seed(archive):
     ids, labels, names = load_filtered_image_paths(archive)
     train = np.array([id.startswith("train/") for id in ids])
@@ -48,6 +50,7 @@ def test_oversampled_counts_of_the_seed(archive):
         "angry": 4329, "disgust": 4329, "happy": 7215, "neutral": 4965, "surprise": 4329}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cleaning", [True, False])
 def test_no_copies_on_both_sides(archive, cache, pictures, cleaning):
     switches = dict.fromkeys(("drop_blank", "drop_conflicts", "drop_test_copies"), cleaning)

@@ -214,6 +214,7 @@ def test_real_landmarks_lie_where_the_template_says(shared, photo):
         assert np.abs(seen - TEMPLATE).max() < 0.09
 
 
+@pytest.mark.slow
 def test_the_framing_is_fer2013s(command, shared):
     """The constants, on some hundred of the pictures that they were measured on."""
     medians = {}
