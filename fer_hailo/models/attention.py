@@ -97,21 +97,6 @@ class MeanFirst(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("fer_hailo")
-class Tokens(layers.Layer):
-    """The tokens `start` to `stop` - 1 of (B, N, D)."""
-
-    def __init__(self, start: int, stop: int, **options):
-        super().__init__(**options)
-        self.start, self.stop = start, stop
-
-    def call(self, x):
-        return x[:, self.start : self.stop]
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"start": self.start, "stop": self.stop}
-
-
-@keras.saving.register_keras_serializable("fer_hailo")
 class LayerScale(layers.Layer):
     """Channels times learned factors that are small at first (Touvron et al. 2021). variable: their name."""
 

@@ -56,3 +56,20 @@ def _padded(x, size: int | tuple[int, int], stride: int, name: str):
     if stride == 1 or height == width == 1:
         return x, "same"
     return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x), "valid"
+
+
+@keras.saving.register_keras_serializable("fer_hailo")
+class Part(layers.Layer):
+    """What stands from `start` to `stop` - 1 along an axis: 1 of (B, N, D) are tokens, -1 channels."""
+
+    def __init__(self, axis: int, start: int, stop: int, **options):
+        super().__init__(**options)
+        self.axis, self.start, self.stop = axis, start, stop
+
+    def call(self, x):
+        part = [slice(None)] * len(x.shape)
+        part[self.axis] = slice(self.start, self.stop)
+        return x[tuple(part)]
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"axis": self.axis, "start": self.start, "stop": self.stop}

@@ -131,13 +131,13 @@ def _system(known: System, config: Config, weights: str, checkpoint: bool, logit
         raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
     if not (weights == "none" or weights.endswith(".keras") or checkpoint):
         raise UserError(f"weights of {config.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
-    model = single = known.build(config.input_size, logits)
-    if training and known.training:
-        model = known.training(config.input_size, logits)
+    pair = training and known.training
+    model = (pair or known.build)(config.input_size, logits)
     if weights.endswith(".keras"):
+        single = known.build(config.input_size, logits) if pair else model
         transfer_weights(load_model(weights), single)
-    if model is not single:
-        _start_from(single, model, known.twin)
+        if pair:
+            _start_from(single, model, known.twin)
     for layer in batch_norms(model.layers):
         layer.momentum = config.batch_norm_momentum
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from fer_hailo.models.blocks import conv, conv_block, depthwise, norm, picture, prelu, project
+from fer_hailo.models.blocks import Part, conv, conv_block, depthwise, norm, picture, prelu, project
 from fer_hailo.models.face_backbones import PARTS
 
 # Filters, stride, width inside, channels of the kernels 3, 5, 7, 9, blocks with a residual sum (0: one block, that changes the shape).
@@ -49,7 +49,7 @@ def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], na
     x = conv_block(x, inside, 1, name=f"{name}.conv")
     groups, start = [], 0
     for i, count in enumerate(split):
-        part = _Channels(start, count, name=f"{name}.conv_dw.part{i}")(x)
+        part = Part(-1, start, start + count, name=f"{name}.conv_dw.part{i}")(x)
         groups.append(depthwise(part, 3 + 2 * i, stride, name=f"{name}.conv_dw.mixed_depthwise_conv.{i}"))
         start += count
     x = layers.Concatenate(name=f"{name}.conv_dw")(groups)
@@ -80,21 +80,6 @@ def _gates(rows, columns, channels: int, name: str):
     named = ((high, "conv2"), (wide, "conv3"))
     spread = [conv(y, channels, 1, bias=True, name=f"{name}.{key}") for y, key in named]
     return [layers.Activation("sigmoid", name=f"{name}.gate{i}")(y) for i, y in enumerate(spread, 2)]
-
-
-@keras.saving.register_keras_serializable("fer_hailo")
-class _Channels(layers.Layer):
-    """`count` channels of (B, H, W, C), from `start` on."""
-
-    def __init__(self, start: int, count: int, **options):
-        super().__init__(**options)
-        self.start, self.count = start, count
-
-    def call(self, x):
-        return x[..., self.start : self.start + self.count]
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"start": self.start, "count": self.count}
 
 
 @keras.saving.register_keras_serializable("fer_hailo")

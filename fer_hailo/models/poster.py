@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from fer_hailo.models.attention import Attention, MeanFirst, Positions, Tokens, dense, drop_path, gated, mlp
-from fer_hailo.models.blocks import picture
+from fer_hailo.models.attention import Attention, MeanFirst, Positions, dense, drop_path, gated, mlp
+from fer_hailo.models.blocks import Part, picture
 from fer_hailo.models.face_backbones import UNITS, ir50, mobile_face_net, renamed
 
 WIDTH, HEADS, DEPTH, DROP = 512, 8, 8, 0.1
@@ -37,7 +37,7 @@ def poster(input_size: int, logits: int) -> keras.Model:
         large, medium, small = (_block(x, float(rate), f"{name}.block_{key}") for x, key in ((large, "l"), (medium, "m"), (small, "s")))
         medium = layers.Add(name=f"{name}.m")([medium, _along(small, layers.Conv1DTranspose, 2, f"{name}.upsample_s")])
         large = layers.Add(name=f"{name}.l")([large, _along(medium, layers.Conv1DTranspose, 2, f"{name}.upsample_m")])
-    x = Tokens(0, 1, name="class_token")(_norm(large, "pyramid_fuse.norm"))
+    x = Part(1, 0, 1, name="class_token")(_norm(large, "pyramid_fuse.norm"))
     x = gated(layers.Flatten(name="pyramid_fuse")(x), "se_block")
     return keras.Model(image, layers.Dense(logits, name="head.linear", dtype="float32")(x), name="poster")
 
@@ -59,7 +59,7 @@ def _block(x, rate: float, name: str):
 def _stream(x, number: int, name: str):
     """The image's tokens (0) or the landmarks' (1)."""
     count = x.shape[1] // 2
-    return Tokens(number * count, (number + 1) * count, name=name)(x)
+    return Part(1, number * count, (number + 1) * count, name=name)(x)
 
 
 def _along(x, kind: type, step: int, name: str):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from fer_hailo.models.attention import Attention, LayerScale, Positions, Tokens, WindowAttention, dense, drop_path, gated, mlp
-from fer_hailo.models.blocks import conv, picture
+from fer_hailo.models.attention import Attention, LayerScale, Positions, WindowAttention, dense, drop_path, gated, mlp
+from fer_hailo.models.blocks import Part, conv, picture
 from fer_hailo.models.face_backbones import UNITS, WIDTHS, ir50, mobile_face_net, renamed
 
 WIDTH, DEPTH, VIT_HEADS = 768, 2, 8
@@ -39,7 +39,7 @@ def poster_v2(input_size: int, logits: int) -> keras.Model:
     x = Positions(class_token=True, name="VIT.positions")(layers.Concatenate(axis=1, name="scales")(scales))
     for i in range(DEPTH):
         x = _block(x, f"VIT.blocks.{i}")
-    x = layers.Flatten(name="VIT.first")(Tokens(0, 1, name="VIT.class_token")(_norm(x, 1e-6, "VIT.norm")))
+    x = layers.Flatten(name="VIT.first")(Part(1, 0, 1, name="VIT.class_token")(_norm(x, 1e-6, "VIT.norm")))
     return keras.Model(image, layers.Dense(logits, name="VIT.head.linear", dtype="float32")(gated(x, "VIT.se_block")), name="poster_v2")
 
 
@@ -66,25 +66,11 @@ def _branch(x, y, factors: str, rate: float, name: str):
 def _block(x, name: str):
     """A block of a vision transformer (Dosovitskiy et al. 2021)."""
     joint = dense(_norm(x, 1e-6, f"{name}.norm1"), 3 * WIDTH, f"{name}.attn.qkv")
-    y = Attention(VIT_HEADS, name=f"{name}.attn.heads")(*_Cut(WIDTH, name=f"{name}.attn.cut")(joint))
+    queries, pairs = Part(-1, 0, WIDTH, name=f"{name}.attn.q")(joint), Part(-1, WIDTH, 3 * WIDTH, name=f"{name}.attn.kv")(joint)
+    y = Attention(VIT_HEADS, name=f"{name}.attn.heads")(queries, pairs)
     x = layers.Add(name=f"{name}.attended")([x, dense(y, WIDTH, f"{name}.attn.proj")])
     return layers.Add(name=name)([x, mlp(_norm(x, 1e-6, f"{name}.norm2"), 4 * WIDTH, f"{name}.mlp")])
 
 
 def _norm(x, epsilon: float, name: str):
     return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
-
-
-@keras.saving.register_keras_serializable("fer_hailo")
-class _Cut(layers.Layer):
-    """(B, N, C) to its first `width` channels and the others."""
-
-    def __init__(self, width: int, **options):
-        super().__init__(**options)
-        self.width = width
-
-    def call(self, x):
-        return x[..., : self.width], x[..., self.width :]
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"width": self.width}

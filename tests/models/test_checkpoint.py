@@ -224,6 +224,8 @@ def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
     """Ada-DF saves one branch; a run that starts from it gives it to both."""
     saved = build_model(Config(arch="ada_df", **SETTINGS))
     saved.save(tmp_path / "m.keras")
+    new = build_model(Config(arch="ada_df", **SETTINGS), training=True)  # of which the branches do not start alike
+    assert not np.array_equal(*(new.get_layer(f"branch_{i}_feature.0.1.conv2").get_weights()[0] for i in (1, 2)))
     pair = build_model(Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}), training=True)
     for name in ("1_feature.0.1.conv2", "2_feature.0.1.conv2", "1_classifier", "2_classifier"):
         kept = saved.get_layer(f"branch_2{name[1:]}").get_weights()
