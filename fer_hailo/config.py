@@ -72,7 +72,11 @@ class Config:
     freeze: tuple[str, ...] = option((), "layers whose names begin so never train: face_landback, POSTER's landmark network")
 
     # loss
-    method: str = option("plain", "what else is learnt: lnsu (LNSU-Net), for networks with the common head", choices=("plain", "lnsu"))
+    method: str = option(
+        "plain",
+        "what else is learnt, by networks with the common head: lnsu (LNSU-Net's losses), ada_df_fusion (Ada-DF's targets)",
+        choices=("plain", "lnsu", "ada_df_fusion"),
+    )
     focal_gamma: float = option(0.5, "focusing exponent of the focal loss (0: cross-entropy)", low=0, high=10)
     class_weight_beta: float = option(0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999)
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)

@@ -27,14 +27,18 @@ def ada_df_pair(input_size: int, logits: int) -> keras.Model:
     Layers are called as the official code calls its modules; for the losses see train/objectives.
     """
     image, x = _trunk(input_size)
+    return gated_pair(image, _branch(x, 1, logits), _branch(x, 2, logits), "ada_df")
+
+
+def gated_pair(image, first: tuple, second: tuple, name: str) -> keras.Model:
+    """Two branches as one network. first, second: features (B, D), of which each makes a gate, and logits (B, C)."""
     answers, gates = [], []
-    for number in (1, 2):
-        features, answer = _branch(x, number, logits)
+    for number, (features, answer) in enumerate((first, second), 1):
         gate = layers.Dense(1, name=f"alpha_{number}.0", dtype="float32")(features)
         gates.append(layers.Activation("sigmoid", name=f"alpha_{number}", dtype="float32")(gate))
         answers.append(layers.Multiply(name=f"answer_{number}", dtype="float32")([answer, gates[-1]]))
     gate = layers.Average(name="attention_weights", dtype="float32")(gates)
-    return keras.Model(image, [answers[1], answers[0], gate], name="ada_df")
+    return keras.Model(image, [answers[1], answers[0], gate], name=name)
 
 
 def _trunk(input_size: int):

@@ -14,6 +14,7 @@ from fer_hailo.models import ensemble  # noqa: F401, its layers are registered, 
 from fer_hailo.models.checkpoint import SUFFIXES
 from fer_hailo.models.registry import System, network
 from fer_hailo.models.state_dict import last_layers, load_checkpoints
+from fer_hailo.models.twin import TWIN, twin_pair
 
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
@@ -25,7 +26,8 @@ def build_model(
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
     "imagenet", "none", a backbone's .h5, a .keras file of this project, or PyTorch's tensors in .npz or .pth files (several: with
-    commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF).
+    commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF, as a network
+    or as a method).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
@@ -42,6 +44,8 @@ def build_model(
         load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
     if training:
         _check_names(model, config.freeze)
+    if training and config.method == "ada_df_fusion":
+        model = twin_pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
     set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
     return model
 
@@ -51,7 +55,7 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
 
     Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
     `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole. Layers whose names begin with one of
-    `freeze` never train.
+    `freeze` never train. A twin's layers do what those do of which they are copies.
     """
     if stage not in (1, 2):
         raise ValueError(f"stage must be 1 or 2, got {stage}")
@@ -66,6 +70,9 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
     for layer in model.layers:
         if layer.name.startswith(tuple(freeze)):
             layer.trainable = False
+    names = {layer.name: layer for layer in model.layers}
+    for layer in names[TWIN].layers if TWIN in names else []:
+        layer.trainable = layer.name not in names or names[layer.name].trainable
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -13,7 +13,8 @@ from fer_hailo.models.build import build_model
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.progress import track
 
-METHODS = "--method lnsu trains any of them that has the common head (not ada_df, dan, ddamfn, poster): it costs nothing at inference."
+METHODS = """--method lnsu (LNSU-Net's losses) and --method ada_df_fusion (Ada-DF's targets) train any of them that has the common head
+(not ada_df, dan, ddamfn, poster, poster_v2). They cost nothing at inference."""
 HEADER = ("network", "input", "parameters", "multiply-adds", "ImageNet weights", "TFLite", "Hailo-8")
 
 

@@ -113,6 +113,14 @@ NETWORKS = {  # how each is made small
 
 NOT_CONVERTED = {  # but in the slow test
     "dan": {"arch": "dan", "ema": 0.9, "classes": ["angry", "happy", "neutral"], "extra_classes": ["surprise"]},
+    "ada_df_fusion": {
+        "arch": "tiny",
+        "method": "ada_df_fusion",
+        "stage1_epochs": 1,
+        "ema": 0.9,
+        "extra_classes": ["surprise"],
+        "classes": ["angry", "happy"],
+    },
     "lnsu": {"arch": "tiny", "method": "lnsu", "head_units": [], "head_dropout": [0.1], "sam_rho": 0.05},
     "poster": {"arch": "poster", "sam_rho": 0},  # whose two passes take long to trace
     "poster_v2": {"arch": "poster_v2", "sam_rho": 0},
@@ -122,7 +130,7 @@ NOT_CONVERTED = {  # but in the slow test
 LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("poster", "poster_v2")]  # half a minute each, to trace
 
 
-@pytest.mark.parametrize("name", ["dan", "lnsu", *LONG])
+@pytest.mark.parametrize("name", ["ada_df_fusion", "dan", "lnsu", *LONG])
 def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     NETWORKS.get(name, lambda patch: None)(monkeypatch)
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
@@ -244,7 +252,7 @@ def test_list(capsys, monkeypatch):
     for name in ("nasnet_mobile", "densenet121", "efficientnet_b0", "resnet50", "poster", "poster_v2", "dan", "ddamfn"):  # slow to build
         monkeypatch.delitem(ARCHITECTURES, name)
     train.main(["--list"])
-    *table, _, method = capsys.readouterr().out.splitlines()
+    *table, _, method, _ = capsys.readouterr().out.splitlines()
     lines = {line.split()[0]: line.split() for line in table}
     assert lines["ada_df"][1:5] == ["224", "px", "11,188,677", "1,814"] and method.startswith("--method lnsu")
     assert lines["mobilenet_v3_small"][1:6] == ["128", "px", "1,404,405", "19", "M"]  # 18.5 M of TFLite's operators

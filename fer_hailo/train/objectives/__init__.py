@@ -1,4 +1,5 @@
-"""What the papers' methods add to the loss: of a network (DAN, DDAMFN, Ada-DF), or of a method that trains any network (LNSU-Net)."""
+"""What the papers' methods add to the loss: of a network (DAN, DDAMFN, Ada-DF), or of a method that trains any network (LNSU-Net, Ada-DF's
+fusion)."""
 
 from __future__ import annotations
 
@@ -28,20 +29,23 @@ class Setting:
 class Objective:
     """answer(network, faces, targets, setting): the logits of faces (B, I, I, 3), after `add_loss` of what the method adds. labelled:
     whether that takes the targets (B, C), None otherwise. outside: the part of the usual loss that stays. spread: counts (C,) to a matrix
-    (C, C) by which labels are softened."""
+    (C, C) by which labels are softened. one_dense: whether the head must be a single dense layer."""
 
     answer: Callable
     labelled: bool = False
     outside: float = 1.0
     spread: Callable[[np.ndarray], np.ndarray] | None = None
+    one_dense: bool = False
 
 
 PLAIN = Objective(lambda network, faces, targets, setting: network(faces))
+FUSION = Objective(ada_df.answer, labelled=True, outside=0.0)
 OBJECTIVES = {
     "dan": Objective(dan.answer, labelled=True),
     "ddamfn": Objective(ddamfn.answer),
-    "ada_df": Objective(ada_df.answer, labelled=True, outside=0.0),
-    "lnsu": Objective(lnsu.answer, spread=lnsu.spread),
+    "ada_df": FUSION,
+    "ada_df_fusion": FUSION,
+    "lnsu": Objective(lnsu.answer, spread=lnsu.spread, one_dense=True),
 }
 
 
@@ -51,6 +55,7 @@ def objective(config: Config) -> Objective:
         return OBJECTIVES.get(config.arch, PLAIN)
     if isinstance(network(config.arch), System):
         raise UserError(f"method {config.method} is for networks with the common head, {config.arch} has a head and a method of its own")
-    if config.head_units:
+    method = OBJECTIVES[config.method]
+    if method.one_dense and config.head_units:
         raise UserError(f"method {config.method} needs a head of one dense layer: give head_units no value, and head_dropout one")
-    return OBJECTIVES[config.method]
+    return method
