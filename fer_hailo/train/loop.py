@@ -125,7 +125,9 @@ class Run:
             model = training_model(self.network, Setting(config, counts, len(batches), own), self.teachers)
             loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
-            model.compile(optimizer, loss, loss_weights=[own * objective(config).outside], metrics=["accuracy"])
+            # By its object: Keras makes the variables of "accuracy" while TensorFlow traces the step, which is then traced once more.
+            accuracy = keras.metrics.CategoricalAccuracy("accuracy")
+            model.compile(optimizer, loss, loss_weights=[own * objective(config).outside], metrics=[accuracy])
             model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
