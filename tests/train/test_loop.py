@@ -77,8 +77,9 @@ def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small
     assert np.abs((predicted == data.test.labels).mean() - test["accuracy"]) <= 1 / len(data.test)
 
 
-def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, monkeypatch):
-    """Stopped by Ctrl-C after the first epoch of stage 2, resumed: equal to the uninterrupted run, bit for bit."""
+@pytest.fixture
+def cut(monkeypatch):
+    """Start a run and stop it by Ctrl-C after the first epoch of stage 2."""
     told = callbacks.Tell.on_epoch_end
 
     def stop(self, epoch, logs=None):
@@ -86,15 +87,34 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, mo
         if self.progress.stage == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(callbacks.Tell, "on_epoch_end", stop)
-    run = tmp_path / "cut"
-    with pytest.raises(KeyboardInterrupt):
-        loop.start(small, run)
-    monkeypatch.undo()
+    def start(config, run):
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Tell, "on_epoch_end", stop)
+            with pytest.raises(KeyboardInterrupt):
+                loop.start(config, run)
+        assert not (run / DONE).exists()
+        return run
+
+    return start
+
+
+def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, cut):
+    """Resumed: equal to the uninterrupted run, bit for bit."""
+    run = cut(small, tmp_path / "cut")
     progress = load_progress(run / "checkpoint" / "state.npz")
-    assert (progress.stage, progress.epoch, len(progress.history)) == (2, 1, 2) and not (run / DONE).exists()
+    assert (progress.stage, progress.epoch, len(progress.history)) == (2, 1, 2)
     loop.resume(run, {"seed": "42"})
     assert (run / DONE).exists() and same(run, trained)
+
+
+def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
+    """Ada-DF's step and class distributions, its twin and the averages are part of the state."""
+    config = replace(small, method="ada_df_fusion", stage1_epochs=0, tensorboard=False)
+    whole = loop.start(config, tmp_path / "whole")
+    run = cut(config, tmp_path / "cut")
+    loop.resume(run, {})
+    assert same(run, whole)
+    assert len(read_csv(run / "history.csv")) == 2
 
 
 def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatch):
