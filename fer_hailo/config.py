@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass, field
@@ -222,9 +223,15 @@ def _check_keys(values: dict, where: str = "") -> None:
             raise UserError(f"unknown configuration key '{key}'{nearest(key, known)}{where}")
 
 
+@functools.cache
+def _types() -> dict[str, type]:
+    """Of the fields. Worked out once: their annotations are text."""
+    return typing.get_type_hints(Config)
+
+
 def _typed(entry: dataclasses.Field, value):
     """`value` as the field's type. Text is converted (flags are text, and YAML reads 1e-4 as text); nothing else is guessed."""
-    kind = typing.get_type_hints(Config)[entry.name]
+    kind = _types()[entry.name]
     try:
         if typing.get_origin(kind) is tuple:
             item = typing.get_args(kind)[0]

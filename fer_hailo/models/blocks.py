@@ -27,7 +27,10 @@ def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias:
 def depthwise(x, size: int | tuple[int, int], stride: int = 1, *, pad: bool = True, name: str):
     """A convolution of each channel by itself. pad: False lets a kernel as large as the map reduce it."""
     x, padding = _padded(x, size, stride, name) if pad else (x, "valid")
-    return layers.DepthwiseConv2D(size, stride, padding, use_bias=False, depthwise_initializer="he_normal", name=name)(x)
+    # He's for what a kernel sees, one channel. Keras' own counts all of them: kernels start so small that a step of Adam overruns them.
+    area = size * size if isinstance(size, int) else size[0] * size[1]
+    start = keras.initializers.RandomNormal(stddev=(2 / area) ** 0.5)
+    return layers.DepthwiseConv2D(size, stride, padding, use_bias=False, depthwise_initializer=start, name=name)(x)
 
 
 def norm(x, name: str):
