@@ -18,10 +18,10 @@ def picture(size: int):
     return image, layers.Rescaling(1.0, [float(value) for value in (127.5 - MEAN) / 127.5], name="shift")(image)
 
 
-def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias: bool = False, name: str):
-    """A convolution, (B, H, W, C) to (B, H / stride, W / stride, filters)."""
+def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias: bool = False, start="he_normal", name: str):
+    """A convolution, (B, H, W, C) to (B, H / stride, W / stride, filters). start: its kernel's initializer."""
     x, padding = _padded(x, size, stride, name)
-    return layers.Conv2D(filters, size, stride, padding, use_bias=bias, kernel_initializer="he_normal", name=name)(x)
+    return layers.Conv2D(filters, size, stride, padding, use_bias=bias, kernel_initializer=start, name=name)(x)
 
 
 def depthwise(x, size: int | tuple[int, int], stride: int = 1, *, pad: bool = True, name: str):
@@ -33,9 +33,9 @@ def depthwise(x, size: int | tuple[int, int], stride: int = 1, *, pad: bool = Tr
     return layers.DepthwiseConv2D(size, stride, padding, use_bias=False, depthwise_initializer=start, name=name)(x)
 
 
-def norm(x, name: str):
-    """A batch norm with PyTorch's epsilon."""
-    return layers.BatchNormalization(epsilon=EPSILON, name=name)(x)
+def norm(x, name: str, start="ones"):
+    """A batch norm with PyTorch's epsilon. start: the initializer of its scale."""
+    return layers.BatchNormalization(epsilon=EPSILON, gamma_initializer=start, name=name)(x)
 
 
 def prelu(x, name: str):
@@ -48,9 +48,9 @@ def conv_block(x, filters: int, size: int, stride: int = 1, *, name: str):
     return prelu(norm(conv(x, filters, size, stride, name=f"{name}.conv"), f"{name}.bn"), f"{name}.prelu")
 
 
-def project(x, filters: int, name: str):
-    """A 1x1 convolution and its batch norm, linear."""
-    return norm(conv(x, filters, 1, name=f"{name}.conv"), f"{name}.bn")
+def project(x, filters: int, name: str, start="ones"):
+    """A 1x1 convolution and its batch norm, linear. start: the initializer of the norm's scale."""
+    return norm(conv(x, filters, 1, name=f"{name}.conv"), f"{name}.bn", start)
 
 
 def _padded(x, size: int | tuple[int, int], stride: int, name: str):

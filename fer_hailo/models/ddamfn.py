@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 from keras import layers, ops
 
@@ -19,6 +21,9 @@ STAGES = (
 )
 TOP, HEADS = 512, 2
 RENAMED = {part: (f"features.{i}.",) for i, part in enumerate(PARTS)}  # of a checkpoint of its backbone
+# Without a checkpoint: gradients grow by a factor of a hundred through 34 blocks unless their gates begin near one half, as PyTorch draws
+# kernels, and residual blocks at zero (Goyal et al. 2017). The heads' gates begin wide, since the loss divides by how far they differ.
+NARROW, WIDE = partial(keras.initializers.VarianceScaling, 1 / 3, "fan_in", "uniform"), keras.initializers.HeNormal
 MAPS = tuple(f"cat_head{i}" for i in range(HEADS))  # what the loss sees
 
 
@@ -33,7 +38,7 @@ def ddamfn(input_size: int, logits: int) -> keras.Model:
     for number, (filters, stride, inside, split, blocks) in enumerate(STAGES, 2):
         for i in range(blocks):
             name = f"features.{number}.model.{i}"
-            x = layers.Add(name=name)([x, _mixed(x, filters, stride, inside, split, name)])
+            x = layers.Add(name=name)([x, _mixed(x, filters, stride, inside, split, name, "zeros")])
         if not blocks:
             x = _mixed(x, filters, stride, inside, split, f"features.{number}")
     x = conv_block(x, TOP, 1, name=f"features.{len(STAGES) + 2}")
@@ -44,8 +49,8 @@ def ddamfn(input_size: int, logits: int) -> keras.Model:
     return keras.Model(image, layers.Dense(logits, name="fc", dtype="float32")(x), name="ddamfn")
 
 
-def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], name: str):
-    """Expand, filter each group of channels with a kernel of its own, attend, project."""
+def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], name: str, scale="ones"):
+    """Expand, filter each group of channels with a kernel of its own, attend, project to a norm whose scale begins as `scale`."""
     x = conv_block(x, inside, 1, name=f"{name}.conv")
     groups, start = [], 0
     for i, count in enumerate(split):
@@ -54,8 +59,8 @@ def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], na
         start += count
     x = layers.Concatenate(name=f"{name}.conv_dw")(groups)
     rows, columns = _Mean(2, name=f"{name}.CA.pool_h")(x), _Mean(1, name=f"{name}.CA.pool_w")(x)
-    gates = _gates(rows, columns, inside, f"{name}.CA")
-    return project(layers.Multiply(name=f"{name}.CA")([x, *gates]), filters, f"{name}.project")
+    gates = _gates(rows, columns, inside, NARROW, f"{name}.CA")
+    return project(layers.Multiply(name=f"{name}.CA")([x, *gates]), filters, f"{name}.project", scale)
 
 
 def _coordinates(x, name: str, side: int):
@@ -65,20 +70,21 @@ def _coordinates(x, name: str, side: int):
     rows, columns = (
         norm(depthwise(x, size, pad=False, name=f"{inner}.Linear_{axis}.conv"), f"{inner}.Linear_{axis}.bn") for axis, size in along.items()
     )
-    return layers.Multiply(name=name)(_gates(rows, columns, x.shape[-1], inner))
+    return layers.Multiply(name=name)(_gates(rows, columns, x.shape[-1], WIDE, inner))
 
 
-def _gates(rows, columns, channels: int, name: str):
-    """Coordinate attention (Hou et al. 2021): from (B, H, 1, C) and (B, 1, W, C) to gates of these shapes, by way of fewer channels."""
+def _gates(rows, columns, channels: int, start, name: str):
+    """Coordinate attention (Hou et al. 2021): from (B, H, 1, C) and (B, 1, W, C) to gates of these shapes, by way of fewer channels.
+    start: makes the kernels' initializer."""
     turned = layers.Permute((2, 1, 3), name=f"{name}.turn")(columns)
     y = layers.Concatenate(axis=1, name=f"{name}.join")([rows, turned])
-    y = norm(conv(y, max(8, channels // 32), 1, bias=True, name=f"{name}.conv1"), f"{name}.bn1")
+    y = norm(conv(y, max(8, channels // 32), 1, bias=True, start=start(), name=f"{name}.conv1"), f"{name}.bn1")
     y = layers.Activation("hard_swish", name=f"{name}.relu")(y)
     high = layers.Cropping2D(((0, columns.shape[2]), (0, 0)), name=f"{name}.rows")(y)
     wide = layers.Cropping2D(((rows.shape[1], 0), (0, 0)), name=f"{name}.columns")(y)
     wide = layers.Permute((2, 1, 3), name=f"{name}.turn_back")(wide)
     named = ((high, "conv2"), (wide, "conv3"))
-    spread = [conv(y, channels, 1, bias=True, name=f"{name}.{key}") for y, key in named]
+    spread = [conv(y, channels, 1, bias=True, start=start(), name=f"{name}.{key}") for y, key in named]
     return [layers.Activation("sigmoid", name=f"{name}.gate{i}")(y) for i, y in enumerate(spread, 2)]
 
 
