@@ -34,7 +34,7 @@ def gated_pair(image, first: tuple, second: tuple, name: str) -> keras.Model:
     """Two branches as one network. first, second: features (B, D), of which each makes a gate, and logits (B, C)."""
     answers, gates = [], []
     for number, (features, answer) in enumerate((first, second), 1):
-        gate = layers.Dense(1, name=f"alpha_{number}.0", dtype="float32")(features)
+        gate = layers.Dense(1, name=f"alpha_{number}-0", dtype="float32")(features)
         gates.append(layers.Activation("sigmoid", name=f"alpha_{number}", dtype="float32")(gate))
         answers.append(layers.Multiply(name=f"answer_{number}", dtype="float32")([answer, gates[-1]]))
     gate = layers.Average(name="attention_weights", dtype="float32")(gates)
@@ -43,12 +43,12 @@ def gated_pair(image, first: tuple, second: tuple, name: str) -> keras.Model:
 
 def _trunk(input_size: int):
     image, x = picture(input_size)
-    x = resnet.stem(x, "feature.0", "feature.1")
-    return image, resnet.stage(x, *resnet.STAGES[0], "feature.4")
+    x = resnet.stem(x, "feature-0", "feature-1")
+    return image, resnet.stage(x, *resnet.STAGES[0], "feature-4")
 
 
 def _branch(x, number: int, logits: int):
     for i, (filters, stride) in enumerate(resnet.STAGES[1:]):
-        x = resnet.stage(x, filters, stride, f"branch_{number}_feature.{i}")
-    x = layers.GlobalAveragePooling2D(name=f"branch_{number}_feature.3")(x)
+        x = resnet.stage(x, filters, stride, f"branch_{number}_feature-{i}")
+    x = layers.GlobalAveragePooling2D(name=f"branch_{number}_feature-3")(x)
     return x, layers.Dense(logits, name=f"branch_{number}_classifier", dtype="float32")(x)

@@ -122,8 +122,8 @@ def dense(x, units: int, name: str):
 
 def mlp(x, inside: int, name: str):
     """Two dense layers with the exact GELU between them."""
-    y = layers.Activation("gelu", name=f"{name}.act")(dense(x, inside, f"{name}.fc1"))
-    return dense(y, x.shape[-1], f"{name}.fc2")
+    y = layers.Activation("gelu", name=f"{name}-act")(dense(x, inside, f"{name}-fc1"))
+    return dense(y, x.shape[-1], f"{name}-fc2")
 
 
 def drop_path(x, rate: float, name: str):
@@ -134,8 +134,8 @@ def drop_path(x, rate: float, name: str):
 
 def gated(x, name: str):
     """(B, D) times sigmoid(linear(relu(linear)))."""
-    y = layers.ReLU(name=f"{name}.relu")(dense(x, x.shape[-1], f"{name}.linear1"))
-    return layers.Multiply(name=name)([x, layers.Activation("sigmoid", name=f"{name}.gate")(dense(y, x.shape[-1], f"{name}.linear2"))])
+    y = layers.ReLU(name=f"{name}-relu")(dense(x, x.shape[-1], f"{name}-linear1"))
+    return layers.Multiply(name=name)([x, layers.Activation("sigmoid", name=f"{name}-gate")(dense(y, x.shape[-1], f"{name}-linear2"))])
 
 
 def _small():

@@ -1,4 +1,5 @@
-"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit."""
+"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit: with "-"
+for ".", which Keras on PyTorch takes in no layer's name."""
 
 from __future__ import annotations
 
@@ -45,12 +46,12 @@ def prelu(x, name: str):
 
 def conv_block(x, filters: int, size: int, stride: int = 1, *, name: str):
     """Convolution, batch norm, PReLU."""
-    return prelu(norm(conv(x, filters, size, stride, name=f"{name}.conv"), f"{name}.bn"), f"{name}.prelu")
+    return prelu(norm(conv(x, filters, size, stride, name=f"{name}-conv"), f"{name}-bn"), f"{name}-prelu")
 
 
 def project(x, filters: int, name: str, start="ones"):
     """A 1x1 convolution and its batch norm, linear. start: the initializer of the norm's scale."""
-    return norm(conv(x, filters, 1, name=f"{name}.conv"), f"{name}.bn", start)
+    return norm(conv(x, filters, 1, name=f"{name}-conv"), f"{name}-bn", start)
 
 
 def _padded(x, size: int | tuple[int, int], stride: int, name: str):

@@ -37,15 +37,15 @@ def stem(image, conv_name: str, norm_name: str):
 
 def stage(x, filters: int, stride: int, name: str):
     """Two blocks, of which the first may halve the sides."""
-    return _block(_block(x, filters, stride, f"{name}.0"), filters, 1, f"{name}.1")
+    return _block(_block(x, filters, stride, f"{name}-0"), filters, 1, f"{name}-1")
 
 
 def _block(x, filters: int, stride: int, name: str):
     """Two 3x3 convolutions beside a shortcut; a 1x1 convolution in the shortcut where the shape changes."""
     short = x
     if stride > 1 or x.shape[-1] != filters:
-        short = norm(conv(x, filters, 1, stride, name=f"{name}.downsample.0"), f"{name}.downsample.1")
-    x = norm(conv(x, filters, 3, stride, name=f"{name}.conv1"), f"{name}.bn1")
-    x = layers.ReLU(name=f"{name}.relu1")(x)
-    x = norm(conv(x, filters, 3, name=f"{name}.conv2"), f"{name}.bn2")
-    return layers.ReLU(name=name)(layers.Add(name=f"{name}.add")([short, x]))
+        short = norm(conv(x, filters, 1, stride, name=f"{name}-downsample-0"), f"{name}-downsample-1")
+    x = norm(conv(x, filters, 3, stride, name=f"{name}-conv1"), f"{name}-bn1")
+    x = layers.ReLU(name=f"{name}-relu1")(x)
+    x = norm(conv(x, filters, 3, name=f"{name}-conv2"), f"{name}-bn2")
+    return layers.ReLU(name=name)(layers.Add(name=f"{name}-add")([short, x]))

@@ -1,4 +1,5 @@
-"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as the modules are."""
+"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as the modules are, with "-" for
+"."."""
 
 from __future__ import annotations
 
@@ -82,11 +83,11 @@ def _wanted(layer: layers.Layer) -> list[tuple[str, keras.Variable, tuple[int, .
     """The keys of a layer's variables, with the order of axes. Variables of layers of our own are called by the official name, below
     the module in which the layer stands."""
     known = next((names for kind, names in _NAMES.items() if isinstance(layer, kind)), None)
-    inside = layer.name.rpartition(".")[0]
+    module = layer.name.replace("-", ".")
     keys = []
     for variable in layer.weights:
         name, axes = known[variable.name] if known else (variable.name, None)
-        keys.append((f"{layer.name if known else inside}.{name}", variable, axes))
+        keys.append((f"{module if known else module.rpartition('.')[0]}.{name}", variable, axes))
     return keys
 
 

@@ -105,7 +105,7 @@ def names_of_pytorch(model: keras.Model) -> dict[str, np.ndarray]:
     """The way back, of a network of convolutions and batch norms."""
     keys = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     return {
-        f"{layer.name}.{keys[v.name]}": np.asarray(v).transpose(3, 2, 0, 1) if v.name == "kernel" else np.asarray(v)
+        f"{layer.name.replace('-', '.')}.{keys[v.name]}": np.asarray(v).transpose(3, 2, 0, 1) if v.name == "kernel" else np.asarray(v)
         for layer in model.layers if not layer.name.startswith(("head", "logits"))
         for v in layer.weights
     }  # fmt: skip
@@ -135,9 +135,9 @@ def test_a_backbone_within_a_system(small_resnet, tmp_path):
     kept = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "w.npz")})
     pair = build_model(kept, training=True)
     for branch in (1, 2):
-        given = pair.get_layer(f"branch_{branch}_feature.0.1.conv2").get_weights()[0]
-        np.testing.assert_array_equal(given, official.get_layer("layer2.1.conv2").get_weights()[0])
-    assert pair.get_layer("feature.4.0.conv1").get_weights()[0].shape == (3, 3, 8, 8)
+        given = pair.get_layer(f"branch_{branch}_feature-0-1-conv2").get_weights()[0]
+        np.testing.assert_array_equal(given, official.get_layer("layer2-1-conv2").get_weights()[0])
+    assert pair.get_layer("feature-4-0-conv1").get_weights()[0].shape == (3, 3, 8, 8)
 
 
 def test_what_does_not_fit(small_resnet, tmp_path):
@@ -176,7 +176,7 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
     keys = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     turned = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
     values = {
-        f"{layer.name}.{keys.get(v.name, v.name)}": np.asarray(v).transpose(turned[len(v.shape)])
+        f"{layer.name.replace('-', '.')}.{keys.get(v.name, v.name)}": np.asarray(v).transpose(turned[len(v.shape)])
         for layer in official.layers
         for v in layer.weights
     }
@@ -186,7 +186,7 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
     ours = build_model(Config(arch="dan", weights=f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}", **settings))
     assert "2 layers start from nothing: bn, fc" in capsys.readouterr().err
     for layer, other in zip(ours.layers, official.layers, strict=True):
-        scale = (127.5 / DEVIATION)[:, None] if layer.name == "features.0" else 1
+        scale = (127.5 / DEVIATION)[:, None] if layer.name == "features-0" else 1
         same = [np.allclose(one, two * scale) for one, two in zip(layer.get_weights(), other.get_weights(), strict=True)]
         assert all(same) == (layer.name != "fc"), layer.name
     with pytest.raises(UserError, match="no model at a.pth,b.keras"):
@@ -225,9 +225,9 @@ def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
     saved = build_model(Config(arch="ada_df", **SETTINGS))
     saved.save(tmp_path / "m.keras")
     new = build_model(Config(arch="ada_df", **SETTINGS), training=True)  # of which the branches do not start alike
-    assert not np.array_equal(*(new.get_layer(f"branch_{i}_feature.0.1.conv2").get_weights()[0] for i in (1, 2)))
+    assert not np.array_equal(*(new.get_layer(f"branch_{i}_feature-0-1-conv2").get_weights()[0] for i in (1, 2)))
     pair = build_model(Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}), training=True)
-    for name in ("1_feature.0.1.conv2", "2_feature.0.1.conv2", "1_classifier", "2_classifier"):
+    for name in ("1_feature-0-1-conv2", "2_feature-0-1-conv2", "1_classifier", "2_classifier"):
         kept = saved.get_layer(f"branch_2{name[1:]}").get_weights()
         np.testing.assert_array_equal(pair.get_layer(f"branch_{name}").get_weights()[0], kept[0])
     config = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}, classes=("happy", "angry"))
@@ -236,9 +236,9 @@ def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
 
 
 def test_layers_that_never_train(small_resnet):
-    model = build_model(Config(arch="ada_df", **SETTINGS, freeze=("feature.",)), stage=2)
+    model = build_model(Config(arch="ada_df", **SETTINGS, freeze=("feature-",)), stage=2)
     frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
-    assert frozen and all(name.startswith("feature.") for name in frozen)
+    assert frozen and all(name.startswith("feature-") for name in frozen)
     with pytest.raises(UserError, match="freeze names face"):
         build_model(Config(arch="ada_df", **SETTINGS, freeze=("face",)), training=True)
     build_model(Config(arch="ada_df", **SETTINGS, freeze=("alpha_",)))  # which only the network that trains has

@@ -80,6 +80,7 @@ def test_it_is_the_official_network(name):
     for without, counts in spec["aliases"]:
         assert given[without].shape == given.pop(without).shape and counts in given
     model = BUILDS[name](spec["input_shape"][2], 7)
+    assert not [layer.name for layer in model.layers if "." in layer.name]  # Keras on PyTorch takes none
     left, unused = load_state_dict(model, given, {})
     assert left == []  # every layer has its tensors, and every tensor that counts its layer
     statistics = {key for key in unused if ".running_" in key}
@@ -94,7 +95,7 @@ def test_it_is_the_official_network(name):
 
 def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
     noted = spec["taps"] | spec["outputs"]
-    places = {tap: after.get(tap, tap) for tap in noted if not tap.endswith(UNSEEN)}
+    places = {tap: after.get(tap, tap).replace(".", "-") for tap in noted if not tap.endswith(UNSEEN)}
     names = sorted(set(places.values()))
     outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(pictures(spec) - SHIFT, training=False)
     found = {layer: _channels_first(np.asarray(value)) for layer, value in zip(names, outputs, strict=True)}
@@ -117,7 +118,7 @@ def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
 
 def _compare_shares(model: keras.Model, spec: dict) -> None:
     """What attention gives to each token, by which alone a wrong bias or position would show."""
-    taps = {tap: tap.rpartition(".")[0] + ".heads" for tap in spec["taps"] if tap.endswith(("attn_drop", "softmax"))}
+    taps = {tap: tap.rpartition(".")[0].replace(".", "-") + "-heads" for tap in spec["taps"] if tap.endswith(("attn_drop", "softmax"))}
     for tap, layer in ((tap, model.get_layer(name)) for tap, name in taps.items()):
         queries, pairs = keras.Model(model.input, layer.input)(pictures(spec) - SHIFT, training=False)
         value, wanted = np.asarray(layer.shares(queries, pairs[..., : queries.shape[-1]])), spec["taps"][tap]

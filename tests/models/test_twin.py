@@ -25,8 +25,8 @@ def test_a_resnet_parts_where_the_paper_has_it():
     pair, single = build_model(config, training=True), build_model(config)
     twice = {layer.name for layer in pair.get_layer("twin").layers if layer.weights}
     common = {layer.name for layer in single.layers if layer.weights} - twice
-    assert {name.split(".")[0] for name in common} == {"conv1", "bn1", "layer1"}
-    assert {name.split(".")[0] for name in twice} == {"layer2", "layer3", "layer4", "head_norm", "logits"}
+    assert {name.split("-")[0] for name in common} == {"conv1", "bn1", "layer1"}
+    assert {name.split("-")[0] for name in twice} == {"layer2", "layer3", "layer4", "head_norm", "logits"}
     official = build_model(Config(arch="ada_df", weights="none", input_size=64), training=True)
     assert pair.count_params() == official.count_params() + 2 * 4 * 512  # each common head has a norm
 
@@ -35,7 +35,7 @@ def test_the_answer_is_that_of_the_network_times_its_gate():
     pair = build_model(TINY, training=True)
     faces = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype("f4")
     second, first, gate = (ops.convert_to_numpy(value) for value in pair(faces))
-    layers = [pair.get_layer(name) for name in ("head_pool", "logits", "alpha_1.0", "alpha_2.0", "act0")]
+    layers = [pair.get_layer(name) for name in ("head_pool", "logits", "alpha_1-0", "alpha_2-0", "act0")]
     seen = keras.Model(pair.input, [layer.output for layer in layers])
     _, logits, *before, beginning = (ops.convert_to_numpy(value) for value in seen(faces))
     gates = [1 / (1 + np.exp(-value)) for value in before]
@@ -68,7 +68,7 @@ def test_stages_go_for_both_branches():
     for stage, unfreeze, train_norms, free in ((1, -1, True, set()), (2, 2, True, {"norm1"}), (2, -1, False, {"conv0", "conv1"})):
         set_stage(pair, stage, unfreeze, train_norms)
         trains = {layer.name for layer in pair.layers if layer.weights and layer.trainable and layer.name != "twin"}
-        assert trains == free | {"head_norm", "head_dense1", "head_norm1", "logits", "alpha_1.0", "alpha_2.0"}
-        assert {layer.name for layer in twin.layers if layer.weights and layer.trainable} == trains - {"conv0", "alpha_1.0", "alpha_2.0"}
+        assert trains == free | {"head_norm", "head_dense1", "head_norm1", "logits", "alpha_1-0", "alpha_2-0"}
+        assert {layer.name for layer in twin.layers if layer.weights and layer.trainable} == trains - {"conv0", "alpha_1-0", "alpha_2-0"}
     set_stage(pair, 2, -1, True, freeze=["conv1"])
     assert not pair.get_layer("conv1").trainable and not twin.get_layer("conv1").trainable

@@ -1,0 +1,41 @@
+"""What DDAMFN is before anything has been learnt; that it is the official network stands in test_parity."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fer_hailo.models import ddamfn
+from fer_hailo.train.objectives.ddamfn import WEIGHT, alike
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """{layer: its output} of a network of two residual blocks in training, on 32 pictures of noise."""
+    keras.utils.set_random_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ddamfn, "STAGES", ((64, 2, 128, (64, 32, 32), 0), (64, 1, 128, (96, 32), 2)))
+        network = ddamfn.ddamfn(32, 5)
+    names = [layer.name for layer in network.layers]
+    pictures = np.random.default_rng(0).uniform(-1, 1, (32, 32, 32, 3)).astype("f4")
+    outputs = keras.Model(network.input, [layer.output for layer in network.layers])(pictures, training=True)
+    return dict(zip(names, map(ops.convert_to_numpy, outputs), strict=True))
+
+
+def test_residual_blocks_begin_as_the_identity(seen):
+    before = seen["features-2-project-bn"]
+    assert before.std() > 0.5
+    for i in range(2):
+        np.testing.assert_array_equal(seen[f"features-3-model-{i}"], before)
+
+
+def test_gates_begin_near_one_half_but_those_of_the_heads(seen):
+    blocks = np.concatenate([value.ravel() for name, value in seen.items() if "-CA-gate" in name])
+    heads = np.concatenate([value.ravel() for name, value in seen.items() if "-CoordAtt-gate" in name])
+    assert np.abs(blocks - 0.5).mean() < 0.08 < 0.12 < np.abs(heads - 0.5).mean()
+
+
+def test_the_loss_of_the_heads_begins_at_the_size_of_the_labels(seen):
+    """One over their mean squared difference: with gates like those of the blocks it would be several times that of the labels, 1.6."""
+    maps = [seen[name] for name in ddamfn.MAPS]
+    assert WEIGHT * float(alike(maps)) < 6
