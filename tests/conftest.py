@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 PATHS = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A shell that starts a command in the background lets it ignore Ctrl-C, and so all that it starts; some tests send one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = {
     "arch": "tiny", "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9,
@@ -80,6 +84,14 @@ def command(tmp_path):
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Empty files for plots, which take a sixth of a short run and have tests of their own."""
+    from fer_hailo.evaluate import plots
+
+    monkeypatch.setattr(plots, "_save", lambda figure, path: path.touch())
 
 
 @pytest.fixture

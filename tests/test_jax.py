@@ -10,6 +10,7 @@ from conftest import ROOT, SMALL
 from tiny import TRAIN
 
 from fer_hailo.config import load_config, save_config
+from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.files import read_csv
 from fer_hailo.runs import MODEL
 
@@ -25,16 +26,22 @@ def config(sample_set, trained, tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def jax(tmp_path) -> dict[str, str]:
+    """The environment of runs that find what others of them have compiled."""
+    pytest.importorskip("jax")
+    return JAX | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
 def history(run):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in read_csv(run / "history.csv")]
 
 
-def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, tmp_path):
+def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, jax, tmp_path):
     """And two devices, with augmentation, dropout, MixUp and a teacher, give the numbers of one."""
-    pytest.importorskip("jax")
-    done = command(TRAIN, "--config", config, "--out", tmp_path / "whole", **JAX)
+    done = command(TRAIN, "--config", config, "--out", tmp_path / "whole", **jax)
     assert done.returncode == 0, done.stderr
-    two = JAX | {"XLA_FLAGS": f"{JAX['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
+    two = jax | {"XLA_FLAGS": f"{JAX['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
     done = command(TRAIN, "--config", config, "--out", tmp_path / "two", "--devices", 2, **two)
     assert done.returncode == 0, done.stderr
     for one, other in zip(history(tmp_path / "whole"), history(tmp_path / "two"), strict=True):
@@ -53,17 +60,17 @@ class Cut(callbacks.Tell):
 callbacks.Tell = Cut
 loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
 """
-    stopped = command([sys.executable, "-c", cut], config, tmp_path / "cut", **JAX)
+    stopped = command([sys.executable, "-c", cut], config, tmp_path / "cut", **jax)
     assert stopped.returncode == 9
-    resumed = command(TRAIN, "--resume", tmp_path / "cut", **JAX)
+    resumed = command(TRAIN, "--resume", tmp_path / "cut", **jax)
     assert resumed.returncode == 0, resumed.stderr
     assert history(tmp_path / "whole") == history(tmp_path / "cut") and len(history(tmp_path / "whole")) == 2
     models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
     # The run's metrics, computed by JAX, hold under this process' backend.
     metrics = json.loads((tmp_path / "whole" / "metrics_test.json").read_text())
-    again = command("evaluate.py", tmp_path / "whole", "--json")
-    assert np.isclose(json.loads(again.stdout)["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
+    again, _ = evaluate_file(str(tmp_path / "whole"), "test", {}, None)
+    assert np.isclose(again["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
     assert json.loads((tmp_path / "whole" / "environment.json").read_text())["keras_backend"] == "jax"
 
 

@@ -33,6 +33,7 @@ from fer_hailo.preprocess import normalise, prepare
 from fer_hailo.runtime.predictor import load
 from fer_hailo.train.loop import start
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 RECIPES = ROOT / "configs" / "model"
 ONE_EPOCH = {
     "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0, "stage2_epochs": 1,

@@ -24,6 +24,8 @@ from fer_hailo.train import loop
 from fer_hailo.train.distill import Distillation, load_teachers
 from fer_hailo.train.lineage import check_lineage
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def linear(side, kernel):
     """A network whose logits are the red value of the upper left corner times `kernel`."""

@@ -27,6 +27,8 @@ from fer_hailo.train import callbacks, loop
 from fer_hailo.train.state import load_progress
 from fer_hailo.train.step import make_optimizer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def result(run):
     """What must not depend on interruptions: the weights, and the history but for its times."""
