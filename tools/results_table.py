@@ -26,6 +26,7 @@ NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several:
     ("DenseNet-121", "from nothing, 10 epochs", ("densenet121_48",)),
     ("ResNet-18", "from nothing, 14 epochs", ("resnet18_64",)),
     ("NASNetMobile", "from nothing, 6 epochs", ("nasnet_48",)),
+    ("DDAMFN", "from nothing, 10 epochs", ("ddamfn_48",)),
     ("Ada-DF", "from nothing, 4 epochs", ("ada_df_48",)),
     ("DAN", "from nothing, 6 epochs", ("dan_48",)),
     ("soft vote of the first three", "shares fitted on validation", ("ensemble_20261122-002043",)),

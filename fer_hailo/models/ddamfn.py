@@ -21,8 +21,8 @@ STAGES = (
 )
 TOP, HEADS = 512, 2
 RENAMED = {part: (f"features.{i}.",) for i, part in enumerate(PARTS)}  # of a checkpoint of its backbone
-# Without a checkpoint: gradients grow by a factor of a hundred through 34 blocks unless their gates begin near one half, as PyTorch draws
-# kernels, and residual blocks at zero (Goyal et al. 2017). The heads' gates begin wide, since the loss divides by how far they differ.
+# Without a checkpoint gradients grow from block to block and nothing is learnt (docs/experiments.md), unless residual blocks begin at zero
+# (Goyal et al. 2017) and gates near one half, as PyTorch draws them. The heads' gates begin wide: the loss divides by how far they differ.
 NARROW, WIDE = partial(keras.initializers.VarianceScaling, 1 / 3, "fan_in", "uniform"), keras.initializers.HeNormal
 MAPS = tuple(f"cat_head{i}" for i in range(HEADS))  # what the loss sees
 
