@@ -28,7 +28,7 @@ def config(sample_set, trained, tmp_path_factory):
 
 @pytest.fixture
 def jax(tmp_path) -> dict[str, str]:
-    """The environment of runs that find what others of them have compiled."""
+    """The environment of runs that find what others of them have compiled: the one that resumes does not."""
     pytest.importorskip("jax")
     return JAX | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
@@ -62,7 +62,7 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
 """
     stopped = command([sys.executable, "-c", cut], config, tmp_path / "cut", **jax)
     assert stopped.returncode == 9
-    resumed = command(TRAIN, "--resume", tmp_path / "cut", **jax)
+    resumed = command(TRAIN, "--resume", tmp_path / "cut", **JAX)
     assert resumed.returncode == 0, resumed.stderr
     assert history(tmp_path / "whole") == history(tmp_path / "cut") and len(history(tmp_path / "whole")) == 2
     models = [keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut")]

@@ -35,8 +35,8 @@ NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several:
     ("MobileNetV3Small, taught", "the same, by the released model, the best of all", ("taught_s1", "taught_s2")),
     ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 8 epochs", ("plain_s1", "plain_s2")),
     ("MobileNetV3Small, LNSU-Net's losses", "the same, --method lnsu", ("lnsu_s1", "lnsu_s2")),
-    ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 4 epochs", ("plain_48_s1", "plain_48_s2")),
-    ("MobileNetV3Small, Ada-DF's targets", "the same, --method ada_df_fusion", ("ada_df_fusion_48_s1", "ada_df_fusion_48_s2")),
+    ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 8 epochs", ("plain_64_s1", "plain_64_s2", "plain_64_s3")),
+    ("MobileNetV3Small, Ada-DF's targets", "the same, --method ada_df_fusion", tuple(f"ada_df_fusion_64_s{i}" for i in (1, 2, 3))),
 )
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 

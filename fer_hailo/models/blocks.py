@@ -1,5 +1,5 @@
-"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit: with "-"
-for ".", which Keras on PyTorch takes in no layer's name."""
+"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit. A -
+stands for the dot: Keras on PyTorch takes no dot in a layer's name."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ STAGES = (
 )
 TOP, HEADS = 512, 2
 RENAMED = {part: (f"features.{i}.",) for i, part in enumerate(PARTS)}  # of a checkpoint of its backbone
-# Without a checkpoint gradients grow from block to block and nothing is learnt (docs/experiments.md), unless residual blocks begin at zero
-# (Goyal et al. 2017) and gates near one half, as PyTorch draws them. The heads' gates begin wide: the loss divides by how far they differ.
+# Without a checkpoint gradients are so large that hardly anything is learnt (docs/experiments.md) unless residual blocks begin at zero
+# (Goyal et al. 2017). Their gates begin near one half, as PyTorch draws them; the heads' wide, since the loss divides by how far they
+# differ. Each kernel gets an initializer of its own: one that is shared gives Keras' kernels of one shape the same numbers.
 NARROW, WIDE = partial(keras.initializers.VarianceScaling, 1 / 3, "fan_in", "uniform"), keras.initializers.HeNormal
 MAPS = tuple(f"cat_head{i}" for i in range(HEADS))  # what the loss sees
 

@@ -28,7 +28,8 @@ class Network:
 
 @dataclass(frozen=True)
 class System:
-    """A whole classifier with a head of its own, as a paper has it. Its layers are called as its official code calls its modules.
+    """A whole classifier with a head of its own, as a paper has it. Its layers are called as its official code calls its modules, with
+    - for the dot.
 
     build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. hailo, tflite: as of a Network; there are no ImageNet
     weights. training: what trains in its stead, if anything else does, of which the first output is the classifier's; its layers that

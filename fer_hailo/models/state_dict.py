@@ -1,5 +1,5 @@
-"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as the modules are, with "-" for
-"."."""
+"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as the modules are, with - for
+the dot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Renamed = Mapping[str, Iterable[str]]
 
 
 def load_state_dict(model: keras.Model, tensors: Tensors, renamed: Renamed, skip: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Copy tensors of a PyTorch state dict into the layers that are called as their modules.
+    """Copy tensors of a PyTorch state dict into the layers that are called as their modules, with - for the dot.
 
     renamed: {the beginning of a name in the file: the beginnings under which layers look for it}, for backbones that stand below another
     name in the whole network. skip: names of layers that are left alone. Returns the names of layers without a tensor, which stay as they

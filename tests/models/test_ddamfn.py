@@ -35,7 +35,7 @@ def test_gates_begin_near_one_half_but_those_of_the_heads(seen):
     assert np.abs(blocks - 0.5).mean() < 0.08 < 0.12 < np.abs(heads - 0.5).mean()
 
 
-def test_the_loss_of_the_heads_begins_at_the_size_of_the_labels(seen):
-    """One over their mean squared difference: with gates like those of the blocks it would be several times that of the labels, 1.6."""
+def test_the_loss_of_the_heads_begins_within_a_few_times_that_of_the_labels(seen):
+    """One over their mean squared difference: about 3, with gates like those of the blocks about 15; that of five labels is 1.6."""
     maps = [seen[name] for name in ddamfn.MAPS]
     assert WEIGHT * float(alike(maps)) < 6

@@ -140,6 +140,7 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     metrics, _ = evaluate_file(str(run), "test", {}, None)
     assert metrics["count"] == 6 * len(config.classes)
     model = load_model(run / "best_model_float32.keras")
+    assert not [layer.name for layer in model.layers if "." in layer.name]  # Keras on PyTorch takes none
     faces = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f4")
     assert np.isfinite(model(faces)).all() and model.output_shape == (None, len(config.classes))
 
@@ -155,6 +156,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     kind = {"mini_xception": {"color": True, "source_size": 40}, "ada_df": taught, "ddamfn": QUICK}.get(name, {})
     config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / "runs" / name)
+    assert not [layer.name for layer in load_model(run / "best_model_float32.keras").layers if "." in layer.name]
     metrics, _ = evaluate_file(str(run), "test", {}, None)
     assert metrics["count"] == 30
     bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes

@@ -45,6 +45,7 @@ def test_run_folder_is_complete(trained, small):
     names = {path.name for path in trained.iterdir()}
     assert names >= {CONFIG, DONE, MODEL, "environment.json", "labels.txt", "history.csv", "history.png", "report.html", "metrics_val.json",
                      "metrics_test.json", "confusion_matrix_test.png", "mistakes_test.png", "checkpoint"}  # fmt: skip
+    assert all(path.stat().st_size > 5000 for path in trained.glob("*.png"))
     assert load_config(trained / CONFIG) == small
     assert (trained / "labels.txt").read_text().split() == list(small.classes)
     environment = json.loads((trained / "environment.json").read_text())
@@ -125,7 +126,7 @@ def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatc
     assert same(loop.start(small, tmp_path / "fed"), trained)
 
 
-def test_kill_9_loses_at_most_an_epoch(inside, trained, small, tmp_path):
+def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
     """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where the other did."""
     runs = tmp_path / "fer2013_keras_hailo"
     run = runs / "20260101-000000_mobilenet_v3_small_s42"
@@ -143,7 +144,7 @@ def test_kill_9_loses_at_most_an_epoch(inside, trained, small, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (run / DONE).exists() and load_progress(run / "checkpoint" / "state.npz").history
-    resumed = inside("train.py", "--resume")
+    resumed = command(TRAIN, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert newest_run(True, runs) == run and same(run, trained)
 
