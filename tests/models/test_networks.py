@@ -156,7 +156,8 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     kind = {"mini_xception": {"color": True, "source_size": 40}, "ada_df": taught, "ddamfn": QUICK}.get(name, {})
     config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / "runs" / name)
-    assert not [layer.name for layer in load_model(run / "best_model_float32.keras").layers if "." in layer.name]
+    model = load_model(run / "best_model_float32.keras")
+    assert not [layer.name for layer in model.layers if "." in layer.name]
     metrics, _ = evaluate_file(str(run), "test", {}, None)
     assert metrics["count"] == 30
     bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
@@ -165,7 +166,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     with load(bundle.folder / "model_float32.tflite") as predictor:  # as the board does, from a cut-out face on
         given = predictor.logits(prepare(picture, predictor.spec)[None])
     seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
-    np.testing.assert_allclose(given, load_model(run / "best_model_float32.keras")(seen), atol=1e-3)
+    np.testing.assert_allclose(given, model(seen), atol=1e-3)
     if name in ("ada_df", "ddamfn"):
         assert rehearse_bundle(bundle.folder, "hailo8", None, None, most_lost=100.0, quick=None) == 0
         report = json.loads((bundle.folder / "rehearsal_hailo8" / "compile_report.json").read_text())
