@@ -5,6 +5,7 @@ python train.py --config configs/finetune.yaml --data fer2013.zip
 python train.py --arch resnet18  another network, by its own recipe in configs/model/
 python train.py --list           all networks: size, cost, licence of weights, where they can go
 python train.py --resume         go on with the newest interrupted run
+python train.py --selected-by RUN   the settings of a validated run on all of train, for a release
 python train.py --data-report    what the data holds, without training
 python train.py --smoke          both stages on drawn faces, in under two minutes
 """
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from fer_hailo.cli import Parser, run
-from fer_hailo.config import add_flags, flag_values, load_config
+from fer_hailo.config import add_flags, config_values, flag_values, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.runs import RUNS, new_run, newest_run
 
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         from fer_hailo.data.sample import write_sample_set
 
         overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
-    config = load_config(arguments.config or (SMOKE if arguments.smoke else None), overrides, RECIPES)
+    recipe = arguments.config or (SMOKE if arguments.smoke else None)
+    config = _repeated(recipe, overrides) or load_config(recipe, overrides, RECIPES)
     if arguments.data_report:
         from fer_hailo.data.report import write_data_report
 
@@ -61,6 +63,15 @@ def main(argv: list[str] | None = None) -> None:
     from fer_hailo.train.loop import start
 
     start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
+
+
+def _repeated(recipe, overrides: dict):
+    """The configuration for all of train, where a validated run is named; without it Keras need not be loaded yet."""
+    if not config_values(recipe).get("selected_by") and not overrides.get("selected_by"):
+        return None
+    from fer_hailo.train.repeat import repeated
+
+    return repeated(recipe, overrides)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from fer_hailo.preprocess import PreprocessSpec
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
 # The fields that decide which pictures stand on which side, beside the data and its classes.
 SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
+LEAST_VALIDATION = 0.01
 SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
@@ -46,7 +47,8 @@ class Config:
     drop_blank: bool = option(True, "skip training pictures of a single grey level")
     drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
     drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
-    validation_fraction: float = option(0.2, "part of train kept for validation", low=0.01, high=0.9)
+    validation_fraction: float = option(0.2, "part of train kept for validation; 0, with selected_by: train on everything", low=0, high=0.9)
+    selected_by: str = option("", "complete run whose settings, lengths and confidence a run on all of train repeats")
     split_seed: int = option(
         42, "seed of the split: runs of other seeds are compared on the same validation pictures", low=0, high=2**31 - 1
     )
@@ -144,6 +146,17 @@ class Config:
             raise UserError(
                 f"head_dropout needs {len(self.head_units) + 1} values (one more than head_units), got {len(self.head_dropout)}"
             )
+        if bool(self.validation_fraction) == bool(self.selected_by):
+            raise UserError(
+                f"validation_fraction {self.validation_fraction:g} "
+                + (
+                    f"does not go with selected_by {self.selected_by}, for which all of train is learnt: leave it out"
+                    if self.selected_by
+                    else "leaves nothing to choose the model by: name a validated run with --selected-by, or use 0.01 to 0.9"
+                )
+            )
+        if 0 < self.validation_fraction < LEAST_VALIDATION:
+            raise UserError(f"validation_fraction must be {LEAST_VALIDATION} or more, got {self.validation_fraction}")
         if self.stage1_epochs + self.stage2_epochs == 0:
             raise UserError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         if self.stage2_epochs and self.stage2_warmup_epochs >= self.stage2_epochs:
@@ -172,7 +185,7 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
     the defaults.
     Raises UserError for a file that cannot be read, an unknown key or an impossible value.
     """
-    values = (_read(path) if path else {}) | (overrides or {})
+    values = config_values(path) | (overrides or {})
     own = [recipes / f"{values.get(name)}.yaml" for name in ("arch", "method")] if recipes else []
     below = {}
     for recipe in own:
@@ -180,6 +193,11 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
     values = below | values
     _check_keys(overrides or {})
     return Config(**values)
+
+
+def config_values(path: Path | str | None) -> dict:
+    """The values that a YAML file gives, {field: value}; none where `path` is None. Raises UserError as `load_config` does."""
+    return _read(path) if path else {}
 
 
 def save_config(config: Config, path: Path | str) -> None:

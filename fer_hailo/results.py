@@ -14,8 +14,8 @@ STAGES = ("keras", "tflite", "tflite-int8", "har-native", "har-fp", "har-int8", 
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
 COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "drop",
            "macro_recall", "macro_f1", "ece", "per_class_recall", *SPEED, "parameters", "input_size",
-           "size_bytes", "seed", "sha256"]  # fmt: skip
-LATER = {"drop", *SPEED[1:], "parameters", "input_size"}  # files of older versions lack these
+           "size_bytes", "seed", "sha256", "selected_by"]  # fmt: skip
+LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files of older versions lack these
 
 
 def row_of(
@@ -29,10 +29,12 @@ def row_of(
     reference: dict | None = None,
     parameters: int | str = "",
     input_size: int | str = "",
+    selected_by: str = "",
 ) -> dict:
     """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
 
     reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since. input_size: side, pixels.
+    selected_by: the validated run that a run on all of train repeats, under whose name its validation stands.
     """
     origin = _origin(run, stage)
     low, high = metrics["accuracy_ci95"]
@@ -52,6 +54,7 @@ def row_of(
         "input_size": input_size,
         "size_bytes": size_bytes,
         "seed": seed,
+        "selected_by": selected_by,
     }
 
 

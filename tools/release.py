@@ -28,9 +28,10 @@ from fer_hailo.hailo.scoring import logits_of
 from fer_hailo.litert import LiteRT
 from fer_hailo.metrics import expected_calibration_error, reliability, wilson
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
+from fer_hailo.selection import Selection, read_selection, selection_of, write_selection
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
-PLACES = ("data", "weights", "votes", "teacher")  # fields that name files
+PLACES = ("data", "weights", "votes", "teacher", "selected_by")  # fields that name files
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
 STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
@@ -50,7 +51,8 @@ def release(run: Path, out: Path | None = None) -> Path:
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")
-    if "confidence" not in bundle.manifest or any(set(scores) < {"val", "test"} for scores in bundle.manifest["metrics"].values()):
+    wanted = {"test"} if read_selection(run) else {"val", "test"}
+    if "confidence" not in bundle.manifest or any(set(scores) < wanted for scores in bundle.manifest["metrics"].values()):
         raise UserError(f"{run / 'deploy'} was made by an older version, or of data without a test side: convert again, on data with one")
     out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest["arch"] else "released")
     _check_place(out)
@@ -88,6 +90,9 @@ def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
         shutil.copy(run / "deploy" / name, folder)
     manifest, pictures = bundle.manifest, bundle.evaluation()
     confidence = Confidence(**manifest["confidence"])
+    selection = selection_of(manifest, run / "deploy" / MANIFEST)
+    if selection:
+        write_selection(folder, selection)
     paired = _paired(run / "deploy" / INT8, bundle, pictures)
     sure = _sureness(pictures, confidence)
     conversion = json.loads((run / "conversion.json").read_text(encoding="utf-8"))
@@ -100,7 +105,7 @@ def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
     plot_confusion(folder / "confusion_matrix_test.png", manifest["metrics"]["keras"]["test"])
     bins = reliability(confidence.probabilities(pictures.logits[test]), pictures.labels[test])
     plot_reliability(folder / "reliability_test.png", bins, f"{manifest['data']['name']}, test")
-    write_text(folder / CARD, _card(folder, manifest, conversion, paired, sure))
+    write_text(folder / CARD, _card(folder, manifest, conversion, paired, sure, selection))
     sums = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
     write_text(folder / SUMS, "".join(list(sums)))
 
@@ -122,7 +127,7 @@ def _short(path: str) -> str:
 
 
 def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> dict:
-    """INT8 less float32 on all validation and test pictures: difference and interval as fractions, count."""
+    """INT8 less float32 on all images that are scored: difference and interval as fractions, count."""
     network, count = LiteRT(int8), len(pictures.labels)
     answers = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), "answers in INT8")
     right, before = (logits.argmax(axis=1) == pictures.labels for logits in (answers, pictures.logits))
@@ -145,14 +150,16 @@ def _sureness(pictures: EvalSet, confidence: Confidence) -> dict:
     }
 
 
-def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: dict) -> str:
+def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: dict, selection: Selection | None) -> str:
     metrics, config = manifest["metrics"], load_config(folder / CONFIG)
+    held = selection.splits() if selection else {stage: {"val": scores["val"]} for stage, scores in metrics.items()}
+    whose = f"validation of {selection.name}" if selection else "validation"
     times = {entry["stage"]: f"{entry['latency_ms']:.2f} ms" for entry in conversion["candidates"]}
     sizes = {"keras": MODEL, "tflite": FLOAT, "tflite-int8": INT8}
     stages = _table(
-        ["", "validation", "test", "macro recall, test", "size", "speed"],
+        ["", whose, "test", "macro recall, test", "size", "speed"],
         [
-            [name, *(_percent(metrics[stage][split]) for split in ("val", "test")), f"{metrics[stage]['test']['macro_recall']:.1%}",
+            [name, _percent(held[stage]["val"]), _percent(metrics[stage]["test"]), f"{metrics[stage]['test']['macro_recall']:.1%}",
              f"{(folder / sizes[stage]).stat().st_size / 2**20:.2f} MiB", times.get(stage, "")]
             for stage, name in STAGES.items()
         ],
@@ -163,9 +170,11 @@ def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: di
         title="The ReLU twin" if "minimalistic" in manifest["arch"] else "The released model",
         folder=f"{RUNS}/{folder.name}", up="../../", arch=manifest["arch"], name=manifest["name"], seed=manifest["seed"],
         parameters=manifest["network"]["parameters"], multiply_adds=manifest["network"]["multiply_adds"],
-        side=manifest["preprocess"]["input_size"], stages=stages, pairs=paired["count"], difference=100 * paired["difference"],
+        side=manifest["preprocess"]["input_size"], stages=stages, pairs=paired["count"],
+        sides="test" if selection else "validation and test", difference=100 * paired["difference"],
         low=100 * paired["interval"][0], high=100 * paired["interval"][1], cpu=f"on {manifest['environment']['cpu_count']} cores",
-        classes=_classes(metrics["keras"], manifest["labels"]), wanted=RIGHT,
+        classes=_classes(held["keras"] | {"test": metrics["keras"]["test"]}, manifest["labels"], whose), wanted=RIGHT,
+        protocol=_protocol(selection), whose=whose,
         confusion=_table(["", *manifest["labels"]], [[f"**{name}**", *row] for name, row in zip(manifest["labels"], matrix, strict=True)]),
         sure=sure["sure"], sure_right=right, ece_before=sure["ece_before"], ece_after=sure["ece_after"],
         learnt=_learnt(config), **manifest["confidence"],
@@ -190,7 +199,18 @@ def _percent(metrics: dict) -> str:
     return f"{metrics['accuracy']:.2%} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _classes(splits: dict, labels: list[str]) -> str:
+def _protocol(selection: Selection | None) -> str:
+    """Which images the model learnt, and which chose its settings, as sentences."""
+    if not selection:
+        return "20 % of train was kept for validation, stratified, copies on one side; it chose the epoch and every setting"
+    return (
+        f"It learnt all of train, so it has no validation figures of its own: those above are of {selection.name}, which kept "
+        f"{selection.validation_fraction:.0%} of train for validation, stratified, copies on one side. That side chose every setting, "
+        f"the length ({selection.epochs[0]} + {selection.epochs[1]} epochs), temperature and threshold, which this model repeats"
+    )
+
+
+def _classes(splits: dict, labels: list[str], whose: str) -> str:
     rows = []
     for i, name in enumerate(labels):
         cells = []
@@ -200,7 +220,7 @@ def _classes(splits: dict, labels: list[str]) -> str:
             cells.append(f"{row[i] / sum(row):.1%} [{100 * low:.1f}, {100 * high:.1f}] of {sum(row):,}" if sum(row) else "no pictures")
         rows.append([name, *cells])
     rows.append(["macro", *(f"{splits[split]['macro_recall']:.1%}" for split in ("val", "test"))])
-    return _table(["recall", "validation", "test"], rows)
+    return _table(["recall", whose, "test"], rows)
 
 
 def _table(header: list, rows: list[list]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.confidence import fit_confidence, read_confidence
+from fer_hailo.confidence import Confidence, fit_confidence, read_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, clean_network
 from fer_hailo.convert.expectation import check_normalisation
@@ -24,7 +24,8 @@ from fer_hailo.convert.quantise import quantise
 from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.report import write_conversion_report
 from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
-from fer_hailo.data.dataset import Dataset, load_dataset
+from fer_hailo.convert.validated import selected, validated_side
+from fer_hailo.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import Subject, check_split, find_subject, training_data
 from fer_hailo.evaluate.score import evaluate_model
@@ -39,6 +40,7 @@ from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, cache_of, environment
+from fer_hailo.selection import Selection
 
 SCRATCH = ".convert"
 MOST_SCORED = 10_000  # pictures a side
@@ -73,6 +75,8 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     _check_place(out, subject)
     dataset = load_dataset(replace(subject.config, input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
     dataset = _limited(dataset, subject.config.seed)
+    selection = selected(subject)
+    checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
     if (training_data(subject) or dataset.key) != dataset.key:
         _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
@@ -84,7 +88,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
         for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
-            return Conversion(subject, model, spec, dataset, reference, out, Path(scratch)).finish()
+            return Conversion(subject, model, spec, dataset, reference, out, Path(scratch), checks, selection).finish()
 
 
 def _limited(dataset: Dataset, seed: int) -> Dataset:
@@ -99,11 +103,17 @@ def _limited(dataset: Dataset, seed: int) -> Dataset:
 
 
 class Conversion:
-    """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle as it was."""
+    """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle as it was.
+
+    checks: images on which the changed network must answer as before; nothing is scored on them. selection: of a network that was
+    trained on all of train, whose choices are those of the validated run.
+    """
 
     def __init__(
-        self, subject: Subject, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path
-    ):
+        self, subject: Subject, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path,
+        checks: Part, selection: Selection | None,
+    ):  # fmt: skip
+        self.checks, self.selection = checks, selection
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
@@ -111,8 +121,8 @@ class Conversion:
         self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
 
     def finish(self) -> Path:
-        train, val, names = self.dataset.train, self.dataset.val, self.dataset.names
-        clean, changes = clean_network(self.model, train.images, val.images, self.spec)
+        train, checks, names = self.dataset.train, self.checks, self.dataset.names
+        clean, changes = clean_network(self.model, train.images, checks.images, self.spec)
         clean.save(self.scratch / CLEAN)
         calibration, labels = calibration_set(train, self.spec, self.config.seed)
         write_sheet(self.scratch / "calibration.png", calibration, labels)
@@ -123,7 +133,7 @@ class Conversion:
         ranges = tensor_ranges(float32, calibration, self.spec)
         raised = raise_small_kernels(float32, ranges)
         network = read_tflite(float32)
-        checked = val.images[choose(val.labels, COUNT, self.config.seed)]
+        checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
         parity = check_parity(self.model, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
         trials = quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
@@ -142,6 +152,7 @@ class Conversion:
             "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
             "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales()),
             "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()},
+            "selection": self.selection.to_dict() if self.selection else None,
         }
         write_json(self.scratch / "conversion.json", facts)
         write_conversion_report(self.scratch / "conversion.html", f"Conversion of {self.name}", facts)
@@ -188,13 +199,14 @@ class Conversion:
             _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
 
     def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
-        folder, held = self.deploy, pictures.split == "val"
-        confidence = read_confidence(self.subject.model) or fit_confidence(pictures.logits[held], pictures.labels[held])
+        folder, selection = self.deploy, self.selection
+        confidence = selection.confidence if selection else self._confidence(pictures)
+        script = selection.script if selection else specialise(_script(self.model.name), self.spec, len(calibration))
         np.save(folder / parts.CALIBRATION, calibration)
         np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
         write_program(folder / parts.PROGRAM)
         write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")
-        write_text(folder / parts.SCRIPT, specialise(_script(self.model.name), self.spec, len(calibration)))
+        write_text(folder / parts.SCRIPT, script)
         parts.seal(
             folder,
             {
@@ -215,14 +227,20 @@ class Conversion:
                 "confidence": confidence.to_dict(),
                 "metrics": {"keras": self.reference} | {candidate.stage: candidate.metrics for candidate in candidates},
                 "environment": environment(),
+                "selection": selection.to_dict() if selection else None,
             },
         )
+
+    def _confidence(self, pictures: parts.EvalSet) -> Confidence:
+        held = pictures.split == "val"
+        return read_confidence(self.subject.model) or fit_confidence(pictures.logits[held], pictures.labels[held])
 
     def _rows(self, candidates: list[Candidate]) -> list[dict]:
         return [
             row_of(
                 metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.path.stat().st_size,
                 latency_ms=candidate.latency_ms, reference=self.reference[split],
+                selected_by=self.selection.name if self.selection else "",
             )
             for candidate in candidates
             for split, metrics in candidate.metrics.items()
@@ -240,6 +258,9 @@ class Conversion:
             )
             latency = f"   {entry['latency_ms']:.2f} ms" if "latency_ms" in entry else ""
             print(f"{stage:<12} {scores}   {entry['size_bytes'] / 2**20:.2f} MiB{latency}")
+        if self.selection:
+            scores = ", ".join(f"{stage} {metrics['accuracy']:.2%}" for stage, metrics in self.selection.metrics.items())
+            print(f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}")
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
 
 
@@ -278,9 +299,11 @@ def _spec(subject: Subject, overrides: dict, model: keras.Model, mean: float | N
 
 
 def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> dict[str, dict]:
-    """Metrics of the model as it came, for validation and, where there is one, test."""
-    dataset.part("train"), dataset.part("val")
+    """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of train) and test."""
+    dataset.part("train")
     sides = [split for split in SPLITS if len(getattr(dataset, split))]
+    if not sides:
+        raise UserError(f"{dataset.name} has no test images, and the model was trained on all others: nothing is left to score")
     return {split: evaluate_model(model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split)[0] for split in sides}
 
 

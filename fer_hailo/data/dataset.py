@@ -109,7 +109,9 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     if plain:
         train, rest = split(train, 0.2)
         val, held = split(rest, 0.5)
-    elif len(train):
+        if not config.validation_fraction:
+            train, val = np.sort(np.concatenate([train, val])), val[:0]
+    elif len(train) and config.validation_fraction:
         train, val = split(train, config.validation_fraction)
     # Of a photograph that is scored, no copy is learnt from, under whatever label.
     extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))

@@ -46,7 +46,7 @@ def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | 
     whole = bundle.evaluation()
     chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
     if not len(chosen):
-        raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}")
+        raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
     pictures = whole.take(chosen)
     with open_for(model, bundle) as predictor:
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
@@ -69,8 +69,15 @@ def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | 
         "latency_ms": latency_ms,
     }
     origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
+    row["selected_by"] = bundle.manifest.get("selection", {}).get("name", "")
     add_rows(bundle.results, [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()])
     return Evaluation(metrics, comparison, note, out)
+
+
+def _why(bundle: Bundle) -> str:
+    """Why a bundle has no validation side, where that is meant."""
+    name = bundle.manifest.get("selection", {}).get("name")
+    return f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that run's bundle" if name else ""
 
 
 def open_for(model: Path, bundle: Bundle) -> Predictor:

@@ -12,6 +12,7 @@ from fer_hailo.evaluate.plots import plot_confusion, plot_history, plot_mistakes
 from fer_hailo.files import read_csv, write_json
 from fer_hailo.metrics import reliability
 from fer_hailo.report import confusion_figure, line_figure, metrics_table, reliability_figure, write_page
+from fer_hailo.selection import read_selection
 
 
 def write_evaluation(folder: Path, metrics: dict, part: Part, probabilities: np.ndarray) -> None:
@@ -33,12 +34,19 @@ def write_report(folder: Path, title: str, note: str) -> Path:
         if metrics and bins:
             sections.append((f"{heading}: {metrics['data']}", metrics_table(metrics) + confusion_figure(metrics)))
             sections.append((f"{heading}: confidence", reliability_figure(bins)))
+    selection = read_selection(folder)
+    if selection:
+        own = selection.metrics["keras"]
+        heading = f"Validation of {selection.name}, whose settings this run repeats on all of train"
+        sections.append((heading, metrics_table(own) + confusion_figure(own)))
     history = read_history(folder)
     if history:
         starts = [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
         plot_history(folder / "history.png", history)
         for name in ("accuracy", "loss"):
-            curves = {f"training {name}": [row[name] for row in history], f"validation {name}": [row[f"val_{name}"] for row in history]}
+            curves = {f"training {name}": [row[name] for row in history]}
+            if not selection:
+                curves[f"validation {name}"] = [row[f"val_{name}"] for row in history]
             sections.append((name.capitalize(), line_figure(curves, "epoch (dashed: stage 2 begins)", starts)))
     write_page(folder / "report.html", title, note, sections)
     return folder / "report.html"
@@ -53,6 +61,6 @@ def _read(path: Path):
 
 
 def read_history(folder: Path) -> list[dict]:
-    """history.csv as rows of numbers; empty when there is none."""
+    """history.csv as rows of numbers, without those that a run on all of train leaves empty; no rows when there is none."""
     path = folder / "history.csv"
-    return [{name: float(value) for name, value in row.items()} for row in read_csv(path)] if path.exists() else []
+    return [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)] if path.exists() else []

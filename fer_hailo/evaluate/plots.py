@@ -42,7 +42,8 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
     epochs = np.arange(1, len(history) + 1)
     for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
         axis.plot(epochs, [row[name] for row in history], label="training (mixed and augmented)")
-        axis.plot(epochs, [row[f"val_{name}"] for row in history], label="validation")
+        if f"val_{name}" in history[0]:
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], label="validation")
         starts = [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
         for start in starts:
             axis.axvline(start + 0.5, linestyle=":", color="grey")

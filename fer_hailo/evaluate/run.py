@@ -19,6 +19,7 @@ from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, cache_of, newest_run, read_labels
 from fer_hailo.runtime.predictor import describe, load
+from fer_hailo.selection import read_selection
 
 PREPARED_BY = ("source_size", "input_size", "color")
 
@@ -85,6 +86,11 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     subject = find_subject(path, overrides)
     config, run = subject.config, subject.run
     own = load_config(run / CONFIG) if run else None
+    if split == "val" and own and own.selected_by:
+        raise UserError(
+            f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
+            f"python evaluate.py {own.selected_by} --split val"
+        )
     if split != "test":
         check_split(subject, split)
     if out and out.exists() and not out.is_dir():
@@ -105,8 +111,9 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
         out = run if same else parent / f"evaluation_{name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
     write_evaluation(out, metrics, dataset.part(split), probabilities)
     write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by evaluate.py.")
-    seed = own.seed if own else ""
-    add_rows(parent / "results.csv", [row_of(metrics, run=name, stage=stage, seed=seed, size_bytes=subject.model.stat().st_size)])
+    selection = read_selection(run) if run else None
+    seed, size, selected = own.seed if own else "", subject.model.stat().st_size, selection.name if selection else ""
+    add_rows(parent / "results.csv", [row_of(metrics, run=name, stage=stage, seed=seed, size_bytes=size, selected_by=selected)])
     return metrics, out
 
 

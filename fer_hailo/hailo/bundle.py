@@ -93,9 +93,12 @@ def results_of(folder: Path) -> Path:
 
 
 def seal(folder: Path, manifest: dict) -> None:
-    """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS."""
+    """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS and, for a network that was trained on all
+    of train, "selection", see fer_hailo.selection."""
     files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
     content = {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files}
+    if manifest.get("selection"):
+        content["selection"] = manifest["selection"]
     write_json(folder / MANIFEST, content | {"sha256": _own_sha256(content)})
 
 

@@ -20,7 +20,8 @@ BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, pyt
 
 def write_compile_report(folder: Path, facts: dict) -> Path:
     """Write both files. facts: title, rehearsal, bundle, hw_arch, settings, versions, seconds, metrics {stage: {split: metrics}},
-    reference {split: Keras metrics}, verdict, warnings, noise {layer: dB}, and where known calibration, speed, hef, script.
+    reference {split: Keras metrics}, verdict, judged (the metrics that it judges), warnings, noise {layer: dB}, and where known
+    calibration, speed, hef, script.
 
     Returns the page's path.
     """
@@ -50,7 +51,7 @@ def write_compile_report(folder: Path, facts: dict) -> Path:
 
 
 def _result(facts: dict) -> str:
-    lines = [sentence(facts["verdict"], facts["metrics"]), *facts["verdict"]["advice"]]
+    lines = [sentence(facts["verdict"], facts["judged"]), *facts["verdict"]["advice"]]
     bad = bool(facts["verdict"]["causes"])
     text = "".join(f"<p class={'warn' if bad else 'note'}>{_plain(line)}</p>" for line in lines)
     return text + "".join(f"<p class=warn>{_plain(line)}</p>" for line in facts["warnings"])
@@ -59,18 +60,22 @@ def _result(facts: dict) -> str:
 def _accuracy(facts: dict) -> str:
     rows = []
     stages = {"keras": facts["reference"]} | facts["metrics"] if facts["reference"] else facts["metrics"]
-    for stage, scores in stages.items():
-        for split, metrics in scores.items():
-            low, high = metrics["accuracy_ci95"]
-            rows.append(
-                (NAMES[stage], split, f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}",
-                 f"{metrics['macro_recall']:.2%}", f"{metrics['ece']:.2%}")
-            )  # fmt: skip
+    scored = [(stage, split, metrics) for stage, scores in stages.items() for split, metrics in scores.items()]
+    other = facts["verdict"].get("selected_by")
+    if other:  # its own validation side was trained on
+        scored += [(stage, f"val of {other}", scores["val"]) for stage, scores in facts["judged"].items()]
+    for stage, split, metrics in scored:
+        low, high = metrics["accuracy_ci95"]
+        rows.append(
+            (NAMES[stage], split, f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}",
+             f"{metrics['macro_recall']:.2%}", f"{metrics['ece']:.2%}")
+        )  # fmt: skip
     return table(("step", "split", "pictures", "accuracy", "95 % interval", "macro recall", "calibration error"), rows)
 
 
 def _details(facts: dict):
-    return [(stage, split, metrics) for stage, scores in facts["metrics"].items() for split, metrics in scores.items() if split == "val"]
+    shown = "test" if facts["verdict"].get("selected_by") else "val"
+    return [(stage, shown, scores[shown]) for stage, scores in facts["metrics"].items() if shown in scores]
 
 
 def _calibration(facts: dict) -> str:

@@ -8,7 +8,10 @@ import zipapp
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("__init__", "cli", "errors", "files", "litert", "metrics", "preprocess", "progress", "report", "results", "runs")
+MODULES = (
+    "__init__", "cli", "confidence", "errors", "files", "litert", "metrics", "preprocess", "progress", "report", "results", "runs",
+    "selection",
+)  # fmt: skip
 START = "import sys\n\nfrom compile_hef import main, run\n\nsys.exit(run(main))\n"
 
 

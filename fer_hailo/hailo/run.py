@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import SCRIPT, Bundle, load_bundle
+from fer_hailo.hailo.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
 from fer_hailo.hailo.compile import HEF, LOG, Job, run_steps
 from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
 from fer_hailo.hailo.layers import Layer, Layers, resolve
@@ -20,6 +20,7 @@ from fer_hailo.hailo.script import format_finding, parse_script, read_script
 from fer_hailo.hailo.settings import settings_of
 from fer_hailo.hailo.verdict import judge, sentence
 from fer_hailo.results import add_rows, row_of
+from fer_hailo.selection import selection_of
 
 TOO_MUCH_LOST = 3
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
@@ -41,7 +42,7 @@ def compile_bundle(
     notes = [finding for entry in record.values() for finding in entry["log"]]
     warnings = [_warning(finding) for finding in notes] + [note for entry in record.values() for note in entry.get("notes", [])]
     optimized = record.get("optimize", {})
-    facts = _facts(job, metrics, judge(metrics, agreement, most_lost), warnings) | {
+    facts = _facts(job, metrics, agreement, most_lost, warnings) | {
         "agreement": agreement,
         "rehearsal": False,
         "noise": noise,
@@ -59,7 +60,7 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
     job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests)
-    facts = _facts(job, rehearsal.metrics, judge(rehearsal.metrics, {}, most_lost), rehearsal.warnings) | {
+    facts = _facts(job, rehearsal.metrics, {}, most_lost, rehearsal.warnings) | {
         "rehearsal": True,
         "noise": rehearsal.noise,
         "calibration": rehearsal.calibration,
@@ -104,7 +105,10 @@ def _digests(bundle: Bundle) -> dict[str, str]:
     return {split: metrics["sha256"] for split, metrics in bundle.manifest["metrics"]["keras"].items()}
 
 
-def _facts(job: Job, metrics: dict, verdict: dict, warnings: list[str]) -> dict:
+def _facts(job: Job, metrics: dict, agreement: dict, most_lost: float, warnings: list[str]) -> dict:
+    selection = selection_of(job.bundle.manifest, job.bundle.folder / MANIFEST)
+    judged = selection.splits() if selection else metrics  # on the images that it was trained on nothing can be judged
+    verdict = judge(judged, agreement, most_lost) | ({"selected_by": selection.name} if selection else {})
     return {
         "title": f"{job.bundle.name} for {job.hw_arch}",
         "bundle": job.bundle.name,
@@ -115,6 +119,7 @@ def _facts(job: Job, metrics: dict, verdict: dict, warnings: list[str]) -> dict:
         "metrics": metrics,
         "reference": job.bundle.manifest["metrics"]["keras"] if job.quick is None else {},
         "verdict": verdict,
+        "judged": judged,
         "warnings": warnings,
         "versions": {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": _commit(job.bundle)},
     }
@@ -129,7 +134,14 @@ def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
     """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
     page = write_compile_report(job.out, facts)
     rows = [
-        row_of(metrics, run=job.bundle.name, stage=stage, seed=job.bundle.manifest["seed"], reference=facts["reference"].get(split))
+        row_of(
+            metrics,
+            run=job.bundle.name,
+            stage=stage,
+            seed=job.bundle.manifest["seed"],
+            reference=facts["reference"].get(split),
+            selected_by=facts["verdict"].get("selected_by", ""),
+        )
         | {"commit": _commit(job.bundle), "date": date}
         for stage, date in dates.items()
         for split, metrics in facts["metrics"][stage].items()
@@ -141,7 +153,7 @@ def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
     for warning in facts["warnings"]:
         _say(f"warning: {warning}", red=True)
     failed = bool(facts["verdict"]["causes"])
-    _say(sentence(facts["verdict"], facts["metrics"]), red=failed)
+    _say(sentence(facts["verdict"], facts["judged"]), red=failed)
     for advice in facts["verdict"]["advice"]:
         _say(advice, red=True)
     print(REHEARSAL if facts["rehearsal"] else f"written: {job.out / HEF}" if facts["hef"] else "no HEF yet")

@@ -41,13 +41,15 @@ def _points(before: float, after: float) -> float:
 
 
 def sentence(verdict: dict, metrics: dict[str, dict]) -> str:
-    """The verdict in one line, with the interval that its number of pictures allows."""
+    """The verdict in one line, with the interval that its number of pictures allows. metrics: those that were judged."""
     if verdict["lost"] is None:
         return "accuracy lost from float to INT8: not known yet"
+    other = verdict.get("selected_by")
+    whose = f" by {other}, whose settings this network repeats on all of train" if other else ""
     stage = "har-int8" if "har-int8" in metrics else "tflite-int8"
     last = metrics[stage]["val"]
     low, high = last["accuracy_ci95"]
     return (
-        f"accuracy lost from float to INT8: {verdict['lost']:.2f} points of {verdict['allowed']:g} allowed "
+        f"accuracy lost from float to INT8{whose}: {verdict['lost']:.2f} points of {verdict['allowed']:g} allowed "
         f"({stage} {last['accuracy']:.2%} [{low:.2%}, {high:.2%}] on {last['count']:,} validation pictures)"
     )

@@ -66,7 +66,8 @@ class Validate(keras.callbacks.Callback):
     """Scores what would be exported: a float32 copy of the network, of the weights' average where one is kept.
 
     Averaged weights need statistics of their own: the batch norms that train are re-estimated on training pictures.
-    Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs.
+    Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs; of a run on all of train, which has nothing to
+    validate on, the last alone.
     """
 
     def __init__(self, network, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, place: Devices, config):
@@ -81,8 +82,9 @@ class Validate(keras.callbacks.Callback):
             if self.config.ema:
                 self._average()
                 self._estimate_statistics()
-            logits = self.scorer.logits(self.val.images)
-            self._judge(logits, logs)
+            if len(self.val):
+                self._judge(self.scorer.logits(self.val.images), logs)
+        logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
 
     def _judge(self, logits: np.ndarray, logs: dict):
         right = logits.argmax(axis=1) == self.val.labels
@@ -90,7 +92,6 @@ class Validate(keras.callbacks.Callback):
         macro = np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)])
         scores = self.place.agree([float(keras_numpy(self.loss(onehot, logits))), float(right.mean()), float(macro)])
         logs["val_loss"], logs["val_accuracy"], logs["val_macro_recall"] = map(float, scores)
-        logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
 
     def _average(self):
         # Keras has no public name for the averages; its own SwapEMAWeights reads the same list.
@@ -147,6 +148,17 @@ class KeepBest(keras.callbacks.Callback):
                 self.export.save(beside)
 
 
+class KeepLast(KeepBest):
+    """Of a run on all of train, whose length is fixed: saves every epoch's network, so that the last stays."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not all(np.isfinite(weight).all() for weight in self.export.get_weights()):  # there is no validation loss to tell
+            raise UserError("the weights are no numbers any more: the last whole epoch's model is kept; repeat a run that went well")
+        self.progress.best = 0.0
+        with written(self.path) as beside:
+            self.export.save(beside)
+
+
 class Stopping(keras.callbacks.EarlyStopping):
     """Keras' early stopping on validation accuracy, whose counters outlive the process."""
 
@@ -177,7 +189,7 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         progress = self.progress
-        row = {name: float(logs[name]) for name in HISTORY[2:-1]}
+        row = {name: float(logs[name]) for name in HISTORY[2:-1] if name in logs}
         seconds = round(time.monotonic() - self.start, 2)
         progress.history.append({"stage": progress.stage, "epoch": epoch + 1, **row, "seconds": seconds})
         progress.epoch, progress.finished = epoch + 1, self.model.stop_training
@@ -205,10 +217,15 @@ class Tell(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
         left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
+        validation = (
+            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro {logs['val_macro_recall']:.4f} "
+            f"(best {self.progress.best:.4f}), "
+            if "val_loss" in logs
+            else ""
+        )
         self.line.done(
             f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}, "
-            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro {logs['val_macro_recall']:.4f} "
-            f"(best {self.progress.best:.4f}), lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most {duration(left)} left"
+            f"{validation}lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most {duration(left)} left"
         )
 
 

@@ -10,11 +10,14 @@ from fer_hailo.data.dataset import Dataset
 from fer_hailo.errors import UserError
 from fer_hailo.runs import CONFIG, ENVIRONMENT
 
+SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
+
 
 def check_lineage(config: Config, dataset: Dataset) -> None:
     """Raise UserError where a model that this run learns from was trained on the same data, split otherwise.
 
-    Pictures that it has learnt would stand on the validation side, which then praises what it should judge.
+    Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
+    no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
     for place in (config.weights, *config.teacher):
         folder = Path(place) if Path(place).is_dir() else Path(place).parent
@@ -27,7 +30,7 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
             continue  # nobody knows what it was trained on
         if key != dataset.key:
             continue
-        for name in (*SPLITS_BY, "classes"):
+        for name in (*(name for name in SPLITS_BY if config.validation_fraction or name not in SIDES), "classes"):
             theirs, ours = getattr(own, name), getattr(config, name)
             if theirs != ours:
                 raise UserError(

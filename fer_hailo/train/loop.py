@@ -23,23 +23,24 @@ from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.models.registry import System
 from fer_hailo.models.registry import network as known_network
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, cache_of, environment
+from fer_hailo.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.train import callbacks as cb
 from fer_hailo.train.devices import Devices, devices
 from fer_hailo.train.distill import load_teachers
 from fer_hailo.train.lineage import check_lineage
 from fer_hailo.train.objectives import PLAIN, Setting, objective
 from fer_hailo.train.outcome import score_run
+from fer_hailo.train.repeat import select
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"
-NOTE = "Validation chose the model; test was scored once, at the end."
 
 
 def start(config: Config, run: Path, count: int = 1) -> Path:
     """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices. Returns the folder."""
-    begun = {ENVIRONMENT, LABELS}  # all that a run has that was cut before it began
+    begun = {ENVIRONMENT, LABELS, SELECTION}  # all that a run has that was cut before it began
     if run.exists() and not (run.is_dir() and {path.name for path in run.iterdir()} <= begun):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
     place = _devices(config, count)
@@ -51,14 +52,17 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
 
 def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     dataset = _load(config, cache)
+    selection = select(config, dataset) if config.selected_by else None
     prepared = _prepare(config, dataset, place)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
+    if selection:
+        write_selection(run, selection)
     save_config(config, run / CONFIG)  # last: a folder with it can be resumed
     if config.votes:
         _keep_targets(run / TARGETS, prepared[0])
-    return Run(run, config, dataset, place, *prepared, Progress(dataset.key)).finish()
+    return Run(run, config, dataset, place, *prepared, Progress(dataset.key), selection).finish()
 
 
 def resume(run: Path, overrides: dict, count: int = 1) -> Path:
@@ -83,18 +87,27 @@ def resume(run: Path, overrides: dict, count: int = 1) -> Path:
     # A state holds every variable, so that the initial weights need not be there any more.
     targets = _kept_targets(run / TARGETS) if wanted.votes else None
     prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset, place, targets)
-    return Run(run, wanted, dataset, place, *prepared, progress or Progress(dataset.key)).finish()
+    selection = read_selection(run)
+    if bool(selection) != bool(wanted.selected_by):
+        raise UserError(f"{run} lacks {SELECTION}, which tells how long to train: start this run again")
+    return Run(run, wanted, dataset, place, *prepared, progress or Progress(dataset.key), selection).finish()
 
 
 class Run:
     """One training run: its folder, configuration and data, the devices, the targets, the network that trains and its float32 twin that
-    is saved, the teachers."""
+    is saved, the teachers; of a run on all of train what its validated run told."""
 
-    def __init__(self, folder: Path, config: Config, dataset: Dataset, place, targets, network, export, teachers, progress: Progress):
+    def __init__(
+        self, folder: Path, config: Config, dataset: Dataset, place, targets, network, export, teachers, progress: Progress,
+        selection: Selection | None = None,
+    ):  # fmt: skip
+        self.selection = selection
         self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
         self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
         whole = isinstance(known_network(config.arch), System)  # has no stage of its head alone
         self.epochs = {1: 0 if whole else config.stage1_epochs, 2: config.stage2_epochs}
+        if selection:
+            self.epochs = dict(zip((1, 2), selection.epochs, strict=True))
 
     def finish(self) -> Path:
         """Train what is left of the stages, score the best model, write the report. Returns the folder."""
@@ -107,7 +120,7 @@ class Run:
                         self._train(stage, tensorboard)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"every whole epoch is saved, go on with python train.py --resume {self.folder}") from None
-            score_run(self.folder, self.config, self.dataset, NOTE)
+            score_run(self.folder, self.config, self.dataset, _note(self.selection), self.selection)
         return self.folder
 
     def _train(self, stage: int, tensorboard: bool) -> None:
@@ -164,13 +177,15 @@ class Run:
         patience = config.stage1_patience if stage == 1 else config.stage2_patience
         scorer = Scorer(self.export, config.preprocess)
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
+        keep = cb.KeepBest if self.config.validation_fraction else cb.KeepLast
+        judging = [cb.StopOnNaN(stage, "val_loss"), cb.Stopping(patience, progress)] if self.config.validation_fraction else []
         return [
             cb.Order(batches),
             cb.StopOnNaN(stage, "loss"),
             cb.Validate(self.network, self.export, scorer, self.dataset.val, loss, batches, self.place, config),
-            cb.StopOnNaN(stage, "val_loss"),
-            cb.KeepBest(self.folder / MODEL, self.export, progress),
-            cb.Stopping(patience, progress),
+            *judging[:1],
+            keep(self.folder / MODEL, self.export, progress),
+            *judging[1:],
             cb.SaveState(self.folder / STATE, progress, self.export, self._write_history),
             cb.Tell(progress, self.epochs[stage], len(batches), later),
         ]
@@ -180,10 +195,18 @@ class Run:
             write_csv(self.folder / "history.csv", cb.HISTORY, self.progress.history)
 
 
+def _note(selection: Selection | None) -> str:
+    """How the model was chosen, for the report."""
+    if not selection:
+        return "Validation chose the model; test was scored once, at the end."
+    chosen = f"the settings and lengths that the validation side of {selection.name} chose"
+    return f"Trained on all of train, with {chosen}; test was scored once, at the end."
+
+
 def _load(config: Config, cache: Path) -> Dataset:
     dataset = load_dataset(config, cache)
     _say(describe(dataset))
-    for side in ("train", "val"):
+    for side in ("train", "val") if config.validation_fraction else ("train",):
         dataset.part(side)
     return dataset
 

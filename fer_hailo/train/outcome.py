@@ -17,14 +17,23 @@ from fer_hailo.metrics import format_metrics
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIDENCE, DONE, MODEL
+from fer_hailo.selection import Selection
 
 SMALLEST = 1e-30  # a probability that float32 rounded to 0 has a logarithm too
 
 
-def score_run(run: Path, config: Config, dataset: Dataset, note: str) -> None:
-    """Score RUN/best_model_float32.keras as it lies on disk, and complete the run folder. note: a sentence for the report."""
+def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection: Selection | None = None) -> None:
+    """Score RUN/best_model_float32.keras as it lies on disk, and complete the run folder.
+
+    note: a sentence for the report. selection: of a run on all of train, which has no validation side to score and takes its
+    confidence from there.
+    """
     model, rows = load_model(run / MODEL), []
+    if selection:
+        write_json(run / CONFIDENCE, selection.confidence.to_dict())
     for split, part in (("val", dataset.val), ("test", dataset.test)):
+        if selection and split == "val":
+            continue
         if not len(part):
             print(f"{dataset.name} has no {split} side: it is not scored", file=sys.stderr, flush=True)
             continue
@@ -33,6 +42,7 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str) -> None:
         if split == "val":
             write_json(run / CONFIDENCE, fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict())
         origin = {"run": run.name, "seed": config.seed, "input_size": config.input_size}
+        origin["selected_by"] = selection.name if selection else ""
         rows.append(row_of(metrics, **origin, stage="keras", size_bytes=(run / MODEL).stat().st_size))
         print(format_metrics(metrics), flush=True)
     add_rows(run.parent / "results.csv", rows)

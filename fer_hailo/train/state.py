@@ -25,7 +25,7 @@ class Progress:
 
     stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early. wait, stage_best:
     early stopping's epochs since the stage's best validation accuracy, and that accuracy. best: the run's best, whose model is
-    on disk.
+    on disk; 0 where all of train is learnt from and the model on disk is the last.
     data_key: the data set it belongs to. history: one row an epoch.
     """
 
