@@ -51,6 +51,8 @@ ZOO = "yes: Hailo's model zoo has it"
 TOKENS = "no: attention between tokens, layer norms, exact GELU"
 ARCHITECTURES: dict[str, Network | System] = {
     "mobilenet_v3_small": Network(mobilenet_v3.small, "Apache 2.0", "yes; h-swish and squeeze-and-excite may need 16 bits"),
+    "mobilenet_v3_small_no_se": Network(mobilenet_v3.small_without_se, "Apache 2.0", "yes; h-swish may need 16 bits"),
+    "mobilenet_v3_small_relu6": Network(mobilenet_v3.small_relu6, "Apache 2.0", "yes; squeeze-and-excite may need 16 bits"),
     "mobilenet_v3_small_minimalistic": Network(mobilenet_v3.small_minimalistic, "Apache 2.0", "yes"),
     "densenet121": Network(applications.densenet121, "BSD 3-clause", "unsure: its batch norms before the convolutions do not fold"),
     "nasnet_mobile": Network(applications.nasnet_mobile, "Apache 2.0", "unlikely: crops and pads feature maps, 750 small layers"),
