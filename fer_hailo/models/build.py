@@ -32,10 +32,10 @@ def build_model(
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
-    "imagenet", "none", a backbone's .h5 (or dlib's .dat), a .keras file of this project, or PyTorch's tensors in .npz or .pth files
-    (several: with commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF, as a network
-    or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which weights without the statistics of batch norms
-    (dlib's) get them.
+    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), a .keras file of this project, or PyTorch's tensors in .npz or .pth
+    files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another
+    (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which batch norms get their
+    statistics where weights come without (dlib's).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
@@ -87,9 +87,9 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
 
 
 def has_own_weights(arch: str, weights: str) -> bool:
-    """Whether a file is of the kind in which this network alone has its weights: without the statistics of batch norms."""
+    """Whether the file is of the kind in which this network alone has its weights: without the statistics of batch norms."""
     known = network(arch)
-    return isinstance(known, Network) and weights.endswith(known.own or "\0")
+    return isinstance(known, Network) and weights.endswith(known.own)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -200,9 +200,9 @@ def _backbone(config: Config, weights: str) -> keras.Model:
                 f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
                 "use --weights FILE for a copy on disk, or --weights none to start from random weights"
             ) from None
-    suffixes = known.own or (".h5",)
-    if not weights.endswith(suffixes):
-        kinds = f"{', '.join(suffixes)} or .keras" if known.own else ".keras, .h5, .npz or .pth"
+    if known.own and not weights.endswith(known.own):
+        raise UserError(f"weights of {config.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
+    if not weights.endswith((".h5", *known.own)):
         raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
     if not Path(weights).is_file():
         raise UserError(f"no weights at {weights}")

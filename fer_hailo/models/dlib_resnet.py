@@ -7,17 +7,22 @@ it needs to be trained, `restate` measures.
 
 from __future__ import annotations
 
+import hashlib
+
 import keras
 import numpy as np
 from keras import layers
 
 from fer_hailo.errors import UserError
-from fer_hailo.models.dlib_format import read_weights
+from fer_hailo.models.checkpoint import read_tensors
+from fer_hailo.models.dlib_format import read_network
 
 STEM = 32
 STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))  # filters, blocks, whether the first one halves
+NUMBERS = 128  # by which dlib compares faces
 EPSILON = 1e-4  # of dlib's batch norms
 MEAN = np.array([122.782, 117.001, 104.298])  # red, green, blue on 0..255; dlib then divides by 256
+PUBLISHED = "65328c29c2987e3bdffa6b5178316e79a9eb4d6a591015c270725ba767cf43f3"  # `_digest` of the published weights
 
 
 def dlib_resnet(input_size: int, weights: str | None) -> keras.Model:
@@ -43,7 +48,7 @@ def dlib_resnet(input_size: int, weights: str | None) -> keras.Model:
             number += 2
     model = keras.Model(image, x, name="dlib_resnet")
     if weights:
-        _load(model, read_weights(weights))
+        _load(model, _read(weights))
     return model
 
 
@@ -76,6 +81,41 @@ def _smallest() -> int:
     for size in (3, 7):  # of the pooling, of the first convolution
         side = 2 * (side - 1) + size
     return side
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    """The published arrays, by dlib_format's names. Raises UserError where the file has others: of a changed number nothing else would tell."""
+    arrays = read_tensors(path) if path.endswith(".npz") else read_network(path, _plan())
+    if _digest(arrays) != PUBLISHED:
+        raise UserError(
+            f"{path} does not hold the published weights of dlib's face ResNet: get dlib_face_recognition_resnet_model_v1.dat anew"
+        )
+    return arrays
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of names, shapes and float32 values, lowest byte first, by the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].shape}\n".encode())
+        digest.update(arrays[name].astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _plan() -> list[tuple]:
+    """What the .dat holds, for dlib_format."""
+    loss, mean = np.float32([0.04, 0.6]).tolist(), np.float32(MEAN).tolist()
+    plan = [("loss_metric_2", *loss), ("input_rgb_image_sized", *mean, 150, 150)]
+    plan += [("con_4", STEM, 7, 7, 2, 2, 0, 0), ("affine_", 0), ("relu_",), ("max_pool_2", 3, 3, 2, 2, 0, 0)]
+    for filters, blocks, halving in STAGES:
+        for i in range(blocks):
+            halves = halving and i == 0
+            first = (2, 2, 0, 0) if halves else (1, 1, 1, 1)
+            plan += [("tag",), ("con_4", filters, 3, 3, *first), ("affine_", 0), ("relu_",)]
+            plan += [("con_4", filters, 3, 3, 1, 1, 1, 1), ("affine_", 0)]
+            plan += [("tag",), ("skip",), ("avg_pool_2", 2, 2, 2, 2, 0, 0)] if halves else []
+            plan += [("add_prev_",), ("relu_",)]
+    return [*plan, ("avg_pool_2", 0, 0, 1, 1, 0, 0), ("fc_2", NUMBERS, filters, 1)]
 
 
 def _load(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
