@@ -1,11 +1,11 @@
-"""A convolutional network out of a .dat file, as the C++ library dlib serialises it: with numpy alone, and without
-running what the file says.
+"""A convolutional network out of a .dat file, as the C++ library dlib serialises it: with numpy alone, and
+without running what the file says.
 
-An integer is a control byte (how many bytes, and 128 where it is negative) and its bytes, lowest first; a number is
-two integers, a mantissa and an exponent of 2; a text is its length and its bytes; a flag is the character 0 or 1; a
-tensor is its version, four sizes and its float32 values. A network is the version of its loss, the loss, the versions
-of all layers from the last to the first, the input, and then the layers from the first to the last: the name of each,
-what it holds, and the state it was in.
+An integer is a control byte (how many bytes, and 128 where it is negative) and its bytes, lowest first; a
+number is two integers, a mantissa and an exponent of 2; a text is its length and its bytes; a flag is the
+character 0 or 1; a tensor is its version, four sizes and its float32 values. A network is the version of
+its loss, the loss, the versions of all layers from the last to the first, the input, and then the layers
+from the first to the last: the name of each, what it holds, and the state it was in.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ Held = tuple[list, dict[str, np.ndarray]]
 
 
 def read_network(path: Path | str, plan: Plan) -> dict[str, np.ndarray]:
-    """The arrays of a network whose layers are known, float32: conv0/kernel (H, W, in, out), conv0/bias, conv0/gamma
-    and conv0/beta (of the affine layer that follows), conv1/kernel, ..., fc/kernel (in, out).
+    """The arrays of a network whose layers are known, float32: conv0/kernel (H, W, in, out), conv0/bias,
+    conv0/gamma and conv0/beta (of the affine layer that follows), conv1/kernel, ..., fc/kernel (in, out).
 
-    plan: the loss, the input, then the layers from the first on, each as its name in the file and the numbers that
-    describe it there (`_KINDS`), or as ("tag",) or ("skip",). Raises UserError where the file is of another network,
-    cut, or none of dlib's.
+    plan: the loss, the input, then the layers from the first on, each as its name in the file and the
+    numbers that describe it there (`_KINDS`), or as ("tag",) or ("skip",). Raises UserError where the file
+    is of another network, cut, or none of dlib's.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no weights at {path}")
     if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} is too large for the face ResNet of dlib: {path.stat().st_size:,} bytes")
+        raise UserError(f"{path} is too large for dlib's face ResNet: {path.stat().st_size:,} bytes")
     reader = _Reader(path.read_bytes())
     try:
         return _network(reader, plan)
     except ValueError as error:
-        raise UserError(f"{path} is not the face ResNet of dlib, or is damaged: {error} (byte {reader.place:,})") from None
+        place = f"byte {reader.place:,}"
+        raise UserError(f"{path} is not dlib's face ResNet, or damaged: {error} ({place})") from None
 
 
 class _Reader:
-    """Values in a row. Raises ValueError where the bytes are none; makes nothing that is larger than the file."""
+    """Values in a row. Raises ValueError where the bytes are none; makes nothing that is larger than the
+    file."""
 
     def __init__(self, data: bytes):
         self.data, self.place = data, 0
@@ -178,12 +180,13 @@ def _dense(reader: _Reader) -> Held:
 
 _KINDS: dict[str, Callable[[_Reader], Held]] = {
     "loss_metric_2": lambda reader: (reader.numbers(2), {}),  # margin, distance
-    "input_rgb_image_sized": lambda reader: ([*reader.numbers(3), *reader.integers(2)], {}),  # red, green, blue, height, width
+    # the mean of red, green and blue, height, width
+    "input_rgb_image_sized": lambda reader: ([*reader.numbers(3), *reader.integers(2)], {}),
     "con_4": _convolution,  # filters, height, width, strides, paddings
     "affine_": _affine,  # 0 for one scale a channel
     "relu_": lambda reader: ([], {}),
     "add_prev_": lambda reader: ([], {}),
-    "max_pool_2": lambda reader: (reader.integers(6), {}),  # height, width (0: all there is), strides, paddings
+    "max_pool_2": lambda reader: (reader.integers(6), {}),  # height, width (0: all), strides, paddings
     "avg_pool_2": lambda reader: (reader.integers(6), {}),
     "fc_2": _dense,  # outputs, inputs, 1 for no bias
 }

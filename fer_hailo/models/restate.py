@@ -15,12 +15,13 @@ IMAGES, BATCH = 640, 32
 
 
 def restate(model: keras.Model, batches: Iterable) -> None:
-    """Restate the batch norms of a Functional model: their moving mean and variance become those of their inputs over all batches, their
-    scale and shift what keeps inference as it is.
+    """Restate the batch norms of a Functional model: their moving mean and variance become those of their
+    inputs over all batches, their scale and shift what keeps inference as it is.
 
-    model: its batch norms have a scale and a shift and stand over the last axis. batches: one or more, each (B, ...) as the model takes
-    them. In training a batch norm uses the statistics of its batch, whatever it has stored; with stored ones that are far from these, as
-    in weights whose norms were made affine layers, training would begin with another network. One pass serves all norms, as no output moves.
+    model: its batch norms have a scale and a shift and stand over the last axis. batches: one or more, each
+    (B, ...) as the model takes them. In training a batch norm uses the statistics of its batch, whatever it
+    has stored; with stored ones that are far from these, as in weights whose norms were made affine layers,
+    training would begin with another network. One pass serves all norms, as no output moves.
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     probe = keras.Model(model.inputs, [layer.input for layer in norms])
@@ -38,7 +39,8 @@ def restate(model: keras.Model, batches: Iterable) -> None:
 
 
 def face_batches(images: np.ndarray, spec: PreprocessSpec, seed: int) -> Iterator:
-    """Up to 640 of the cached images, uint8 (N, S, S[, 3]), chosen by the seed, as a network sees them: float32 (B, I, I, 3)."""
+    """Up to 640 of the cached images, uint8 (N, S, S[, 3]), chosen by the seed, as a network sees them:
+    float32 (B, I, I, 3)."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES])
     prepare = FaceInput(spec, dtype="float32")
     for start in range(0, len(chosen), BATCH):
@@ -47,9 +49,10 @@ def face_batches(images: np.ndarray, spec: PreprocessSpec, seed: int) -> Iterato
 
 def _restate(layer: keras.layers.BatchNormalization, mean: np.ndarray, variance: np.ndarray) -> None:
     """float64 (C,): the statistics of the input."""
-    gamma, beta, old_mean, old_variance = (_numbers(weight).astype(np.float64) for weight in layer.get_weights())
+    gamma, beta, old_mean, old_variance = (value.astype(np.float64) for value in layer.get_weights())
     slope = gamma / np.sqrt(old_variance + layer.epsilon)
-    layer.set_weights([slope * np.sqrt(variance + layer.epsilon), beta + slope * (mean - old_mean), mean, variance])
+    gamma, beta = slope * np.sqrt(variance + layer.epsilon), beta + slope * (mean - old_mean)
+    layer.set_weights([gamma, beta, mean, variance])
 
 
 def _numbers(values) -> np.ndarray:
