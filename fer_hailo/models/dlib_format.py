@@ -19,6 +19,7 @@ import numpy as np
 from fer_hailo.errors import UserError
 
 LARGEST = 2**26  # bytes of a file; the face ResNet has 22 million
+EMPTY = b"\1\2" + 4 * b"\1\0"  # a tensor; a published layer's state is three flags and three of these
 TAGS = ("tag", "skip")  # layers with no more than a version, which let others refer to a place
 Plan = Sequence[tuple]
 Held = tuple[list, dict[str, np.ndarray]]
@@ -74,7 +75,7 @@ class _Reader:
 
     def number(self) -> float:
         mantissa, exponent = self.integers(2)
-        if abs(exponent) > 900:  # infinities and the like are written as exponents from 32000 on
+        if abs(exponent) > 900 or (exponent and not mantissa):  # infinities and the like are written as exponents from 32000 on
             raise ValueError("no finite number stands here")
         return math.ldexp(mantissa, exponent)
 
@@ -87,17 +88,13 @@ class _Reader:
             raise ValueError("no name stands here")
         return self.take(size).decode("ascii", "backslashreplace")
 
-    def flags(self, count: int) -> None:
-        if set(self.take(count)) - set(b"01"):
-            raise ValueError("no flag stands here")
-
     def version(self, wanted: int) -> None:
         if (found := self.integer()) != wanted:
             raise ValueError(f"version {found} stands where {wanted} is expected")
 
     def shape(self) -> list[int]:
         sizes = self.integers(4)
-        if min(sizes) < 0 or max(sizes) > len(self.data):
+        if min(sizes) < 0 or max(sizes) > len(self.data) or (not all(sizes) and any(sizes)):
             raise ValueError("no size stands here")
         return sizes
 
@@ -137,9 +134,10 @@ def _network(reader: _Reader, plan: Plan) -> dict[str, np.ndarray]:
         convolutions += layer[0] == "con_4"
         prefix = "fc" if layer[0] == "fc_2" else f"conv{convolutions - 1}"
         arrays |= {f"{prefix}/{name}": value for name, value in held.items()}
-        reader.flags(3)  # the state: which of its tensors are up to date
-        for _ in range(3):
-            reader.tensor()  # gradients and outputs
+        overwritten = layers[i + 1 : i + 2] == [("relu_",)]  # which computes in place
+        state = b"11%d" % overwritten + 3 * EMPTY
+        if reader.take(len(state)) != state:
+            raise ValueError(f"the state of {layer[0]} is not that of a network as published")
         if i == 0:
             reader.version(1)  # how many outputs there are for each image
     if reader.place < len(reader.data):
@@ -161,8 +159,7 @@ def _layer(reader: _Reader, planned: tuple) -> dict[str, np.ndarray]:
 def _convolution(reader: _Reader) -> Held:
     values, numbers = reader.tensor(), reader.integers(7)
     kernel, bias = reader.parts(values, 2)
-    reader.numbers(4)  # how fast it learns
-    return numbers, {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias.ravel()}
+    return numbers + reader.numbers(4), {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias.ravel()}
 
 
 def _affine(reader: _Reader) -> Held:
@@ -173,20 +170,18 @@ def _affine(reader: _Reader) -> Held:
 def _dense(reader: _Reader) -> Held:
     numbers, values = reader.integers(2), reader.tensor()
     kernel, _ = reader.parts(values, 2)
-    numbers.append(reader.integer())
-    reader.numbers(4)
-    return numbers, {"kernel": kernel[:, :, 0, 0]}
+    return [*numbers, reader.integer(), *reader.numbers(4)], {"kernel": kernel[:, :, 0, 0]}
 
 
 _KINDS: dict[str, Callable[[_Reader], Held]] = {
     "loss_metric_2": lambda reader: (reader.numbers(2), {}),  # margin, distance
     # the mean of red, green and blue, height, width
     "input_rgb_image_sized": lambda reader: ([*reader.numbers(3), *reader.integers(2)], {}),
-    "con_4": _convolution,  # filters, height, width, strides, paddings
+    "con_4": _convolution,  # filters, height, width, strides, paddings, how fast it learns
     "affine_": _affine,  # 0 for one scale a channel
     "relu_": lambda reader: ([], {}),
     "add_prev_": lambda reader: ([], {}),
     "max_pool_2": lambda reader: (reader.integers(6), {}),  # height, width (0: all), strides, paddings
     "avg_pool_2": lambda reader: (reader.integers(6), {}),
-    "fc_2": _dense,  # outputs, inputs, 1 for no bias
+    "fc_2": _dense,  # outputs, inputs, 1 for no bias, how fast it learns
 }

@@ -125,13 +125,15 @@ def _plan() -> list[tuple]:
     """What the .dat holds, for `dlib_format`."""
     loss, mean = np.float32([0.04, 0.6]).tolist(), np.float32(MEAN).tolist()
     plan = [("loss_metric_2", *loss), ("input_rgb_image_sized", *mean, 150, 150)]
-    plan += [("con_4", STEM, 7, 7, 2, 2, 0, 0), ("affine_", 0), ("relu_",), ("max_pool_2", 3, 3, 2, 2, 0, 0)]
+    rates = (1, 1, 1, 0)  # of learning and decay: kernel, bias
+    plan += [("con_4", STEM, 7, 7, 2, 2, 0, 0, *rates), ("affine_", 0), ("relu_",)]
+    plan += [("max_pool_2", 3, 3, 2, 2, 0, 0)]
     for filters, blocks, halving in STAGES:
         for i in range(blocks):
             halves = halving and i == 0
             first = (2, 2, 0, 0) if halves else (1, 1, 1, 1)
-            plan += [("tag",), ("con_4", filters, 3, 3, *first), ("affine_", 0), ("relu_",)]
-            plan += [("con_4", filters, 3, 3, 1, 1, 1, 1), ("affine_", 0)]
+            plan += [("tag",), ("con_4", filters, 3, 3, *first, *rates), ("affine_", 0), ("relu_",)]
+            plan += [("con_4", filters, 3, 3, 1, 1, 1, 1, *rates), ("affine_", 0)]
             plan += [("tag",), ("skip",), ("avg_pool_2", 2, 2, 2, 2, 0, 0)] if halves else []
             plan += [("add_prev_",), ("relu_",)]
-    return [*plan, ("avg_pool_2", 0, 0, 1, 1, 0, 0), ("fc_2", NUMBERS, STAGES[-1][0], 1)]
+    return [*plan, ("avg_pool_2", 0, 0, 1, 1, 0, 0), ("fc_2", NUMBERS, STAGES[-1][0], 1, 1, 1, 0, 0)]

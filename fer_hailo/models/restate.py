@@ -24,7 +24,7 @@ def restate(model: keras.Model, batches: Iterable) -> None:
     training would begin with another network. One pass serves all norms, as no output moves.
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    probe = keras.Model(model.inputs, [layer.input for layer in norms])
+    probe = keras.Model(model.input, [layer.input for layer in norms])
     count, means, squares = 0, [0.0] * len(norms), [0.0] * len(norms)
     for batch in batches:
         count += len(batch)
@@ -35,7 +35,7 @@ def restate(model: keras.Model, batches: Iterable) -> None:
             squares[i] += len(batch) * (values.var(0, dtype=np.float64) + mean**2)
     for layer, mean, square in zip(norms, means, squares, strict=True):
         mean = mean / count
-        _restate(layer, mean, square / count - mean**2)
+        _restate(layer, mean, np.maximum(square / count - mean**2, 0))
 
 
 def face_batches(images: np.ndarray, spec: PreprocessSpec, seed: int) -> Iterator:
