@@ -75,7 +75,7 @@ class _Reader:
 
     def number(self) -> float:
         mantissa, exponent = self.integers(2)
-        if abs(exponent) > 900 or (exponent and not mantissa):  # infinities and the like are written as exponents from 32000 on
+        if abs(exponent) > 900:  # infinities and the like are written as exponents from 32000 on
             raise ValueError("no finite number stands here")
         return math.ldexp(mantissa, exponent)
 

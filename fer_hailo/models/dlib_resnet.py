@@ -136,4 +136,4 @@ def _plan() -> list[tuple]:
             plan += [("con_4", filters, 3, 3, 1, 1, 1, 1, *rates), ("affine_", 0)]
             plan += [("tag",), ("skip",), ("avg_pool_2", 2, 2, 2, 2, 0, 0)] if halves else []
             plan += [("add_prev_",), ("relu_",)]
-    return [*plan, ("avg_pool_2", 0, 0, 1, 1, 0, 0), ("fc_2", NUMBERS, STAGES[-1][0], 1, 1, 1, 0, 0)]
+    return [*plan, ("avg_pool_2", 0, 0, 1, 1, 0, 0), ("fc_2", NUMBERS, STAGES[-1][0], 1, *rates)]

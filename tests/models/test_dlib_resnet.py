@@ -26,6 +26,7 @@ SETTINGS = {"arch": "dlib_resnet", "input_size": SIDE}
 # A convolution each: height and width, input, output, whether it halves. One plain block and one that halves.
 CONVOLUTIONS = [(7, 3, 3, True), (3, 3, 3, False), (3, 3, 3, False), (3, 3, 5, True), (3, 5, 5, False)]
 DENSE = (5, 4)
+AFFINE = ("gamma", "beta")
 
 
 def numbers(rng) -> dict[str, np.ndarray]:
@@ -69,10 +70,6 @@ def tensor(*arrays: np.ndarray) -> bytes:
 NOTHING = integer(2) + sizes(0, 0, 0, 0)
 
 
-def state(layer: bytes) -> bytes:
-    return (b"111" if b"affine_" in layer else b"110") + 3 * NOTHING
-
-
 def con(weights: dict, i: int) -> bytes:
     size, before, after, halves = CONVOLUTIONS[i]
     kernel, bias = weights[f"conv{i}/kernel"].transpose(3, 2, 0, 1), weights[f"conv{i}/bias"]
@@ -83,7 +80,7 @@ def con(weights: dict, i: int) -> bytes:
 
 
 def affine(weights: dict, i: int) -> bytes:
-    shape, values = integer(1) + sizes(1, CONVOLUTIONS[i][2], 1, 1), (weights[f"conv{i}/{name}"] for name in ("gamma", "beta"))
+    shape, values = integer(1) + sizes(1, CONVOLUTIONS[i][2], 1, 1), [weights[f"conv{i}/{name}"] for name in AFFINE]
     return text("affine_") + tensor(*values) + shape + shape + integer(0)
 
 
@@ -95,18 +92,22 @@ def written(weights: dict, loss: str = "loss_metric_2") -> bytes:
     """The network's file. None stands for tags, which have no more than a version."""
     relu, add = text("relu_"), text("add_prev_")
     layers = [con(weights, 0), affine(weights, 0), relu, pool("max_pool_2", 3, 2)]
-    layers += [None, con(weights, 1), affine(weights, 1), relu, con(weights, 2), affine(weights, 2), add, relu]
-    layers += [None, con(weights, 3), affine(weights, 3), relu, con(weights, 4), affine(weights, 4)]
+    layers += [None, con(weights, 1), affine(weights, 1), relu, con(weights, 2), affine(weights, 2)]
+    layers += [add, relu, None, con(weights, 3), affine(weights, 3), relu, con(weights, 4), affine(weights, 4)]
     layers += [None, None, pool("avg_pool_2", 2, 2), add, relu, pool("avg_pool_2", 0, 1)]
     kernel = weights["fc/kernel"]
     dense = text("fc_2") + sizes(DENSE[1], DENSE[0]) + tensor(kernel)
     dense += integer(1) + sizes(*DENSE, 1, 1) + integer(1) + sizes(0, 0, 0, 0) + integer(1)
-    layers.append(dense + real(1) + real(1) + real(0) + real(0))
+    layers.append(dense + real(1) + real(1) + real(1) + real(0))
     data = integer(1) + text(loss) + real(0.04) + real(0.6)
     data += b"".join(integer(1 if layer is None else 2) for layer in layers[:0:-1]) + integer(3)
     data += text("input_rgb_image_sized") + real(122.782) + real(117.001) + real(104.298) + sizes(150, 150)
-    data += layers[0] + state(layers[0]) + integer(1)
-    return data + b"".join(layer + state(layer) for layer in layers[1:] if layer is not None)
+    for i, layer in enumerate(layers):
+        if layer is not None:  # the third flag: a ReLU follows, which overwrites what this one gives
+            data += layer + (b"111" if relu in layers[i + 1 : i + 2] else b"110") + 3 * NOTHING
+        if i == 0:
+            data += integer(1)
+    return data
 
 
 @pytest.fixture
@@ -213,7 +214,8 @@ def test_the_published_file_holds_the_arrays(published):
 
 def test_counts():
     network = ARCHITECTURES["dlib_resnet"].build(112, None)
-    kernels = 7 * 7 * 3 * 32 + 9 * (6 * 32**2 + 32 * 64 + 7 * 64**2 + 64 * 128 + 5 * 128**2 + 128 * 256 + 7 * 256**2)
+    kernels = 6 * 32**2 + 32 * 64 + 7 * 64**2 + 64 * 128 + 5 * 128**2 + 128 * 256 + 7 * 256**2
+    kernels = 7 * 7 * 3 * 32 + 9 * kernels
     norms = 7 * 32 + 8 * 64 + 6 * 128 + 8 * 256  # values, one for each channel of a convolution
     assert network.count_params() == kernels + 4 * norms and kernels + 2 * norms == 5_578_272
     assert sum(isinstance(layer, keras.layers.Conv2D) for layer in network.layers) == 29
@@ -255,10 +257,9 @@ def test_damaged_files_are_refused_or_hold_the_same(small, dat):
         except UserError as error:
             assert str(dat) in str(error) and "\n" not in str(error)
         else:
-            same += 1
-            print(place, whole[place - 10 : place + 3])
+            same += 1  # the exponent of a 0
             assert all((found[name] == small[name]).all() for name in small)
-    assert same < 3
+    assert same < 6
 
 
 def test_a_changed_number_in_the_arrays(small, tmp_path):
@@ -307,7 +308,7 @@ def test_what_is_no_weights_of_it(small, dat, tmp_path, inside):
         file.truncate(2**26 + 1)
     options = ["--arch", "dlib_resnet", "--input-size", SIDE, "--sample", "--weights"]
     cases = {
-        "imagenet": "no ImageNet weights of dlib_resnet: give --weights dlib_face_recognition_resnet_model_v1.dat",
+        "imagenet": "no ImageNet weights of dlib_resnet: give --weights dlib_face_recognition_resnet_model",
         "mmod.dat": "'loss_mmod_' where loss_metric_2 is expected",
         "absent.dat": "no weights at absent.dat",
         "large.dat": "too large",
@@ -356,9 +357,10 @@ def test_weights_take_their_statistics_from_training_images(small, dat):
     seen = np.stack([normalise(prepare(image, config.preprocess), config.preprocess) for image in images])
     np.testing.assert_allclose(features(model)(seen), features(plain)(seen), atol=1e-5)
     # Without the bias and the mean: they went into the norm's shift.
-    outputs = np.stack([convolved(image * 127.5 / 256, small | {"conv0/bias": np.zeros(3)}, 0) for image in seen])
+    weights = small | {"conv0/bias": np.zeros(3)}
+    outputs = np.stack([convolved(image * 127.5 / 256, weights, 0) for image in seen])
     _, _, mean, variance = model.get_layer("norm0").get_weights()
-    np.testing.assert_allclose(mean, outputs.mean((0, 1, 2)), atol=1e-3)  # `prepare` rounds some values otherwise
+    np.testing.assert_allclose(mean, outputs.mean((0, 1, 2)), atol=1e-3)  # of rounded values
     np.testing.assert_allclose(variance, outputs.var((0, 1, 2)), rtol=0.01)
     assert not np.allclose(model.get_layer("norm4").moving_mean, 0)
     np.testing.assert_array_equal(plain.get_layer("norm4").moving_mean, np.zeros(5))
