@@ -63,7 +63,7 @@ class Config:
     arch: str = option("mobilenet_v3_small", "network")
     weights: str = option(
         "imagenet",
-        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz (or a.pth,b.pth)",
+        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz (or a.pth,b.pth), dlib's .dat",
     )
     head_units: tuple[int, ...] = option(
         (512, 256, 128), "dense layers of the head, for networks without one of their own", low=1, high=8192

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from fer_hailo.config import Config
 from fer_hailo.errors import UserError
 from fer_hailo.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.models.checkpoint import SUFFIXES
-from fer_hailo.models.registry import System, network
+from fer_hailo.models.registry import Network, System, network
+from fer_hailo.models.restate import face_batches, restate
 from fer_hailo.models.state_dict import last_layers, load_checkpoints
 from fer_hailo.models.twin import TWIN, twin_pair
 
@@ -20,26 +22,35 @@ POOL = "head_pool"  # the first layer of the head; all layers before it are the 
 
 
 def build_model(
-    config: Config | None = None, stage: int = 1, weights: str | None = None, logits: int | None = None, training: bool = False
+    config: Config | None = None,
+    stage: int = 1,
+    weights: str | None = None,
+    logits: int | None = None,
+    training: bool = False,
+    images: np.ndarray | None = None,
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
-    "imagenet", "none", a backbone's .h5, a .keras file of this project, or PyTorch's tensors in .npz or .pth files (several: with
-    commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF, as a network
-    or as a method).
+    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), a .keras file of this project, or PyTorch's tensors in .npz or .pth
+    files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another
+    (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which batch norms get their
+    statistics where weights come without (dlib's).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
     weights, logits, known = weights or config.weights, logits or len(config.classes), network(config.arch)
     files = [part.strip() for part in weights.split(",")]
-    checkpoint = all(file.endswith(SUFFIXES) for file in files)
+    checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.arch, weights)
     if isinstance(known, System):
         model = _system(known, config, weights, checkpoint, logits, training)
     else:
         model = _classifier(config, "none" if checkpoint else weights, logits)
         if weights.endswith(".keras"):
             transfer_weights(load_model(weights), model)
+        if images is not None and has_own_weights(config.arch, weights):
+            features = keras.Model(model.input, model.get_layer(POOL).input)
+            restate(features, face_batches(images, config.preprocess, config.seed))
     if checkpoint:
         load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
     if training:
@@ -73,6 +84,12 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
     names = {layer.name: layer for layer in model.layers}
     for layer in names[TWIN].layers if TWIN in names else []:
         layer.trainable = layer.name not in names or names[layer.name].trainable
+
+
+def has_own_weights(arch: str, weights: str) -> bool:
+    """Whether the file is of the kind in which this network alone has its weights: without the statistics of batch norms."""
+    known = network(arch)
+    return isinstance(known, Network) and weights.endswith(known.own)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -175,13 +192,17 @@ def _backbone(config: Config, weights: str) -> keras.Model:
             raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
         try:
             return build(config.input_size, "imagenet")
+        except UserError:  # it is none of Keras' networks
+            raise
         except Exception as error:  # Keras raises a bare Exception when the download fails
             reason = " ".join(str(error).split())[:160]
             raise UserError(
                 f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
                 "use --weights FILE for a copy on disk, or --weights none to start from random weights"
             ) from None
-    if not weights.endswith(".h5"):
+    if known.own and not weights.endswith(known.own):
+        raise UserError(f"weights of {config.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
+    if not weights.endswith((".h5", *known.own)):
         raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
     if not Path(weights).is_file():
         raise UserError(f"no weights at {weights}")

@@ -9,7 +9,18 @@ import keras
 
 from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
-from fer_hailo.models import ada_df, applications, dan, ddamfn, mini_xception, mobilenet_v3, poster, poster_v2, resnet
+from fer_hailo.models import (
+    ada_df,
+    applications,
+    dan,
+    ddamfn,
+    dlib_resnet,
+    mini_xception,
+    mobilenet_v3,
+    poster,
+    poster_v2,
+    resnet,
+)
 
 
 @dataclass(frozen=True)
@@ -17,13 +28,15 @@ class Network:
     """A backbone, to which the common head is added.
 
     build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature map, with the same graph
-    whatever the weights (a path, "imagenet" or None). licence: of its ImageNet weights, empty where Keras has none. hailo: what Hailo-8
-    makes of it. tflite: whether convert_tflite.py takes it."""
+    whatever the weights (a path, "imagenet" or None). licence: of the weights that it can start from, empty where none are published for
+    it. hailo: what Hailo-8 makes of it. tflite: whether convert_tflite.py takes it. own: suffixes of the files in which its weights are
+    published, where they are not Keras' .h5. Those come without the statistics of batch norms: training measures them first."""
 
     build: Callable[[int, str | None], keras.Model]
     licence: str
     hailo: str
     tflite: str = "yes"
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,9 @@ ARCHITECTURES: dict[str, Network | System] = {
     "resnet50": Network(applications.resnet50, "MIT", ZOO),
     "efficientnet_b0": Network(applications.efficientnet_b0, "Apache 2.0", "unsure: swish; the zoo has the lite variant, with ReLU6"),
     "mini_xception": Network(mini_xception.mini_xception, "", "likely: separable convolutions; untried"),
+    "dlib_resnet": Network(
+        dlib_resnet.dlib_resnet, "CC0 (faces)", "unsure: its shortcuts are padded with channels of zeros", own=(".npz", ".dat")
+    ),
     "dan": System(dan.dan, "unsure: a logarithm of the softmax over four heads", renamed=dan.RENAMED),
     "ddamfn": System(ddamfn.ddamfn, "likely: convolutions and gates; untried", renamed=ddamfn.RENAMED),
     "ada_df": System(

@@ -15,7 +15,7 @@ from fer_hailo.progress import track
 
 METHODS = """--method lnsu (LNSU-Net's losses) and --method ada_df_fusion (Ada-DF's targets) train any of them that has the common head
 (not ada_df, dan, ddamfn, poster, poster_v2). They cost nothing at inference."""
-HEADER = ("network", "input", "parameters", "multiply-adds", "ImageNet weights", "TFLite", "Hailo-8")
+HEADER = ("network", "input", "parameters", "multiply-adds", "licence of weights", "TFLite", "Hailo-8")
 
 
 def list_networks(recipes: Path) -> str:

@@ -235,7 +235,7 @@ def _prepare(
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
         try:
-            network = build_model(config, logits=classes, training=True)
+            network = build_model(config, logits=classes, training=True, images=lessons.images)
         finally:
             keras.config.set_dtype_policy("float32")
     place.prepare(network)
