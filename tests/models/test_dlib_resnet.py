@@ -26,7 +26,6 @@ SETTINGS = {"arch": "dlib_resnet", "input_size": SIDE}
 # A convolution each: height and width, input, output, whether it halves. One plain block and one that halves.
 CONVOLUTIONS = [(7, 3, 3, True), (3, 3, 3, False), (3, 3, 3, False), (3, 3, 5, True), (3, 5, 5, False)]
 DENSE = (5, 4)
-AFFINE = ("gamma", "beta")
 
 
 def numbers(rng) -> dict[str, np.ndarray]:
@@ -80,7 +79,8 @@ def con(weights: dict, i: int) -> bytes:
 
 
 def affine(weights: dict, i: int) -> bytes:
-    shape, values = integer(1) + sizes(1, CONVOLUTIONS[i][2], 1, 1), [weights[f"conv{i}/{name}"] for name in AFFINE]
+    values = [weights[f"conv{i}/{name}"] for name in ("gamma", "beta")]
+    shape = integer(1) + sizes(1, CONVOLUTIONS[i][2], 1, 1)
     return text("affine_") + tensor(*values) + shape + shape + integer(0)
 
 
@@ -242,7 +242,7 @@ def test_both_files_hold_the_same(small, dat, tmp_path):
 
 def test_damaged_files_are_refused_or_hold_the_same(small, dat):
     whole = dat.read_bytes()
-    for stop in range(0, len(whole), 7):
+    for stop in range(0, len(whole), 31):
         dat.write_bytes(whole[:stop])
         with pytest.raises(UserError, match="damaged"):
             dlib_resnet._read(str(dat))
@@ -250,7 +250,7 @@ def test_damaged_files_are_refused_or_hold_the_same(small, dat):
     with pytest.raises(UserError, match="goes on after its last layer"):
         dlib_resnet._read(str(dat))
     rng, same = np.random.default_rng(0), 0
-    for place in range(0, len(whole), 5):
+    for place in range(0, len(whole), 11):
         dat.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
         try:
             found = dlib_resnet._read(str(dat))
@@ -299,14 +299,14 @@ def test_sizes_beyond_the_file_allocate_nothing(small, dat):
             dlib_resnet._read(str(dat))
 
 
-def test_what_is_no_weights_of_it(small, dat, tmp_path, inside):
+def test_what_is_no_weights_of_it(small, dat, tmp_path, inside, sample_set):
     """One line each, on exit status 2."""
     (tmp_path / "mmod.dat").write_bytes(written(small, loss="loss_mmod_"))
     for name in ("w.h5", "w.pth"):
         (tmp_path / name).touch()
     with (tmp_path / "large.dat").open("wb") as file:
         file.truncate(2**26 + 1)
-    options = ["--arch", "dlib_resnet", "--input-size", SIDE, "--sample", "--weights"]
+    options = ["--arch", "dlib_resnet", "--input-size", SIDE, "--data", sample_set, "--weights"]
     cases = {
         "imagenet": "no ImageNet weights of dlib_resnet: give --weights dlib_face_recognition_resnet_model",
         "mmod.dat": "'loss_mmod_' where loss_metric_2 is expected",
@@ -317,7 +317,7 @@ def test_what_is_no_weights_of_it(small, dat, tmp_path, inside):
     }
     for name, reason in cases.items():
         assert reason in error_line(inside("train.py", *options, name))
-    refused = inside("train.py", "--arch", "mini_xception", "--sample", "--weights", "small.dat")
+    refused = inside("train.py", "--arch", "mini_xception", *options[4:], "small.dat")
     assert "must be imagenet, none" in error_line(refused)
 
 

@@ -25,7 +25,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.hailo.bundle import load_bundle
 from fer_hailo.hailo.run import rehearse_bundle
-from fer_hailo.models import dan, ddamfn, face_backbones, mini_xception, poster, poster_v2, resnet
+from fer_hailo.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
 from fer_hailo.models.build import build_model, load_model
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.models.table import list_networks, multiply_adds
@@ -82,6 +82,11 @@ def _dan(patch):
     patch.setattr(dan, "WIDTH", 4)
 
 
+def _dlib_resnet(patch):
+    patch.setattr(dlib_resnet, "STEM", 8)
+    patch.setattr(dlib_resnet, "STAGES", ((8, 1, False), (16, 1, True)))
+
+
 def _ddamfn(patch):
     patch.setattr(ddamfn, "STAGES", ((8, 2, 8, (4, 4), 0), (8, 1, 8, (6, 2), 1)))
     patch.setattr(ddamfn, "TOP", 16)
@@ -100,6 +105,7 @@ NETWORKS = {  # how each is made small
     "ada_df": _resnet18,
     "dan": _dan,
     "ddamfn": _ddamfn,
+    "dlib_resnet": _dlib_resnet,
     "poster": _poster,
     "poster_v2": _poster,
     "densenet121": lambda patch: patch.setattr(keras.applications, "DenseNet121", partial(keras_densenet.DenseNet, [1, 1, 1, 1])),
