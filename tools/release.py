@@ -50,6 +50,8 @@ def release(run: Path, out: Path | None = None) -> Path:
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")
+    if not bundle.int8:
+        raise UserError(f"{run / 'deploy'} has no {INT8}, which a release holds: some layers of this network have no INT8 kernel")
     if "confidence" not in bundle.manifest or any(set(scores) < {"val", "test"} for scores in bundle.manifest["metrics"].values()):
         raise UserError(f"{run / 'deploy'} was made by an older version, or of data without a test side: convert again, on data with one")
     out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest["arch"] else "released")
