@@ -60,10 +60,11 @@ def main(argv: list[str] | None = None) -> None:
                 show(f"{name}, {file}", path)
         ranges = tensor_ranges(bundle.folder / FLOAT, calibration, bundle.spec)
         names = [layer.name for layer in bundle.network.layers]
-        for percentile in (100, 99.97):
+        for percentile in ("100", "99.97"):
+            limits = {name: tensor.limits(percentile) for name, tensor in ranges.items()}
             for title, prefixes in SETS.items():
                 layers = [name for name in names if any(name == p or (p.endswith("_") and name.startswith(p)) for p in prefixes)]
-                path.write_bytes(quantise_with(bundle.folder / FLOAT, ranges, percentile, layers, bundle.spec))
+                path.write_bytes(quantise_with(bundle.folder / FLOAT, limits, bundle.spec, layers))
                 show(f"ours, percentile {percentile}, in float: {title}", path)
 
 

@@ -51,6 +51,8 @@ def release(run: Path, out: Path | None = None) -> Path:
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")
+    if not bundle.int8:
+        raise UserError(f"{run / 'deploy'} has no {INT8}, which a release holds: some layers of this network have no INT8 kernel")
     wanted = {"test"} if read_selection(run) else {"val", "test"}
     if "confidence" not in bundle.manifest or any(set(scores) < wanted for scores in bundle.manifest["metrics"].values()):
         raise UserError(f"{run / 'deploy'} was made by an older version, or of data without a test side: convert again, on data with one")

@@ -84,6 +84,13 @@ def graph_of(model: keras.Model) -> Graph:
     return Graph(inputs, consumers)
 
 
+def numbers_of(model: keras.Model, name: str) -> list[float | None]:
+    """The arguments that a bare operation (x * 0.5) is called with: plain numbers, and None for each other one."""
+    (layer,) = [layer for layer in model.get_config()["layers"] if layer["name"] == name]
+    arguments = [value for node in layer["inbound_nodes"] for value in (*node["args"], *node["kwargs"].values())]
+    return [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in arguments]
+
+
 def rebuild(model: keras.Model, edit: Edit) -> keras.Model:
     """A copy of `model` with the changes of `edit`. Layers that nothing reads any more are gone."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +14,32 @@ from fer_hailo.progress import track
 
 SAMPLES = 1024  # values of a tensor that are kept of each picture
 INPUT = "image"
+PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9)  # where a range may end
+LEAST_SQUARES = "least squares"
+STEPS = 255  # between the smallest and the largest of 8 bits
 
 
 @dataclass
 class TensorRange:
-    """low, high: float32 (channels,), smallest and largest value of each channel. sample: float32, values drawn by chance."""
+    """low, high, mean: float32 (channels,), smallest, largest and mean value of each channel. sample: float32, values drawn by chance."""
 
     low: np.ndarray
     high: np.ndarray
+    mean: np.ndarray
     sample: np.ndarray
 
-    def clipped(self, percentile: float) -> tuple[float, float]:
-        """(low, high): the percentile and its mirror, so that as much is cut off at each end; 0 lies within, as INT8 needs it."""
-        if percentile >= 100:
-            return min(0.0, float(self.low.min())), max(0.0, float(self.high.max()))
-        low, high = np.percentile(self.sample, (100 - percentile, percentile))
-        return min(0.0, float(low)), max(0.0, float(high))
+    @functools.cached_property
+    def ends(self) -> dict[str, tuple[float, float]]:
+        """(low, high) for each percentile and its mirror, so that as much is cut off at each end; 0 lies within, as INT8 needs it."""
+        values = np.percentile(self.sample, [end for p in PERCENTILES for end in (100 - p, p)]).reshape(-1, 2)
+        found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {"100": (self.low.min(), self.high.max())}
+        return {name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in found.items()}
+
+    def limits(self, way: str) -> tuple[float, float]:
+        """(low, high) of the 8-bit range: where `way`, a percentile, says, or where rounding makes the least squared error."""
+        if way != LEAST_SQUARES:
+            return self.ends[way]
+        return min(self.ends.values(), key=lambda pair: rounding_error(self.sample[::8], *pair))
 
     def to_dict(self) -> dict:
         """channels; of them constant ones, and dead ones (always 0); min and max; the part of the range that 99.9 % of the values use."""
@@ -45,11 +56,19 @@ class TensorRange:
         }
 
 
+def rounding_error(values: np.ndarray, low: float, high: float) -> float:
+    """Mean squared error of values that are rounded to the 256 steps from low to high."""
+    step = max(high - low, 1e-9) / STEPS
+    zero = np.rint(-low / step)
+    return float((((np.clip(np.rint(values / step) + zero, 0, STEPS) - zero) * step - values) ** 2).mean())
+
+
 def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:
     """Ranges of the input and of every tensor that an operator makes, over prepared pictures uint8 (N, I, I, 3)."""
     network, rng = LiteRT(path, keep_tensors=True), np.random.default_rng(seed)
     lows: dict[str, np.ndarray] = {}
     highs: dict[str, np.ndarray] = {}
+    sums: dict[str, np.ndarray] = {}
     samples: dict[str, list[np.ndarray]] = {}
     for image in track(images, len(images), "measuring ranges"):
         for name, values in {INPUT: normalise(image[None], spec), **network.tensors(image, spec)}.items():
@@ -57,6 +76,10 @@ def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: in
             low, high = channels.min(axis=0), channels.max(axis=0)
             lows[name] = np.minimum(low, lows[name]) if name in lows else low
             highs[name] = np.maximum(high, highs[name]) if name in highs else high
+            sums[name] = sums.get(name, 0) + channels.mean(axis=0, dtype=np.float64)
             flat = values.ravel()
             samples.setdefault(name, []).append(flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)])
-    return {name: TensorRange(lows[name], highs[name], np.concatenate(samples[name])) for name in lows}
+    return {
+        name: TensorRange(lows[name], highs[name], (sums[name] / len(images)).astype(np.float32), np.concatenate(samples[name]))
+        for name in lows
+    }

@@ -14,7 +14,8 @@ def write_conversion_report(path: Path, title: str, facts: dict) -> None:
         f"Float TFLite against Keras on {parity['count']} validation pictures: {parity['same']} answers equal, "
         f"largest difference of a logit {parity['difference']:.1e}."
     )
-    sections = [("Accuracy", _accuracy(facts)), ("Clean-up of the float graph", _changes(facts)), ("INT8 settings tried", _trials(facts))]
+    sections = [("Accuracy", _accuracy(facts)), ("Clean-up of the float graph", _changes(facts))]
+    sections += [("Scaled channels", _equalised(facts)), ("INT8 settings tried", _trials(facts))]
     if facts["unexpected_operators"]:
         rows = [(entry["name"], entry["operator"]) for entry in facts["unexpected_operators"]]
         sections.append(("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows)))
@@ -49,13 +50,28 @@ def _changes(facts: dict) -> str:
     return table(("layer", "change", "units", "largest move of a validation logit", "kept"), rows)
 
 
+def _equalised(facts: dict) -> str:
+    done = facts["equalised"]
+    text = f"{done['scaled']:,} channels were scaled, which changes no answer."
+    straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done["straight"].items())
+    if straight:
+        text += (
+            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done['tolerance']:g} of a straight line): "
+            f"{done['same']:.2%} of the validation answers stayed, the largest move of a logit is {done['moved']:.2g}."
+        )
+    return f"<p class=note>{text}</p>"
+
+
 def _trials(facts: dict) -> str:
-    rows = [(f"{t['percentile']:g}", t["stem"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+    rows = [(t["ends"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+    if not rows:
+        return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"
     counts = facts["calibration"]
-    note = f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers; the first was taken.</p>"
-    return (
-        table(("ranges end at the percentile", "first layers kept in float32", "divergence from float (nats)", "same answer"), rows) + note
+    note = (
+        f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
+        "the first was taken.</p>"
     )
+    return table(("ranges end at the percentile, or by least squares", "divergence from float (nats)", "same answer"), rows) + note
 
 
 def _ranges(facts: dict) -> str:

@@ -17,10 +17,11 @@ import numpy as np
 from fer_hailo.confidence import Confidence, fit_confidence, read_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, clean_network
+from fer_hailo.convert.equalise import equalise
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.parity import COUNT, check_parity
-from fer_hailo.convert.quantise import quantise
+from fer_hailo.convert.quantise import NoInt8Kernel, Trial, quantise
 from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.report import write_conversion_report
 from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
@@ -43,6 +44,7 @@ from fer_hailo.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.selection import Selection
 
 SCRATCH = ".convert"
+MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # pictures a side
 SCRIPTS = ROOT / "alls"
 CALIBRATION = Path("calib") / parts.CALIBRATION
@@ -118,13 +120,15 @@ class Conversion:
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
         self.name = _name(subject)
+        self.without: dict[str, str] = {}  # files that could not be made, with the reason
         self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
 
     def finish(self) -> Path:
         train, checks, names = self.dataset.train, self.checks, self.dataset.names
         clean, changes = clean_network(self.model, train.images, checks.images, self.spec)
-        clean.save(self.scratch / CLEAN)
         calibration, labels = calibration_set(train, self.spec, self.config.seed)
+        clean, widened, equalised = equalise(clean, calibration, checks.images, self.spec)
+        clean.save(self.scratch / CLEAN)
         write_sheet(self.scratch / "calibration.png", calibration, labels)
         _say("converting to TFLite")
         float32, int8 = self.deploy / parts.FLOAT, self.deploy / parts.INT8
@@ -134,14 +138,17 @@ class Conversion:
         raised = raise_small_kernels(float32, ranges)
         network = read_tflite(float32)
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
-        parity = check_parity(self.model, float32, prepare_all(checked, self.spec), self.spec)
+        exact = widened if equalised["straight"] else self.model  # what widening h-swish channels moved is stated by itself
+        parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
-        trials = quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
-        candidates = [self._judge("tflite", float32, pictures, pictures.logits), self._judge("tflite-int8", int8, pictures)]
+        trials = self._quantised(float32, int8, ranges, calibration)
+        candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
+        candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
         facts = {
             "model": str(self.subject.model.resolve()),
             "parity": asdict(parity),
             "changes": [asdict(change) for change in changes],
+            "equalised": equalised,
             "kernels_raised": raised,
             "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in network.unexpected()],
             "trials": [asdict(trial) for trial in trials],
@@ -150,7 +157,7 @@ class Conversion:
                 for c in candidates
             ],
             "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
-            "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales()),
+            "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
             "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()},
             "selection": self.selection.to_dict() if self.selection else None,
         }
@@ -162,6 +169,14 @@ class Conversion:
         add_rows(parts.results_of(self.out / "deploy"), rows)
         self._tell(facts)
         return self.out / "deploy"
+
+    def _quantised(self, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray) -> list[Trial]:
+        """Write the INT8 network; where some layers have no INT8 kernel, there is none, and the bundle says so."""
+        try:
+            return quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
+        except NoInt8Kernel as error:
+            self.without[parts.INT8] = str(error)
+            return []
 
     def _evaluation_set(self, float32: Path) -> parts.EvalSet:
         sides, network = [(split, getattr(self.dataset, split)) for split in SPLITS], LiteRT(float32)
@@ -188,7 +203,9 @@ class Conversion:
         target = self.out / "deploy"
         target.mkdir(exist_ok=True)
         (target / parts.MANIFEST).unlink(missing_ok=True)
-        for name in (*parts.FILES, parts.MANIFEST):
+        for name in self.without:
+            (target / name).unlink(missing_ok=True)
+        for name in (*parts.files_of({parts.WITHOUT: self.without}), parts.MANIFEST):
             os.replace(self.deploy / name, target / name)
         for name in (CLEAN, "calibration.png", "conversion.json", "conversion.html"):
             os.replace(self.scratch / name, self.out / name)
@@ -228,6 +245,7 @@ class Conversion:
                 "metrics": {"keras": self.reference} | {candidate.stage: candidate.metrics for candidate in candidates},
                 "environment": environment(),
                 "selection": selection.to_dict() if selection else None,
+                parts.WITHOUT: self.without,
             },
         )
 
@@ -261,7 +279,25 @@ class Conversion:
         if self.selection:
             scores = ", ".join(f"{stage} {metrics['accuracy']:.2%}" for stage, metrics in self.selection.metrics.items())
             print(f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}")
+        for name, reason in self.without.items():
+            print(f"warning: {name} was not made: {reason}")
+        lost = _lost(facts)
+        if lost > MOST_LOST:
+            print(
+                f"INT8 loses {lost:.2f} points on validation: to win some back, python train.py --quantise {self.subject.run or self.out}"
+            )
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
+
+
+def _lost(facts: dict) -> float:
+    """Points of validation accuracy (of a network that was trained on all of train, its validated run's) that INT8 is behind the Keras
+    model; 0 where either was not scored."""
+    metrics = {candidate["stage"]: candidate["metrics"].get("val") for candidate in facts["candidates"]}
+    metrics["keras"] = facts["keras"]["metrics"].get("val")
+    if facts["selection"]:
+        metrics = facts["selection"]["metrics"]
+    scores = [metrics.get(stage) for stage in ("keras", "tflite-int8")]
+    return 100 * (scores[0]["accuracy"] - scores[1]["accuracy"]) if all(scores) else 0.0
 
 
 def _name(subject: Subject) -> str:

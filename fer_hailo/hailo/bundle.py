@@ -13,7 +13,7 @@ import numpy as np
 
 from fer_hailo.errors import UserError
 from fer_hailo.files import write_json
-from fer_hailo.hailo.tflite import Tflite, read_tflite
+from fer_hailo.hailo.tflite import Tflite, read_tflite, warn_of_float_layers
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, RUNS, read_labels
 
@@ -22,6 +22,7 @@ MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "m
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
 FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
 KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "confidence", "metrics", "environment")
+WITHOUT = "without"  # in a manifest: why an optional file is not in the bundle, by its name
 AGAIN = "copy the bundle again, or make a new one with convert_tflite.py"
 
 
@@ -73,6 +74,11 @@ class Bundle:
         return self.manifest["name"]
 
     @property
+    def int8(self) -> Path | None:
+        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest["without"]` names them)."""
+        return self.folder / INT8 if INT8 in self.manifest["files"] else None
+
+    @property
     def results(self) -> Path:
         return results_of(self.folder)
 
@@ -92,13 +98,20 @@ def results_of(folder: Path) -> Path:
     return (parent.parent if in_run else parent) / "results.csv"
 
 
+def files_of(manifest: dict) -> list[str]:
+    """Names of the files that a bundle consists of, beside its manifest. The INT8 network may be missing with a reason."""
+    return [name for name in FILES if name != INT8 or name not in manifest.get(WITHOUT, {})]
+
+
 def seal(folder: Path, manifest: dict) -> None:
-    """Write the manifest of a folder that holds all files of a bundle. `manifest` gives KEYS and, for a network that was trained on all
-    of train, "selection", see fer_hailo.selection."""
-    files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in FILES}
+    """Write the manifest of a folder that holds all files of a bundle.
+
+    `manifest` gives KEYS, WITHOUT where a file is missing, and "selection" (see fer_hailo.selection) of a network that was trained on all
+    of train.
+    """
+    files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in files_of(manifest)}
     content = {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files}
-    if manifest.get("selection"):
-        content["selection"] = manifest["selection"]
+    content |= {key: manifest[key] for key in (WITHOUT, "selection") if manifest.get(key)}
     write_json(folder / MANIFEST, content | {"sha256": _own_sha256(content)})
 
 
@@ -113,7 +126,8 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise UserError(f"{folder} is no deploy bundle: make its with python convert_tflite.py {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    names = files_of(manifest)
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
     try:
@@ -127,12 +141,12 @@ def load_bundle(folder: Path | str) -> Bundle:
         EVALUATION: lambda path: _check_evaluation(path, spec, labels),
         LABELS: lambda path: _check_labels(path, labels),
     }
-    for name in FILES:
+    for name in names:
         if file_sha256(folder / name) != manifest["files"][name]["sha256"]:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
             raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
-    for name, check in checks.items():
-        check(folder / name)
+    for name in names:
+        checks.get(name, lambda path: None)(folder / name)
     return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
 
 
@@ -180,7 +194,10 @@ def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> N
 
 
 def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
-    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label."""
+    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label.
+
+    What is opened to be used passes here, so a quantized network with float layers is warned of, too.
+    """
     wanted = (1, spec.input_size, spec.input_size, 3)
     if network.input.shape != wanted:
         raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}")
@@ -188,12 +205,14 @@ def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tup
         raise UserError(
             f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} ({', '.join(labels)}): {AGAIN}"
         )
+    warn_of_float_layers(path, network)
 
 
 def _check_int8(path: Path) -> None:
     network = read_tflite(path)
     if network.input.dtype != "int8":
         raise UserError(f"{path} takes {network.input.dtype} instead of int8: {AGAIN}")
+    warn_of_float_layers(path, network)
 
 
 def _check_calibration(path: Path, spec: PreprocessSpec) -> None:

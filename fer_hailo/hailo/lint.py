@@ -428,6 +428,18 @@ def _calibration(script: _Script) -> Iterator[Finding]:
         yield _at(place, "warning", "the batch_size of the calibration is not stated")
 
 
+def _bias_correction(script: _Script) -> Iterator[Finding]:
+    """Without it these networks lose 3 to 5 points in 8 bit; level 0 does not switch it on, and fine-tuning does not replace it."""
+    if script.broken or script.choice == "warning":
+        return
+    statements = script.all("post_quantization_optimization", topic="bias_correction")
+    policy = _last(statements, "policy")
+    if policy is None or policy.value != "enabled":
+        message = "bias correction is not switched on, which costs 8 bit some points: write"
+        place = policy or (statements[0] if statements else None)
+        yield _at(place, "warning", f"{message} post_quantization_optimization(bias_correction, policy=enabled)")
+
+
 def _last(statements: list[Statement], key: str) -> Value | None:
     values = [value for statement in statements if (value := statement.get(key)) is not None]
     return values[-1] if values else None
@@ -461,5 +473,6 @@ RULES = (
     _partial_blocks,
     _levels,
     _calibration,
+    _bias_correction,
     _pictures_and_logits,
 )

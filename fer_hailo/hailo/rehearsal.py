@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_hailo.hailo.bundle import FLOAT, INT8, Bundle, EvalSet
+from fer_hailo.hailo.bundle import FLOAT, INT8, WITHOUT, Bundle, EvalSet
 from fer_hailo.hailo.scoring import logits_of, score
 from fer_hailo.hailo.sdk import TOPS
 from fer_hailo.litert import LiteRT
@@ -33,7 +33,7 @@ class Rehearsal:
 
 def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str]) -> Rehearsal:
     """Score the bundle's TFLite files, rank layers by noise, look at the calibration set, bound the speed. Writes nothing."""
-    stages = {"tflite": LiteRT(bundle.folder / FLOAT), "tflite-int8": LiteRT(bundle.folder / INT8)}
+    stages = {"tflite": LiteRT(bundle.folder / FLOAT)} | ({"tflite-int8": LiteRT(bundle.int8)} if bundle.int8 else {})
     data = bundle.manifest["data"]["name"]
     metrics = {}
     for stage, network in stages.items():
@@ -43,7 +43,10 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
         metrics[stage] = score(logits, pictures, bundle.labels, data=data, digests=digests, stage=stage)
     calibration = calibration_facts(bundle)
     warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
-    noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES])
+    noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES]) if bundle.int8 else {}
+    warnings += [
+        f"there is no {name} ({reason}): only the float network is rehearsed" for name, reason in bundle.manifest.get(WITHOUT, {}).items()
+    ]
     return Rehearsal(metrics, noise, calibration, speed_bound(bundle, hw_arch), warnings + calibration.pop("warnings"))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fer_hailo.hailo.commands import topic_of
 from fer_hailo.hailo.script import Statement, parse_script, render_value
 
 ASKED = ("optimization_level", "compression_level", "calibset_size", "batch_size", "precision_mode")
+CORRECTIONS = ("bias_correction", "equalization", "finetune", "adaround")  # what the SDK does to the weights: on or off
 
 
 def settings_of(script: str, log: list[dict]) -> dict[str, str]:
@@ -14,6 +16,8 @@ def settings_of(script: str, log: list[dict]) -> dict[str, str]:
     for statement in statements:
         if statement.command == "normalization":
             settings["normalization"] = f"({', '.join(render_value(value) for value in statement.args)})"
+        if topic_of(statement) in CORRECTIONS and (policy := statement.get("policy")):
+            settings[topic_of(statement)] = render_value(policy)
         for key in ASKED:
             if value := statement.get(key):
                 settings[_name(statement, key)] = render_value(value)

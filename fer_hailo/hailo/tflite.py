@@ -5,7 +5,9 @@ Source of the format: the FlatBuffers encoding and TensorFlow Lite's schema (ver
 
 from __future__ import annotations
 
+import functools
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -42,10 +44,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator, named by the tensor that it makes. parameters: numbers in its constants; multiply_adds: for one picture."""
+    """One operator, named by the tensor that it makes. dtype: of that tensor; parameters: numbers in its constants;
+    multiply_adds: for one picture."""
 
     name: str
     operator: str
+    dtype: str
     inputs: tuple[str, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
@@ -72,9 +76,15 @@ class Tflite:
     def multiply_adds(self) -> int:
         return sum(layer.multiply_adds for layer in self.layers)
 
+    def float_layers(self) -> list[Layer]:
+        """Layers of a quantized network that compute in float all the same; none of a float network."""
+        if self.input.dtype == "float32":
+            return []
+        return [layer for layer in self.layers if layer.dtype.startswith("float") and layer.operator != "DEQUANTIZE"]
+
     def unexpected(self) -> list[Layer]:
-        """Layers whose operators this project's networks do not have, and the parser may refuse."""
-        return [layer for layer in self.layers if layer.operator not in EXPECTED]
+        """Layers whose operators this project's networks do not have, and the parser may refuse; a MUL by a constant is one."""
+        return [layer for layer in self.layers if layer.operator not in EXPECTED or (layer.operator == "MUL" and len(layer.inputs) < 2)]
 
 
 def read_tflite(path: Path | str) -> Tflite:
@@ -90,6 +100,21 @@ def read_tflite(path: Path | str) -> Tflite:
         return _network(_Table.root(data))
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is damaged: its TFLite tables cannot be read ({error})") from None
+
+
+def warn_of_float_layers(path: Path, network: Tflite) -> None:
+    """Say once that a quantized file computes some layers in float, as those made before INT8 throughout do."""
+    layers = network.float_layers()
+    if layers:
+        _warn(
+            f"{path} computes {len(layers)} layer{'s' if len(layers) > 1 else ''} in float ({layers[0].name}, ...): no 8-bit chip does, "
+            f"and would be less accurate; convert the model again"
+        )
+
+
+@functools.cache  # a file is opened several times in one command
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 class _Table:
@@ -184,6 +209,7 @@ def _layers(operators: list[_Table], codes: list[int], tensors: list[Tensor]) ->
         yield Layer(
             name=output.name,
             operator=kind,
+            dtype=output.dtype,
             inputs=tuple(tensor.name for tensor in inputs if not tensor.constant),
             input_shape=inputs[0].shape if inputs else (),
             output_shape=output.shape,

@@ -211,7 +211,7 @@ def test_missing_packages_are_named_before_anything_starts(command):
 def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conversion, "MOST_SCORED", 15)
-    monkeypatch.setattr(quantise, "PERCENTILES", (100.0,))
+    monkeypatch.setattr(quantise, "WAYS", ("100",))
     bundle = load_bundle(convert(str(trained), {}, tmp_path / "out", None, None))
     assert "30 pictures in test: 15 of them" in capsys.readouterr().err
     pictures = bundle.evaluation()

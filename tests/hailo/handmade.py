@@ -27,6 +27,7 @@ SCRIPT = """\
 normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])
 model_optimization_flavor(optimization_level=0, compression_level=0)
 model_optimization_config(calibration, batch_size=8, calibset_size=64)
+post_quantization_optimization(bias_correction, policy=enabled)
 """
 # Layer by layer, counted by hand: kernel and bias; outputs times the size of a kernel.
 PARAMETERS = {"stem": 3 * 3 * 3 * 12 + 12, "gate": 12 * 12 + 12, "depth": 3 * 3 * 12 + 12, "logits": 12 * 4 + 4}

@@ -472,7 +472,7 @@ def test_settings_are_those_that_were_got():
     assert settings_of(script, lowered) == {
         "normalization": "([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])",
         "optimization_level": "1 (the script asks for 4: lowered by the SDK)", "compression_level": "0", "batch_size": "8",
-        "calibset_size": "64", "precision_mode of net/conv1": "a8_w4",
+        "calibset_size": "64", "bias_correction": "enabled", "precision_mode of net/conv1": "a8_w4",
     }  # fmt: skip
     assert settings_of(script, [])["optimization_level"] == "4"
 

@@ -4,6 +4,7 @@ import random
 import re
 
 import pytest
+from conftest import ROOT
 from test_script import HN, SCRIPT
 
 from fer_hailo.hailo.layers import Layers
@@ -188,6 +189,8 @@ OURS = {"spec": PreprocessSpec(), "calib_count": 1024}
 NORMALIZATION = SCRIPT.split("\n")[0]
 FLAVOR, CALIBRATION = "model_optimization_flavor(optimization_level=2", "model_optimization_config(calibration, batch_size=8"
 
+CORRECTION = "post_quantization_optimization(bias_correction, policy=enabled)\n"
+
 
 @pytest.mark.parametrize(
     ("old", "new", "level", "word"),
@@ -209,6 +212,7 @@ FLAVOR, CALIBRATION = "model_optimization_flavor(optimization_level=2", "model_o
         ("model_opt", "l = ^logits_layer(fc1, softmax, 1)\nmodel_opt", "warning", "changes the logits"),
         ("model_opt", "quantization_param(^conv1, precision_mode=a8_w4)\nmodel_opt", "warning", "4-bit"),
         ("model_opt", "^# why\nmodel_opt", "warning", "comment"),
+        ("policy=enabled", "policy=^disabled", "warning", "bias correction is not switched on"),
     ],
 )  # fmt: skip
 def test_the_script_of_a_bundle(old, new, level, word):
@@ -217,6 +221,22 @@ def test_the_script_of_a_bundle(old, new, level, word):
     (finding,) = [f for f in lint_script(changed, **OURS) if f.level != "note"]
     assert (finding.level, (finding.line, finding.column)) == (level, place)
     assert word in finding.message
+
+
+def test_a_script_of_a_bundle_without_bias_correction():
+    (warning,) = found(SCRIPT.replace(CORRECTION, ""), "warning", **OURS)
+    assert "bias correction is not switched on" in warning.message and CORRECTION.strip() in warning.message
+    assert not any("bias" in warning.message for warning in found(SCRIPT.replace(CORRECTION, ""), "warning"))  # foreign
+
+
+def test_our_own_scripts_correct_biases_at_every_level():
+    scripts = sorted((ROOT / "alls").glob("*.alls"))
+    levels = set()
+    for path in scripts:
+        text = read_script(path)
+        assert [f for f in lint_script(text, **OURS) if f.level != "note"] == [] and CORRECTION in text, path.name
+        levels.add(re.search(r"optimization_level=(\d)", text)[1])
+    assert len(scripts) == 6 and levels == {"0", "2"}
 
 
 def test_exchanged_against_the_bundle():
@@ -248,7 +268,7 @@ def test_a_script_with_a_fault_of_grammar_is_not_said_to_lack_things():
     ],
 )
 def test_layer_names_with_the_network(text, level, column, word, suggestion):
-    (finding,) = [f for f in lint_script(SCRIPT + text, layers=LAYERS) if f.line == 4]
+    (finding,) = [f for f in lint_script(SCRIPT + text, layers=LAYERS) if f.line == 5]
     assert (finding.level, finding.column) == (level, column)
     assert word in finding.message and suggestion in (None, finding.suggestion)
 
@@ -293,7 +313,7 @@ def test_partial_16_bit_blocks(layers, level, word):
 def test_a_later_exception_breaks_a_block():
     text = "quantization_param({*}, precision_mode=a16_w16)\nquantization_param(conv3, precision_mode=a8_w8)"
     (error,) = found(SCRIPT + text, layers=LAYERS)
-    assert (error.line, error.column) == (4, 20) and "(conv3)" in error.message
+    assert (error.line, error.column) == (5, 20) and "(conv3)" in error.message
 
 
 def test_rubbish_gives_findings_with_places_in_the_text(shared):

@@ -259,6 +259,7 @@ def test_hars_without_a_usable_hn(tmp_path, members, word):
 SCRIPT = """normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])
 model_optimization_flavor(optimization_level=2, compression_level=0)
 model_optimization_config(calibration, batch_size=8, calibset_size=1024)
+post_quantization_optimization(bias_correction, policy=enabled)
 """
 
 
@@ -269,6 +270,7 @@ def test_a_script_is_fitted_to_its_bundle():
         "normalization1 = normalization([114.75, 114.75, 114.75], [57.375, 57.375, 57.375])\n"
         "model_optimization_flavor(optimization_level=2, compression_level=0)\n"
         "model_optimization_config(calibration, batch_size=8, calibset_size=512)\n"
+        "post_quantization_optimization(bias_correction, policy=enabled)\n"
     )
     assert [f for f in lint_script(text, spec, 512) if f.level == "error"] == []
     assert specialise(SCRIPT, PreprocessSpec(), 1024) == SCRIPT
@@ -280,8 +282,8 @@ def test_a_script_is_fitted_to_its_bundle():
     [
         (SCRIPT.split("\n", 1)[1], "0 normalization"),
         (SCRIPT + SCRIPT.replace("1 =", "2 ="), "2 normalization"),
-        (SCRIPT.rsplit("\n", 2)[0], "calibset_size=9"),
-        (SCRIPT + "cmd(", ":4:4: error"),
+        (SCRIPT.rsplit("\n", 3)[0], "calibset_size=9"),
+        (SCRIPT + "cmd(", ":5:4: error"),
     ],
 )
 def test_what_cannot_be_fitted(text, word):
