@@ -17,7 +17,7 @@ from fer_hailo.preprocess import PreprocessSpec
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
 # The fields that decide which pictures stand on which side, beside the data and its classes.
-SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
+SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies", "copies")
 SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 
@@ -46,6 +46,12 @@ class Config:
     drop_blank: bool = option(True, "skip training pictures of a single grey level")
     drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
     drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
+    copies: str = option(
+        "thumbnail",
+        "images that count as copies beside identical ones: thumbnail (small versions alike: another encoding or light), "
+        "registered (one lies on the other: also moved, cropped, turned or mirrored)",
+        choices=("thumbnail", "registered"),
+    )
     validation_fraction: float = option(0.2, "part of train kept for validation", low=0.01, high=0.9)
     split_seed: int = option(
         42, "seed of the split: runs of other seeds are compared on the same validation pictures", low=0, high=2**31 - 1
