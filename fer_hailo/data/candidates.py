@@ -18,15 +18,13 @@ from fer_hailo.progress import track
 CELLS = 16
 KEPT = 22  # directions
 SAMPLE = 3000  # changed images that the directions are fitted to
-# Squared distance; a direction adds 1 between an image and its usual crop or turn. Of crops by 5 of 48 pixels 97 % lie below it, as do
-# 35 thousand pairs of FER2013's images. More directions cost more time, fewer give more candidates.
-NEAR = 150.0
+REACHED = 0.98  # part of the images cropped by CROP, anywhere, that must be candidates
 CROP, INSET = 5 / 48, 1 / 48  # a corner's crop leaves out CROP of the side and begins INSET from the border
 # Each view: left, top and side of what it shows, in parts of the image's side, and whether that is mirrored.
 VIEWS = ((0, 0, 1, False), (0, 0, 1, True), *((x, y, 1 - CROP, False) for x in (INSET, CROP - INSET) for y in (INSET, CROP - INSET)))
 SYMMETRIC = 2  # of the first views: if a is like b's, then b is like a's
 PART = 2048
-ROWS, COLUMNS = 256, 1024  # a block of distances stays in a core's cache
+ROWS, COLUMNS = 512, 512  # a block of distances stays in a core's cache
 
 
 def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +36,7 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     if len(images) < 2:
         return np.empty((0, 2), np.int64), np.empty(0, np.int64)
-    directions = _directions(images)
+    directions, reach = _fitted(images)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread a block is faster than threads in a product
         starts = range(0, len(images), PART)
         parts = list(track(pool.map(lambda s: _descriptions(images[s : s + PART], directions), starts), len(starts), "describing"))
@@ -46,7 +44,7 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         right = _with_halves(described[0])
         right = np.ascontiguousarray(np.concatenate([right[:, :KEPT], right[:, :-3:-1]], axis=1).T)
         starts = range(0, len(images), ROWS)
-        found = list(track(pool.map(partial(_near, described, right), starts), len(starts), "comparing all images"))
+        found = list(track(pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"))
     found = np.concatenate(found, axis=1)
     found = found[:, np.argsort(found[3], kind="stable")]
     pairs = found[:2].T.astype(np.int64)
@@ -72,40 +70,57 @@ def _cells(size: int, start: float, side: float) -> np.ndarray:
     return (np.maximum(shared, 0) / (edges[1] - edges[0])).astype(np.float32)
 
 
-def _directions(images: np.ndarray) -> np.ndarray:
-    """float32 (CELLS**2, KEPT): along each, images and their crops and turns have variance 1 about each other."""
+def _fitted(images: np.ndarray) -> tuple[np.ndarray, float]:
+    """The directions, and the squared distance up to which a pair is a candidate.
+
+    Directions: float32 (CELLS**2, KEPT); along each, images and their crops and turns have variance 1 about each other.
+    """
     from scipy.linalg import eigh
 
     rng = np.random.default_rng(0)
     chosen = images[np.sort(rng.choice(len(images), min(SAMPLE, len(images)), replace=False))]
     chosen = np.resize(chosen, (SAMPLE, *chosen.shape[1:]))  # few images are changed several times
     plain = thumbnails(chosen)
-    change = thumbnails(np.stack([_changed(image, rng) for image in chosen])) - plain
+    # Smaller crops than CROP: for the larger ones there are the views.
+    changed = [_turned(image, rng) if rng.random() < 0.35 else _cropped(image, rng.uniform(0.02, 0.065), rng) for image in chosen]
+    change = thumbnails(np.stack(changed)) - plain
     within = change.T @ change / len(change)
     within += np.eye(len(within)) * 1e-3 * np.trace(within) / len(within)
-    _, directions = eigh(np.cov(plain.T), within)  # the largest come last
-    return directions[:, -KEPT:].astype(np.float32)
+    directions = eigh(np.cov(plain.T), within)[1][:, -KEPT:].astype(np.float32)  # the largest come last
+    tried = slice(None, None, 3)
+    cropped = thumbnails(np.stack([_cropped(image, CROP, rng) for image in chosen[tried]])) @ directions
+    distances = ((_descriptions(chosen[tried], directions) - cropped) ** 2).sum(axis=2).min(axis=0)
+    return directions, float(np.quantile(distances, REACHED))
 
 
-def _changed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A crop by up to 6 % of the side (the views take care of larger ones), or a turn by up to 5 degrees."""
+def _cropped(image: np.ndarray, part: float, rng: np.random.Generator) -> np.ndarray:
+    """Somewhere, by a part of the side, and enlarged again."""
+    size = len(image)
+    x, y = rng.uniform(0, part * size, 2)
+    return _warped(image, np.float32([[1 - part, 0, x - part / 2], [0, 1 - part, y - part / 2]]))
+
+
+def _turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """By up to 5 degrees."""
     import cv2
 
-    size = len(image)
-    if rng.integers(3):
-        side = size * rng.uniform(0.935, 0.98)
-        x, y = rng.uniform(0, size - side, 2)
-        moved = np.float32([[side / size, 0, x], [0, side / size, y]])
-    else:
-        moved = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), rng.uniform(-5, 5), 1)
-    return cv2.warpAffine(image, moved, (size, size), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    middle = (len(image) - 1) / 2
+    return _warped(image, cv2.getRotationMatrix2D((middle, middle), rng.uniform(-5, 5), 1))
+
+
+def _warped(image: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """back: float (2, 3), from a pixel's place to where it is read."""
+    import cv2
+
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, back, image.shape[::-1], flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _descriptions(images: np.ndarray, directions: np.ndarray) -> np.ndarray:
     return np.stack([thumbnails(images, view) @ directions for view in VIEWS])
 
 
-def _near(described: np.ndarray, right: np.ndarray, start: int) -> np.ndarray:
+def _near(described: np.ndarray, right: np.ndarray, reach: float, start: int) -> np.ndarray:
     """float64 (4, P): image, other image, view and half their squared distance, for the images from `start` on.
 
     described: float32 (views, N, KEPT). right: float32 (KEPT + 2, N), the images themselves with their halves.
@@ -117,14 +132,14 @@ def _near(described: np.ndarray, right: np.ndarray, start: int) -> np.ndarray:
         for other in range(start if view < SYMMETRIC else 0, right.shape[1], COLUMNS):
             block = right[:, other : other + COLUMNS]
             near = np.matmul(left, block, out=products[: len(left), : block.shape[1]])
-            hit = np.flatnonzero(near.max(axis=1) >= -NEAR / 2)
+            hit = np.flatnonzero(near.max(axis=1) >= -reach / 2)
             if len(hit):
-                i, j = np.nonzero(near[hit] >= -NEAR / 2)
+                i, j = np.nonzero(near[hit] >= -reach / 2)
                 found.append(np.stack([hit[i] + start, j + other, np.full(len(i), view), -near[hit[i], j]]))
     pairs = np.concatenate(found, axis=1)
     return pairs[:, pairs[0] != pairs[1]]
 
 
 def _with_halves(rows: np.ndarray) -> np.ndarray:
-    """|a - b|^2 <= NEAR where a.b - |a|^2 / 2 - |b|^2 / 2 >= -NEAR / 2: the halves ride in the product as two more directions."""
+    """|a - b|^2 <= reach where a.b - |a|^2 / 2 - |b|^2 / 2 >= -reach / 2: the halves ride in the product as two more directions."""
     return np.concatenate([rows, -(rows**2).sum(axis=1, keepdims=True) / 2, np.ones((len(rows), 1), np.float32)], axis=1)

@@ -21,7 +21,8 @@ LEVELS = ((16, 2, 0.91), (24, 2, 0.94), (SIDE, 2, 0.98))
 BLUR = 0.7 / 48  # of the side, over what JPEG and resizing change
 OVERLAP = 0.6  # least part of the second image that the first must cover
 FLAT = 1.0  # grey levels of standard deviation, up to which there is nothing to compare
-PART = 256
+PART = 256  # images
+PIXELS = 2**17  # of the pairs that a thread works at: they stay in its core's cache
 
 
 def registered_pairs(images: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ def _laid_over(images, pairs, maps, side: int, steps: int) -> tuple[np.ndarray, 
     """Better maps, float32 (P, 2, 3), and the correlations that they give, float32 (P,), of images reduced to `side`."""
 
     def one(start: int):
-        part = slice(start, start + PART)
+        part = slice(start, start + size)
         moving, fixed = (_reduced(images[index], side) for index in pairs[part].T)
         better = register(moving, fixed, maps[part], steps)
         seen, inside = sample(moving, better)
@@ -70,7 +71,8 @@ def _laid_over(images, pairs, maps, side: int, steps: int) -> tuple[np.ndarray, 
 
     from threadpoolctl import threadpool_limits
 
-    starts = range(0, len(pairs), PART)
+    size = PIXELS // side**2
+    starts = range(0, len(pairs), size)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         done = list(track(pool.map(one, starts), len(starts), f"laying {len(pairs):,} pairs over each other at {side} px"))
     return tuple(np.concatenate(values) for values in zip(*done, strict=True))
