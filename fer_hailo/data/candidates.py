@@ -1,8 +1,9 @@
 """Which pairs of images may be copies: a cheap look at all pairs, so that a closer one is needed at few.
 
-An image is described by a few numbers, along the directions in which different images differ most and an image from its own crops
-and turns least: Fisher's linear discriminant, fitted to the images at hand. Each image is described as it is, mirrored, and cropped
-at its four corners; a pair whose descriptions lie near each other is a candidate.
+An image is described by a few numbers, along the directions in which different images differ most and an
+image from its own crops and turns least: Fisher's linear discriminant, fitted to the images at hand. Each
+image is described as it is, mirrored, and cropped at its four corners; a pair whose descriptions lie near
+each other is a candidate.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ SAMPLE = 3000  # changed images that the directions are fitted to
 REACHED = 0.98  # part of the images cropped by CROP, anywhere, that must be candidates
 CROP, INSET = 5 / 48, 1 / 48  # a corner's crop leaves out CROP of the side and begins INSET from the border
 # Each view: left, top and side of what it shows, in parts of the image's side, and whether that is mirrored.
-VIEWS = ((0, 0, 1, False), (0, 0, 1, True), *((x, y, 1 - CROP, False) for x in (INSET, CROP - INSET) for y in (INSET, CROP - INSET)))
+STARTS = (INSET, CROP - INSET)
+VIEWS = ((0, 0, 1, False), (0, 0, 1, True), *((x, y, 1 - CROP, False) for x in STARTS for y in STARTS))
 SYMMETRIC = 2  # of the first views: if a is like b's, then b is like a's
 PART = 2048
 ROWS, COLUMNS = 512, 512  # a block of distances stays in a core's cache
@@ -30,7 +32,8 @@ ROWS, COLUMNS = 512, 512  # a block of distances stays in a core's cache
 def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs that may be copies: int64 (P, 2), and int64 (P,), which of VIEWS of the first image is most like the second.
 
-    images: uint8 (N, S, S), grey, not blank. A pair comes once, in the order in which its images are more alike.
+    images: uint8 (N, S, S), grey, not blank. A pair comes once, in the order in which its images are more
+    alike.
     """
     from threadpoolctl import threadpool_limits
 
@@ -53,7 +56,7 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thumbnails(images: np.ndarray, view: tuple[float, float, float, bool] = VIEWS[0]) -> np.ndarray:
-    """float32 (N, CELLS**2): means over the cells of a view, their mean removed and their norm 1. images: (N, S, S)."""
+    """float32 (N, CELLS**2): means over a view's cells, with mean 0 and norm 1. images: (N, S, S)."""
     x, y, side, mirrored = view
     across = _cells(images.shape[2], x, side)
     means = _cells(images.shape[1], y, side) @ images.astype(np.float32) @ (across[::-1] if mirrored else across).T
@@ -73,7 +76,8 @@ def _cells(size: int, start: float, side: float) -> np.ndarray:
 def _fitted(images: np.ndarray) -> tuple[np.ndarray, float]:
     """The directions, and the squared distance up to which a pair is a candidate.
 
-    Directions: float32 (CELLS**2, KEPT); along each, images and their crops and turns have variance 1 about each other.
+    Directions: float32 (CELLS**2, KEPT); along each, images and their crops and turns have variance 1 about
+    each other.
     """
     from scipy.linalg import eigh
 
@@ -123,7 +127,8 @@ def _descriptions(images: np.ndarray, directions: np.ndarray) -> np.ndarray:
 def _near(described: np.ndarray, right: np.ndarray, reach: float, start: int) -> np.ndarray:
     """float64 (4, P): image, other image, view and half their squared distance, for the images from `start` on.
 
-    described: float32 (views, N, KEPT). right: float32 (KEPT + 2, N), the images themselves with their halves.
+    described: float32 (views, N, KEPT). right: float32 (KEPT + 2, N), the images themselves with their
+    halves.
     """
     found = [np.empty((4, 0))]
     products = np.empty((ROWS, COLUMNS), np.float32)
@@ -141,5 +146,5 @@ def _near(described: np.ndarray, right: np.ndarray, reach: float, start: int) ->
 
 
 def _with_halves(rows: np.ndarray) -> np.ndarray:
-    """|a - b|^2 <= reach where a.b - |a|^2 / 2 - |b|^2 / 2 >= -reach / 2: the halves ride in the product as two more directions."""
+    """|a - b|^2 <= reach where a.b - |a|^2 / 2 - |b|^2 / 2 >= -reach / 2: both halves are two more directions."""
     return np.concatenate([rows, -(rows**2).sum(axis=1, keepdims=True) / 2, np.ones((len(rows), 1), np.float32)], axis=1)

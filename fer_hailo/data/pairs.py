@@ -1,4 +1,4 @@
-"""The pairs of the rule `registered`, worked out once and kept beside the data cache, which holds those of the rule `thumbnail`."""
+"""The pairs of the rule `registered`, kept beside the data cache, which holds those of the rule `thumbnail`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ VERSION = 1  # of the rule and its file: another one makes the file again
 
 
 def kept_pairs(images: np.ndarray, exact: np.ndarray, key: str, cache: Path | None) -> np.ndarray:
-    """int64 (P, 2): the pairs of the rule `registered`, from the file KEY.registered.npz, or worked out and kept there.
+    """int64 (P, 2): the pairs of the rule `registered`, from KEY.registered.npz, or worked out and kept there.
 
-    images, exact: as for registered_pairs. key: of the data. cache: the path of the data cache KEY.npz; None where nothing is kept.
+    images, exact: as for registered_pairs. key: of the data. cache: the path of the data cache KEY.npz; None
+    where nothing is kept.
     """
     path = cache and cache.with_suffix(".registered.npz")
     if path and path.is_file():

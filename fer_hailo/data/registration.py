@@ -1,8 +1,8 @@
 """Laying one image over another: the affine map and the change of light that fit best, found for many pairs at once.
 
-Gauss-Newton on the squared difference, where the map of the second image's grid is composed with small ones (the inverse compositional
-method of Baker and Matthews, 2004); gain and offset of the light are solved for in the same least squares. Positions run from -1
-to 1 over the side, so that a map holds at every resolution.
+Gauss-Newton on the squared difference, where the map of the second image's grid is composed with small ones
+(the inverse compositional method of Baker and Matthews, 2004); gain and offset of the light are solved for in
+the same least squares. Positions run from -1 to 1 over the side, so that a map holds at every resolution.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ TINY = 1e-6
 def register(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, steps: int) -> np.ndarray:
     """Improve maps so that `moving`, read at the mapped positions, looks like `fixed`: float32 (P, 2, 3).
 
-    moving, fixed: float32 (P, S, S) of mean 0 and variance 1. maps: float32 (P, 2, 3), from positions in `fixed` to such in `moving`.
+    moving, fixed: float32 (P, S, S) of mean 0 and variance 1. maps: float32 (P, 2, 3), from positions in
+    `fixed` to such in `moving`.
     """
     design = _design(fixed)
     for _ in range(steps):
@@ -31,7 +32,7 @@ def register(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, steps: int
 
 
 def sample(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Read images at mapped positions, between pixels linearly: float32 (P, S * S), and bool (P, S * S), inside the image."""
+    """Read images at mapped positions, linearly: float32 (P, S * S), and bool (P, S * S), inside the image."""
     count, size, _ = images.shape
     x, y = maps[:, :, :2] @ _grid(size) + maps[:, :, 2:], None
     x, y = (x[:, 0] + 1) * (size / 2) - 0.5, (x[:, 1] + 1) * (size / 2) - 0.5
@@ -48,7 +49,7 @@ def sample(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float32 (P,): Pearson's correlation of a and b, (P, K), over the positions of weight; 0 where one of them is flat."""
+    """float32 (P,): Pearson's correlation of a and b, (P, K), both weighted; 0 where one of them is flat."""
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
     a = (a - (a * weights).sum(axis=1, keepdims=True) / total) * weights
     b = (b - (b * weights).sum(axis=1, keepdims=True) / total) * weights
