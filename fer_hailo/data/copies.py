@@ -18,7 +18,7 @@ from fer_hailo.progress import track
 SIDE = 48  # larger images are reduced to it: FER2013's own resolution
 # Side in pixels, steps of registration, least correlation. On FER2013 crops and turns end at .994 and more.
 # Of the 136 pairs from .98 to .985, two show one person with another look; from .96 to .98 such pairs and
-# other people's faces are one in six and more.
+# other people's faces are one in eight and more.
 LEVELS = ((16, 2, 0.91), (24, 2, 0.94), (SIDE, 2, 0.98))
 BLUR = 0.7 / 48  # of the side, over what JPEG and resizing change
 OVERLAP = 0.6  # least part of the second image that the first must cover
