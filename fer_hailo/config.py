@@ -17,7 +17,7 @@ from fer_hailo.preprocess import PreprocessSpec
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
 # The fields that decide which pictures stand on which side, beside the data and its classes.
-SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies")
+SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies", "copies")
 LEAST_VALIDATION = 0.01
 SEVEN_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
@@ -47,6 +47,12 @@ class Config:
     drop_blank: bool = option(True, "skip training pictures of a single grey level")
     drop_conflicts: bool = option(True, "skip training pictures that occur under several labels")
     drop_test_copies: bool = option(True, "skip training pictures that also stand in test")
+    copies: str = option(
+        "thumbnail",
+        "images that count as copies beside identical ones: thumbnail (small versions alike: another encoding or light), "
+        "registered (one lies on the other: also moved, cropped, turned or mirrored)",
+        choices=("thumbnail", "registered"),
+    )
     validation_fraction: float = option(0.2, "part of train kept for validation; 0, with selected_by: train on everything", low=0, high=0.9)
     selected_by: str = option("", "complete run whose settings, lengths and confidence a run on all of train repeats")
     split_seed: int = option(

@@ -19,6 +19,7 @@ from fer_hailo.data.decode import decode
 from fer_hailo.data.duplicates import exact_groups, near_pairs
 from fer_hailo.data.entry import Entry, Source
 from fer_hailo.data.ferplus import FERPLUS
+from fer_hailo.data.pairs import kept_pairs
 from fer_hailo.data.sources import open_source
 from fer_hailo.errors import UserError
 from fer_hailo.files import written
@@ -38,7 +39,7 @@ class Pictures:
     images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits: str (N,); split is train,
     test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS; zeros where nobody was asked.
     sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical pictures.
-    near: int64 (P, 2), pairs of near duplicates. bad: str (B, 2), id and reason of the files that could not be read.
+    near: int64 (P, 2), pairs of near duplicates by the configured rule. bad: str (B, 2), id and reason of the files that could not be read.
     name: what the data set is called. key: SHA-256 of source content and preprocessing.
     """
 
@@ -55,25 +56,32 @@ class Pictures:
     key: str
 
 
-def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> Pictures:
+def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | None, copies: str = "thumbnail") -> Pictures:
     """Read a data set, from its cache file in the folder `cache` when that holds it, else by decoding it (and keep it there).
 
-    `data` may also be a cache file KEY.npz itself, with KEY.images.npy beside it, so that a machine without OpenCV or the archive can
-    train.
+    copies: the rule that names near duplicates, as in Config. `data` may also be a cache file KEY.npz itself, with KEY.images.npy
+    beside it, so that a machine without OpenCV or the archive can train.
     """
-    if Path(data).suffix == ".npz" and Path(data).is_file():
-        return _read(Path(data), spec)
+    given = Path(data).suffix == ".npz" and Path(data).is_file()
+    pictures, path = (_read(Path(data), spec), Path(data)) if given else _from_source(data, spec, cache)
+    if copies == "thumbnail":
+        return pictures
+    return replace(pictures, near=kept_pairs(pictures.images, pictures.exact, pictures.key, path))
+
+
+def _from_source(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> tuple[Pictures, Path | None]:
+    """The pictures, and the path of their cache file."""
     source = open_source(data)
     shape = f"{spec.source_shape}".encode()
     key = hashlib.sha256(b"1\0%s\0%s" % (source.digest().encode(), shape)).hexdigest()
     path = Path(cache) / f"{key[:16]}.npz" if cache else None
     if path and path.exists():
         try:
-            return replace(_read(path, spec), name=source.name)  # another name may hold the same pictures
+            return replace(_read(path, spec), name=source.name), path  # another name may hold the same pictures
         except UserError:  # a damaged cache costs time, not the run
             path.unlink(missing_ok=True)
     if not path:
-        return _decode_all(source, spec, key, np.empty)
+        return _decode_all(source, spec, key, np.empty), None
     with written(path.with_suffix(IMAGES)) as beside:
 
         def on_disk(shape, dtype):
@@ -87,7 +95,7 @@ def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | No
         pictures.images.flush()
         pictures = replace(pictures, images=None)  # closes the file, which Windows would not rename otherwise
     _write(path, pictures)
-    return _read(path, spec)
+    return _read(path, spec), path
 
 
 def _decode_all(source: Source, spec: PreprocessSpec, key: str, make: Callable) -> Pictures:

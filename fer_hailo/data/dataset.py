@@ -81,7 +81,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
 
     Raises UserError when a class has no pictures to train on, or the layout does not go with `resplit`.
     """
-    pictures = load_pictures(config.data, config.preprocess, cache)
+    pictures = load_pictures(config.data, config.preprocess, cache, config.copies)
     plain = bool((pictures.splits == "").all())
     if plain and not config.resplit:
         raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")

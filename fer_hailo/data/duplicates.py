@@ -1,4 +1,4 @@
-"""Which pictures are copies of each other: pixel for pixel, or the same photograph in another encoding, crop or contrast."""
+"""Which pictures are copies of each other: pixel for pixel, or, by the rule `thumbnail`, in another encoding, contrast or light."""
 
 from __future__ import annotations
 

@@ -14,6 +14,10 @@ from fer_hailo.files import write_csv, write_text
 
 MANIFEST = ["id", "split", "label", "height", "width", "exact_group", "group", "blank", "conflict", "in_test", "kept", "problem"]
 SHOWN = 10
+RULES = {
+    "thumbnail": "also most in another encoding or light, few that were moved, none cropped or mirrored",
+    "registered": "also in another encoding or light, moved, cropped by up to a tenth, turned by up to 5 degrees or mirrored",
+}
 
 
 def write_data_report(config: Config, cache: Path, folder: Path) -> str:
@@ -21,7 +25,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
 
     Judged over all classes of the data, before selection.
     """
-    pictures = load_pictures(config.data, config.preprocess, cache)
+    pictures = load_pictures(config.data, config.preprocess, cache, config.copies)
     keep, dropped = clean(pictures, config)
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
@@ -30,7 +34,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
         "conflict": conflicting(pictures.labels, groups),
         "in_test": np.isin(groups, groups[test]) & ~test,
     }
-    text = _text(pictures, groups, marks, keep, dropped)
+    text = _text(pictures, groups, marks, keep, dropped, config.copies)
     write_text(folder / "data_report.txt", text + "\n")
     write_csv(folder / "manifest.csv", MANIFEST, _rows(pictures, groups, marks, keep))
     _samples(folder / "samples.png", pictures)
@@ -44,7 +48,7 @@ def duplicate_counts(groups: np.ndarray, labels: np.ndarray) -> tuple[int, int, 
     return int((sizes > 1).sum()), int(several.sum()), len(np.unique(groups[conflicting(labels, groups)]))
 
 
-def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray, dropped: dict[str, int]) -> str:
+def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray, dropped: dict[str, int], rule: str) -> str:
     splits = sorted(set(pictures.splits), reverse=True)
     lines = [f"{pictures.name}: {len(pictures.ids):,} readable pictures, {len(pictures.bad):,} corrupt", "", "pictures a class and split"]
     lines.append(f"  {'':<12}" + "".join(f"{split or 'all':>10}" for split in splits))
@@ -59,7 +63,8 @@ def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray,
     lines += [f"  corrupt: {id} {reason}" for id, reason in pictures.bad[:SHOWN]]
     if len(pictures.bad) > SHOWN:
         lines.append(f"  ... and {len(pictures.bad) - SHOWN:,} more, see manifest.csv")
-    lines += ["", "duplicates (exact: pixel-identical; near: also other encodings, crops and contrasts of one photograph)"]
+    lines += ["", f"duplicates (exact: pixel-identical; near, by the rule {rule}: {RULES[rule]})"]
+    lines.append(f"  {len(pictures.near):,} near pairs")
     for split in splits:
         side = pictures.splits == split
         for kind, numbers in (("exact", pictures.exact), ("exact or near", groups)):

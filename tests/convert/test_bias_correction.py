@@ -52,7 +52,9 @@ def network(tmp_path_factory, images):
 def biases(content):
     file = object_of(content)
     tensors = file.subgraphs[0].tensors
-    return {tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for _, o in operators(file) if len(o.inputs) > 2}
+    return {
+        tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for _, o in operators(file) if len(o.inputs) > 2
+    }
 
 
 def test_biases_of_a_network_against_its_kernels(network):

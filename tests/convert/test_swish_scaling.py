@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fer_hailo.convert.channels import Channels
-from fer_hailo.convert.swish_scaling import Straight, hard_swish, straight_channels, straightened, widen_swishes
 from fer_hailo.convert.graph import rebuild
 from fer_hailo.convert.scaling import channel_groups
+from fer_hailo.convert.swish_scaling import Straight, hard_swish, straight_channels, straightened, widen_swishes
 from fer_hailo.preprocess import PreprocessSpec, normalise
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
