@@ -11,7 +11,7 @@ import numpy as np
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
 
-BATCH = 32
+BATCH = 8  # the tensors of all layers are held at once
 RARE = 1e-4  # the part of a channel's values that may lie beyond its peak
 
 
@@ -40,9 +40,7 @@ def measure(model: keras.Model, names: list[str], images: np.ndarray, spec: Prep
             highs[name].append(values.max(axis=0))
             rare = math.ceil(RARE * len(values) / len(output) * len(images))
             tops[name] = [_largest(np.concatenate([*tops[name], np.abs(values)]), rare)]
-    return {
-        name: Channels(np.min(lows[name], axis=0), np.max(highs[name], axis=0), tops[name][0].min(axis=0)) for name in names
-    }
+    return {name: Channels(np.min(lows[name], axis=0), np.max(highs[name], axis=0), tops[name][0].min(axis=0)) for name in names}
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:

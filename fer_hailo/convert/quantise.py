@@ -89,9 +89,7 @@ def _check_int8(path: Path) -> None:
         raise NoInt8Kernel(f"no INT8 kernel for {names}")
 
 
-def quantise_with(
-    source: Path, limits: dict[str, tuple[float, float]], spec: PreprocessSpec, float_layers: Sequence[str] = ()
-) -> bytes:
+def quantise_with(source: Path, limits: dict[str, tuple[float, float]], spec: PreprocessSpec, float_layers: Sequence[str] = ()) -> bytes:
     """The INT8 network with ranges (low, high) of its tensors, biases not corrected; the layers in `float_layers` stay float32."""
     from ai_edge_quantizer import quantizer, recipe
 

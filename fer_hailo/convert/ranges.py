@@ -79,4 +79,7 @@ def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: in
             sums[name] = sums.get(name, 0) + channels.mean(axis=0, dtype=np.float64)
             flat = values.ravel()
             samples.setdefault(name, []).append(flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)])
-    return {name: TensorRange(lows[name], highs[name], (sums[name] / len(images)).astype(np.float32), np.concatenate(samples[name])) for name in lows}
+    return {
+        name: TensorRange(lows[name], highs[name], (sums[name] / len(images)).astype(np.float32), np.concatenate(samples[name]))
+        for name in lows
+    }

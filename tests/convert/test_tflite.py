@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.parity import check_parity
 from fer_hailo.convert.flatbuffer import object_of
+from fer_hailo.convert.parity import check_parity
 from fer_hailo.convert.quantise import NoInt8Kernel, quantise
 from fer_hailo.convert.ranges import TensorRange, rounding_error, tensor_ranges
 from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
