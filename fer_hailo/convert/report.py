@@ -71,7 +71,7 @@ def _trials(facts: dict) -> str:
         f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
         "the first was taken.</p>"
     )
-    return table(("ranges end at the percentile, or by least squares", "divergence from float (nats)", "same answer"), rows) + note
+    return table(("ranges end at the percentile", "divergence from float (nats)", "same answer"), rows) + note
 
 
 def _ranges(facts: dict) -> str:

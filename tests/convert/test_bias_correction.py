@@ -46,7 +46,7 @@ def network(tmp_path_factory, images):
     path = tmp_path_factory.mktemp("n") / "float.tflite"
     path.write_bytes(to_tflite(keras.Model(image, L.Dense(4, bias_initializer="ones", name="logits")(x))))
     ranges = tensor_ranges(path, images, SPEC)
-    return path, ranges, quantise_with(path, {name: tensor.limits("100") for name, tensor in ranges.items()}, SPEC)
+    return path, ranges, quantise_with(path, {name: tensor.ends["100"] for name, tensor in ranges.items()}, SPEC)
 
 
 def biases(content):

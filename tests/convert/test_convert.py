@@ -257,7 +257,7 @@ def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_
     assert "warning" not in capsys.readouterr().err
     older = shutil.copytree(converted, tmp_path / "deploy", ignore=shutil.ignore_patterns("evaluation*"))
     ranges = tensor_ranges(older / "model_float32.tflite", bundle.calibration()[:8], bundle.spec)
-    limits = {name: tensor.limits("100") for name, tensor in ranges.items()}
+    limits = {name: tensor.ends["100"] for name, tensor in ranges.items()}
     first = [layer.name for layer in bundle.network.layers[:2]]
     int8 = older / "model_int8.tflite"
     int8.write_bytes(quantise.quantise_with(older / "model_float32.tflite", limits, bundle.spec, first))
