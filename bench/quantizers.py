@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         ranges = tensor_ranges(bundle.folder / FLOAT, calibration, bundle.spec)
         names = [layer.name for layer in bundle.network.layers]
         for percentile in ("100", "99.97"):
-            limits = {name: tensor.limits(percentile) for name, tensor in ranges.items()}
+            limits = {name: tensor.ends[percentile] for name, tensor in ranges.items()}
             for title, prefixes in SETS.items():
                 layers = [name for name in names if any(name == p or (p.endswith("_") and name.startswith(p)) for p in prefixes)]
                 path.write_bytes(quantise_with(bundle.folder / FLOAT, limits, bundle.spec, layers))

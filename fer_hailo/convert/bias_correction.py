@@ -27,7 +27,9 @@ def correct_biases(int8: bytes, float32: bytes, means: dict[str, np.ndarray]) ->
         if kind not in WEIGHTED or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
         source, kernel, bias = (graph.tensors[index] for index in operator.inputs[:3])
-        steps = kernel.quantization.scale
+        steps = kernel.quantization.scale if kernel.quantization else None
+        if steps is None:  # a layer that was left in float
+            continue
         rounded = _dequantized(constant(file, kernel, np.int8), steps, kind)
         shift = shift_of(kind, rounded - kernels[kernel.name.decode()], means[source.name.decode()])
         values = constant(file, bias, np.int32)

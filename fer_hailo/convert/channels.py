@@ -11,7 +11,7 @@ import numpy as np
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
 
-BATCH = 32
+BATCH = 8  # the tensors of all layers are held at once
 RARE = 1e-4  # the part of a channel's values that may lie beyond its peak
 
 

@@ -36,7 +36,8 @@ def _fold_batch_norms(model: keras.Model) -> keras.Model:
         edit.config[name] = {"use_bias": True}
         return edit.weights.setdefault(name, kernel_and_bias(operations[name]))
 
-    for norm in (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)):
+    norms = (layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    for norm in (norm for norm in norms if norm.axis in (-1, len(norm.output.shape) - 1)):
         scale, shift = _affine(norm)
         (before,), after = graph.inputs[norm.name], _next_pointwise(graph, operations, norm.name)
         if is_weighted(operations[before]) and operations[before].activation is LINEAR and graph.only_consumer(before):

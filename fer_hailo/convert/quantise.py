@@ -2,7 +2,7 @@
 output int8, biases int32.
 
 Both ai-edge-quantizer and TensorFlow's converter take an activation's whole range. These networks have rare values of ten times
-the usual size, for which a whole-range scale is too coarse; so several ways to end the ranges are tried. The network's own float
+the usual size, for which a whole-range scale is too coarse; so several ends of the ranges are tried. The network's own float
 answers on the calibration pictures (no labels) decide. The biases are corrected last, for the rounded weights that they belong to.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.convert.bias_correction import correct_biases
-from fer_hailo.convert.ranges import INPUT, LEAST_SQUARES, PERCENTILES, TensorRange
+from fer_hailo.convert.ranges import INPUT, PERCENTILES, TensorRange, limits_of
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.litert import LiteRT
@@ -27,7 +27,7 @@ from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
 
-WAYS = (*(f"{percentile:g}" for percentile in PERCENTILES), LEAST_SQUARES)
+WAYS = tuple(f"{percentile:g}" for percentile in PERCENTILES)
 
 
 class NoInt8Kernel(Exception):
@@ -36,10 +36,10 @@ class NoInt8Kernel(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """A way to end the ranges that was tried.
+    """Ranges that were tried.
 
-    ends: a percentile (the other end is its mirror), or "least squares". divergence: mean KL from the float network's softmax, nats.
-    agreement: part of equal answers.
+    ends: the percentile at which each tensor's range ends; the other end is its mirror. divergence: mean KL from the float network's
+    softmax, nats. agreement: part of equal answers.
     """
 
     ends: str
@@ -56,12 +56,12 @@ def quantise(
     Raises NoInt8Kernel where a layer stays float, UserError where LiteRT runs none of the candidates.
     """
     expected, original = softmax(LiteRT(source).logits(images, spec)), source.read_bytes()
+    network = read_tflite(source)
     means = {name: tensor.mean for name, tensor in ranges.items()}
     trials: dict[Trial, bytes] = {}
     candidate, refused = folder / "candidate.tflite", ""
     for ends in track(WAYS, len(WAYS), "quantizing"):
-        limits = {name: tensor.limits(ends) for name, tensor in ranges.items()}
-        candidate.write_bytes(quantise_with(source, limits, spec))
+        candidate.write_bytes(quantise_with(source, limits_of(ranges, network, ends), spec))
         _check_int8(candidate)
         candidate.write_bytes(correct_biases(candidate.read_bytes(), original, means))
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.hailo.tflite import Tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
@@ -15,8 +16,9 @@ from fer_hailo.progress import track
 SAMPLES = 1024  # values of a tensor that are kept of each picture
 INPUT = "image"
 PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9)  # where a range may end
-LEAST_SQUARES = "least squares"
-STEPS = 255  # between the smallest and the largest of 8 bits
+WHOLE = "100"
+STEPS = 254  # between the smallest and the largest of 8 bits, less the one that rounding the zero point may take
+ZERO_BELOW = -3.0  # h-swish gives 0 for all that is no larger
 
 
 @dataclass
@@ -35,12 +37,6 @@ class TensorRange:
         found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {"100": (self.low.min(), self.high.max())}
         return {name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in found.items()}
 
-    def limits(self, way: str) -> tuple[float, float]:
-        """(low, high) of the 8-bit range: where `way`, a percentile, says, or where rounding makes the least squared error."""
-        if way != LEAST_SQUARES:
-            return self.ends[way]
-        return min(self.ends.values(), key=lambda pair: rounding_error(self.sample[::8], *pair))
-
     def to_dict(self) -> dict:
         """channels; of them constant ones, and dead ones (always 0); min and max; the part of the range that 99.9 % of the values use."""
         low, high = float(self.low.min()), float(self.high.max())
@@ -56,11 +52,27 @@ class TensorRange:
         }
 
 
-def rounding_error(values: np.ndarray, low: float, high: float) -> float:
-    """Mean squared error of values that are rounded to the 256 steps from low to high."""
-    step = max(high - low, 1e-9) / STEPS
-    zero = np.rint(-low / step)
-    return float((((np.clip(np.rint(values / step) + zero, 0, STEPS) - zero) * step - values) ** 2).mean())
+def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dict[str, tuple[float, float]]:
+    """(low, high) of the 8-bit range of each tensor, for a percentile of PERCENTILES.
+
+    What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole ranges stay whole: cutting
+    these made the answers worse.
+    """
+    limits = {name: tensor.ends[ends] for name, tensor in ranges.items()}
+    if ends != WHOLE:
+        for name in _before_swish(network):
+            low, high = limits[name]
+            limits[name] = max(low, ZERO_BELOW - (high - ZERO_BELOW) / STEPS), high
+    return limits
+
+
+def _before_swish(network: Tflite) -> list[str]:
+    """Tensors that only an h-swish reads."""
+    readers: dict[str, set[str]] = {}
+    for layer in network.layers:
+        for name in layer.inputs:
+            readers.setdefault(name, set()).add(layer.operator)
+    return [name for name, operators in readers.items() if operators == {"HARD_SWISH"} and name != network.output.name]
 
 
 def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:

@@ -56,8 +56,8 @@ def _equalised(facts: dict) -> str:
     straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done["straight"].items())
     if straight:
         text += (
-            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done['tolerance']:g} of a line): "
-            f"{done['same']:.2%} of the validation answers stayed, the largest move of a logit is {done['moved']:.2g}."
+            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done['tolerance']:g} of a straight "
+            f"line): {done['same']:.2%} of the validation answers stayed, the largest move of a logit is {done['moved']:.2g}."
         )
     return f"<p class=note>{text}</p>"
 
@@ -71,7 +71,7 @@ def _trials(facts: dict) -> str:
         f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
         "the first was taken.</p>"
     )
-    return table(("ranges end at the percentile, or by least squares", "divergence from float (nats)", "same answer"), rows) + note
+    return table(("ranges end at the percentile", "divergence from float (nats)", "same answer"), rows) + note
 
 
 def _ranges(facts: dict) -> str:

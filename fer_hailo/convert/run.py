@@ -284,7 +284,7 @@ class Conversion:
         lost = _lost(facts)
         if lost > MOST_LOST:
             print(
-                f"INT8 loses {lost:.2f} points on validation: to win some back, python train.py --quantise {self.subject.run or self.out}"
+                f"INT8 loses {lost:.2f} points on validation; to win some back: python train.py --quantise {self.subject.run or self.out}"
             )
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
 

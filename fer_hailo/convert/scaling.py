@@ -115,11 +115,16 @@ def _tied(operation, sources: list) -> list[str]:
     kind, names = type(operation).__name__, [source.name for source in sources]
     if isinstance(operation, PASSING) or _is_relu(operation):
         return names
-    if kind == "Add" and len(names) > 1 and all(source.output.shape == operation.output.shape for source in sources):
+    if kind == "Add" and len(names) > 1 and all(_shape(source) == _shape(operation) for source in sources):
         return names
     if kind == "Multiply" and len(set(names)) == 2:  # a gate, as it is, times the channels that it gates
-        return [source.name for source in sources if source.output.shape == operation.output.shape][:1]
+        return [source.name for source in sources if _shape(source) == _shape(operation)][:1]
     return []
+
+
+def _shape(operation) -> tuple | None:
+    """None of an operation with several outputs."""
+    return getattr(operation.output, "shape", None)
 
 
 def is_swish(operation) -> bool:

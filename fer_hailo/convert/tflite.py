@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from fer_hailo.convert.graph import last_operation
-from fer_hailo.convert.ranges import TensorRange
+from fer_hailo.convert.ranges import WHOLE, TensorRange
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.tflite import WEIGHTED
 
@@ -101,7 +101,7 @@ def raise_small_kernels(path: Path, ranges: dict[str, TensorRange]) -> int:
         kind = flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
         if kind not in WEIGHTED or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
-        low, high = ranges[graph.tensors[operator.inputs[0]].name.decode()].limits("100")
+        low, high = ranges[graph.tensors[operator.inputs[0]].name.decode()].ends[WHOLE]
         kernel, bias = (_values(file, graph.tensors[index]) for index in operator.inputs[1:3])
         channels = kernel.reshape(-1, kernel.shape[-1]).T if kind == "DEPTHWISE_CONV_2D" else kernel.reshape(len(kernel), -1)
         least = np.abs(bias) * (127 * 255 / MOST_BIAS / max(high - low, 1e-9))

@@ -44,9 +44,8 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     calibration = calibration_facts(bundle)
     warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
     noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES]) if bundle.int8 else {}
-    warnings += [
-        f"there is no {name} ({reason}): only the float network is rehearsed" for name, reason in bundle.manifest.get(WITHOUT, {}).items()
-    ]
+    missing = bundle.manifest.get(WITHOUT, {}).items()
+    warnings += [f"there is no {name} ({reason}): only the float network is rehearsed" for name, reason in missing]
     return Rehearsal(metrics, noise, calibration, speed_bound(bundle, hw_arch), warnings + calibration.pop("warnings"))
 
 

@@ -46,32 +46,33 @@ def network(tmp_path_factory, images):
     path = tmp_path_factory.mktemp("n") / "float.tflite"
     path.write_bytes(to_tflite(keras.Model(image, L.Dense(4, bias_initializer="ones", name="logits")(x))))
     ranges = tensor_ranges(path, images, SPEC)
-    return path, ranges, quantise_with(path, {name: tensor.limits("100") for name, tensor in ranges.items()}, SPEC)
+    return path, ranges, quantise_with(path, {name: tensor.ends["100"] for name, tensor in ranges.items()}, SPEC)
 
 
 def biases(content):
     file = object_of(content)
     tensors = file.subgraphs[0].tensors
-    return {
-        tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for _, o in operators(file) if len(o.inputs) > 2
-    }
+    weighted = [operator for _, operator in operators(file) if len(operator.inputs) > 2]
+    return {tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for o in weighted}
 
 
 def test_biases_of_a_network_against_its_kernels(network):
     """Worked out anew from LiteRT's view of both files."""
     path, ranges, int8 = network
     corrected = correct_biases(int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()})
-    exact, rounded = (
-        {d["name"]: (r._interpreter.get_tensor(d["index"]), d["quantization_parameters"]["scales"]) for d in r._interpreter.get_tensor_details()
-         if "/kernel" in d["name"] or d["name"] in ("image", "conv", "pool")}
-        for r in (LiteRT(path, keep_tensors=True), _opened(path, int8))
-    )  # fmt: skip
+    exact, rounded = (_seen(network) for network in (LiteRT(path, keep_tensors=True), _opened(path, int8)))
     for layer, source, axes in (("conv", "image", "oijc,c->o"), ("depth", "conv", "zijc,c->c"), ("logits", "pool", "oc,c->o")):
         kernel, scales = rounded[f"{layer}/kernel"]
         along = scales.reshape((1, 1, 1, -1) if layer == "depth" else (-1,) + (1,) * (kernel.ndim - 1))
         shift = np.einsum(axes, kernel * along - exact[f"{layer}/kernel"][0], ranges[source].mean)
         expected = biases(int8)[layer] - np.rint(shift / (rounded[source][1][0] * scales))
         assert np.abs(biases(corrected)[layer] - expected).max() <= 1 and np.abs(expected - biases(int8)[layer]).max() > 10
+
+
+def _seen(network):
+    """(values, scales) of kernels and of what they read."""
+    details = [d for d in network._interpreter.get_tensor_details() if "/kernel" in d["name"] or d["name"] in ("image", "conv", "pool")]
+    return {d["name"]: (network._interpreter.get_tensor(d["index"]), d["quantization_parameters"]["scales"]) for d in details}
 
 
 def _opened(path, content):

@@ -13,16 +13,20 @@ import fer_hailo.convert.run as conversion
 from fer_hailo.config import load_config
 from fer_hailo.convert import quantise
 from fer_hailo.convert.expectation import check_normalisation
+from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
+from fer_hailo.evaluate.deployed import open_for
 from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import FILES, load_bundle
+from fer_hailo.hailo.bundle import FILES, load_bundle, seal
 from fer_hailo.hailo.lint import lint_script
+from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
 from fer_hailo.runs import MODEL
+from fer_hailo.runtime.predictor import load
 
 L = keras.layers
 
@@ -217,3 +221,57 @@ def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, ca
     pictures = bundle.evaluation()
     assert [int((pictures.split == split).sum()) for split in ("val", "test")] == [15, 15]
     assert bundle.manifest["metrics"]["keras"]["test"]["count"] == 15  # what Keras scores is compared on the same
+
+
+def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(trained, converted, tmp_path, monkeypatch, capsys):
+    def refuse(*arguments):
+        raise quantise.NoInt8Kernel("no INT8 kernel for strange (EXP)")
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.copytree(converted, run / "deploy", dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conversion, "quantise", refuse)
+    deploy = convert(str(run), {}, None, None, None)
+    bundle = load_bundle(deploy)
+    assert bundle.int8 is None and bundle.manifest["without"] == {"model_int8.tflite": "no INT8 kernel for strange (EXP)"}
+    assert {path.name for path in deploy.iterdir() if path.is_file()} == {*FILES, "manifest.json"} - {"model_int8.tflite"}
+    assert set(bundle.manifest["metrics"]) == {"keras", "tflite"}
+    assert "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in capsys.readouterr().out
+    assert "No INT8 network was made" in (run / "conversion.html").read_text()
+
+
+def test_what_int8_lost_names_the_way_to_win_it_back(trained, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quantise, "WAYS", ("100",))
+    for most, said in ((100.0, False), (-100.0, True)):
+        monkeypatch.setattr(conversion, "MOST_LOST", most)
+        convert(str(run), {}, None, None, None)
+        assert (f"python train.py --quantise {run}" in capsys.readouterr().out) == said
+
+
+def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_path, capsys):
+    """In the bundle, and again when it is opened to be scored: one file, one warning; an INT8 network has none."""
+    bundle = load_bundle(converted)
+    open_for(converted / "model_int8.tflite", bundle).close()
+    assert "warning" not in capsys.readouterr().err
+    older = shutil.copytree(converted, tmp_path / "deploy", ignore=shutil.ignore_patterns("evaluation*"))
+    ranges = tensor_ranges(older / "model_float32.tflite", bundle.calibration()[:8], bundle.spec)
+    limits = {name: tensor.ends["100"] for name, tensor in ranges.items()}
+    first = [layer.name for layer in bundle.network.layers[:2]]
+    int8 = older / "model_int8.tflite"
+    int8.write_bytes(quantise.quantise_with(older / "model_float32.tflite", limits, bundle.spec, first))
+    seal(older, json.loads((older / "manifest.json").read_text()))
+    capsys.readouterr()
+    open_for(int8, load_bundle(older)).close()
+    load(int8).close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {int8} computes 2 layers in float ({first[0]}, ...)")
+
+
+def test_channels_were_scaled_and_the_report_says_so(trained, converted):
+    facts = json.loads((trained / "conversion.json").read_text())["equalised"]
+    assert set(facts) == {"scaled", "straight", "tolerance", "same", "moved"} and facts["same"] >= 0.995
+    assert "channels were scaled" in (trained / "conversion.html").read_text()
+    assert not [layer for layer in keras.models.load_model(trained / "model_clean.keras").layers if "BatchNorm" in type(layer).__name__]
+    assert {layer.dtype for layer in read_tflite(converted / "model_int8.tflite").layers} == {"int8"}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fer_hailo.convert.channels import Channels, measure
+from fer_hailo.convert.graph import rebuild
 from fer_hailo.convert.scaling import channel_groups, factors_of, rescaled, scale_channels
 from fer_hailo.preprocess import PreprocessSpec, normalise
 
@@ -41,8 +42,6 @@ def test_two_channels_by_hand():
     assert [weight.ravel().tolist() for weight in edit.weights["first"]] == [[2, 2], [1, -1]]
     assert [weight.ravel().tolist() for weight in edit.weights["second"]] == [[1.5, 10], [7]]
     # x = 1: 3 relu(1.5) + 5 relu(2) + 7 = 21.5; x = -1: both are cut off, 7
-    from fer_hailo.convert.graph import rebuild
-
     scaled = rebuild(model, edit)
     assert scaled.predict_on_batch(np.float32([1, -1]).reshape(2, 1, 1, 1)).ravel().tolist() == [21.5, 7]
 
@@ -102,13 +101,14 @@ def test_scaled_networks_answer_alike_and_have_equal_channels():
     assert np.ptp(before[live]) > 1
 
 
-@pytest.mark.parametrize("what", ["relu6", "sigmoid", "answers", "concatenated", "same times same"])
+@pytest.mark.parametrize("what", ["relu6", "sigmoid", "answers", "concatenated", "same times same", "split"])
 def test_what_passes_no_factor_on_is_left(what):
     image = keras.Input((8, 8, 3))
     x = L.Conv2D(4, 1, name="conv")(image)
     y = {
         "relu6": lambda: L.ReLU(6.0)(x), "sigmoid": lambda: L.Activation("sigmoid")(x), "answers": lambda: x,
         "concatenated": lambda: L.Concatenate()([x, x]), "same times same": lambda: L.Multiply()([x, x]),
+        "split": lambda: L.Add()(keras.ops.split(x, 2, axis=-1)),
     }[what]()  # fmt: skip
     y = L.GlobalAveragePooling2D()(y)
     model = keras.Model(image, y if what == "answers" else L.Dense(2)(y))

@@ -154,7 +154,7 @@ def test_lint_tells_place_and_suggestion(right, made, tmp_path):
     result = lint("x.alls", "--bundle", right, "--har", made / "model.har", cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     *lines, summary = result.stdout.splitlines()
-    (misspelt,), (unknown,) = ([line for line in lines if line.startswith(f"x.alls:{place}: error: ")] for place in ("2:1", "4:20"))
+    (misspelt,), (unknown,) = ([line for line in lines if line.startswith(f"x.alls:{place}: error: ")] for place in ("2:1", "5:20"))
     assert "unknown command" in misspelt and "did you mean model_optimization_flavor?" in misspelt
     assert "stemm" in unknown and "did you mean stem?" in unknown
     assert summary.startswith(f"x.alls: {sum(': error: ' in line for line in lines)} errors, ")
