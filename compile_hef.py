@@ -56,7 +56,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
     parser.add_argument("--quick", type=_count, metavar="N", help="score on N pictures of each split, in the classes' proportions")
-    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and an emulation of the script, report")
+    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and the emulated script")
     parser.add_argument("--lint", type=Path, metavar="FILE", help="check a model script and stop")
     parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
     parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")

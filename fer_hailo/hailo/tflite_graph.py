@@ -140,10 +140,10 @@ def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation
 def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) -> None:
     """Raise ValueError where an operator lacks inputs that it needs, or one that must be constant is not."""
     pair = {*WEIGHTED, "ADD", "MUL", "MEAN", "PAD"}
-    needed = inputs[: 2 if kind in pair else 1]
-    if kind in SETTINGS or kind in pair:
-        if len(needed) < (2 if kind in pair else 1) or any(value is None for value in (needed if kind in WEIGHTED else inputs)):
-            raise ValueError(f"{output.name[:60]} lacks an input")
+    count = 2 if kind in pair else 1
+    lacking = len(inputs) < count or None in (inputs[:count] if kind in WEIGHTED else inputs)
+    if lacking and (kind in SETTINGS or kind in pair):
+        raise ValueError(f"{output.name[:60]} lacks an input")
     if kind in ("MEAN", "PAD") and (inputs[1].data is None or inputs[1].data.dtype not in (np.int32, np.int64)):
         raise ValueError(f"{output.name[:60]} has no whole numbers for its axes")
 
@@ -175,4 +175,3 @@ def _check_order(source: Value, target: Value, operations: tuple[Operation, ...]
         made.add(operation.name)
     if target.name not in made:
         raise ValueError(f"nothing makes the output {target.name[:60]}")
-

@@ -84,7 +84,7 @@ def test_other_operators_by_hand():
     axes = value("axes", (2,), dtype="int32", data=np.array([1, 2], np.int32))
     assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [[14]]  # 2.75 in quarters and 3
     pool = {"stride_x": 1, "stride_y": 1, "width": 2, "height": 2, "padding": "SAME", "activation": "NONE"}
-    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], **pool) == [[[[-2], [-7]]]]  # -1.5 away from zero; the padding is not counted
+    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], **pool) == [[[[-2], [-7]]]]  # -1.5, without the padding
     assert computed("MAX_POOL_2D", [x], x, [[[[-4], [-7]]]], **pool) == [[[[-4], [-7]]]]
     pads = value("pads", (4, 2), dtype="int32", data=np.array([[0, 0], [0, 0], [1, 0], [0, 0]], np.int32))
     assert computed("PAD", [y, pads], value("p", (1, 1, 3, 1), 0.25, 4), other) == [[[[4], [12], [0]]]]
@@ -247,7 +247,8 @@ def test_ranges_and_means(tmp_path):
 
 def one_layer(kernel: np.ndarray, bias: np.ndarray, kind: str = "CONV_2D") -> Operation:
     shape = (1, 1, 1, len(bias))
-    constants = [value(name, array.shape, (), data=array.astype(np.float32), dtype="float32") for name, array in (("w", kernel), ("b", bias))]
+    pairs = ("w", kernel.astype(np.float32)), ("b", bias.astype(np.float32))
+    constants = [value(name, array.shape, (), data=array, dtype="float32") for name, array in pairs]
     return Operation("y", kind, (value("x", (1, 1, 1, kernel.shape[-1])), *constants), value("y", shape), dict(POINT))
 
 
@@ -267,7 +268,8 @@ def test_bias_correction_by_hand():
     """b -= sum over the kernel of (rounded - exact) times the mean of the channel that it sees."""
     kernel, source = np.array([[1.0, -0.5], [0.02, 0.013]]).reshape(2, 1, 1, 2), Grid(0.001, 0, 8)
     ranges = {"x": Measured(0, 10, 1, np.array([3.0, 7.0]))}
-    plain, corrected = (MeasuredScheme(ranges, correct=correct).weights(one_layer(kernel, np.zeros(2)), source) for correct in (False, True))
+    layer = one_layer(kernel, np.zeros(2))
+    plain, corrected = (MeasuredScheme(ranges, correct=correct).weights(layer, source) for correct in (False, True))
     errors = [-64 / 127 + 0.5, 83 * 0.02 / 127 - 0.013]
     expected = [-7 * errors[0] / (0.001 / 127), -7 * errors[1] / (0.001 * 0.02 / 127)]
     assert plain.bias.tolist() == [0, 0] and corrected.bias == pytest.approx(expected, abs=0.6) and expected[0] > 3000
@@ -319,12 +321,17 @@ def test_precision_changes_between_layers(tmp_path):
     assert graph.operations[1].kind == "HARD_SWISH"
     assert some == {names[0]: Precision(16, 8), names[1]: Precision(16, 8)}  # the h-swish belongs to its convolution
     mixed = IntegerNetwork(graph, MeasuredScheme(ranges, some))
-    assert mixed.grids[names[1]].bits == 16 and mixed.grids[f"{names[1]} in 8 bits"] == Grid.of_range(ranges[names[1]].low, ranges[names[1]].high, 8)
+    narrowed = Grid.of_range(ranges[names[1]].low, ranges[names[1]].high, 8)
+    assert mixed.grids[names[1]].bits == 16 and mixed.grids[f"{names[1]} in 8 bits"] == narrowed
     assert {mixed.grids[name].bits for name in names[2:]} == {8}
-    all_wide = IntegerNetwork(graph, MeasuredScheme(ranges, dict.fromkeys(names, Precision(16, 16))))
-    narrow = IntegerNetwork(graph, MeasuredScheme(ranges))
-    whole, image, last = narrow.whole(small()[1], SPEC), narrow.grids[graph.input.name], graph.output.name
-    values = exact.run(image.real(whole))  # so that the image itself, which always has 8 bits, is no error
+
+    # Float values of the image as it is in 8 bits, so that the image itself is no error and nothing leaves the ranges.
+    image, last = Grid.of_range(-1, 1, 8), graph.output.name
+    whole = image.whole(normalise(small()[1], SPEC))
+    ranges = {graph.input.name: Measured(-1, 1)}
+    values = exact.run(image.real(whole), lambda name, values: ranges.setdefault(name, Measured()).add(values))
+    schemes = ({}, some, dict.fromkeys(names, Precision(16, 16)))
+    narrow, mixed, all_wide = (IntegerNetwork(graph, MeasuredScheme(ranges, precisions)) for precisions in schemes)
     errors = [np.abs(network.grids[last].real(network.run(whole)) - values).max() for network in (narrow, mixed, all_wide)]
     assert errors[2] * 100 < errors[0], errors
     ratios = [noise_of(exact, network, small()[1], SPEC) for network in (narrow, mixed, all_wide)]

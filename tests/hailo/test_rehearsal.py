@@ -41,8 +41,9 @@ def test_the_report(right, rehearsed):
     assert row == ("emulated-int8", "val")  # the TFLite files got theirs when they were made
     page = (out / "compile_report.html").read_text()
     assert f"<h1>handmade for hailo8 ({HEADING})</h1>" in page and HEADING in result.stdout and facts["rehearsal"] is True
-    for part in ("What was emulated", "Accuracy at each step", "Calibration set", "Work for the chip", "Signal-to-noise", "664 parameters", "<svg"):
+    for part in ("What was emulated", "Accuracy at each step", "Calibration set", "Work for the chip", "Signal-to-noise", "<svg"):
         assert part in page
+    assert "664 parameters" in page
     assert "hef" not in facts and facts["settings"]["calibset_size"] == "64"
 
 
