@@ -1,10 +1,11 @@
-"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, chosen on validation images.
-
+"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, chosen on
+validation images.
     python tools/choose_16bit.py RUN/deploy [--alls FILE]
 
-First each layer's own noise, with its input exact; then, among the noisiest, one after the other the layer that brings the answers
-nearest to the float network's (mean KL divergence), until another one gains less than a tenth. What the script says of calibration and
-bias correction is followed, its 16-bit lines are not. By the emulation of docs/quantisation.md, not by the chip.
+First each layer's own noise, with its input exact; then, among the noisiest, one after the other the layer
+that brings the answers nearest to the float network's (mean KL divergence), until another one gains less than
+a tenth. What the script says of calibration and bias correction is followed, its 16-bit lines are not. By the
+emulation of docs/quantisation.md, not by the chip.
 """
 
 import argparse
@@ -54,8 +55,8 @@ class Chooser:
         return float(divergence), float((found == images.labels).mean()), float((found == exact.argmax(axis=1)).mean())
 
     def own_noise(self) -> dict[str, float]:
-        """Each layer's own signal-to-noise ratio, dB: with an exact input, rounded to its 8 bits. The worst first; activations
-        are counted with the layer that they belong to."""
+        """Each layer's own signal-to-noise ratio, dB: with an exact input, rounded to its 8 bits. The worst
+        first; activations are counted with the layer that they belong to."""
         noise, exact, rounded = Noise(), self.emulation.exact, self.network(())
         images = self.images.images[:NOISE_IMAGES]
         values: dict[str, np.ndarray] = {}

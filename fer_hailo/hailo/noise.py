@@ -8,8 +8,8 @@ import numpy as np
 class Noise:
     """Collects, tensor by tensor, the power of what varies in it and of the error.
 
-    The signal is what varies: a constant offset of a tensor carries no information, and counting it would hide the noise (a
-    deviation from the common definition, which takes the signal's power).
+    The signal is what varies: a constant offset of a tensor carries no information, and counting it would
+    hide the noise (a deviation from the common definition, which takes the signal's power).
     """
 
     def __init__(self):
@@ -22,7 +22,9 @@ class Noise:
         self._sums[name] = self._sums.get(name, 0) + sums
 
     def ratios(self) -> dict[str, float]:
-        """Signal-to-noise ratios in dB, the worst first; a tensor that never varies, or has no error, has none."""
+        """Signal-to-noise ratios in dB, the worst first; a tensor that never varies, or has no error, has
+        none.
+        """
         found = {}
         for name, (count, plain, squares, noise) in self._sums.items():
             signal = squares / count - (plain / count) ** 2

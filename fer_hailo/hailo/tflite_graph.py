@@ -1,4 +1,5 @@
-"""A TFLite file as something that can be computed: operators with their settings, tensors with their scales, constants as arrays.
+"""A TFLite file as something that can be computed: operators with their settings, tensors with their scales,
+constants as arrays.
 
 `tflite.read_tflite` tells what a file holds; this reads the numbers as well. numpy alone.
 """
@@ -33,7 +34,8 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor. scales, zeros: float32 and int64, one or one for each place of `axis`, empty where not quantized.
+    """A tensor. scales, zeros: float32 and int64, one or one for each place of `axis`, empty where not
+    quantized.
 
     data: of a constant, an array of `shape`; None for what the network computes.
     """
@@ -76,7 +78,9 @@ class Graph:
 
 
 def read_graph(path: Path | str) -> Graph:
-    """Read a TFLite file with its constants. Raises UserError where it is damaged, or no network of one input and one output."""
+    """Read a TFLite file with its constants. Raises UserError where it is damaged, or no network of one input
+    and one output.
+    """
     return open_tables(path, _graph)
 
 
@@ -149,7 +153,9 @@ def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) ->
 
 
 def _check_weights(kind: str, inputs: tuple[Value | None, ...], output: Value) -> None:
-    """Raise ValueError where kernel and bias are not such as the operator takes, so that computing needs no checks."""
+    """Raise ValueError where kernel and bias are not such as the operator takes, so that computing needs no
+    checks.
+    """
     if kind not in WEIGHTED:
         return
     rank = 2 if kind == "FULLY_CONNECTED" else 4

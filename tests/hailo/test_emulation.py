@@ -1,4 +1,6 @@
-"""The emulation in whole numbers: by hand, against LiteRT's reference kernels, and what it follows of a model script."""
+"""The emulation in whole numbers: by hand, against LiteRT's reference kernels, and what it follows of a model
+script.
+"""
 
 import functools
 
@@ -99,7 +101,9 @@ def test_other_operators_by_hand():
 
 @functools.cache
 def small() -> tuple[dict[str, bytes], np.ndarray]:
-    """TFLite files of a small network with all that MobileNetV3Small has, float, int8 and with 16-bit activations, and its images."""
+    """TFLite files of a small network with all that MobileNetV3Small has, float, int8 and with 16-bit
+    activations, and its images.
+    """
     import keras
     import tensorflow as tf
     from keras import layers
@@ -202,7 +206,9 @@ def test_float_mode_is_litert(tmp_path, name):
     ("other8", "CONV_2D DEPTHWISE_CONV_2D MAX_POOL_2D AVERAGE_POOL_2D CONCATENATION PAD FULLY_CONNECTED RESHAPE SOFTMAX"),
 ])  # fmt: skip
 def test_each_layer_is_litert_s_own(tmp_path, name, kinds):
-    """Fed LiteRT's own whole numbers, each layer makes the same; 16-bit fully connected ones, which it rounds otherwise, nearly."""
+    """Fed LiteRT's own whole numbers, each layer makes the same; 16-bit fully connected ones, which it rounds
+    otherwise, nearly.
+    """
     network = IntegerNetwork(read_graph(written(tmp_path, small()[0][name])), FileScheme())
     images = network.whole(small()[1][:4], SPEC)
     assert {operation.kind for operation in network.graph.operations} >= set(kinds.split())
@@ -314,7 +320,9 @@ def test_sixteen_bits_are_a_hundred_times_finer():
 
 
 def test_precision_changes_between_layers(tmp_path):
-    """8 bits are read as they are, 16 bits are rescaled for a layer of 8; all of it in 16 bits is nearly float."""
+    """8 bits are read as they are, 16 bits are rescaled for a layer of 8; all of it in 16 bits is nearly
+    float.
+    """
     graph, exact, ranges = measured(tmp_path)
     names = [operation.name for operation in graph.operations]
     some = with_activations(graph, {names[0]: Precision(16, 8)})
@@ -325,7 +333,8 @@ def test_precision_changes_between_layers(tmp_path):
     assert mixed.grids[names[1]].bits == 16 and mixed.grids[f"{names[1]} in 8 bits"] == narrowed
     assert {mixed.grids[name].bits for name in names[2:]} == {8}
 
-    # Float values of the image as it is in 8 bits, so that the image itself is no error and nothing leaves the ranges.
+    # Float values of the image as it is in 8 bits, so that the image itself is no error and nothing leaves
+    # the ranges.
     image, last = Grid.of_range(-1, 1, 8), graph.output.name
     whole = image.whole(normalise(small()[1], SPEC))
     ranges = {graph.input.name: Measured(-1, 1)}
@@ -380,7 +389,9 @@ def test_what_is_not_known_is_named():
 
 
 def test_damaged_files_give_a_network_or_one_line(tmp_path):
-    """200 files with one to eight bytes changed, or cut: read, built and, where that works, run, without another error."""
+    """200 files with one to eight bytes changed, or cut: read, built and, where that works, run, without
+    another error.
+    """
     import random
 
     rng, data, refused = random.Random(6), handmade.networks()["float"], 0
@@ -403,7 +414,9 @@ RELEASED = ["released", "released_minimalistic"]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_networks_are_litert_s_own(name, tmp_path, shared):
-    """INT8 throughout, 128 validation images: the same answers as LiteRT's reference kernels, and each layer within one step."""
+    """INT8 throughout, 128 validation images: the same answers as LiteRT's reference kernels, and each layer
+    within one step.
+    """
     from conftest import ROOT
 
     from fer_hailo.config import load_config

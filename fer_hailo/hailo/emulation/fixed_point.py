@@ -1,10 +1,11 @@
-"""Multiplying whole numbers by a real factor with whole numbers only, rounded as LiteRT's reference kernels do.
+"""Multiplying whole numbers by a real factor with whole numbers only.
 
-A factor is m * 2^(shift - 31) with a whole m of 31 bits. LiteRT has three ways, all of which round to the nearest:
+A factor is m * 2^(shift - 31) with a whole m of 31 bits. LiteRT's reference kernels have three ways, all of which
+round to the nearest:
 
     twice   to 2^-31 with halves upwards, then by 2^shift with halves away from zero: all layers of 8 bits but the next
     once    by all of m and shift in one step, halves upwards: fully connected layers
-    wide    the same with the upper 16 bits of m, which leaves room for sums of 48 bits: convolutions of 16-bit activations
+    wide    the same with the upper 16 bits of m, for sums of 48 bits: convolutions of 16-bit activations
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ class Factor:
         return cls(m, shift, rounding)
 
     def divided(self, count: int) -> Factor:
-        """The factor / count, for a mean from a sum. m keeps fewer bits than of(factor / count) would have, as in LiteRT."""
+        """The factor / count, for a mean from a sum. m keeps fewer bits than of(factor / count) would have,
+        as in LiteRT.
+        """
         up = np.minimum(count.bit_length() - 1, 31 + self.shift)
         return Factor((self.m << up) // count, self.shift - up, self.rounding)
 
     def tiled(self, times: int) -> Factor:
-        """For rows in which the channels stand `times` times: long rows are much quicker in numpy than short ones."""
+        """For rows in which the channels stand `times` times: long rows are much quicker in numpy than short
+        ones.
+        """
         if len(self.m) == 1:
             return self
         return Factor(np.tile(self.m, times), np.tile(self.shift, times), self.rounding)

@@ -24,7 +24,9 @@ CURVES = {
 
 @dataclass
 class Measured:
-    """low, high: smallest and largest value of a tensor; mean: float64 (C,), of each channel, over all images and places."""
+    """low, high: smallest and largest value of a tensor; mean: float64 (C,), of each channel, over all images
+    and places.
+    """
 
     low: float = np.inf
     high: float = -np.inf

@@ -1,4 +1,6 @@
-"""Operators on whole numbers. Sums are made by float matrix products only where a bound shows that every one of them is exact."""
+"""Operators on whole numbers. Sums are made by float matrix products only where a bound shows that every one
+of them is exact.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ADD_SHIFT = {8: 20, 16: 15}  # bits that the terms of a sum gain before they are
 
 @dataclass(frozen=True)
 class Site:
-    """An operator in its place. sources: grids of its inputs that are no constants; target: of what it makes; scheme: for its constants."""
+    """An operator in its place. sources: grids of its inputs that are no constants; target: of what it makes;
+    scheme: for its constants.
+    """
 
     operation: Operation
     sources: tuple[Grid, ...]
@@ -108,7 +112,9 @@ def _weighted(site: Site):
 
 
 def _terms(site: Site) -> tuple[Callable[..., list[np.ndarray]], list[Grid]]:
-    """For an elementwise operator: what gives its two inputs as int64 steps from their zeros, and their grids."""
+    """For an elementwise operator: what gives its two inputs as int64 steps from their zeros, and their
+    grids.
+    """
     left, grids, constants = iter(site.sources), [], []
     for value in site.operation.inputs:
         if value.data is None:

@@ -20,7 +20,9 @@ LEVELS = {0: "equalisation", 1: "equalisation and iterative bias correction", 2:
 
 @dataclass
 class Followed:
-    """precisions: of layers by TFLite name, those that the script names. ignored: a sentence for each line that is not followed."""
+    """precisions: of layers by TFLite name, those that the script names. ignored: a sentence for each line
+    that is not followed.
+    """
 
     precisions: dict[str, Precision] = field(default_factory=dict)
     calibset_size: int = CALIBSET
@@ -34,9 +36,11 @@ class Followed:
 
 
 def followed(script: str, layers: Layers) -> Followed:
-    """Read a model script before the parse, when layers have their TFLite names only. Later statements win over earlier ones.
+    """Read a model script before the parse, when layers have their TFLite names only. Later statements win
+    over earlier ones.
 
-    layers: those of the TFLite. Quoted names and {*} are understood; the compiler's own names do not exist yet.
+    layers: those of the TFLite. Quoted names and {*} are understood; the compiler's own names do not exist
+    yet.
     """
     found = Followed()
     for statement in parse_script(script)[0]:

@@ -18,7 +18,8 @@ TIE = 1e-3  # of a step: bytes lie half-way between two steps of a [-1, 1] input
 class IntegerNetwork:
     """A network computed with whole numbers only. Raises NotEmulated for an operator that is not known.
 
-    grids: of every tensor by name. With a MeasuredScheme `graph` is the float TFLite's, with a FileScheme the INT8 one's.
+    grids: of every tensor by name. With a MeasuredScheme `graph` is the float TFLite's, with a FileScheme the
+    INT8 one's.
     """
 
     def __init__(self, graph: Graph, scheme: MeasuredScheme | FileScheme):
@@ -35,7 +36,9 @@ class IntegerNetwork:
         return np.clip(steps, grid.low, grid.high).astype(DTYPES[grid.bits])[images]
 
     def run(self, values: np.ndarray, visit: Callable[[str, np.ndarray], None] | None = None) -> np.ndarray:
-        """Whole numbers (N, I, I, 3) to whole numbers (N, C). visit: is shown each tensor, and each in 8 bits that has 16."""
+        """Whole numbers (N, I, I, 3) to whole numbers (N, C). visit: is shown each tensor, and each in 8 bits
+        that has 16.
+        """
         return run(self.steps, self.graph.input.name, values, self.graph.output.name, visit)
 
     def logits(self, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
@@ -64,9 +67,11 @@ class IntegerNetwork:
         return self.scheme.grid(operation.output, bits)
 
     def _narrowed(self, value, bits: int) -> str:
-        """The name of a tensor as a layer of so many bits reads it. 8 bits are read in 16 as they are: nothing is lost.
+        """The name of a tensor as a layer of so many bits reads it. 8 bits are read in 16 as they are:
+        nothing is lost.
 
-        A tensor of 16 bits is rescaled for a layer of 8: the change of precision that the vendor's compiler puts in as well.
+        A tensor of 16 bits is rescaled for a layer of 8: the change of precision that the vendor's compiler
+        puts in as well.
         """
         if self.grids[value.name].bits <= bits:
             return value.name

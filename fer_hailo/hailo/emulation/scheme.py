@@ -1,4 +1,6 @@
-"""How values become whole numbers: of tensors by their range, of kernels channel by channel, or as an INT8 TFLite states it."""
+"""How values become whole numbers: of tensors by their range, of kernels channel by channel, or as an INT8
+TFLite states it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Grid:
 
     @classmethod
     def of_range(cls, low: float, high: float, bits: int) -> Grid:
-        """8 bits span low to high and 0; 16 bits lie around 0 evenly. A tensor that is always 0 gets a scale of 1."""
+        """8 bits span low to high and 0; 16 bits lie around 0 evenly. A tensor that is always 0 gets a scale
+        of 1.
+        """
         low, high = min(low, 0.0), max(high, 0.0)
         if bits == 16:
             return cls(float(np.float32(max(-low, high) / 32767)) or 1.0, 0, bits)
@@ -71,7 +75,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Weights:
-    """kernel: whole numbers, int64, of the file's shape. scales: float64 (O,). bias: int64 (O,), of scale input times `scales`."""
+    """kernel: whole numbers, int64, of the file's shape. scales: float64 (O,). bias: int64 (O,), of scale
+    input times `scales`.
+    """
 
     kernel: np.ndarray
     scales: np.ndarray
@@ -81,8 +87,9 @@ class Weights:
 class MeasuredScheme:
     """Grids from measured ranges, weights from float kernels.
 
-    ranges: of each tensor, the input's too. precisions: by name of the operators that are not 8 bit. correct: take from each bias what the
-    rounding of the kernel adds on average: sum over the kernel of (rounded - exact) times the input's channel means (Nagel et al. 2019).
+    ranges: of each tensor, the input's too. precisions: by name of the operators that are not 8 bit. correct:
+    take from each bias what the rounding of the kernel adds on average: sum over the kernel of (rounded -
+    exact) times the input's channel means (Nagel et al. 2019).
     """
 
     def __init__(self, ranges: Mapping[str, Measured], precisions: Mapping[str, Precision] | None = None, correct: bool = False):
@@ -104,7 +111,8 @@ class MeasuredScheme:
         bias, axis = bias_of(operation).astype(np.float64), kernel.ndim - 1 if operation.kind == "DEPTHWISE_CONV_2D" else 0
         others = tuple(number for number in range(kernel.ndim) if number != axis)
         most = (1 << (bits.weights - 1)) - 1
-        # A small kernel with a large bias takes a scale that the bias fits; a channel without weights has its bias only.
+        # A small kernel with a large bias takes a scale that the bias fits; a channel without weights has its
+        # bias only.
         least = np.abs(bias) / (source.scale * LARGEST_BIAS[bits.activations])
         scales = np.maximum(np.abs(kernel).max(axis=others) / most, least).astype(np.float32).astype(np.float64)
         scales[scales == 0] = 1
@@ -150,7 +158,8 @@ def _shift(operation: Operation, error: np.ndarray, means: np.ndarray) -> np.nda
 
 
 def with_activations(graph: Graph, precisions: Mapping[str, Precision]) -> dict[str, Precision]:
-    """The same, where a layer and the activation that alone reads it have one precision: the compiler makes one layer of them.
+    """The same, where a layer and the activation that alone reads it have one precision: the compiler makes
+    one layer of them.
 
     Whichever of the two is named, names both; where both are, the activation's own counts for itself.
     """

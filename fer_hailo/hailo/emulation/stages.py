@@ -1,4 +1,6 @@
-"""The stages of a rehearsal that are emulated: plain 8 bit, and with the 16-bit layers that a model script names."""
+"""The stages of a rehearsal that are emulated: plain 8 bit, and with the 16-bit layers that a model script
+names.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,18 @@ NARROW, WIDE = "emulated-int8", "emulated-a16"
 
 @dataclass(frozen=True)
 class Emulation:
-    """networks: by stage, the one that the script asks for last. exact: the same in float. followed: what of the script they follow."""
+    """networks: by stage, the one that the script asks for last. exact: the same in float. followed: what of
+    the script they follow.
+    """
 
     exact: FloatNetwork
     networks: dict[str, IntegerNetwork]
     followed: Followed
 
     def noise(self, images: np.ndarray, spec: PreprocessSpec) -> dict[str, float]:
-        """Signal-to-noise ratio of each tensor of the last stage against float, dB, the worst first. images: uint8 (N, I, I, 3)."""
+        """Signal-to-noise ratio of each tensor of the last stage against float, dB, the worst first. images:
+        uint8 (N, I, I, 3).
+        """
         return noise_of(self.exact, list(self.networks.values())[-1], images, spec)
 
     def facts(self) -> dict:
@@ -43,7 +49,9 @@ class Emulation:
 
 
 def emulation_of(bundle: Bundle, script: str) -> Emulation:
-    """Ready to score. Measures ranges on the first calibset_size images. Raises UserError where the network is not emulated."""
+    """Ready to score. Measures ranges on the first calibset_size images. Raises UserError where the network
+    is not emulated.
+    """
     asked, graph = followed(script, tflite_layers(bundle.network, bundle.manifest["arch"])), read_graph(bundle.folder / FLOAT)
     exact = FloatNetwork(graph)
     ranges = exact.measure(bundle.calibration()[: asked.calibset_size], bundle.spec)
@@ -61,7 +69,9 @@ def tflite_layers(network: Tflite, name: str) -> Layers:
 
 
 def noise_of(exact: FloatNetwork, rounded: IntegerNetwork, images: np.ndarray, spec: PreprocessSpec, batch: int = 8) -> dict[str, float]:
-    """Signal-to-noise ratio of each tensor that an operator makes, dB, the worst first. images: uint8 (N, I, I, 3)."""
+    """Signal-to-noise ratio of each tensor that an operator makes, dB, the worst first. images: uint8 (N, I,
+    I, 3).
+    """
     noise = Noise()
     for start in range(0, len(images), batch):
         some, values = images[start : start + batch], {}

@@ -1,4 +1,6 @@
-"""A network as a list of steps, each a function of earlier results: how the float and the integer network run."""
+"""A network as a list of steps, each a function of earlier results: how the float and the integer network
+run.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class NotEmulated(UserError):
 
 @dataclass(frozen=True)
 class Step:
-    """name: of the result; function: of the results that `inputs` names, arrays whose first axis are the images."""
+    """name: of the result; function: of the results that `inputs` names, arrays whose first axis are the
+    images.
+    """
 
     name: str
     function: Callable[..., np.ndarray]
@@ -34,7 +38,8 @@ class Step:
 
 
 def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, visit: Callable[[str, np.ndarray], None] | None = None):
-    """The result called `target` for the input `values` called `source`. visit: is shown each result with its name, the input too.
+    """The result called `target` for the input `values` called `source`. visit: is shown each result with its
+    name, the input too.
 
     A result is forgotten after its last reader: only a few tensors are held at a time.
     """
@@ -54,6 +59,8 @@ def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, vis
 
 
 def in_batches(function: Callable[[np.ndarray], Result], images: np.ndarray, size: int = BATCH) -> Iterator[Result]:
-    """`function` of one batch after the other, on all processors at once: numpy lets go of Python's lock while it computes."""
+    """`function` of one batch after the other, on all processors at once: numpy lets go of Python's lock
+    while it computes.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, (images[start : start + size] for start in range(0, len(images), size)))

@@ -1,4 +1,6 @@
-"""Convolution and pooling of float arrays (N, H, W, C): the same sums for float values and for whole numbers held in floats."""
+"""Convolution and pooling of float arrays (N, H, W, C): the same sums for float values and for whole numbers
+held in floats.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """What moves over a picture. size, stride, dilation: (rows, columns); pads: ((above, below), (left, right)); places: of the output."""
+    """What moves over a picture. size, stride, dilation: (rows, columns); pads: ((above, below), (left,
+    right)); places: of the output.
+    """
 
     size: tuple[int, int]
     stride: tuple[int, int]
@@ -20,7 +24,9 @@ class Window:
 
     @classmethod
     def of(cls, side: tuple[int, int], size: tuple[int, int], options: dict) -> Window:
-        """For inputs of `side` (rows, columns), as TFLite lays it: SAME puts the odd pixel of padding below and right."""
+        """For inputs of `side` (rows, columns), as TFLite lays it: SAME puts the odd pixel of padding below
+        and right.
+        """
         stride = options["stride_y"], options["stride_x"]
         dilation = options.get("dilation_y", 1), options.get("dilation_x", 1)
         pads, places = [], []
