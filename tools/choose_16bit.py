@@ -1,11 +1,11 @@
-"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, chosen on
-validation images.
+"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, by validation.
+
     python tools/choose_16bit.py RUN/deploy [--alls FILE]
 
-First each layer's own noise, with its input exact; then, among the noisiest, one after the other the layer
-that brings the answers nearest to the float network's (mean KL divergence), until another one gains less than
-a tenth. What the script says of calibration and bias correction is followed, its 16-bit lines are not. By the
-emulation of docs/quantisation.md, not by the chip.
+First each layer's own noise, with its input exact; then, among the noisiest, one after the other the layer, alone
+or with those that read it, that brings the answers nearest to the float network's (mean KL divergence), until
+another one gains less than a tenth. What the script says of calibration and bias correction is followed, its
+16-bit lines are not. By the emulation of docs/quantisation.md, not by the chip.
 """
 
 import argparse
@@ -67,17 +67,41 @@ class Chooser:
         curves = {operation.name for operation in exact.graph.operations if operation.kind in CURVES}
         return {name: ratio for name, ratio in noise.ratios().items() if name not in curves}
 
-    def choose(self, candidates: list[str], most: int) -> list[tuple[str, ...]]:
-        """Sets of layers, each one larger than the one before, the empty one first."""
-        sets, best = [()], self.score((), self.few)[0]
-        while len(sets) <= most:
-            tried = {name: self.score((*sets[-1], name), self.few)[0] for name in candidates if name not in sets[-1]}
-            name = min(tried, key=tried.get, default=None)
-            if name is None or tried[name] > ENOUGH * best:
-                break
-            print(f"  + {name}: divergence {best:.4f} to {tried[name]:.4f}", file=sys.stderr, flush=True)
-            sets, best = [*sets, (*sets[-1], name)], tried[name]
-        return sets
+    def readers(self) -> dict[str, tuple[str, ...]]:
+        """Which layers read each layer, its activation being part of it."""
+        operations = self.emulation.exact.graph.operations
+        owner = {operation.name: operation.name for operation in operations}
+        for operation in operations:
+            if operation.kind in CURVES:
+                owner[operation.name] = owner.get(operation.sources[0], operation.name)
+        found: dict[str, dict[str, None]] = {name: {} for name in owner}
+        for operation in operations:
+            for name in operation.sources:
+                if name in owner and owner[name] != owner[operation.name]:
+                    found[owner[name]][owner[operation.name]] = None
+        return {name: tuple(others) for name, others in found.items()}
+
+    def choose(self, noisy: list[str], most: int) -> list[tuple[str, ...]]:
+        """Sets of layers, each one larger than the one before, the empty one first; at most so many layers.
+
+        A layer is tried alone and with those that read it: an 8-bit reader takes away what 16 bits have gained. Each layer that is
+        added must bring the divergence to ENOUGH of what it was.
+        """
+        readers, sets, best = self.readers(), [()], self.score((), self.few)[0]
+        while True:
+            tried: dict[tuple[str, ...], float] = {}
+            for name in noisy:
+                for group in ((name,), (name, *readers[name])):
+                    names = (*sets[-1], *(one for one in group if one not in sets[-1]))
+                    if names not in tried and len(sets[-1]) < len(names) <= most:
+                        tried[names] = self.score(names, self.few)[0]
+            worth = {names: divergence / ENOUGH ** (len(names) - len(sets[-1])) for names, divergence in tried.items()}
+            names = min(worth, key=worth.get, default=())
+            if not names or worth[names] > best:
+                return sets
+            added = " and ".join(names[len(sets[-1]) :])
+            print(f"  + {added}: divergence {best:.4f} to {tried[names]:.4f}", file=sys.stderr, flush=True)
+            sets, best = [*sets, names], tried[names]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -104,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"| float | 0 | {exact:.2%} | 100.00% |", flush=True)
     for names in sets:
         divergence, accuracy, same = chooser.score(names, images)
-        title = f"{'and ' * (len(names) > 1)}{names[-1]}" if names else "nothing"
+        title = ", ".join(names) or "nothing"
         print(f"| {title} | {divergence:.4f} | {accuracy:.2%} | {same:.2%} |", flush=True)
     if sets[-1]:
         quoted = ", ".join(f'"{name}"' for name in sets[-1])
