@@ -10,6 +10,7 @@ python compile_hef.py --inspect FILE.hef [--json]
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.inspect:
         return _inspect(arguments.inspect, arguments.json)
+    if arguments.rehearse:  # before numpy is loaded: its threads and the emulation's would get in each other's way
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if arguments.lint:
         return _lint(arguments.lint, arguments.bundle or arguments.bundle_option, arguments.har)
     from fer_hailo.hailo.bundle import newest_bundle
@@ -53,7 +56,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
     parser.add_argument("--quick", type=_count, metavar="N", help="score on N pictures of each split, in the classes' proportions")
-    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files, write the report")
+    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and the emulated script")
     parser.add_argument("--lint", type=Path, metavar="FILE", help="check a model script and stop")
     parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
     parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")

@@ -90,7 +90,7 @@ RANGE = several(number(), 2, rising=True)
 LAYER_LIST = several(LAYER)
 NETWORKS = several(words("", ""))
 
-PRECISION = words("a8_w8 a8_w4 a16_w16 a8_w8_a8 a8_w8_a16")
+PRECISION = words("a8_w8 a8_w4 a16_w16 a16_w8 a8_w8_a8 a8_w8_a16")
 ACTIVATION = words("linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus", "warning")
 CONVERSION = words(
     "bgr_to_rgb rgb_to_bgr yuv_to_rgb yuv_to_bgr nv12_to_rgb nv21_to_rgb nv12_to_hailo_yuv nv21_to_hailo_yuv yuy2_to_hailo_yuv "

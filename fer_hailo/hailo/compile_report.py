@@ -13,6 +13,7 @@ REHEARSAL = "rehearsal: no HEF was made"
 NAMES = {
     "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8",
     "har-native": "native (parsed, float)", "har-fp": "with the model script, float", "har-int8": "INT8 (emulated)",
+    "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip
 BAD_SNR, WORST = 10, 40
 BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, python evaluate.py model.hef --data BUNDLE compares with them."
@@ -21,7 +22,7 @@ BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, pyt
 def write_compile_report(folder: Path, facts: dict) -> Path:
     """Write both files. facts: title, rehearsal, bundle, hw_arch, settings, versions, seconds, metrics {stage: {split: metrics}},
     reference {split: Keras metrics}, verdict, judged (the metrics that it judges), warnings, noise {layer: dB}, and where known
-    calibration, speed, hef, script.
+    emulation, calibration, speed, hef, script.
 
     Returns the page's path.
     """
@@ -36,6 +37,8 @@ def write_compile_report(folder: Path, facts: dict) -> Path:
         sections.append(
             (f"Signal-to-noise ratio of the layers, the worst {len(worst)} of {len(facts['noise'])}", bar_figure(worst, "dB", BAD_SNR))
         )
+    if facts.get("emulation"):
+        sections.append(("What was emulated", _emulation(facts["emulation"])))
     if facts.get("calibration"):
         sections.append(("Calibration set", _calibration(facts["calibration"])))
     if facts.get("speed"):
@@ -76,6 +79,18 @@ def _accuracy(facts: dict) -> str:
 def _details(facts: dict):
     shown = "test" if facts["verdict"].get("selected_by") else "val"
     return [(stage, shown, scores[shown]) for stage, scores in facts["metrics"].items() if shown in scores]
+
+
+def _emulation(facts: dict) -> str:
+    correction = "by what the rounding of their kernels adds on average" if facts["bias_correction"] else "not corrected"
+    rows = [
+        ("ranges", f"smallest and largest value over {facts['calibset_size']:,} calibration images"),
+        ("biases", correction),
+        *((f"16 bit: {name}", mode) for name, mode in facts["wide"].items()),
+        *((f"ignored in the script ({number})", line) for number, line in enumerate(facts["ignored"], 1)),
+    ]
+    note = "The arithmetic is that of docs/quantisation.md: whole numbers as LiteRT rounds them. It is not that of the chip."
+    return f"<p class=note>{note}</p>" + table(("", ""), rows)
 
 
 def _calibration(facts: dict) -> str:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import FLOAT, INT8, WITHOUT, Bundle, EvalSet
+from fer_hailo.hailo.emulation.stages import Emulation, emulation_of
+from fer_hailo.hailo.noise import Noise
 from fer_hailo.hailo.scoring import logits_of, score
 from fer_hailo.hailo.sdk import TOPS
 from fer_hailo.litert import LiteRT
@@ -22,53 +25,62 @@ MOST_CLIPPED = 0.2
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """metrics: {stage: {split: metrics}}; noise: layer to dB; calibration, speed: facts for the report; warnings: sentences."""
+    """metrics: {stage: {split: metrics}}; noise: layer to dB; calibration, speed and, if there is one, emulation: facts for the report;
+    warnings: sentences."""
 
     metrics: dict[str, dict]
     noise: dict[str, float]
+    emulation: dict | None
     calibration: dict
     speed: dict
     warnings: list[str]
 
 
-def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str]) -> Rehearsal:
-    """Score the bundle's TFLite files, rank layers by noise, look at the calibration set, bound the speed. Writes nothing."""
-    stages = {"tflite": LiteRT(bundle.folder / FLOAT)} | ({"tflite-int8": LiteRT(bundle.int8)} if bundle.int8 else {})
-    data = bundle.manifest["data"]["name"]
-    metrics = {}
-    for stage, network in stages.items():
-        logits = logits_of(
-            lambda images, network=network: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}"
-        )
-        metrics[stage] = score(logits, pictures, bundle.labels, data=data, digests=digests, stage=stage)
-    calibration = calibration_facts(bundle)
+def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str], script: str) -> Rehearsal:
+    """Score the bundle's TFLite files and the emulation of the model script, rank layers by noise, look at the calibration set, bound
+    the speed. Writes nothing. script: its text."""
     warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
-    noise = layer_noise(bundle, bundle.calibration()[:NOISE_PICTURES]) if bundle.int8 else {}
+    emulation = None
+    try:
+        emulation = emulation_of(bundle, script)
+    except UserError as error:
+        warnings.append(f"no integer emulation of this network: {error}; the verdict is by the INT8 TFLite")
     missing = bundle.manifest.get(WITHOUT, {}).items()
     warnings += [f"there is no {name} ({reason}): only the float network is rehearsed" for name, reason in missing]
-    return Rehearsal(metrics, noise, calibration, speed_bound(bundle, hw_arch), warnings + calibration.pop("warnings"))
+    networks = {"tflite": LiteRT(bundle.folder / FLOAT)} | ({"tflite-int8": LiteRT(bundle.int8)} if bundle.int8 else {})
+    networks |= emulation.networks if emulation else {}
+    metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
+    calibration, noise = calibration_facts(bundle), _noise(bundle, emulation)
+    warnings += calibration.pop("warnings")
+    return Rehearsal(metrics, noise, emulation and emulation.facts(), calibration, speed_bound(bundle, hw_arch), warnings)
+
+
+def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> dict[str, dict]:
+    """Metrics for each split. network: has logits(images, spec)."""
+    logits = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}")
+    return score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+
+
+def _noise(bundle: Bundle, emulation: Emulation | None) -> dict[str, float]:
+    """Of the layers as the script has them; where nothing is emulated, of the INT8 TFLite."""
+    images = bundle.calibration()[:NOISE_PICTURES]
+    if emulation:
+        return emulation.noise(images, bundle.spec)
+    return layer_noise(bundle, images) if bundle.int8 else {}
 
 
 def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
     """Signal-to-noise ratio of each tensor of the INT8 network against the float one, dB, the worst first.
 
-    images: uint8 (N, I, I, 3). The signal is what varies: a constant offset of a tensor carries no information, and counting it
-    would hide the noise (a deviation from the common definition, which takes the signal's power).
+    images: uint8 (N, I, I, 3).
     """
     float32, int8 = (LiteRT(bundle.folder / name, keep_tensors=True) for name in (FLOAT, INT8))
-    total: dict[str, np.ndarray] = {}
+    noise = Noise()
     for image in track(images, len(images), "measuring noise"):
         exact, rounded = float32.tensors(image, bundle.spec), int8.tensors(image, bundle.spec)
         for name in exact.keys() & rounded.keys():
-            values, error = exact[name].astype(np.float64), exact[name].astype(np.float64) - rounded[name]
-            sums = np.array([values.size, values.sum(), (values**2).sum(), (error**2).sum()])
-            total[name] = total.get(name, 0) + sums
-    found = {}
-    for name, (count, plain, squares, noise) in total.items():
-        signal = squares / count - (plain / count) ** 2
-        if signal > 0 and noise > 0:
-            found[name] = float(10 * np.log10(signal * count / noise))
-    return dict(sorted(found.items(), key=lambda entry: entry[1]))
+            noise.add(name, exact[name], rounded[name])
+    return noise.ratios()
 
 
 def calibration_facts(bundle: Bundle) -> dict:

@@ -13,7 +13,8 @@ from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
 from fer_hailo.hailo.compile import HEF, LOG, Job, run_steps
 from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
-from fer_hailo.hailo.layers import Layer, Layers, resolve
+from fer_hailo.hailo.emulation.stages import NARROW, WIDE, tflite_layers
+from fer_hailo.hailo.layers import resolve
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.rehearsal import rehearse
 from fer_hailo.hailo.script import format_finding, parse_script, read_script
@@ -56,20 +57,24 @@ def compile_bundle(
 
 
 def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
-    """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the INT8 TFLite."""
+    """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the emulation of the model script."""
     job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
-    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests)
+    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script)
+    for line in rehearsal.emulation["ignored"] if rehearsal.emulation else ():
+        _say(f"the emulation ignores {line}")
     facts = _facts(job, rehearsal.metrics, {}, most_lost, rehearsal.warnings) | {
         "rehearsal": True,
         "noise": rehearsal.noise,
+        "emulation": rehearsal.emulation,
         "calibration": rehearsal.calibration,
         "speed": rehearsal.speed,
         "settings": settings_of(job.script, []),
         "script": job.script,
         "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
     }
-    return _finish(job, facts, {})
+    emulated = rehearsal.metrics.keys() & {NARROW, WIDE}  # the TFLite files have their rows since they were made
+    return _finish(job, facts, {stage: facts["date"] for stage in rehearsal.metrics if stage in emulated})
 
 
 def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
@@ -93,9 +98,8 @@ def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quic
 
 def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
     """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
-    names = {layer.name: Layer(layer.operator, original_names=(layer.name,)) for layer in bundle.network.layers}
     try:
-        resolve(parse_script(text)[0], Layers(bundle.manifest["arch"], names))
+        resolve(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -149,7 +153,7 @@ def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
     if rows:
         add_rows(job.bundle.results, rows)
     for stage, scores in facts["metrics"].items():
-        print(f"{stage:<12}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
+        print(f"{stage:<13}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
     for warning in facts["warnings"]:
         _say(f"warning: {warning}", red=True)
     failed = bool(facts["verdict"]["causes"])

@@ -8,13 +8,15 @@ from __future__ import annotations
 import functools
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 from fer_hailo.errors import UserError
 
+Found = TypeVar("Found")
 IDENTIFIER = b"TFL3"
 TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
 # Numbers of the schema's BuiltinOperator that networks for pictures use.
@@ -89,6 +91,11 @@ class Tflite:
 
 def read_tflite(path: Path | str) -> Tflite:
     """Read a TFLite file of one subgraph with one input and one output. Raises UserError for anything else."""
+    return open_tables(path, _network)
+
+
+def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
+    """What `read` makes of the root table of a TFLite file. Raises UserError for a file that is missing, none, or damaged."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -97,7 +104,7 @@ def read_tflite(path: Path | str) -> Tflite:
     if data[4:8] != IDENTIFIER:
         raise UserError(f"{path} is not a TFLite file")
     try:
-        return _network(_Table.root(data))
+        return read(Table.root(data))
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is damaged: its TFLite tables cannot be read ({error})") from None
 
@@ -117,7 +124,7 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-class _Table:
+class Table:
     """A FlatBuffers table: fields by number, absent ones give the default."""
 
     def __init__(self, data: bytes, at: int):
@@ -128,7 +135,7 @@ class _Table:
         self._size = self._number("<H", self._fields)
 
     @classmethod
-    def root(cls, data: bytes) -> _Table:
+    def root(cls, data: bytes) -> Table:
         return cls(data, struct.unpack_from("<I", data)[0])
 
     def number(self, field: int, form: str, default: int = 0) -> int:
@@ -143,16 +150,29 @@ class _Table:
         at, count = self._vector(field)
         return struct.unpack_from(f"<{count}{form}", self._data, at)
 
+    def raw(self, field: int) -> bytes:
+        at, count = self._vector(field)
+        return self._data[at : at + count]
+
+    def content(self) -> bytes:
+        """Of a table of the schema's Buffer: its numbers, which may also lie behind all tables, at a place that it names."""
+        start, size = self.number(1, "<Q"), self.number(2, "<Q")
+        if start <= 1:
+            return self.raw(0)
+        if start + size > len(self._data):
+            raise ValueError("a constant leads out of the file")
+        return self._data[start : start + size]
+
     def count(self, field: int) -> int:
         return self._vector(field)[1]
 
-    def tables(self, field: int) -> list[_Table]:
+    def tables(self, field: int) -> list[Table]:
         at, count = self._vector(field)
-        return [_Table(self._data, place + self._number("<I", place)) for place in range(at, at + 4 * count, 4)]
+        return [Table(self._data, place + self._number("<I", place)) for place in range(at, at + 4 * count, 4)]
 
-    def table(self, field: int) -> _Table | None:
+    def table(self, field: int) -> Table | None:
         at = self._place(field)
-        return _Table(self._data, at + self._number("<I", at)) if at else None
+        return Table(self._data, at + self._number("<I", at)) if at else None
 
     def _vector(self, field: int) -> tuple[int, int]:
         at = self._place(field)
@@ -175,7 +195,7 @@ class _Table:
         return struct.unpack_from(form, self._data, at)[0]
 
 
-def _network(model: _Table) -> Tflite:
+def _network(model: Table) -> Tflite:
     codes = [max(code.number(0, "<b"), code.number(3, "<i")) for code in model.tables(1)]
     filled = [buffer.count(0) > 0 or buffer.number(1, "<Q") > 1 for buffer in model.tables(4)]
     graphs = model.tables(2)
@@ -189,7 +209,7 @@ def _network(model: _Table) -> Tflite:
     return Tflite(tensors[inputs[0]], tensors[outputs[0]], layers)
 
 
-def _tensor(table: _Table, filled: list[bool]) -> Tensor:
+def _tensor(table: Table, filled: list[bool]) -> Tensor:
     quantization = table.table(4)
     return Tensor(
         name=table.text(3),
@@ -200,7 +220,7 @@ def _tensor(table: _Table, filled: list[bool]) -> Tensor:
     )
 
 
-def _layers(operators: list[_Table], codes: list[int], tensors: list[Tensor]) -> Iterator[Layer]:
+def _layers(operators: list[Table], codes: list[int], tensors: list[Tensor]) -> Iterator[Layer]:
     for operator in operators:
         code = codes[operator.number(0, "<I")]
         kind = OPERATORS.get(code, f"OPERATOR_{code}")

@@ -10,6 +10,7 @@ import pytest
 from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
 
+from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import Bundle, load_bundle
 from fer_hailo.hailo.rehearsal import calibration_facts, layer_noise, speed_bound
 from fer_hailo.litert import LiteRT
@@ -36,21 +37,41 @@ def test_the_report(right, rehearsed):
     out = right.parent / "out"
     assert {path.name for path in out.iterdir()} == {"compile_report.json", "compile_report.html"}
     assert not [path for path in right.parent.rglob("*") if path.suffix in (".har", ".hef")]
-    assert not (right.parent / "results.csv").exists()
+    (row,) = {(row["stage"], row["split"]) for row in read_csv(right.parent / "results.csv")} - {("emulated-int8", "test")}
+    assert row == ("emulated-int8", "val")  # the TFLite files got theirs when they were made
     page = (out / "compile_report.html").read_text()
     assert f"<h1>handmade for hailo8 ({HEADING})</h1>" in page and HEADING in result.stdout and facts["rehearsal"] is True
-    for part in ("Accuracy at each step", "Calibration set", "Work for the chip", "Signal-to-noise", "664 parameters", "<svg"):
+    for part in ("What was emulated", "Accuracy at each step", "Calibration set", "Work for the chip", "Signal-to-noise", "<svg"):
         assert part in page
+    assert "664 parameters" in page
     assert "hef" not in facts and facts["settings"]["calibset_size"] == "64"
 
 
 def test_accuracies(rehearsed):
     images = pictures()[0][: VAL + TEST]
     found = {stage: {split: m["accuracy"] for split, m in scores.items()} for stage, scores in rehearsed[1]["metrics"].items()}
+    emulated = found.pop("emulated-int8")
     expected = {stage: accuracies(interpreted(networks()[key], images)) for stage, key in (("tflite", "float"), ("tflite-int8", "int8"))}
     assert found == expected
-    lost = 100 * (expected["tflite"]["val"] - expected["tflite-int8"]["val"])
-    assert rehearsed[1]["verdict"]["lost"] == pytest.approx(lost, abs=1e-6)
+    assert all(abs(emulated[split] - expected["tflite"][split]) < 0.05 for split in ("val", "test"))
+    lost = 100 * (expected["tflite"]["val"] - emulated["val"])
+    assert rehearsed[1]["verdict"]["lost"] == pytest.approx(lost, abs=1e-6) and "(emulated-int8 " in rehearsed[0].stderr
+
+
+def test_sixteen_bits_and_what_is_ignored(right, tmp_path):
+    lines = 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\npre_quantization_optimization(equalization, policy=enabled)\n'
+    script = (right / "model.alls").read_text() + lines
+    (tmp_path / "a16.alls").write_text(script)
+    result = compile_hef(right, "--rehearse", "--alls", tmp_path / "a16.alls", "--out", tmp_path / "out", cwd=tmp_path, sdk=False)
+    facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
+    assert list(facts["metrics"]) == ["tflite", "tflite-int8", "emulated-int8", "emulated-a16"] and result.returncode == 0
+    assert facts["emulation"]["wide"] == {"stem": "a16_w16", "depth": "a16_w16"} and facts["emulation"]["calibset_size"] == CALIBRATION
+    said = f"line {len(script.splitlines())}: pre_quantization_optimization(equalization, policy=enabled): not emulated"
+    assert facts["emulation"]["ignored"][-1] == said and f"the emulation ignores {said}" in result.stderr
+    assert said in (tmp_path / "out" / "compile_report.html").read_text() and "(emulated-a16 " in result.stderr
+    assert facts["verdict"]["lost"] == pytest.approx(
+        100 * (facts["metrics"]["tflite"]["val"]["accuracy"] - facts["metrics"]["emulated-a16"]["val"]["accuracy"]), abs=1e-6
+    )
 
 
 def test_litert_gives_what_tensorflow_gives(right):
@@ -152,32 +173,22 @@ def test_quick_and_another_chip(right):
 
 
 def test_a_loss_gives_3_after_the_report_is_written(tmp_path):
-    write_bundle(tmp_path / "deploy")
-    (tmp_path / "deploy" / "model_int8.tflite").write_bytes(coarse(networks()["int8"]))
-    handmade.reseal(tmp_path / "deploy")
+    """Calibrated on dark images, all that is brighter is cut off. The INT8 TFLite, which is right, does not excuse it."""
+    write_bundle(tmp_path / "deploy", calibration=pictures()[0][-CALIBRATION:] // 6)
     result = compile_hef("deploy", "--rehearse", "--max-drop", 0, cwd=tmp_path, sdk=False)
     facts = json.loads((tmp_path / "deploy" / "rehearsal_hailo8" / "compile_report.json").read_text())
     accuracy = {stage: scores["val"]["accuracy"] for stage, scores in facts["metrics"].items()}
-    assert accuracy["tflite-int8"] < accuracy["tflite"] and result.returncode == 3, (accuracy, result.stderr)
+    assert accuracy["emulated-int8"] < accuracy["tflite"] and result.returncode == 3, (accuracy, result.stderr)
     assert facts["verdict"]["causes"] == ["quantization"] and "signal-to-noise" in result.stderr
     assert compile_hef("deploy", "--rehearse", "--max-drop", 100, cwd=tmp_path, sdk=False).returncode == 0
-
-
-def coarse(content: bytes) -> bytes:
-    """A TFLite whose first layer has half of its weights with the sign turned."""
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    (kernel,) = [tensor for tensor in model.subgraphs[0].tensors if tensor.name == b"stem/kernel"]
-    weights = np.array(model.buffers[kernel.buffer].data, np.uint8).view(np.int8)
-    weights[: len(weights) // 2] *= -1
-    model.buffers[kernel.buffer].data = weights.view(np.uint8)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def test_operators_that_the_parser_may_refuse_are_named(tmp_path):
     write_bundle(tmp_path / "deploy", float32="cut")
     result = compile_hef("deploy", "--rehearse", "--max-drop", 100, cwd=tmp_path, sdk=False)
+    assert result.stderr.count("no integer emulation of this network: head_pool_exp (EXP) is not emulated") == 1
+    facts = json.loads((tmp_path / "deploy" / "rehearsal_hailo8" / "compile_report.json").read_text())
+    assert list(facts["metrics"]) == ["tflite", "tflite-int8"] and facts["emulation"] is None and facts["noise"]
     assert "warning: head_pool_exp (EXP): the Dataflow Compiler's parser may not take it" in result.stderr
 
 

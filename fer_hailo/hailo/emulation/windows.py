@@ -1,0 +1,100 @@
+"""Convolution and pooling of float arrays (N, H, W, C): the same sums for float values and for whole numbers
+held in floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Window:
+    """What moves over a picture. size, stride, dilation: (rows, columns); pads: ((above, below), (left,
+    right)); places: of the output.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    places: tuple[int, int]
+
+    @classmethod
+    def of(cls, side: tuple[int, int], size: tuple[int, int], options: dict) -> Window:
+        """For inputs of `side` (rows, columns), as TFLite lays it: SAME puts the odd pixel of padding below
+        and right.
+        """
+        stride = options["stride_y"], options["stride_x"]
+        dilation = options.get("dilation_y", 1), options.get("dilation_x", 1)
+        pads, places = [], []
+        for length, taps, step, gap in zip(side, size, stride, dilation, strict=True):
+            reach = (taps - 1) * gap + 1
+            count = -(-length // step) if options["padding"] == "SAME" else -(-(length - reach + 1) // step)
+            lack = max((count - 1) * step + reach - length, 0) if options["padding"] == "SAME" else 0
+            pads.append((lack // 2, lack - lack // 2))
+            places.append(count)
+        return cls(size, stride, dilation, tuple(pads), tuple(places))
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it looks at one pixel for each output, and at all of them."""
+        return self.size == self.stride == (1, 1)
+
+    def padded(self, x: np.ndarray, value: float = 0) -> np.ndarray:
+        if not any(map(any, self.pads)):
+            return x
+        return np.pad(x, ((0, 0), *self.pads, (0, 0)), constant_values=value)
+
+    def slices(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """For each place of the kernel, row by row, what it sees: views (N, *places, C) of a padded array."""
+        (rows, columns), (down, right), (gap_y, gap_x) = self.size, self.stride, self.dilation
+        last_y, last_x = (self.places[0] - 1) * down + 1, (self.places[1] - 1) * right + 1
+        for y in range(0, rows * gap_y, gap_y):
+            for tap in range(0, columns * gap_x, gap_x):
+                yield x[:, y : y + last_y : down, tap : tap + last_x : right]
+
+    def counts(self, side: tuple[int, int]) -> np.ndarray:
+        """How many pixels, not of the padding, each output sees: int64 (1, *places, 1)."""
+        return sum(self.slices(self.padded(np.ones((1, *side, 1), np.int64))))
+
+
+def convolve(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
+    """x (N, H, W, C) with kernel (k * k * C, O) of the same dtype: (N, *places, O)."""
+    seen = x if window.is_point else np.concatenate(list(window.slices(window.padded(x))), axis=-1)
+    return (seen.reshape(-1, seen.shape[-1]) @ kernel).reshape(*seen.shape[:3], -1)
+
+
+def depthwise(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
+    """x (N, H, W, C) with kernel (k, k, O), O a multiple of C: (N, *places, O), each output of one channel."""
+    taps = kernel.reshape(-1, kernel.shape[-1])
+    times = kernel.shape[-1] // x.shape[-1]
+    x = window.padded(np.repeat(x, times, axis=-1) if times > 1 else x)
+    rows = np.tile(taps, window.places[1])  # a row of outputs at once: long rows are quicker
+    total, product = None, None
+    for seen, weights in zip(window.slices(x), rows, strict=True):
+        weights = weights.reshape(window.places[1], -1)
+        if total is None:
+            total, product = seen * weights, np.empty((len(x), *window.places, kernel.shape[-1]), x.dtype)
+        else:
+            np.multiply(seen, weights, out=product)
+            total += product
+    return total
+
+
+def largest(x: np.ndarray, window: Window, lowest: float) -> np.ndarray:
+    """Max pooling; the padding counts as `lowest`."""
+    total = None
+    for seen in window.slices(window.padded(x, lowest)):
+        total = seen.copy() if total is None else np.maximum(total, seen, out=total)
+    return total
+
+
+def summed(x: np.ndarray, window: Window) -> np.ndarray:
+    """Sums of the pixels that each output sees."""
+    total = None
+    for seen in window.slices(window.padded(x)):
+        total = seen.copy() if total is None else np.add(total, seen, out=total)
+    return total
