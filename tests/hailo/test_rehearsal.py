@@ -204,14 +204,14 @@ def test_a_layer_that_the_network_does_not_have_is_found_before_the_parse(right,
     assert f"a16.alls: line {line}, column 20: no layer of " in said and said.endswith('comes from "stm" (did you mean stem?)')
 
 
-def test_a_bundle_without_int8_is_rehearsed_in_float(tmp_path):
+def test_a_bundle_without_int8_is_rehearsed_without_it(tmp_path):
     folder = write_bundle(tmp_path / "deploy")
     (folder / "model_int8.tflite").unlink()
     handmade.reseal(folder, without={"model_int8.tflite": "no INT8 kernel for strange (EXP)"})
     assert load_bundle(folder).int8 is None
     result = compile_hef(folder, "--rehearse", "--out", "out", cwd=tmp_path, sdk=False)
     assert result.returncode == 0, result.stderr
-    assert "there is no model_int8.tflite (no INT8 kernel for strange (EXP)): only the float network is rehearsed" in result.stderr
+    assert "there is no model_int8.tflite (no INT8 kernel for strange (EXP)): it is not scored" in result.stderr
     facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
-    assert set(facts["metrics"]) == {"tflite"} and facts["noise"] == {} and facts["verdict"]["lost"] is None
+    assert set(facts["metrics"]) == {"tflite", "emulated-int8"} and facts["noise"] and facts["verdict"]["lost"] is not None
     assert facts["settings"]["bias_correction"] == "enabled"
