@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.errors import UserError
+from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.preprocess import PreprocessSpec, normalise
+from fer_hailo.results import FLOAT_STEM
 
 TIE = 1e-3  # of an INT8 step
 MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
@@ -24,6 +27,7 @@ class LiteRT:
     """
 
     def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
+        self.path = Path(path)
         try:
             with warnings.catch_warnings():  # about the memory that keeping tensors takes; about TensorFlow's copy being old
                 warnings.simplefilter("ignore")
@@ -47,10 +51,12 @@ class LiteRT:
         self._at_input, self._at_output = (self._interpreter.tensor(detail["index"]) for detail in (self._input, self._output))
         self._spec, self._steps = None, b""
 
-    @property
+    @functools.cached_property
     def stage(self) -> str:
-        """tflite or tflite-int8, as in results.csv."""
-        return "tflite" if self.dtype == np.float32 else "tflite-int8"
+        """As in results.csv: tflite, tflite-int8, or the latter's FLOAT_STEM where some layers compute in float."""
+        if self.dtype == np.float32:
+            return "tflite"
+        return FLOAT_STEM if read_tflite(self.path).float_layers() else "tflite-int8"
 
     @property
     def dtype(self) -> np.dtype:

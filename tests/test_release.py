@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from fer_hailo.config import load_config
+from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
@@ -93,6 +94,18 @@ def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     assert metrics["accuracy"] == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}
     assert check_sums(copy)
+
+
+def test_a_released_model_is_released_again(released, converted, sample_set, tmp_path, monkeypatch):
+    """As a later version converts it: a copy is converted, then released, under the name of the run that it came from."""
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(released, tmp_path / "copy")
+    convert(str(copy), {"data": str(sample_set)}, None, None, None)
+    again = release.release(copy, tmp_path / "released")
+    check_sums(again)
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (released, again)]
+    assert manifests[0]["name"] == manifests[1]["name"] and manifests[0]["confidence"] == manifests[1]["confidence"]
+    assert (again / "model_float32.tflite").read_bytes() == (converted / "model_float32.tflite").read_bytes()
 
 
 def test_a_run_that_was_not_converted_is_refused(tmp_path):

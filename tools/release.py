@@ -46,8 +46,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def release(run: Path, out: Path | None = None) -> Path:
-    """Assemble the folder beside its place, then put it there. Raises UserError for a run that is not complete."""
-    for name in (MODEL, CONFIG, ENVIRONMENT, LABELS, DONE, "history.csv", "conversion.json"):
+    """Assemble the folder beside its place, then put it there. Raises UserError for a run that is not complete.
+
+    run: or a copy of a released folder, to release the same network as a later version converts it.
+    """
+    complete = MANIFEST if (run / MANIFEST).is_file() else DONE
+    for name in (MODEL, CONFIG, ENVIRONMENT, LABELS, complete, "history.csv", "conversion.json"):
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")

@@ -8,10 +8,11 @@ from fer_hailo.files import write_json
 from fer_hailo.hailo.answers import ANSWERS
 from fer_hailo.hailo.verdict import sentence
 from fer_hailo.report import bar_figure, confusion_figure, metrics_table, table, write_page
+from fer_hailo.results import FLOAT_STEM
 
 REHEARSAL = "rehearsal: no HEF was made"
 NAMES = {
-    "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8",
+    "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8", FLOAT_STEM: "TFLite, INT8 but for its float layers",
     "har-native": "native (parsed, float)", "har-fp": "with the model script, float", "har-int8": "INT8 (emulated)",
     "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip

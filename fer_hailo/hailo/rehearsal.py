@@ -47,8 +47,8 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
         warnings.append(f"no integer emulation of this network: {error}; the verdict is by the INT8 TFLite")
     missing = bundle.manifest.get(WITHOUT, {}).items()
     warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
-    networks = {"tflite": LiteRT(bundle.folder / FLOAT)} | ({"tflite-int8": LiteRT(bundle.int8)} if bundle.int8 else {})
-    networks |= emulation.networks if emulation else {}
+    files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
+    networks = {network.stage: network for network in map(LiteRT, files)} | (emulation.networks if emulation else {})
     metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
     calibration, noise = calibration_facts(bundle), _noise(bundle, emulation)
     warnings += calibration.pop("warnings")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from fer_hailo.results import FLOAT_STEM
+
 ADVICE = {
     "parse": "the parsed float network does not give what the TFLite gives: a fault of the parse. Compare the layers of model.har (Netron "
     "opens it) with conversion.html, and try another version of the Dataflow Compiler",
@@ -14,7 +16,7 @@ ADVICE = {
 }
 
 
-LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8")  # what is judged: the first of them that there is
+LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)  # what is judged: the first of them that there is
 SAME = 0.99  # part of the answers in which the parsed float network must agree with the TFLite
 
 

@@ -263,7 +263,8 @@ def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_
     int8.write_bytes(quantise.quantise_with(older / "model_float32.tflite", limits, bundle.spec, first))
     seal(older, json.loads((older / "manifest.json").read_text()))
     capsys.readouterr()
-    open_for(int8, load_bundle(older)).close()
+    with open_for(int8, load_bundle(older)) as predictor:
+        assert predictor.stage == "tflite-int8-floatstem"
     load(int8).close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {int8} computes 2 layers in float ({first[0]}, ...)")
