@@ -2,8 +2,9 @@
 
     python bench/cpu_backends.py [--torch PYTHON]
 
-Every set-up has a process of its own; all wait while one of them trains for some seconds, in turn, round by round. PyTorch runs in an
-environment that the first call makes in .venv-peers/ (gigabytes), or in the one whose Python --torch names.
+Every set-up has a process of its own and trains in turn with the first, for some seconds each, round by round: the ratios hold on a
+machine that does other work too. At most two are in memory. PyTorch runs in an environment that the first call makes in
+.venv-peers/ (gigabytes), or in the one whose Python --torch names.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +43,20 @@ class SetUp:
     only: str = ""
 
 
+MOBILENET = NETWORKS[0][0]
 HALF = ("--precision", "mixed_bfloat16")
 SETUPS = (
     SetUp("TensorFlow", "tensorflow"),
-    SetUp("TensorFlow, without oneDNN", "tensorflow", variables=(("TF_ENABLE_ONEDNN_OPTS", "0"),)),
-    SetUp("TensorFlow, one thread", "tensorflow", variables=tuple(ONE.items())),
+    SetUp("TensorFlow, without oneDNN", "tensorflow", variables=(("TF_ENABLE_ONEDNN_OPTS", "0"),), only=MOBILENET),
+    SetUp("TensorFlow, one thread", "tensorflow", variables=tuple(ONE.items()), only=MOBILENET),
     SetUp("TensorFlow, bfloat16", "tensorflow", HALF),
-    SetUp("TensorFlow, XLA", "tensorflow", ("--xla",)),
-    SetUp("JAX", "jax"),
     SetUp("PyTorch, as Keras has it", "torch"),
     SetUp("PyTorch, as train.py runs it", "torch", ("--kernels",)),
-    SetUp("the same, one thread", "torch", ("--kernels",), tuple(ONE.items())),
+    SetUp("the same, one thread", "torch", ("--kernels",), tuple(ONE.items()), only=MOBILENET),
     SetUp("the same, bfloat16", "torch", ("--kernels", *HALF)),
-    SetUp("PyTorch without Keras", "torch", ("--plain",), only="mobilenet_v3_small"),
+    SetUp("PyTorch without Keras", "torch", ("--plain",), only=MOBILENET),
+    SetUp("TensorFlow, XLA", "tensorflow", ("--xla",), only=MOBILENET),
+    SetUp("JAX", "jax"),
 )
 
 
@@ -60,10 +64,11 @@ class Worker:
     """A set-up's process, warm and waiting. Raises UserError where it does not come so far."""
 
     def __init__(self, setup: SetUp, python: str, arguments: list[str]):
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
         variables = os.environ | QUIET | {"KERAS_BACKEND": setup.backend} | dict(setup.variables)
         self.process = subprocess.Popen(
             [python, str(STEP), *arguments, *setup.options], env=variables, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said,
         )  # fmt: skip
         try:
             self.parameters = self._answer()["parameters"]
@@ -78,14 +83,19 @@ class Worker:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.said.close()
 
     def _answer(self) -> dict[str, float]:
         for line in self.process.stdout:
             with contextlib.suppress(ValueError):  # libraries may say something
                 return json.loads(line)
-        last = self.process.stderr.read().strip().splitlines()[-1:]
-        raise UserError(last[0] if last else f"ended with exit status {self.process.wait()}")
+        status = self.process.wait()
+        self.said.seek(0)
+        last = self.said.read().strip().splitlines()[-1:]
+        raise UserError(last[0] if last else f"ended with exit status {status}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -94,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--arch", help="time this network alone [MobileNetV3Small at 128 px, dlib_resnet at 112 px]")
     parser.add_argument("--size", type=int, default=128, help="its input's side, pixels [128]")
     parser.add_argument("--batch", type=int, default=64, help="images a step [64]")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds [5]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds [3]")
     parser.add_argument("--seconds", type=float, default=2, help="that each set-up trains in a round [2]")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or arguments.batch < 2 or arguments.seconds <= 0:
@@ -113,37 +123,36 @@ def _torch(python: str | None) -> str | None:
 
 
 def compare(arch: str, size: int, arguments: argparse.Namespace, pythons: dict[str, str | None]) -> None:
-    """Print the table of one network."""
+    """Print the table of one network, line by line as it is measured."""
     numbers = [f"--{name}={value}" for name, value in (("size", size), ("batch", arguments.batch), ("seconds", arguments.seconds))]
-    with contextlib.ExitStack() as stack:
-        workers = {}
-        for setup in SETUPS:
-            if setup.only not in ("", arch) or not pythons[setup.backend]:
+
+    def worker(setup: SetUp) -> Worker:
+        return Worker(setup, pythons[setup.backend], [f"--arch={arch}", *numbers])
+
+    print(f"\n{arch}, {size} px, batch {arguments.batch}, {os.cpu_count()} cores, median of {arguments.rounds} rounds")
+    print(f"{'':<30}{'images/s':>9}{'lowest':>8}{'highest':>8}{'ratio':>7}{'a core-second':>15}{'parameters':>12}", flush=True)
+    first, *others = [setup for setup in SETUPS if setup.only in ("", arch)]
+    with contextlib.closing(worker(first)) as reference:
+        rounds = [reference.train() for _ in range(arguments.rounds)]
+        print(line(first.name, rounds, rounds, reference.parameters), flush=True)
+        for setup in others:
+            if not pythons[setup.backend]:
                 continue
             try:
-                workers[setup.name] = Worker(setup, pythons[setup.backend], [f"--arch={arch}", *numbers])
-                stack.callback(workers[setup.name].close)
+                with contextlib.closing(worker(setup)) as other:
+                    pairs = [(other.train(), reference.train()) for _ in range(arguments.rounds)]
+                    print(line(setup.name, *zip(*pairs, strict=True), other.parameters), flush=True)
             except UserError as error:
-                print(f"{setup.name} is left out: {error}", file=sys.stderr)
-        times = {name: [] for name in workers}
-        for number in range(arguments.rounds):
-            print(f"{arch}: round {number + 1} of {arguments.rounds}", file=sys.stderr)
-            for name, worker in workers.items():
-                times[name].append(worker.train())
-        print(f"\n{arch}, {size} px, batch {arguments.batch}, {os.cpu_count()} cores, median of {arguments.rounds} rounds")
-        print(table(times, {name: worker.parameters for name, worker in workers.items()}))
+                print(f"{setup.name:<30} left out: {error}", flush=True)
 
 
-def table(times: dict[str, list[dict[str, float]]], parameters: dict[str, int]) -> str:
-    """Images a second, their lowest and highest, the median of the rounds' ratios to the first line, images a second of one core's time."""
-    lines = [f"{'':<30}{'images/s':>9}{'lowest':>8}{'highest':>8}{'ratio':>7}{'a core-second':>15}{'parameters':>12}"]
-    first = np.array([each["speed"] for each in next(iter(times.values()), [])])
-    for name, rounds in times.items():
-        speed = np.array([each["speed"] for each in rounds])
-        economy, ratio = np.median([each["economy"] for each in rounds]), np.median(speed / first)
-        span = f"{np.median(speed):>9.1f}{speed.min():>8.1f}{speed.max():>8.1f}"
-        lines.append(f"{name:<30}{span}{ratio:>7.2f}{economy:>15.1f}{parameters[name]:>12,}")
-    return "\n".join(lines)
+def line(name: str, rounds: Sequence[dict], reference: Sequence[dict], parameters: int) -> str:
+    """Images a second with their lowest and highest, the median of the rounds' ratios to the first set-up, which trained in turn with
+    this one, and images a second of one core's time."""
+    speed, beside = (np.array([each["speed"] for each in side]) for side in (rounds, reference))
+    economy = np.median([each["economy"] for each in rounds])
+    span = f"{np.median(speed):>9.1f}{speed.min():>8.1f}{speed.max():>8.1f}"
+    return f"{name:<30}{span}{np.median(speed / beside):>7.2f}{economy:>15.1f}{parameters:>12,}"
 
 
 if __name__ == "__main__":

@@ -45,9 +45,10 @@ def mobilenet_v3_small(classes: int, units: tuple[int, ...], dropout: tuple[floa
     for block in BLOCKS:
         parts.append(Block(channels, *block))
         channels = block[1]
-    parts += [*_conv(channels, 576, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout[0])]
+    parts += [*_conv(channels, 576, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    parts += [nn.BatchNorm1d(576, 1e-3), nn.Dropout(dropout[0])]
     for inputs, outputs, share in zip((576, *units), units, dropout[1:], strict=False):
-        parts += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(share)]
+        parts += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, 1e-3), nn.ReLU(), nn.Dropout(share)]
     return nn.Sequential(*parts, nn.Linear(units[-1], classes)).to(memory_format=torch.channels_last)
 
 
