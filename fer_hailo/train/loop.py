@@ -31,6 +31,7 @@ from fer_hailo.train.lineage import check_lineage
 from fer_hailo.train.objectives import PLAIN, Setting, objective
 from fer_hailo.train.outcome import score_run
 from fer_hailo.train.repeat import select
+from fer_hailo.train.speed import fast_kernels
 from fer_hailo.train.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.train.step import make_loss, make_optimizer, training_model
 
@@ -157,7 +158,7 @@ class Run:
         steps = self._callbacks(stage, batches)
         if tensorboard:
             steps.append(keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False))
-        with self.place.running():
+        with self.place.running(), fast_kernels():
             model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
 
     def _batches(self, stage: int) -> TrainingBatches:
