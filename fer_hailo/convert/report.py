@@ -52,6 +52,8 @@ def _changes(facts: dict) -> str:
 
 def _equalised(facts: dict) -> str:
     done = facts["equalised"]
+    if facts["quantised_from"]:
+        return f"<p class=note>Cleaned, folded and scaled when {facts['quantised_from']} was fine-tuned for 8 bits.</p>"
     text = f"{done['scaled']:,} channels were scaled, which changes no answer."
     straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done["straight"].items())
     if straight:
@@ -71,6 +73,10 @@ def _trials(facts: dict) -> str:
         f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
         "the first was taken.</p>"
     )
+    if facts["quantised_from"]:
+        note = (
+            "<p class=note>The ranges and biases are those that the network was fine-tuned with; the float network is the fine-tuned.</p>"
+        )
     return table(("ranges end at the percentile, or by least squares", "divergence from float (nats)", "same answer"), rows) + note
 
 
