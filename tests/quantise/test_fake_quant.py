@@ -11,6 +11,7 @@ from fer_hailo.convert.equalise import equalise
 from fer_hailo.convert.folding import fold_constants
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.quantise import quantise_trained, quantise_with
+from fer_hailo.convert.ranges import TensorRange
 from fer_hailo.convert.tflite import to_tflite
 from fer_hailo.data.sample import draw_face
 from fer_hailo.errors import UserError
@@ -18,7 +19,7 @@ from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.quantise.fake import FASTER, FakeQuantised, round_input, round_kernel
-from fer_hailo.quantise.ranges import choose_ranges, tensor_values
+from fer_hailo.quantise.ranges import choose_ranges, ends_of, tensor_values
 from fer_hailo.train.distill import Distillation
 
 SPEC = PreprocessSpec(source_size=32, input_size=32)
@@ -218,6 +219,19 @@ def test_what_values_were_seen(images):
     np.testing.assert_allclose(found.high, values.max(axis=(0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(found.mean, values.mean(axis=(0, 1, 2)), atol=1e-5)
     assert len(found.sample) == 40 * 1024 and np.isin(found.sample.round(4), values.round(4)).mean() > 0.99
+
+
+def test_ranges_end_where_an_h_swish_gives_zero():
+    """One step of (3 + 6) / 254 below -3; whole ranges stay whole, and so do those that something else reads."""
+    image = keras.Input((8, 8, 3))
+    x, z = L.Conv2D(4, 1, name="read_once")(image), L.Conv2D(4, 1, name="read_twice")(image)
+    x = L.Add()([L.Activation("hard_swish")(x), L.Activation("hard_swish")(z), z])
+    model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    sample = np.float32([-20, 6])
+    found = {name: TensorRange(sample[:1], sample[1:], sample[:1] * 0, sample) for name in ("read_once", "read_twice")}
+    assert ends_of(model, found, 100) == [(-20, 6)] * 2
+    once, twice = ends_of(model, found, 99.99)
+    assert once == pytest.approx((-3 - 9 / 254, 6), abs=0.01) and twice == pytest.approx((-20, 6), abs=0.01)
 
 
 def constant_channels() -> keras.Model:
