@@ -27,7 +27,6 @@ from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
 
-TRAINED_FOR = "trained for"
 WAYS = (*(f"{percentile:g}" for percentile in PERCENTILES), LEAST_SQUARES)
 
 
@@ -39,8 +38,8 @@ class NoInt8Kernel(Exception):
 class Trial:
     """A way to end the ranges that was tried.
 
-    ends: a percentile (the other end is its mirror), "least squares", or "trained for". divergence: mean KL from the float network's
-    softmax, nats. agreement: part of equal answers.
+    ends: a percentile (the other end is its mirror), or "least squares". divergence: mean KL from the float network's softmax, nats.
+    agreement: part of equal answers.
     """
 
     ends: str
@@ -83,13 +82,13 @@ def quantise(
 def quantise_trained(source: Path, target: Path, limits: dict[str, tuple[float, float]], images: np.ndarray, spec: PreprocessSpec) -> Trial:
     """Write the INT8 network of one that was fine-tuned for the ranges `limits`. Its biases are left: they were trained for the rounding.
 
-    Raises as `quantise` does, and UserError where the ranges are those of another network.
+    Returns a Trial whose ends are "trained for". Raises as `quantise` does, and UserError where the ranges are those of another network.
     """
     if missing := [layer.name for layer in read_tflite(source).layers if layer.name not in limits]:
         raise UserError(f"{len(missing)} tensors have no range, the first is {missing[0]}: the ranges were written for another network")
     target.write_bytes(quantise_with(source, limits, spec))
     _check_int8(target)
-    return judged(TRAINED_FOR, softmax(LiteRT(source).logits(images, spec)), softmax(LiteRT(target).logits(images, spec)))
+    return judged("trained for", softmax(LiteRT(source).logits(images, spec)), softmax(LiteRT(target).logits(images, spec)))
 
 
 def judged(ends: str, expected: np.ndarray, answers: np.ndarray) -> Trial:

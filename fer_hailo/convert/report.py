@@ -65,6 +65,10 @@ def _equalised(facts: dict) -> str:
 
 
 def _trials(facts: dict) -> str:
+    if facts["quantised_from"] and facts["trials"]:
+        (trial,) = facts["trials"]
+        text = "The ranges and biases are those that the network was fine-tuned with. On the calibration images its divergence from its own"
+        return f"<p class=note>{text} float answers is {trial['divergence']:.4f} nats, {trial['agreement']:.1%} are the same.</p>"
     rows = [(t["ends"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
     if not rows:
         return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"
@@ -73,10 +77,6 @@ def _trials(facts: dict) -> str:
         f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
         "the first was taken.</p>"
     )
-    if facts["quantised_from"]:
-        note = (
-            "<p class=note>The ranges and biases are those that the network was fine-tuned with; the float network is the fine-tuned.</p>"
-        )
     return table(("ranges end at the percentile, or by least squares", "divergence from float (nats)", "same answer"), rows) + note
 
 
