@@ -6,6 +6,7 @@ python train.py --arch resnet18  another network, by its own recipe in configs/m
 python train.py --list           all networks: size, cost, licence of weights, where they can go
 python train.py --resume         go on with the newest interrupted run
 python train.py --selected-by RUN   the settings of a validated run on all of train, for a release
+python train.py --quantise RUN   fine-tune a run's network, or a released one, for 8 bits
 python train.py --data-report    what the data holds, without training
 python train.py --smoke          both stages on drawn faces, in under two minutes
 """
@@ -20,6 +21,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.runs import RUNS, new_run, newest_run
 
 SMOKE = Path(__file__).parent / "configs" / "smoke.yaml"
+QUANTISE = Path(__file__).parent / "configs" / "quantise.yaml"
 RECIPES = Path(__file__).parent / "configs" / "model"
 
 
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
         overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
     recipe = arguments.config or (SMOKE if arguments.smoke else None)
-    config = _repeated(recipe, overrides) or load_config(recipe, overrides, RECIPES)
+    config = _derived(recipe, overrides) or load_config(recipe, overrides, RECIPES)
     if arguments.data_report:
         from fer_hailo.data.report import write_data_report
 
@@ -65,13 +67,19 @@ def main(argv: list[str] | None = None) -> None:
     start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
 
 
-def _repeated(recipe, overrides: dict):
-    """The configuration for all of train, where a validated run is named; without it Keras need not be loaded yet."""
-    if not config_values(recipe).get("selected_by") and not overrides.get("selected_by"):
-        return None
-    from fer_hailo.train.repeat import repeated
+def _derived(recipe, overrides: dict):
+    """The configuration that another run gives, where one is named to be fine-tuned for 8 bits or repeated on all of train; without it
+    Keras need not be loaded yet."""
+    values = config_values(recipe) | overrides
+    if values.get("quantise"):
+        from fer_hailo.quantise.settings import quantised_config
 
-    return repeated(recipe, overrides)
+        return quantised_config(config_values(QUANTISE), values)
+    if values.get("selected_by"):
+        from fer_hailo.train.repeat import repeated
+
+        return repeated(recipe, overrides)
+    return None
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ class Config:
     )
     oversample_ratio: float = option(0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1)
 
+    quantise: str = option("", "complete run, or released folder, whose network is fine-tuned for 8 bits")
+
     # preprocessing
     source_size: int = option(48, "side of the cached pictures, pixels", low=16, high=1024)
     input_size: int = option(128, "side of the network's input, pixels", low=32, high=1024)

@@ -27,11 +27,12 @@ from fer_hailo.hailo.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_
 from fer_hailo.hailo.scoring import logits_of
 from fer_hailo.litert import LiteRT
 from fer_hailo.metrics import expected_calibration_error, reliability, wilson
+from fer_hailo.quantise.file import RANGES
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
 from fer_hailo.selection import Selection, read_selection, selection_of, write_selection
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
-PLACES = ("data", "weights", "votes", "teacher", "selected_by")  # fields that name files
+PLACES = ("data", "weights", "votes", "teacher", "selected_by", "quantise")  # fields that name files
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
 STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
@@ -89,7 +90,8 @@ def _check_place(out: Path) -> None:
 
 
 def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
-    for name in (MODEL, "history.csv", LABELS):
+    ranges = [RANGES] if load_config(run / CONFIG).quantise else []
+    for name in (MODEL, "history.csv", LABELS, *ranges):
         shutil.copy(run / name, folder)
     _without_places(folder, run)
     for name in (FLOAT, INT8):
@@ -194,6 +196,8 @@ def _learnt(config: Config) -> str:
         facts.append(f"Pictures of {' and '.join(config.extra_classes)} were trained on too; they are not scored.")
     if config.votes:
         facts.append(f"FER+'s votes are {config.votes_weight:.0%} of each target.")
+    if config.quantise:
+        return f"It was fine-tuned for 8 bits from {config.quantise}, which taught it: the float network is meant to be rounded."
     if config.teacher:
         facts.append(f"It was taught by {' and '.join(config.teacher)} (weight {config.distill_weight}, temperature {config.temperature}).")
     facts.append(f"Initial weights: {config.weights}.")

@@ -69,9 +69,7 @@ def quantise(
         except UserError as error:
             refused = str(error)
             continue
-        divergence = float((expected * np.log((expected + 1e-9) / (answers + 1e-9))).sum(axis=1).mean())
-        agreement = float((answers.argmax(axis=1) == expected.argmax(axis=1)).mean())
-        trials[Trial(ends, divergence, agreement)] = candidate.read_bytes()
+        trials[judged(ends, expected, answers)] = candidate.read_bytes()
     if not trials:
         still = [name for name, tensor in ranges.items() if (tensor.high == tensor.low).all()]
         blame = f"; {len(still)} tensors never change, the first is {still[0]}: look at that layer" if still else ""
@@ -79,6 +77,24 @@ def quantise(
     ranked = sorted(trials, key=lambda trial: trial.divergence)
     target.write_bytes(trials[ranked[0]])
     return ranked
+
+
+def quantise_trained(source: Path, target: Path, limits: dict[str, tuple[float, float]], images: np.ndarray, spec: PreprocessSpec) -> Trial:
+    """Write the INT8 network of one that was fine-tuned for the ranges `limits`. Its biases are left: they were trained for the rounding.
+
+    Returns a Trial whose ends are "trained for". Raises as `quantise` does, and UserError where the ranges are those of another network.
+    """
+    if missing := [layer.name for layer in read_tflite(source).layers if layer.name not in limits]:
+        raise UserError(f"{len(missing)} tensors have no range, the first is {missing[0]}: the ranges were written for another network")
+    target.write_bytes(quantise_with(source, limits, spec))
+    _check_int8(target)
+    return judged("trained for", softmax(LiteRT(source).logits(images, spec)), softmax(LiteRT(target).logits(images, spec)))
+
+
+def judged(ends: str, expected: np.ndarray, answers: np.ndarray) -> Trial:
+    """Compare probabilities (N, C) with those of the float network."""
+    divergence = float((expected * np.log((expected + 1e-9) / (answers + 1e-9))).sum(axis=1).mean())
+    return Trial(ends, divergence, float((answers.argmax(axis=1) == expected.argmax(axis=1)).mean()))
 
 
 def _check_int8(path: Path) -> None:

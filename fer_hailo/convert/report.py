@@ -52,6 +52,8 @@ def _changes(facts: dict) -> str:
 
 def _equalised(facts: dict) -> str:
     done = facts["equalised"]
+    if facts["quantised_from"]:
+        return f"<p class=note>Cleaned, folded and scaled when {facts['quantised_from']} was fine-tuned for 8 bits.</p>"
     text = f"{done['scaled']:,} channels were scaled, which changes no answer."
     straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done["straight"].items())
     if straight:
@@ -63,6 +65,10 @@ def _equalised(facts: dict) -> str:
 
 
 def _trials(facts: dict) -> str:
+    if facts["quantised_from"] and facts["trials"]:
+        (trial,) = facts["trials"]
+        text = "The ranges and biases are those that the network was fine-tuned with. On the calibration images its divergence from its own"
+        return f"<p class=note>{text} float answers is {trial['divergence']:.4f} nats, {trial['agreement']:.1%} are the same.</p>"
     rows = [(t["ends"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
     if not rows:
         return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"

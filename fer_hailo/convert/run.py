@@ -16,12 +16,12 @@ import numpy as np
 
 from fer_hailo.confidence import Confidence, fit_confidence, read_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
-from fer_hailo.convert.cleanup import CLEAN, clean_network
+from fer_hailo.convert.cleanup import CLEAN, Change, clean_network
 from fer_hailo.convert.equalise import equalise
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.parity import COUNT, check_parity
-from fer_hailo.convert.quantise import NoInt8Kernel, Trial, quantise
+from fer_hailo.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
 from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.report import write_conversion_report
 from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
@@ -39,11 +39,13 @@ from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.quantise.file import read_ranges
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.selection import Selection
 
 SCRATCH = ".convert"
+READY = {"scaled": 0, "straight": {}, "tolerance": 0.0, "same": 1.0, "moved": 0.0}  # of a network that was fine-tuned for 8 bits
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # pictures a side
 SCRIPTS = ROOT / "alls"
@@ -116,6 +118,7 @@ class Conversion:
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
+        self.trained_for = read_ranges(subject.run) if subject.config.quantise else {}
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
@@ -125,9 +128,8 @@ class Conversion:
 
     def finish(self) -> Path:
         train, checks, names = self.dataset.train, self.checks, self.dataset.names
-        clean, changes = clean_network(self.model, train.images, checks.images, self.spec)
         calibration, labels = calibration_set(train, self.spec, self.config.seed)
-        clean, widened, equalised = equalise(clean, calibration, checks.images, self.spec)
+        clean, widened, equalised, changes = self._ready(calibration)
         clean.save(self.scratch / CLEAN)
         write_sheet(self.scratch / "calibration.png", calibration, labels)
         _say("converting to TFLite")
@@ -151,6 +153,7 @@ class Conversion:
             "equalised": equalised,
             "kernels_raised": raised,
             "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in network.unexpected()],
+            "quantised_from": Path(self.config.quantise).name,
             "trials": [asdict(trial) for trial in trials],
             "candidates": [
                 {"stage": c.stage, "size_bytes": c.path.stat().st_size, "latency_ms": c.latency_ms, "metrics": c.metrics}
@@ -170,9 +173,18 @@ class Conversion:
         self._tell(facts)
         return self.out / "deploy"
 
+    def _ready(self, calibration: np.ndarray) -> tuple[keras.Model, keras.Model, dict, list[Change]]:
+        """As `equalise` gives it, and the clean-up's changes. A network that was fine-tuned for 8 bits went through it before."""
+        if self.trained_for:
+            return self.model, self.model, READY, []
+        clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
+        return *equalise(clean, calibration, self.checks.images, self.spec), changes
+
     def _quantised(self, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray) -> list[Trial]:
         """Write the INT8 network; where some layers have no INT8 kernel, there is none, and the bundle says so."""
         try:
+            if self.trained_for:
+                return [quantise_trained(float32, int8, self.trained_for, calibration, self.spec)]
             return quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
         except NoInt8Kernel as error:
             self.without[parts.INT8] = str(error)
@@ -282,7 +294,7 @@ class Conversion:
         for name, reason in self.without.items():
             print(f"warning: {name} was not made: {reason}")
         lost = _lost(facts)
-        if lost > MOST_LOST:
+        if lost > MOST_LOST and not self.trained_for:
             print(
                 f"INT8 loses {lost:.2f} points on validation; to win some back: python train.py --quantise {self.subject.run or self.out}"
             )

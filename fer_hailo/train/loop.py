@@ -22,6 +22,7 @@ from fer_hailo.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.models.build import build_model, load_model, set_stage
 from fer_hailo.models.registry import System
 from fer_hailo.models.registry import network as known_network
+from fer_hailo.quantise.run import resume_quantised, start_quantised
 from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, cache_of, environment
 from fer_hailo.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.train import callbacks as cb
@@ -44,6 +45,9 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
     begun = {ENVIRONMENT, LABELS, SELECTION}  # all that a run has that was cut before it began
     if run.exists() and not (run.is_dir() and {path.name for path in run.iterdir()} <= begun):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
+    if config.quantise:
+        _check_single(count)
+        return start_quantised(config, run, cache_of(run))
     place = _devices(config, count)
     if not place.chief:  # every process does the same; one of them keeps it
         with tempfile.TemporaryDirectory() as folder:
@@ -76,6 +80,9 @@ def resume(run: Path, overrides: dict, count: int = 1) -> Path:
             raise UserError(f"{run} was trained with {name} {own[name]}, not {value}: resume without it, or start a new run")
     if (run / DONE).exists():
         raise UserError(f"{run} is complete: evaluate it with python evaluate.py {run}")
+    if wanted.quantise:
+        _check_single(count)
+        return resume_quantised(run, wanted, cache_of(run))
     place = _devices(wanted, count)
     if place.share[1] > 1:
         raise UserError("--resume works with one process: take the variables of Keras' distribution away, or start a new run")
@@ -217,6 +224,11 @@ def _devices(config: Config, count: int) -> Devices:
     if config.batch_size % place.count:
         raise UserError(f"batch_size {config.batch_size} cannot be divided among {place.count} devices: choose a multiple")
     return place
+
+
+def _check_single(count: int) -> None:
+    if count != 1:
+        raise UserError(f"fine-tuning for 8 bits takes one device, not {count}: leave --devices out")
 
 
 def _prepare(
