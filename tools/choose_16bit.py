@@ -2,10 +2,11 @@
 
     python tools/choose_16bit.py RUN/deploy [--alls FILE]
 
-First each layer's own noise, with its input exact; then, among the noisiest, one after the other the layer, alone
-or with those that read it, that brings the answers nearest to the float network's (mean KL divergence), until
-another one gains less than a tenth. What the script says of calibration and bias correction is followed, its
-16-bit lines are not. By the emulation of docs/quantisation.md, not by the chip.
+First what each layer costs when it alone has 8 bits (mean KL divergence of the answers from the float network's),
+beside its own noise with an exact input. Then, among the dearest, one after the other the layer, alone or with
+those that read it, that brings the answers nearest to float, until another one gains less than a twentieth. What
+the script says of calibration and bias correction is followed, its 16-bit lines are not. By the emulation of
+docs/quantisation.md, not by the chip.
 """
 
 import argparse
@@ -28,8 +29,9 @@ from fer_hailo.hailo.noise import Noise
 from fer_hailo.hailo.script import read_script
 from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import normalise
+from fer_hailo.progress import track
 
-ENOUGH = 0.9  # another layer must bring the divergence to this part of what it was
+ENOUGH = 0.95  # another layer must bring the divergence to this part of what it was
 NOISE_IMAGES = 32
 
 
@@ -67,6 +69,18 @@ class Chooser:
         curves = {operation.name for operation in exact.graph.operations if operation.kind in CURVES}
         return {name: ratio for name, ratio in noise.ratios().items() if name not in curves}
 
+    def costs(self, layers: list[str], count: int) -> dict[str, float]:
+        """What each layer costs alone, the dearest first: the divergence with it in 8 bits and all others in 16."""
+        images, graph = self.few.quick(count), self.emulation.exact.graph
+        part_of = {name: name for name in layers}
+        for operation in graph.operations:
+            part_of.setdefault(operation.name, part_of.get(operation.sources[0], ""))
+        found = {}
+        for layer in track(layers, len(layers), "the cost of each layer"):
+            wide = tuple(name for name, owner in part_of.items() if owner != layer)
+            found[layer] = self.score(wide, images)[0]
+        return dict(sorted(found.items(), key=lambda entry: -entry[1]))
+
     def readers(self) -> dict[str, tuple[str, ...]]:
         """Which layers read each layer, its activation being part of it."""
         operations = self.emulation.exact.graph.operations
@@ -81,7 +95,7 @@ class Chooser:
                     found[owner[name]][owner[operation.name]] = None
         return {name: tuple(others) for name, others in found.items()}
 
-    def choose(self, noisy: list[str], most: int) -> list[tuple[str, ...]]:
+    def choose(self, dear: list[str], most: int) -> list[tuple[str, ...]]:
         """Sets of layers, each one larger than the one before, the empty one first; at most so many layers.
 
         A layer is tried alone and with those that read it: an 8-bit reader takes away what 16 bits have gained. Each layer that is
@@ -90,7 +104,7 @@ class Chooser:
         readers, sets, best = self.readers(), [()], self.score((), self.few)[0]
         while True:
             tried: dict[tuple[str, ...], float] = {}
-            for name in noisy:
+            for name in dear:
                 for group in ((name,), (name, *readers[name])):
                     names = (*sets[-1], *(one for one in group if one not in sets[-1]))
                     if names not in tried and len(sets[-1]) < len(names) <= most:
@@ -111,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mode", choices=("a16_w16", "a16_w8"), default="a16_w16", help="what the layers get [a16_w16]")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="validation images for the table [1000]")
     parser.add_argument("--trial", type=int, default=250, metavar="N", help="of them, those on which layers are tried [250]")
-    parser.add_argument("--candidates", type=int, default=12, metavar="N", help="how many of the noisiest layers are tried [12]")
+    parser.add_argument("--candidates", type=int, default=12, metavar="N", help="how many of the dearest layers are tried [12]")
     parser.add_argument("--most", type=int, default=5, metavar="N", help="layers in 16 bit [5]")
     arguments = parser.parse_args(argv)
     bundle = load_bundle(arguments.bundle)
@@ -120,8 +134,11 @@ def main(argv: list[str] | None = None) -> None:
     script = read_script(arguments.alls or bundle.folder / SCRIPT)
     chooser = Chooser(bundle, script, arguments.mode, images, arguments.trial)
     noise = chooser.own_noise()
-    candidates = list(noise)[: arguments.candidates]
-    print("own noise, dB: " + ", ".join(f"{name} {noise[name]:.1f}" for name in candidates), flush=True)
+    costs = chooser.costs(list(noise), arguments.trial // 3)
+    candidates = list(costs)[: arguments.candidates]
+    print("| layer alone in 8 bit | divergence | own noise, dB |\n|---|---|---|")
+    for name in candidates:
+        print(f"| {name} | {costs[name]:.4f} | {noise[name]:.1f} |", flush=True)
     sets = chooser.choose(candidates, arguments.most)
     print(f"| in 16 bit ({arguments.mode}) | divergence | accuracy ({len(images.labels):,} images) | float's answer |\n|---|---|---|---|")
     exact = float((images.logits.argmax(axis=1) == images.labels).mean())

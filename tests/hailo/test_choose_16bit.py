@@ -30,6 +30,13 @@ def test_own_noise_is_of_the_layer_alone(chooser):
     assert noise["depth"] == pytest.approx(10 * np.log10(values["depth"].var() / ((rounded - values["depth"]) ** 2).mean()), abs=0.5)
 
 
+def test_what_each_layer_costs(chooser):
+    costs = chooser.costs(list(chooser.own_noise()), 40)
+    assert next(iter(costs)) == "depth" and list(costs.values()) == sorted(costs.values(), reverse=True)
+    names = tuple(operation.name for operation in chooser.emulation.exact.graph.operations if operation.name != "depth")
+    assert costs["depth"] == chooser.score(names, chooser.few.quick(40))[0] > 10 * costs["gate"]
+
+
 def test_the_bad_layer_comes_first_and_more_of_them_do_not_harm(chooser):
     sets = chooser.choose(list(chooser.own_noise())[:4], 3)
     assert sets[0] == () and sets[1] == ("depth", "sum") and all(set(a) < set(b) for a, b in zip(sets, sets[1:], strict=False))
@@ -44,7 +51,8 @@ def test_the_command_prints_a_line_for_the_script(tmp_path, capsys):
     folder = write_bundle(tmp_path / "deploy")
     choose_16bit.main([str(folder), "--count", "60", "--trial", "30", "--candidates", "3", "--most", "1"])
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("own noise, dB: ") and said[3].startswith("| float | 0 | ") and said[4].startswith("| nothing | 0.0")
+    assert said[0].startswith("| layer alone in 8 bit") and len(said) >= 9
+    assert said[7].startswith("| float | 0 | ") and said[8].startswith("| nothing | 0.0")
     if said[-1].startswith("quantization_param"):
         (statement,), findings = parse_script(said[-1])
         assert statement.get("precision_mode").value == "a16_w16" and not findings
