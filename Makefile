@@ -19,6 +19,7 @@ lint: .venv/dev
 bench: .venv/train
 	$(VENV)/python bench/training_step.py
 	$(VENV)/python bench/pipeline.py
+	$(VENV)/python bench/cpu_backends.py
 
 bench-peers: .venv/train
 	$(VENV)/python bench/peers.py

@@ -29,6 +29,7 @@ from fer_hailo.errors import UserError
 STEP = Path(__file__).with_name("cpu_step.py")
 NETWORKS = (("mobilenet_v3_small", 128), ("dlib_resnet", 112))
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+PASSIVE = (("OMP_WAIT_POLICY", "passive"),)  # PyTorch's threads sleep where they wait for one another
 ONE = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
@@ -50,11 +51,12 @@ SETUPS = (
     SetUp("TensorFlow, without oneDNN", "tensorflow", variables=(("TF_ENABLE_ONEDNN_OPTS", "0"),), only=MOBILENET),
     SetUp("TensorFlow, one thread", "tensorflow", variables=tuple(ONE.items()), only=MOBILENET),
     SetUp("TensorFlow, bfloat16", "tensorflow", HALF),
-    SetUp("PyTorch, as Keras has it", "torch"),
-    SetUp("PyTorch, as train.py runs it", "torch", ("--kernels",)),
+    SetUp("PyTorch, as Keras has it", "torch", variables=PASSIVE),
+    SetUp("PyTorch, as train.py runs it", "torch", ("--kernels",), PASSIVE),
+    SetUp("the same, waiting awake", "torch", ("--kernels",)),
     SetUp("the same, one thread", "torch", ("--kernels",), tuple(ONE.items()), only=MOBILENET),
-    SetUp("the same, bfloat16", "torch", ("--kernels", *HALF)),
-    SetUp("PyTorch without Keras", "torch", ("--plain",), only=MOBILENET),
+    SetUp("the same, bfloat16", "torch", ("--kernels", *HALF), PASSIVE),
+    SetUp("PyTorch without Keras", "torch", ("--plain",), PASSIVE, only=MOBILENET),
     SetUp("TensorFlow, XLA", "tensorflow", ("--xla",), only=MOBILENET),
     SetUp("JAX", "jax"),
 )
