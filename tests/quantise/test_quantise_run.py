@@ -22,13 +22,14 @@ from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import build_model, load_model
 from fer_hailo.quantise.fake import FakeQuantised
 from fer_hailo.quantise.file import RANGES, read_ranges
+from fer_hailo.quantise.judge import Keep
 from fer_hailo.quantise.run import RECORD
 from fer_hailo.quantise.settings import quantised_config
 from fer_hailo.runs import CONFIG, DONE, MODEL
 from fer_hailo.train import callbacks, loop
 from fer_hailo.train.lineage import check_lineage
 from fer_hailo.train.repeat import repeated
-from fer_hailo.train.state import load_progress
+from fer_hailo.train.state import Progress, load_progress
 from tools import release
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -194,6 +195,19 @@ def test_of_a_run_on_all_of_train_the_last_epoch_is_kept(trained, converted, tmp
     monkeypatch.chdir(tmp_path)
     manifest = load_bundle(convert(str(run), {}, None, None, None)).manifest
     assert manifest["selection"]["name"] == trained.name
+
+
+def test_weights_that_are_no_numbers_never_replace_a_model(fine, small, tmp_path):
+    quantised, progress = FakeQuantised(load_model(fine / MODEL), small.preprocess), Progress("key")
+    keep = Keep(tmp_path, quantised, progress)
+    keep.offer(0.5)
+    before = snapshot(tmp_path)
+    keep.offer(0.5)  # of equals the first stays
+    quantised.network.get_layer("logits").bias.assign([np.nan] * 5)
+    keep.offer(0.4)
+    with pytest.raises(UserError, match="no numbers any more.*--stage2-lr"):
+        keep.offer(0.6)
+    assert snapshot(tmp_path) == before and {path.name for path in before} == {MODEL, RANGES} and progress.best == 0.5
 
 
 def test_lineage_is_known(fine, small):
