@@ -18,6 +18,7 @@ lint: .venv/dev
 
 bench: .venv/train
 	$(VENV)/python bench/training_step.py
+	$(VENV)/python bench/int8.py
 	$(VENV)/python bench/pipeline.py
 	$(VENV)/python bench/cpu_backends.py
 

@@ -73,7 +73,7 @@ def _fold_factors(model: keras.Model) -> keras.Model:
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}
     edit = Edit()
     for name, factor, place in _factors(model, graph):
-        readers = _weighted_readers(graph, operations, name)
+        readers = weighted_readers(graph, operations, name)
         for reader in readers:
             kernel, *bias = edit.weights.get(reader) or operations[reader].get_weights()
             edit.weights[reader] = [times_inputs(kernel, factor), *bias]
@@ -101,7 +101,7 @@ def _factors(model: keras.Model, graph: Graph) -> list[tuple[str, float, int]]:
     return [(name, factor, place) for name, factor, place in found if factor > 0]
 
 
-def _weighted_readers(graph: Graph, operations: dict, name: str) -> list[str]:
+def weighted_readers(graph: Graph, operations: dict, name: str) -> list[str]:
     """The layers with weights that read `name`, through products with other tensors and what else passes a factor on; none where
     something else reads it."""
     found = []
@@ -110,7 +110,7 @@ def _weighted_readers(graph: Graph, operations: dict, name: str) -> list[str]:
         product = type(operation).__name__ == "Multiply" and len(set(graph.inputs[reader])) > 1
         further = [reader] if is_weighted(operation) else []
         if isinstance(operation, PASSING) or product:
-            further = _weighted_readers(graph, operations, reader)
+            further = weighted_readers(graph, operations, reader)
         if not further:
             return []
         found += further

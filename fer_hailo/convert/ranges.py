@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.hailo.tflite import Tflite
+from fer_hailo.hailo.tflite import GATE, Tflite
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.progress import track
@@ -56,10 +56,11 @@ def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dic
     """(low, high) of the 8-bit range of each tensor, for a percentile of PERCENTILES.
 
     What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole ranges stay whole: cutting
-    these made the answers worse.
+    these made the answers worse. So do those of relu6(x + 3), which ends at 6 for many values of x.
     """
     limits = {name: tensor.ends[ends] for name, tensor in ranges.items()}
     if ends != WHOLE:
+        limits |= {name: tensor.ends[WHOLE] for name, tensor in ranges.items() if _is_gate(name)}
         for name in _before_swish(network):
             low, high = limits[name]
             limits[name] = max(low, ZERO_BELOW - (high - ZERO_BELOW) / STEPS), high
@@ -67,12 +68,18 @@ def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dic
 
 
 def _before_swish(network: Tflite) -> list[str]:
-    """Tensors that only an h-swish reads."""
-    readers: dict[str, set[str]] = {}
+    """Tensors that only an h-swish reads: one operator, or written out, the gate and the product with it."""
+    readers: dict[str, list[bool]] = {}
     for layer in network.layers:
+        swish = layer.operator == "HARD_SWISH" or any(map(_is_gate, (layer.name, *layer.inputs)))
         for name in layer.inputs:
-            readers.setdefault(name, set()).add(layer.operator)
-    return [name for name, operators in readers.items() if operators == {"HARD_SWISH"} and name != network.output.name]
+            readers.setdefault(name, []).append(swish)
+    others = {network.output.name, *filter(_is_gate, readers)}
+    return [name for name, swish in readers.items() if all(swish) and name not in others]
+
+
+def _is_gate(name: str) -> bool:
+    return name.endswith(GATE)
 
 
 def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:

@@ -21,6 +21,7 @@ from fer_hailo.convert.equalise import equalise
 from fer_hailo.convert.expectation import check_normalisation
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.parity import COUNT, check_parity
+from fer_hailo.convert.primitives import write_out_swishes
 from fer_hailo.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
 from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.report import write_conversion_report
@@ -143,7 +144,7 @@ class Conversion:
         exact = widened if equalised["straight"] else self.model  # what widening h-swish channels moved is stated by itself
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
-        trials = self._quantised(float32, int8, ranges, calibration)
+        trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
         candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
         candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
         facts = {
@@ -180,15 +181,26 @@ class Conversion:
         clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
         return *equalise(clean, calibration, self.checks.images, self.spec), changes
 
-    def _quantised(self, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray) -> list[Trial]:
-        """Write the INT8 network; where some layers have no INT8 kernel, there is none, and the bundle says so."""
+    def _quantised(
+        self, clean: keras.Model, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray,
+    ) -> tuple[list[Trial], dict]:  # fmt: skip
+        """Write the INT8 network. Returns the trials, and the ranges of the tensors that it was made from.
+
+        Where some layers have no INT8 kernel there is no INT8 network, no trial, and the bundle says so.
+        """
+        source, written_out = float32, clean if self.trained_for else write_out_swishes(clean)  # ranges were trained for the operators
+        if written_out is not clean:
+            source = self.scratch / "written_out.tflite"
+            source.write_bytes(to_tflite(written_out))
+            ranges = tensor_ranges(source, calibration, self.spec)
+            raise_small_kernels(source, ranges)
         try:
             if self.trained_for:
-                return [quantise_trained(float32, int8, self.trained_for, calibration, self.spec)]
-            return quantise(float32, int8, ranges, calibration, self.spec, self.scratch)
+                return [quantise_trained(float32, int8, self.trained_for, calibration, self.spec)], ranges
+            return quantise(source, int8, ranges, calibration, self.spec, self.scratch), ranges
         except NoInt8Kernel as error:
             self.without[parts.INT8] = str(error)
-            return []
+            return [], ranges
 
     def _evaluation_set(self, float32: Path) -> parts.EvalSet:
         sides, network = [(split, getattr(self.dataset, split)) for split in SPLITS], LiteRT(float32)

@@ -12,6 +12,7 @@ from fer_hailo.hailo.emulation.stages import Emulation, emulation_of
 from fer_hailo.hailo.noise import Noise
 from fer_hailo.hailo.scoring import logits_of, score
 from fer_hailo.hailo.sdk import TOPS
+from fer_hailo.hailo.tflite import single
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import normalise
 from fer_hailo.progress import track
@@ -72,14 +73,17 @@ def _noise(bundle: Bundle, emulation: Emulation | None) -> dict[str, float]:
 def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
     """Signal-to-noise ratio of each tensor of the INT8 network against the float one, dB, the worst first.
 
+    What holds six times its value in the INT8 network, as a written out h-swish, is divided by six first.
     images: uint8 (N, I, I, 3).
     """
     float32, int8 = (LiteRT(bundle.folder / name, keep_tensors=True) for name in (FLOAT, INT8))
     noise = Noise()
     for image in track(images, len(images), "measuring noise"):
         exact, rounded = float32.tensors(image, bundle.spec), int8.tensors(image, bundle.spec)
-        for name in exact.keys() & rounded.keys():
-            noise.add(name, exact[name], rounded[name])
+        for held, values in rounded.items():
+            name, factor = (held, 1) if held in exact else single(held)
+            if name in exact:
+                noise.add(name, exact[name], values / factor)
     return noise.ratios()
 
 

@@ -6,6 +6,7 @@ Source of the format: the FlatBuffers encoding and TensorFlow Lite's schema (ver
 from __future__ import annotations
 
 import functools
+import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ OPERATORS = {
 # What this project's networks consist of in float; the Dataflow Compiler's parser takes these.
 EXPECTED = {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "HARD_SWISH", "MEAN", "MUL"}
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+GATE = "_hard_swish_gate"  # ends the name of relu6(x + 3) in an h-swish that is written out as x relu6(x + 3)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,17 @@ def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
         return read(Table.root(data))
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} is damaged: its TFLite tables cannot be read ({error})") from None
+
+
+def multiple(name: str, factor: int) -> str:
+    """The name of a tensor that holds `factor` times what the float network's tensor `name` holds."""
+    return f"{name}_x{factor}"
+
+
+def single(name: str) -> tuple[str, int]:
+    """(name, factor) of a name that `multiple` may have made; factor 1 of any other."""
+    found = re.fullmatch(r"(.+)_x(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, 1)
 
 
 def warn_of_float_layers(path: Path, network: Tflite) -> None:
