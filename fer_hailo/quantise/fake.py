@@ -2,7 +2,7 @@
 
 Jacob et al. 2018, Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3. The steps
 are LiteRT's: kernels symmetric, -127 to 127, a scale an output channel; activations asymmetric, 256 steps from a tensor's low to its
-high; the biases' 32 bits are finer than what float32 tells apart.
+high; a bias counts steps of its kernel times steps of the input, which is coarse where a channel has a large kernel for small inputs.
 """
 
 from __future__ import annotations
@@ -11,24 +11,33 @@ import keras
 import numpy as np
 from keras import ops
 
-from fer_hailo.convert.kernels import is_weighted
 from fer_hailo.litert import TIE
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.quantise.places import places_of
 
-KERNEL_STEPS = 127
+STEPS, KERNEL_STEPS = 255, 127
 SMALLEST = 1e-9  # of a scale, as ai-edge-quantizer has it
 FASTER = 100.0  # than a weight's step is the relative step of a range, which is far larger than the weights are
 
 
-def round_kernel(kernel, depthwise: bool):
-    """A kernel on the steps of its output channels, each from -127 to 127 with the channel's largest value at an end.
+def kernel_steps(kernel, depthwise: bool):
+    """The step of each output channel, whose largest weight is 127 of them; shaped so that it divides the kernel.
 
-    kernel: (k, k, C_in, C_out), (C_in, C_out), or of a depthwise layer (k, k, C, multiplier). The gradient passes unchanged.
+    kernel: (k, k, C_in, C_out), (C_in, C_out), or of a depthwise layer (k, k, C, multiplier).
     """
     axes = (0, 1) if depthwise else tuple(range(len(kernel.shape) - 1))
-    step = ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True), SMALLEST) / KERNEL_STEPS
-    return kernel + ops.stop_gradient(ops.round(kernel / step) * step - kernel)
+    return ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True), SMALLEST) / KERNEL_STEPS)
+
+
+def on_steps(values, steps):
+    """Values rounded to whole numbers of steps. The gradient passes unchanged."""
+    return values + ops.stop_gradient(ops.round(values / steps) * steps - values)
+
+
+def input_limits(spec: PreprocessSpec) -> tuple[float, float]:
+    """The range of the input: that of the bytes 0 to 255."""
+    low, high = normalise(np.array([0, 255], np.uint8), spec)
+    return float(low), float(high)
 
 
 def round_input(images, spec: PreprocessSpec):
@@ -36,10 +45,10 @@ def round_input(images, spec: PreprocessSpec):
 
     0 is a step, so that bytes, which lie half-way between two, all go up by half a step (fer_hailo.litert).
     """
-    low, high = (float(value) for value in normalise(np.array([0, 255], np.uint8), spec))
-    step = (high - low) / 255
+    low, high = input_limits(spec)
+    step = (high - low) / STEPS
     least = np.floor(low / step + TIE + 0.5)
-    return ops.clip(ops.floor(images / step + (0.5 + TIE)), least, least + 255) * step
+    return ops.clip(ops.floor(images / step + (0.5 + TIE)), least, least + STEPS) * step
 
 
 class FakeQuantised(keras.layers.Layer):
@@ -70,9 +79,16 @@ class FakeQuantised(keras.layers.Layer):
 
     def call(self, images):
         limits = ops.unstack(ops.reshape(self.limits(), (-1,)), 2 * self.places.count)
+        limits[:2] = input_limits(self.spec)
 
         def compute(operation, *inputs, **options):
-            values = self._values(operation, inputs, options)
+            read = self.places.read.get(operation.name)
+            if isinstance(operation, keras.layers.Dropout):
+                values = inputs[0]
+            elif read is None:
+                values = operation(*inputs, **options)
+            else:
+                values = _weighted(operation, inputs[0], (limits[2 * read + 1] - limits[2 * read]) / STEPS)
             row = self.places.rounded.get(operation.name)
             return values if row is None else self._rounded(operation.name, values, limits[2 * row], limits[2 * row + 1])
 
@@ -87,11 +103,10 @@ class FakeQuantised(keras.layers.Layer):
         """What an operation gives, on the 256 steps of its tensor; beyond them the gradient goes to the range's end."""
         return keras.quantizers.fake_quant_with_min_max_vars(values, low, high)
 
-    def _values(self, operation, inputs: tuple, options: dict):
-        if isinstance(operation, keras.layers.Dropout):
-            return inputs[0]
-        if not is_weighted(operation):
-            return operation(*inputs, **options)
-        kernel, *bias = operation.trainable_variables
-        rounded = round_kernel(ops.convert_to_tensor(kernel), isinstance(operation, keras.layers.DepthwiseConv2D))
-        return operation.stateless_call([rounded, *bias], [], *inputs)[0]
+
+def _weighted(layer, inputs, step):
+    """What a layer with weights gives for inputs on steps of that size, its kernel and bias rounded."""
+    kernel, *bias = (ops.convert_to_tensor(weight) for weight in layer.trainable_variables)
+    steps = kernel_steps(kernel, isinstance(layer, keras.layers.DepthwiseConv2D))
+    rounded = [on_steps(kernel, steps), *(on_steps(values, ops.reshape(steps, (-1,)) * ops.stop_gradient(step)) for values in bias)]
+    return layer.stateless_call(rounded, [], inputs)[0]

@@ -23,11 +23,13 @@ CARRYING = (
 class Places:
     """Rows number the ranges; row 0 is the input's.
 
-    rounded: the operations whose outputs are rounded, with the row of their range. tensors: LiteRT's tensors, with theirs.
+    rounded: the operations whose outputs are rounded, with the row of their range. tensors: LiteRT's tensors, with theirs. read: the
+    layers with weights, with the row of what they read.
     """
 
     rounded: dict[str, int] = field(default_factory=dict)
     tensors: dict[str, int] = field(default_factory=lambda: {INPUT: 0})
+    read: dict[str, int] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -54,6 +56,8 @@ def places_of(model: keras.Model) -> Places:
             continue
         else:
             tensor_of[name] = _tensor_name(model, operation, [tensor_of[source] for source in sources])
+        if is_weighted(operation):
+            places.read[name] = places.tensors[tensor_of[sources[0]]]
         following = _fused_reader(model, graph, operations, name)
         if following:
             ends[following] = tensor_of[name]

@@ -7,23 +7,28 @@ import tensorflow as tf
 from conftest import ROOT
 
 from fer_hailo.convert.calibration import prepare_all
+from fer_hailo.convert.cleanup import clean_network
 from fer_hailo.convert.equalise import equalise
 from fer_hailo.convert.folding import fold_constants
 from fer_hailo.convert.graph import as_logits, flatten
 from fer_hailo.convert.quantise import quantise_trained, quantise_with
-from fer_hailo.convert.ranges import TensorRange
-from fer_hailo.convert.tflite import to_tflite
+from fer_hailo.convert.ranges import TensorRange, tensor_ranges
+from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.data.sample import draw_face
 from fer_hailo.errors import UserError
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec, normalise
-from fer_hailo.quantise.fake import FASTER, FakeQuantised, round_input, round_kernel
+from fer_hailo.quantise.fake import FASTER, FakeQuantised, kernel_steps, on_steps, round_input
 from fer_hailo.quantise.ranges import choose_ranges, ends_of, tensor_values
 from fer_hailo.train.distill import Distillation
 
 SPEC = PreprocessSpec(source_size=32, input_size=32)
 L = keras.layers
+
+
+def round_kernel(kernel, depthwise):
+    return on_steps(kernel, kernel_steps(kernel, depthwise))
 
 
 def gradient(function, *values):
@@ -81,6 +86,19 @@ def test_activations_and_gradients_by_hand():
     assert quantised.tensor_limits()["only"] == pytest.approx((-11.0, 20.0), rel=1e-5)
 
 
+def test_a_bias_is_rounded_to_steps_of_kernel_times_input():
+    """A kernel of 254 has steps of 2, the input of 2 / 255: the bias lies on steps of 4 / 255."""
+    quantised, layer = answers_of(254.0, 0.03, -300, 300)
+    quantised.network.get_layer("only").kernel.assign(np.float32([0, 254, 0]).reshape(1, 1, 3, 1))
+    given = {}
+    quantised._rounded = lambda name, values, low, high: given.setdefault(name, values)
+    image = normalise(np.uint8([[[[255, 127, 0]]]]), SPEC)  # only the middle channel is read, and is 0
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(quantised(image))
+    np.testing.assert_allclose(given["only"], [[[[8 / 255]]]], rtol=1e-5)  # 0.03 is 1.9 steps
+    np.testing.assert_allclose(tape.gradient(loss, layer.bias.value), [1.0])
+
+
 def test_penalties_of_the_float_network_are_gone():
     image = keras.Input((4, 4, 3))
     model = keras.Model(image, L.Dense(2, kernel_regularizer="l2")(L.GlobalAveragePooling2D()(image)))
@@ -133,6 +151,7 @@ def both(model, images, spec, folder):
     choose_ranges(quantised, model, images)
     source, target = folder / "float32.tflite", folder / "int8.tflite"
     source.write_bytes(to_tflite(model))
+    raise_small_kernels(source, tensor_ranges(source, images[:64], spec))
     quantise_trained(source, target, quantised.tensor_limits(), images, spec)
     return quantised, target
 
@@ -284,7 +303,9 @@ def test_released_networks_against_litert(name, shared, tmp_path):
     config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip")})
     data, spec = load_dataset(config, None), config.preprocess
     images, held = (prepare_all(part.images[:256], spec) for part in (data.train, data.val))
-    network, _, _ = equalise(as_logits(flatten(load_model(folder / "best_model_float32.keras"))), images, data.val.images, spec)
+    network = as_logits(flatten(load_model(folder / "best_model_float32.keras")))
+    network, _ = clean_network(network, data.train.images[:4096], data.val.images, spec)
+    network, _, _ = equalise(network, images, data.val.images, spec)
     quantised, path = both(network, images, spec, tmp_path)
     assert_layers_agree(quantised, path, held[:4], 40)
     image = keras.Input(network.input_shape[1:])
