@@ -154,8 +154,7 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_CONVERTED])
 def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatch):
     NETWORKS[name](monkeypatch)
-    monkeypatch.setattr(quantise, "PERCENTILES", (99.99,))  # one of the settings of INT8, for time
-    monkeypatch.setattr(quantise, "STEMS", (0,))
+    monkeypatch.setattr(quantise, "WAYS", ("99.99",))  # one of the settings of INT8, for time
     monkeypatch.chdir(tmp_path)
     # One of them in colour, of another size; one taught, with an average of the weights; one without its recipe's optimizer, for time.
     taught = {"teacher": [str(trained)], "ema": 0.9}
