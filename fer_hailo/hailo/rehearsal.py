@@ -45,7 +45,8 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     try:
         emulation = emulation_of(bundle, script)
     except UserError as error:
-        warnings.append(f"no integer emulation of this network: {error}; the verdict is by the INT8 TFLite")
+        judged = "the verdict is by the INT8 TFLite" if bundle.int8 else "what 8 bits lose is not known"
+        warnings.append(f"no integer emulation of this network: {error}; {judged}")
     missing = bundle.manifest.get(WITHOUT, {}).items()
     warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
     files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]

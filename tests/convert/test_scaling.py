@@ -46,6 +46,17 @@ def test_two_channels_by_hand():
     assert scaled.predict_on_batch(np.float32([1, -1]).reshape(2, 1, 1, 1)).ravel().tolist() == [21.5, 7]
 
 
+def test_channels_of_zeros_end_a_group():
+    """A shortcut that zeros continue to more channels: its four are not those of the convolution's two, which stay as they are."""
+    image = keras.Input((4, 4, 3))
+    short = L.Conv2D(2, 1, name="short")(image)
+    more = L.ZeroPadding2D(((0, 0), (0, 2)), data_format="channels_first", name="more")(short)
+    total = L.Add(name="total")([more, L.Conv2D(4, 1, name="wide")(image)])
+    model = keras.Model(image, L.Conv2D(1, 1, name="last")(total))
+    groups = {maker: group for group in channel_groups(model) for maker in group.makers}
+    assert groups["short"] is not groups["wide"] and not groups["short"].free and not groups["wide"].free
+
+
 def test_a_peak_is_the_percentile_of_absolute_values():
     image = keras.Input((16, 16, 3))
     model = keras.Model(image, L.Flatten()(L.Conv2D(1, 1, use_bias=False, name="conv")(image)))
