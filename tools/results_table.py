@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fer_hailo.cli import Parser, run
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv, write_text
+from fer_hailo.results import FLOAT_STEM
 from fer_hailo.runs import NAME
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"
-STAGES = {"tflite": "float32", "tflite-int8": "INT8"}
+STAGES = {"tflite": "float32", "tflite-int8": "INT8", FLOAT_STEM: "INT8, first block float32"}
 NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several: seeds)
     ("DenseNet-121", "from nothing, 10 epochs", ("densenet121_48",)),
     ("ResNet-18", "from nothing, 14 epochs", ("resnet18_64",)),
