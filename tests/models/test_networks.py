@@ -138,7 +138,12 @@ NOT_CONVERTED = {  # but in the slow test
 }
 
 
-@pytest.mark.parametrize("name", NOT_CONVERTED)
+def _some_slow(names, slow):
+    """The names as parameters; what takes half a minute to trace waits for the slow tests."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in names]
+
+
+@pytest.mark.parametrize("name", _some_slow(NOT_CONVERTED, ("poster", "poster_v2")))
 def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     NETWORKS.get(name, lambda patch: None)(monkeypatch)
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
@@ -151,7 +156,7 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     assert np.isfinite(model(faces)).all() and model.output_shape == (None, len(config.classes))
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_CONVERTED])
+@pytest.mark.parametrize("name", _some_slow([name for name in NETWORKS if name not in NOT_CONVERTED], ("dlib_resnet",)))
 def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatch):
     NETWORKS[name](monkeypatch)
     monkeypatch.setattr(quantise, "WAYS", ("99.99",))  # one of the settings of INT8, for time
