@@ -430,7 +430,7 @@ def test_released_networks_are_litert_s_own(name, tmp_path, shared):
     data, spec = load_dataset(config, tmp_path / "cache"), config.preprocess
     calibration, _ = calibration_set(data.part("train"), spec, config.seed, 100)
     ranges = tensor_ranges(folder / "model_float32.tflite", calibration, spec)
-    limits = {tensor: found.limits("100") for tensor, found in ranges.items()}
+    limits = {tensor: found.ends["100"] for tensor, found in ranges.items()}
     path = written(tmp_path, quantise_with(folder / "model_float32.tflite", limits, spec))
     network = IntegerNetwork(read_graph(path), FileScheme())
     images = network.whole(prepare_all(data.part("val").images[:128], spec), spec)
