@@ -73,4 +73,6 @@ def _config_of(run: Path) -> Config:
     config = load_config(run / CONFIG)
     if config.selected_by:
         raise UserError(f"{run} was trained on all of train itself, by the settings of {config.selected_by}: name that one")
+    if config.quantise:
+        raise UserError(f"{run} was fine-tuned for 8 bits: repeat {config.quantise} on all of train, then --quantise that run")
     return config

@@ -11,7 +11,7 @@ import tiny
 from conftest import error_line
 from handmade import compile_hef
 
-from fer_hailo.config import Config, load_config
+from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.convert import run as conversion
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
@@ -120,6 +120,9 @@ def test_a_run_that_cannot_select(whole, trained, small, tmp_path, inside):
     assert "no complete run: train it to its end" in error_line(inside("train.py", "--selected-by", unfinished))
     assert "no complete run" in error_line(inside("train.py", "--selected-by", tmp_path / "none"))
     assert f"was trained on all of train itself, by the settings of {trained}" in error_line(inside("train.py", "--selected-by", whole))
+    rounded = shutil.copytree(trained, tmp_path / "rounded", ignore=shutil.ignore_patterns("deploy"))
+    save_config(replace(small, quantise="RUN"), rounded / CONFIG)
+    assert "fine-tuned for 8 bits: repeat RUN on all of train" in error_line(inside("train.py", "--selected-by", rounded))
     lost = shutil.copytree(trained, tmp_path / "lost", ignore=shutil.ignore_patterns("history.csv", "deploy"))
     assert "does not tell how its model was chosen" in error_line(inside("train.py", "--selected-by", lost, "--out", "out"))
     other = shutil.copytree(small.data, tmp_path / "other")
