@@ -1,4 +1,4 @@
-"""INT8 accuracy of a converted run by several ways of quantizing it: the tables of README.md and alls/README.md.
+"""INT8 accuracy of a converted run by several ways of quantizing it: the table of README.md.
 
 python bench/quantizers.py RUN        a run folder that convert_tflite.py has been through; some 5 minutes on 2 cores
 """
@@ -14,24 +14,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.cli import Parser, run
+from fer_hailo.convert.bias_correction import correct_biases
 from fer_hailo.convert.cleanup import CLEAN
 from fer_hailo.convert.quantise import quantise_with
-from fer_hailo.convert.ranges import tensor_ranges
+from fer_hailo.convert.ranges import WHOLE, limits_of, tensor_ranges
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, load_bundle
+from fer_hailo.hailo.bundle import FLOAT, INT8, load_bundle
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import normalise
 from fer_hailo.runs import MODEL
-
-FIRST = ["conv", "conv_hard_swish", "expanded_conv_depthwise", "expanded_conv_project"]
-SETS = {
-    "nothing": [],
-    "first convolution and first block": FIRST,
-    "the same and blocks 1 and 2": [*FIRST, "expanded_conv_1_", "expanded_conv_2_"],
-    "bottleneck outputs of blocks 1 to 7 and the head": [
-        *(f"expanded_conv_{block}_{part}" for block in range(1, 8) for part in ("project", "add")), "head_pool", "head_dense1",
-    ],
-}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,14 +49,15 @@ def main(argv: list[str] | None = None) -> None:
             for name, make in (("TensorFlow", _tensorflow), ("ai-edge-quantizer", _edge_quantizer)):
                 path.write_bytes(make(arguments.run / file, calibration, bundle.spec))
                 show(f"{name}, {file}", path)
-        ranges = tensor_ranges(bundle.folder / FLOAT, calibration, bundle.spec)
-        names = [layer.name for layer in bundle.network.layers]
-        for percentile in ("100", "99.97"):
-            limits = {name: tensor.ends[percentile] for name, tensor in ranges.items()}
-            for title, prefixes in SETS.items():
-                layers = [name for name in names if any(name == p or (p.endswith("_") and name.startswith(p)) for p in prefixes)]
-                path.write_bytes(quantise_with(bundle.folder / FLOAT, limits, bundle.spec, layers))
-                show(f"ours, percentile {percentile}, in float: {title}", path)
+        source = bundle.folder / FLOAT
+        ranges = tensor_ranges(source, calibration, bundle.spec)
+        means = {name: tensor.mean for name, tensor in ranges.items()}
+        for percentile in (WHOLE, "99.97"):
+            path.write_bytes(quantise_with(source, limits_of(ranges, bundle.network, percentile), bundle.spec))
+            show(f"deploy/{FLOAT}, ranges to the percentile {percentile}", path)
+            path.write_bytes(correct_biases(path.read_bytes(), source.read_bytes(), means))
+            show("the same, biases corrected", path)
+        show(f"what conversion chose, deploy/{INT8}", bundle.folder / INT8)
 
 
 def _saved(model: Path, folder: str) -> None:
