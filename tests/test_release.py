@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from fer_hailo.config import load_config
+from fer_hailo.convert.flatbuffer import object_of
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
@@ -181,6 +182,17 @@ def test_what_lies_in_the_repository_is_whole(folder):
         assert not any(place in (folder / name).read_text() for place in (": /", '"/', "C:\\")), "a path of somebody's machine"
     total = sum(path.stat().st_size for place in RELEASED for path in place.rglob("*") if path.name in check_sums(place))
     assert total < 24 * 2**20
+
+
+@pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
+def test_released_int8_files_compute_nothing_in_float(folder):
+    """In TensorFlow's own view of the file: what operators make is int8, constants are int8, int32 or int64."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph, types = object_of((folder / "model_int8.tflite").read_bytes()).subgraphs[0], schema.TensorType
+    made = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
+    assert len(made) > 50 and {graph.tensors[index].type for index in made} == {types.INT8}
+    assert {tensor.type for tensor in graph.tensors} <= {types.INT8, types.INT32, types.INT64}
 
 
 @pytest.mark.slow
