@@ -33,9 +33,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
     if arguments.model and Path(arguments.model).is_dir() and not (Path(arguments.model) / MODEL).is_file():
-        from fer_hailo.runtime.predictor import find_model
+        from fer_hailo.home import resolve
 
-        arguments.model = str(find_model(arguments.model))  # deploy/ or deploy/hailo8/
+        arguments.model = str(resolve(arguments.model).model)  # deploy/ or deploy/hailo8/
     overrides = flag_values(arguments)
     bundle = _bundle(arguments.model, overrides)
     if bundle:

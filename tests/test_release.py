@@ -16,8 +16,9 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.home import resolve
 from fer_hailo.preprocess import prepare
-from fer_hailo.runtime.predictor import find_model, load
+from fer_hailo.runtime.predictor import load
 from tools import plot_pareto, release, results_table
 
 RELEASED = [ROOT / "fer2013_keras_hailo" / name for name in ("released", "released_minimalistic")]
@@ -43,7 +44,8 @@ def test_a_release_is_whole_and_found(released, converted):
     assert names >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "labels.txt", "metrics.json", "config.yaml",
                      "manifest.json", "MODEL_CARD.md", "reliability_test.png"}  # fmt: skip
     pictures = load_bundle(converted).evaluation()
-    with load(find_model(str(released))) as predictor, load(converted / "model_float32.tflite") as other:
+    original = resolve(converted / "model_float32.tflite")
+    with load(resolve(released)) as predictor, load(original) as other:
         assert predictor.path.name == "model_float32.tflite"
         assert (predictor.labels, predictor.spec, predictor.confidence) == (other.labels, other.spec, other.confidence)
         np.testing.assert_array_equal(predictor.predict(pictures.images[:5]), other.predict(pictures.images[:5]))
@@ -52,13 +54,13 @@ def test_a_release_is_whole_and_found(released, converted):
 def test_its_numbers_by_another_way(released, converted):
     metrics = json.loads((released / "metrics.json").read_text())
     pictures = load_bundle(converted).evaluation()
-    with load(converted / "model_int8.tflite") as predictor:
+    with load(resolve(converted / "model_int8.tflite")) as predictor:
         answers = np.concatenate([predictor.logits(image[None]) for image in pictures.images]).argmax(axis=1)
     right, before = answers == pictures.labels, pictures.logits.argmax(axis=1) == pictures.labels
     assert metrics["int8_less_float"]["difference"] == pytest.approx(right.mean() - before.mean())
     low, high = metrics["int8_less_float"]["interval"]
     assert low < metrics["int8_less_float"]["difference"] < high and metrics["int8_less_float"]["count"] == len(right)
-    with load(converted / "model_float32.tflite") as predictor:
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
         test = pictures.split == "test"
         shares = predictor.predict(pictures.images[test])
     sure = shares.max(axis=1) >= predictor.confidence.unsure_below
@@ -192,7 +194,7 @@ def test_released_models_score_what_their_card_says(folder, stage, model, shared
     held = load_dataset(config, tmp_path_factory.getbasetemp() / "released_cache").val
     stated = json.loads((folder / "metrics.json").read_text())[stage]["val"]
     assert held.sha256() == stated["sha256"]
-    with load(folder / model) as predictor:
+    with load(resolve(folder / model)) as predictor:
         answers = np.concatenate([predictor.logits(prepare(image, predictor.spec)[None]) for image in held.images]).argmax(axis=1)
     assert (answers == held.labels).mean() == pytest.approx(stated["accuracy"], abs=1.5 / len(held))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.confidence import Confidence, fit_confidence, read_confidence
+from fer_hailo.confidence import Confidence, fit_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, Change, clean_network
 from fer_hailo.convert.equalise import equalise
@@ -37,6 +37,7 @@ from fer_hailo.hailo.lint import specialise
 from fer_hailo.hailo.program import ROOT, write_program
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import resolve
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
@@ -275,7 +276,7 @@ class Conversion:
 
     def _confidence(self, pictures: parts.EvalSet) -> Confidence:
         held = pictures.split == "val"
-        return read_confidence(self.subject.model) or fit_confidence(pictures.logits[held], pictures.labels[held])
+        return resolve(self.subject.model).confidence or fit_confidence(pictures.logits[held], pictures.labels[held])
 
     def _rows(self, candidates: list[Candidate]) -> list[dict]:
         return [

@@ -14,11 +14,12 @@ from fer_hailo.files import write_json
 from fer_hailo.hailo.bundle import Bundle, EvalSet, bundle_near, check_network, load_bundle
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import resolve
 from fer_hailo.metrics import reliability, softmax
 from fer_hailo.report import confusion_figure, metrics_table, reliability_figure, table, write_page
 from fer_hailo.results import add_rows, git_commit, row_of
 from fer_hailo.runtime.benchmark import call_times
-from fer_hailo.runtime.predictor import Predictor, describe
+from fer_hailo.runtime.predictor import Predictor
 
 LATENCY_S = 0.5
 HEADINGS = {"val": "Validation", "test": "Test"}
@@ -88,7 +89,7 @@ def open_for(model: Path, bundle: Bundle) -> Predictor:
     if not model.is_file():
         raise UserError(f"no model at {model}")
     if bundle_near(model):
-        labels, spec = describe(model)
+        labels, spec = resolve(model).labels, resolve(model).spec
         if labels != bundle.labels:
             raise UserError(f"{model} tells apart {', '.join(labels)}; {bundle.folder} holds pictures of {', '.join(bundle.labels)}")
         if spec != bundle.spec:

@@ -15,10 +15,11 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.hailo.bundle import MANIFEST
+from fer_hailo.home import resolve
 from fer_hailo.models.build import load_model
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, cache_of, newest_run, read_labels
-from fer_hailo.runtime.predictor import describe, load
+from fer_hailo.runtime.predictor import load
 from fer_hailo.selection import read_selection
 
 PREPARED_BY = ("source_size", "input_size", "color")
@@ -45,7 +46,7 @@ def find_subject(path: str | None, overrides: dict) -> Subject:
     run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)
     config = replace(load_config(run / CONFIG if run else None, overrides), extra_classes=(), soft_labels=False)  # scoring needs neither
     if converted:
-        labels, spec = describe(model)
+        labels, spec = resolve(model).labels, resolve(model).spec
         for name in PREPARED_BY:
             if name in overrides and getattr(config, name) != getattr(spec, name):
                 raise UserError(f"{model} was made for {name} {getattr(spec, name)}, not {getattr(config, name)}")
@@ -122,5 +123,5 @@ def _score(subject: Subject, part: Part, *, data: str, split: str) -> tuple[str,
     if subject.model.suffix == ".keras":
         model = load_model(subject.model)
         return "keras", *evaluate_model(model, part, subject.labels, subject.config.preprocess, data=data, split=split)
-    with load(subject.model) as predictor:
+    with load(resolve(subject.model)) as predictor:
         return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)

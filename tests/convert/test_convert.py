@@ -22,6 +22,7 @@ from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import FILES, load_bundle, seal
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import resolve
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
@@ -265,7 +266,7 @@ def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_
     capsys.readouterr()
     with open_for(int8, load_bundle(older)) as predictor:
         assert predictor.stage == "tflite-int8-floatstem"
-    load(int8).close()
+    load(resolve(int8)).close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {int8} computes 2 layers in float ({first[0]}, ...)")
 
