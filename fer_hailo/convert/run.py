@@ -171,7 +171,7 @@ class Conversion:
         rows = self._rows(candidates)
         self._fill_bundle(candidates, calibration, facts["calibration"], pictures, network)
         self._publish(calibration)
-        add_rows(parts.results_of(self.out / "deploy"), rows)
+        add_rows(resolve(self.out / "deploy").results, rows)
         self._tell(facts)
         return self.out / "deploy"
 

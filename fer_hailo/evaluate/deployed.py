@@ -71,7 +71,8 @@ def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | 
     }
     origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
     row["selected_by"] = bundle.manifest.get("selection", {}).get("name", "")
-    add_rows(bundle.results, [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()])
+    rows = [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()]
+    add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
 
 

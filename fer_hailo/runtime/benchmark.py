@@ -15,11 +15,9 @@ import numpy as np
 
 from fer_hailo.cli import run
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import MANIFEST, bundle_near, results_of
 from fer_hailo.home import Home, resolve
 from fer_hailo.progress import Line
 from fer_hailo.results import add_rows, speed_row
-from fer_hailo.runs import CONFIG
 from fer_hailo.runtime.predictor import load
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +51,7 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
         f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
     )
     for home, speed in measured:
-        name, results = _origin(home.model)
-        add_rows(results, [speed_row(speed, run=name, stage=speed["stage"], size_bytes=speed["size_bytes"])])
+        add_rows(home.results, [speed_row(speed, run=home.name, stage=speed["stage"], size_bytes=speed["size_bytes"])])
     return 0 if len(measured) == len(models) else 1
 
 
@@ -150,15 +147,6 @@ def _in_process(path: Path, threads: int, seconds: float) -> dict:
 def _child(argv: list[str] | None = None) -> None:
     path, threads, seconds = argv or sys.argv[1:]
     print(json.dumps(measure(resolve(path), int(threads), float(seconds))))
-
-
-def _origin(path: Path) -> tuple[str, Path]:
-    """The name under which a model's other rows go, and the results.csv that they are in."""
-    if folder := bundle_near(path):
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("name", path.stem), results_of(folder)
-    if (path.parent / CONFIG).is_file():
-        return path.absolute().parent.name, path.absolute().parent.parent / "results.csv"
-    return path.stem, path.parent / "results.csv"
 
 
 if __name__ == "__main__":
