@@ -15,7 +15,8 @@ from pathlib import Path
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import add_flags, flag_values
 from fer_hailo.errors import UserError
-from fer_hailo.runs import CONFIG, MODEL, RUNS
+from fer_hailo.home import Home, Use, resolve
+from fer_hailo.runs import CONFIG, RUNS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,16 +33,13 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
-    if arguments.model and Path(arguments.model).is_dir() and not (Path(arguments.model) / MODEL).is_file():
-        from fer_hailo.home import resolve
-
-        arguments.model = str(resolve(arguments.model).model)  # deploy/ or deploy/hailo8/
     overrides = flag_values(arguments)
-    bundle = _bundle(arguments.model, overrides)
+    home = resolve(arguments.model, Use.SCORE, overrides)
+    bundle = _bundle(arguments.model and str(home.model), overrides)
     if bundle:
-        _on_bundle(Path(arguments.model), bundle, arguments)
+        _on_bundle(home.model, bundle, arguments)
     else:
-        _on_data(arguments, overrides)
+        _on_data(home, arguments)
 
 
 def _bundle(model: str | None, overrides: dict) -> Path | None:
@@ -77,7 +75,7 @@ def _on_bundle(model: Path, folder: Path, arguments: argparse.Namespace) -> None
     print(f"written: {done.out / 'report.html'}", file=sys.stderr)
 
 
-def _on_data(arguments: argparse.Namespace, overrides: dict) -> None:
+def _on_data(home: Home, arguments: argparse.Namespace) -> None:
     try:
         from fer_hailo.evaluate.run import evaluate_file
     except ImportError as error:
@@ -87,7 +85,7 @@ def _on_data(arguments: argparse.Namespace, overrides: dict) -> None:
         ) from None
     from fer_hailo.metrics import format_metrics
 
-    metrics, out = evaluate_file(arguments.model, arguments.split or "test", overrides, arguments.out)
+    metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
     print(json.dumps(metrics) if arguments.json else format_metrics(metrics))
     print(f"written: {out / 'report.html'}", file=sys.stderr)
 

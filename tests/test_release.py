@@ -16,7 +16,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.home import resolve
+from fer_hailo.home import Use, resolve
 from fer_hailo.preprocess import prepare
 from fer_hailo.runtime.predictor import load
 from tools import plot_pareto, release, results_table
@@ -92,7 +92,8 @@ def test_a_release_takes_the_place_of_an_older_one_and_of_nothing_else(released,
 
 def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     copy = Path(shutil.copytree(released, tmp_path / "released"))
-    metrics, folder = evaluate_file(str(copy), "val", {"data": load_config(trained / "config.yaml").data}, None)
+    data = {"data": load_config(trained / "config.yaml").data}
+    metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
     assert metrics["accuracy"] == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}
     assert check_sums(copy)
