@@ -139,11 +139,6 @@ def load_bundle(folder: Path | str) -> Bundle:
     return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
 
 
-def bundle_near(model: Path) -> Path | None:
-    """The bundle folder that a model file lies in, or one folder below it (deploy/hailo8/model.hef); None where there is none."""
-    return next((folder for folder in (model.parent, model.absolute().parent.parent) if (folder / MANIFEST).is_file()), None)
-
-
 def newest_bundle(parent: Path = RUNS) -> Path:
     """The bundle in the current folder, else the one of a run in `parent` that was made last. Raises UserError if there is none."""
     if Path(MANIFEST).is_file():
