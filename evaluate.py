@@ -15,7 +15,8 @@ from pathlib import Path
 from fer_hailo.cli import Parser, run
 from fer_hailo.config import add_flags, flag_values
 from fer_hailo.errors import UserError
-from fer_hailo.runs import CONFIG, MODEL, RUNS
+from fer_hailo.home import Home, Use, resolve
+from fer_hailo.runs import RUNS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,52 +33,27 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
-    if arguments.model and Path(arguments.model).is_dir() and not (Path(arguments.model) / MODEL).is_file():
-        from fer_hailo.runtime.predictor import find_model
+    from fer_hailo.evaluate.deployed import bundle_for
 
-        arguments.model = str(find_model(arguments.model))  # deploy/ or deploy/hailo8/
-    overrides = flag_values(arguments)
-    bundle = _bundle(arguments.model, overrides)
-    if bundle:
-        _on_bundle(Path(arguments.model), bundle, arguments)
+    home = resolve(arguments.model, Use.SCORE, flag_values(arguments))
+    if bundle := bundle_for(home):
+        _on_bundle(home, bundle, arguments)
     else:
-        _on_data(arguments, overrides)
+        _on_data(home, arguments)
 
 
-def _bundle(model: str | None, overrides: dict) -> Path | None:
-    """The bundle whose pictures a converted model is to be scored on: --data, or the one that it lies in. None: a data set is meant."""
-    if not model or Path(model).suffix not in (".tflite", ".hef"):
-        return None
-    if not Path(model).is_file():
-        raise UserError(f"no model at {model}")
-    from fer_hailo.hailo.bundle import MANIFEST, bundle_near
-
-    data = overrides.get("data")
-    folder = Path(data) if data else bundle_near(Path(model))
-    if not folder:
-        raise UserError(f"{model} lies in no deploy bundle: name one, or a data set, with --data")
-    if not folder.exists():
-        raise UserError(f"no bundle or data set at {folder}")
-    if not (folder / MANIFEST).is_file() or (folder / CONFIG).is_file():  # a released model has a manifest, and no pictures
-        return None
-    fixed = [f"--{name.replace('_', '-')}" for name in overrides if name != "data"]
-    if fixed:
-        raise UserError(f"{', '.join(fixed)}: does not go with a deploy bundle, whose pictures are prepared already")
-    return folder
-
-
-def _on_bundle(model: Path, folder: Path, arguments: argparse.Namespace) -> None:
+def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
     from fer_hailo.evaluate.deployed import evaluate_deployed, tell
     from fer_hailo.metrics import format_metrics
 
-    done = evaluate_deployed(model, folder, arguments.split, arguments.out)
+    done = evaluate_deployed(home, folder, arguments.split, arguments.out)
     shown = done.metrics[arguments.split] if arguments.split else done.metrics
     print(json.dumps(shown) if arguments.json else "\n\n".join(map(format_metrics, done.metrics.values())))
     tell(done, arguments.json)
     print(f"written: {done.out / 'report.html'}", file=sys.stderr)
 
 
-def _on_data(arguments: argparse.Namespace, overrides: dict) -> None:
+def _on_data(home: Home, arguments: argparse.Namespace) -> None:
     try:
         from fer_hailo.evaluate.run import evaluate_file
     except ImportError as error:
@@ -87,7 +63,7 @@ def _on_data(arguments: argparse.Namespace, overrides: dict) -> None:
         ) from None
     from fer_hailo.metrics import format_metrics
 
-    metrics, out = evaluate_file(arguments.model, arguments.split or "test", overrides, arguments.out)
+    metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
     print(json.dumps(metrics) if arguments.json else format_metrics(metrics))
     print(f"written: {out / 'report.html'}", file=sys.stderr)
 

@@ -28,12 +28,13 @@ from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import FLOAT, MANIFEST
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import resolve
 from fer_hailo.metrics import compute_metrics
 from fer_hailo.preprocess import prepare
 from fer_hailo.progress import track
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import RUNS
-from fer_hailo.runtime.predictor import describe, load
+from fer_hailo.runtime.predictor import load
 
 FACES = 450  # timed, the first fifty to warm up
 OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic") for name in ("model_float32.tflite", "model_int8.tflite")]
@@ -92,7 +93,7 @@ def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
     import cv2
 
     cv2.setNumThreads(1)
-    with load(path) as predictor:
+    with load(resolve(path)) as predictor:
         spec = predictor.spec
         answers = [predictor.predict(prepare(face, spec)[None])[0] for face in track(test.images, len(test), f"scoring {path.name}")]
         times = []
@@ -127,7 +128,7 @@ def _row(probabilities, parameters, milliseconds, side, stage, test: Part, datas
 
 def _name(path: Path, labels: tuple[str, ...]) -> str:
     """The run that a model came from. Raises UserError where it lies alone or knows other classes."""
-    if describe(path)[0] != labels:
+    if resolve(path).labels != labels:
         raise UserError(f"{path} knows other classes than {', '.join(labels)}")
     if not (path.parent / MANIFEST).is_file() or not (path.parent / FLOAT).is_file():
         raise UserError(f"{path} does not lie with its {MANIFEST} and {FLOAT}: give one of a released or a deploy folder")

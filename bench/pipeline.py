@@ -28,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.environments import environment
 from fer_hailo.cli import Parser, run
 from fer_hailo.errors import UserError
+from fer_hailo.home import Home, resolve
 from fer_hailo.runtime import pipeline
 from fer_hailo.runtime.analysis import Analyzer
 from fer_hailo.runtime.faces import HaarDetector, open_detector
 from fer_hailo.runtime.frames import Result
 from fer_hailo.runtime.images import read_picture, to_bgr
-from fer_hailo.runtime.predictor import Predictor, find_model, load
+from fer_hailo.runtime.predictor import Predictor, load
 from fer_hailo.runtime.sources import open_sources
 
 ROOT = Path(__file__).parents[1]
@@ -227,10 +228,10 @@ def _overhead(predictor: Predictor) -> float:
     return float(np.median(ratios)) - 1
 
 
-def _model(name: str | None, folder: Path) -> Path:
+def _model(name: str | None, folder: Path) -> Home:
     """The model that is meant; without a name and a run, an untrained network, which is as fast as a trained one."""
     try:
-        return find_model(name)
+        return resolve(name)
     except UserError:
         if name:
             raise
@@ -242,7 +243,7 @@ def _model(name: str | None, folder: Path) -> Path:
     config = load_config(ROOT / "configs" / "finetune.yaml", {"weights": "none"})
     save_config(config, folder / "config.yaml")
     (folder / "untrained.tflite").write_bytes(to_tflite(build_model(config, stage=2)))
-    return folder / "untrained.tflite"
+    return resolve(folder / "untrained.tflite")
 
 
 def _photo() -> Path:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import MANIFEST, bundle_near
 from fer_hailo.metrics import softmax
-from fer_hailo.runs import CONFIDENCE
 
 RIGHT = 0.9  # part of the answers that are to be right among those that are sure
 
@@ -36,23 +31,6 @@ class Confidence:
 
 
 PLAIN = Confidence()  # of a model about which nothing is known
-
-
-def read_confidence(model: Path) -> Confidence | None:
-    """What lies with a model file: in the manifest.json beside it or one folder up, else in its run's confidence.json.
-
-    None where nothing is known. Raises UserError where a file is damaged.
-    """
-    folder = bundle_near(model)
-    path = folder / MANIFEST if folder else model.parent / CONFIDENCE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content = content.get("confidence") if folder else content
-        return None if content is None else Confidence(**content)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} does not tell how sure answers are ({' '.join(str(error).split())[:80]}): copy its folder again") from None
 
 
 def fit_confidence(logits: np.ndarray, labels: np.ndarray, right: float = RIGHT) -> Confidence:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fer_hailo.cli import Parser, run
 from fer_hailo.errors import UserError
+from fer_hailo.home import Format, Home, Use, resolve
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -76,12 +77,10 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     return out
 
 
-def _members(runs: list[str], overrides: dict) -> list:
-    from fer_hailo.evaluate.run import find_subject
-
-    subjects = [find_subject(place, overrides) for place in runs]
+def _members(runs: list[str], overrides: dict) -> list[Home]:
+    subjects = [resolve(place, Use.LEARN, overrides) for place in runs]
     for subject in subjects:
-        if subject.model.suffix != ".keras":
+        if subject.format is not Format.KERAS:
             raise UserError(f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files")
         for name in ("classes", "color", "source_size"):
             theirs, others = getattr(subject.config, name), getattr(subjects[0].config, name)

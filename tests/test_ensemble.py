@@ -14,6 +14,7 @@ from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.evaluate.score import Scorer
+from fer_hailo.home import Use, resolve
 from fer_hailo.metrics import softmax
 from fer_hailo.models.build import build_model, load_model
 from fer_hailo.models.ensemble import fit_shares
@@ -63,7 +64,7 @@ def test_the_vote_is_the_weighted_mean_of_its_members(joined, trained, other, sm
 
 
 def test_it_is_evaluated_as_one_model(joined):
-    metrics, folder = evaluate_file(str(joined), "test", {}, None)
+    metrics, folder = evaluate_file(resolve(joined, Use.SCORE), "test", None)
     with pytest.raises(UserError, match="is an ensemble, which serves as a teacher"):
         convert(str(joined), {}, None, None, None)
     assert folder == joined and metrics["accuracy"] == json.loads((joined / "metrics_test.json").read_text())["accuracy"]

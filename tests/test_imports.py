@@ -19,13 +19,13 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".config", ".preprocess", ".metrics", ".results", ".report", ".runs", ".data.sources", ".runtime.faces"]
+    "module", ["", ".config", ".preprocess", ".metrics", ".results", ".report", ".runs", ".home", ".data.sources", ".runtime.faces"]
 )
 def test_light_modules_load_no_framework(module):
     assert not loaded_by(f"import fer_hailo{module}") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["metrics", "results", "report", "files", "runs"])
+@pytest.mark.parametrize("module", ["metrics", "results", "report", "files", "runs", "home"])
 def test_what_the_sdk_machine_shares_needs_numpy_alone(module):
     allowed = set(sys.stdlib_module_names) | {"numpy", "fer_hailo"}
     new = loaded_by(f"import fer_hailo.{module}") - loaded_by("pass")

@@ -12,6 +12,7 @@ from tiny import TRAIN
 from fer_hailo.config import load_config, save_config
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.files import read_csv
+from fer_hailo.home import Use, resolve
 from fer_hailo.runs import MODEL
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
@@ -69,7 +70,7 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
     # The run's metrics, computed by JAX, hold under this process' backend.
     metrics = json.loads((tmp_path / "whole" / "metrics_test.json").read_text())
-    again, _ = evaluate_file(str(tmp_path / "whole"), "test", {}, None)
+    again, _ = evaluate_file(resolve(tmp_path / "whole", Use.SCORE), "test", None)
     assert np.isclose(again["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
     assert json.loads((tmp_path / "whole" / "environment.json").read_text())["keras_backend"] == "jax"
 

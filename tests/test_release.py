@@ -17,8 +17,9 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.home import Use, resolve
 from fer_hailo.preprocess import prepare
-from fer_hailo.runtime.predictor import find_model, load
+from fer_hailo.runtime.predictor import load
 from tools import plot_pareto, release, results_table
 
 RELEASED = [ROOT / "fer2013_keras_hailo" / name for name in ("released", "released_minimalistic")]
@@ -44,7 +45,8 @@ def test_a_release_is_whole_and_found(released, converted):
     assert names >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "labels.txt", "metrics.json", "config.yaml",
                      "manifest.json", "MODEL_CARD.md", "reliability_test.png"}  # fmt: skip
     pictures = load_bundle(converted).evaluation()
-    with load(find_model(str(released))) as predictor, load(converted / "model_float32.tflite") as other:
+    original = resolve(converted / "model_float32.tflite")
+    with load(resolve(released)) as predictor, load(original) as other:
         assert predictor.path.name == "model_float32.tflite"
         assert (predictor.labels, predictor.spec, predictor.confidence) == (other.labels, other.spec, other.confidence)
         np.testing.assert_array_equal(predictor.predict(pictures.images[:5]), other.predict(pictures.images[:5]))
@@ -53,13 +55,13 @@ def test_a_release_is_whole_and_found(released, converted):
 def test_its_numbers_by_another_way(released, converted):
     metrics = json.loads((released / "metrics.json").read_text())
     pictures = load_bundle(converted).evaluation()
-    with load(converted / "model_int8.tflite") as predictor:
+    with load(resolve(converted / "model_int8.tflite")) as predictor:
         answers = np.concatenate([predictor.logits(image[None]) for image in pictures.images]).argmax(axis=1)
     right, before = answers == pictures.labels, pictures.logits.argmax(axis=1) == pictures.labels
     assert metrics["int8_less_float"]["difference"] == pytest.approx(right.mean() - before.mean())
     low, high = metrics["int8_less_float"]["interval"]
     assert low < metrics["int8_less_float"]["difference"] < high and metrics["int8_less_float"]["count"] == len(right)
-    with load(converted / "model_float32.tflite") as predictor:
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
         test = pictures.split == "test"
         shares = predictor.predict(pictures.images[test])
     sure = shares.max(axis=1) >= predictor.confidence.unsure_below
@@ -91,8 +93,11 @@ def test_a_release_takes_the_place_of_an_older_one_and_of_nothing_else(released,
 
 def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     copy = Path(shutil.copytree(released, tmp_path / "released"))
-    metrics, folder = evaluate_file(str(copy), "val", {"data": load_config(trained / "config.yaml").data}, None)
+    data = {"data": load_config(trained / "config.yaml").data}
+    metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
     assert metrics["accuracy"] == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
+    name = json.loads((copy / "manifest.json").read_text())["name"]  # its rows stand with those of its run
+    assert read_csv(tmp_path / "results.csv")[-1]["run"] == name and folder.name.startswith(f"evaluation_{name}_")
     assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}
     assert check_sums(copy)
 
@@ -204,7 +209,7 @@ def test_released_models_score_what_their_card_says(folder, stage, model, shared
     held = load_dataset(config, tmp_path_factory.getbasetemp() / "released_cache").val
     stated = json.loads((folder / "metrics.json").read_text())[stage]["val"]
     assert held.sha256() == stated["sha256"]
-    with load(folder / model) as predictor:
+    with load(resolve(folder / model)) as predictor:
         answers = np.concatenate([predictor.logits(prepare(image, predictor.spec)[None]) for image in held.images]).argmax(axis=1)
     assert (answers == held.labels).mean() == pytest.approx(stated["accuracy"], abs=1.5 / len(held))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.confidence import Confidence, fit_confidence, read_confidence
+from fer_hailo.confidence import Confidence, fit_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, Change, clean_network
 from fer_hailo.convert.equalise import equalise
@@ -29,7 +29,7 @@ from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.convert.validated import selected, validated_side
 from fer_hailo.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import Subject, check_split, find_subject, training_data
+from fer_hailo.evaluate.run import check_split
 from fer_hailo.evaluate.score import evaluate_model
 from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import bundle as parts
@@ -37,6 +37,7 @@ from fer_hailo.hailo.lint import specialise
 from fer_hailo.hailo.program import ROOT, write_program
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import Home, Use, resolve
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
@@ -70,7 +71,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     Raises UserError where the TFLite does not give what the Keras model gives.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
-    subject = find_subject(path, overrides)
+    subject = resolve(path, Use.LEARN, overrides)
     if subject.config.arch == "ensemble":
         raise UserError(f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what it taught")
     check_split(subject, "validation")
@@ -82,7 +83,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     dataset = _limited(dataset, subject.config.seed)
     selection = selected(subject)
     checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
-    if (training_data(subject) or dataset.key) != dataset.key:
+    if (subject.trained_on or dataset.key) != dataset.key:
         _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
     reference = _score_keras(model, dataset, spec)
@@ -115,7 +116,7 @@ class Conversion:
     """
 
     def __init__(
-        self, subject: Subject, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path,
+        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path,
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
@@ -123,7 +124,7 @@ class Conversion:
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
-        self.name = _name(subject)
+        self.name = subject.name
         self.without: dict[str, str] = {}  # files that could not be made, with the reason
         self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
 
@@ -170,7 +171,7 @@ class Conversion:
         rows = self._rows(candidates)
         self._fill_bundle(candidates, calibration, facts["calibration"], pictures, network)
         self._publish(calibration)
-        add_rows(parts.results_of(self.out / "deploy"), rows)
+        add_rows(resolve(self.out / "deploy").results, rows)
         self._tell(facts)
         return self.out / "deploy"
 
@@ -275,7 +276,7 @@ class Conversion:
 
     def _confidence(self, pictures: parts.EvalSet) -> Confidence:
         held = pictures.split == "val"
-        return read_confidence(self.subject.model) or fit_confidence(pictures.logits[held], pictures.labels[held])
+        return self.subject.confidence or fit_confidence(pictures.logits[held], pictures.labels[held])
 
     def _rows(self, candidates: list[Candidate]) -> list[dict]:
         return [
@@ -324,15 +325,7 @@ def _lost(facts: dict) -> float:
     return 100 * (scores[0]["accuracy"] - scores[1]["accuracy"]) if all(scores) else 0.0
 
 
-def _name(subject: Subject) -> str:
-    """Under which its rows go: a run's name; of a released model that of the run that it came from."""
-    if subject.run is None:
-        return subject.model.stem
-    manifest = subject.run / parts.MANIFEST
-    return json.loads(manifest.read_text(encoding="utf-8"))["name"] if manifest.is_file() else subject.run.name
-
-
-def _check_place(out: Path, subject: Subject) -> None:
+def _check_place(out: Path, subject: Home) -> None:
     """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
     try:
         other = json.loads((out / "conversion.json").read_text(encoding="utf-8"))["model"]
@@ -342,7 +335,7 @@ def _check_place(out: Path, subject: Subject) -> None:
         raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")
 
 
-def _spec(subject: Subject, overrides: dict, model: keras.Model, mean: float | None, scale: float | None) -> PreprocessSpec:
+def _spec(subject: Home, overrides: dict, model: keras.Model, mean: float | None, scale: float | None) -> PreprocessSpec:
     spec = subject.config.preprocess
     if subject.run:
         if mean is not None or scale is not None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from fer_hailo.config import Config
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import Subject
 from fer_hailo.hailo.bundle import SCRIPT
+from fer_hailo.home import Home
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.runs import RUNS, cache_of
 from fer_hailo.selection import Selection, read_selection
 
 
-def selected(subject: Subject) -> Selection | None:
+def selected(subject: Home) -> Selection | None:
     """The validated run of a subject, with the scores of its conversion and its model script; None where it has a validation side.
 
     Raises UserError where that run was not converted: nothing else can tell what INT8 loses.

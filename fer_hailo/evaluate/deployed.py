@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,14 @@ import numpy as np
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.comparison import Comparison, compare, find_emulation
 from fer_hailo.files import write_json
-from fer_hailo.hailo.bundle import Bundle, EvalSet, bundle_near, check_network, load_bundle
+from fer_hailo.hailo.bundle import Bundle, EvalSet, load_bundle
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
-from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import Format, Home, Stated, is_bundle, resolve
 from fer_hailo.metrics import reliability, softmax
 from fer_hailo.report import confusion_figure, metrics_table, reliability_figure, table, write_page
 from fer_hailo.results import add_rows, git_commit, row_of
 from fer_hailo.runtime.benchmark import call_times
-from fer_hailo.runtime.predictor import Predictor, describe
+from fer_hailo.runtime.predictor import load
 
 LATENCY_S = 0.5
 HEADINGS = {"val": "Validation", "test": "Test"}
@@ -34,7 +34,28 @@ class Evaluation:
     out: Path
 
 
-def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | None) -> Evaluation:
+def bundle_for(home: Home) -> Path | None:
+    """The bundle whose images a converted model is scored on: that of --data, else the one that it lies in.
+
+    None: a data set is meant. Raises UserError where neither is there, or a flag does not go with a bundle.
+    """
+    if home.format is Format.KERAS:
+        return None
+    data = home.overrides.get("data")
+    if not data and not home.manifest:
+        raise UserError(f"{home.model} lies in no deploy bundle: name one, or a data set, with --data")
+    folder = Path(data) if data else home.manifest.parent
+    if not folder.exists():
+        raise UserError(f"no bundle or data set at {folder}")
+    if not is_bundle(folder):
+        return None
+    fixed = ", ".join(f"--{name.replace('_', '-')}" for name in home.overrides if name != "data")
+    if fixed:
+        raise UserError(f"{fixed}: does not go with a deploy bundle, whose pictures are prepared already")
+    return folder
+
+
+def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | None) -> Evaluation:
     """Score a model on a bundle's pictures of one split, by default of both; write metrics, report and rows of results.csv.
 
     out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK machine's INT8 emulation
@@ -42,13 +63,13 @@ def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | 
     """
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
-    bundle = load_bundle(folder)
+    bundle, model = load_bundle(folder), home.model
     whole = bundle.evaluation()
     chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
     if not len(chosen):
         raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
     pictures = whole.take(chosen)
-    with open_for(model, bundle) as predictor:
+    with load(as_in(bundle, home)) as predictor:
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
         latency_ms = 1000 * float(np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S)))
         stage = predictor.stage
@@ -70,7 +91,8 @@ def evaluate_deployed(model: Path, folder: Path, split: str | None, out: Path | 
     }
     origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
     row["selected_by"] = bundle.manifest.get("selection", {}).get("name", "")
-    add_rows(bundle.results, [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()])
+    rows = [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()]
+    add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
 
 
@@ -80,27 +102,19 @@ def _why(bundle: Bundle) -> str:
     return f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that run's bundle" if name else ""
 
 
-def open_for(model: Path, bundle: Bundle) -> Predictor:
-    """As `predictor.load`, but the model may lie anywhere: the bundle tells labels and preprocessing.
+def as_in(bundle: Bundle, home: Home) -> Home:
+    """The model with the bundle's labels and preprocessing, so that it may lie anywhere.
 
-    Raises UserError where the files that lie with the model tell others, or its shapes are others.
+    Raises UserError where the manifest that lies with the model tells others.
     """
-    if not model.is_file():
-        raise UserError(f"no model at {model}")
-    if bundle_near(model):
-        labels, spec = describe(model)
-        if labels != bundle.labels:
-            raise UserError(f"{model} tells apart {', '.join(labels)}; {bundle.folder} holds pictures of {', '.join(bundle.labels)}")
-        if spec != bundle.spec:
-            raise UserError(f"{model} takes faces prepared as {spec.to_dict()}; those in {bundle.folder} are {bundle.spec.to_dict()}")
-    if model.suffix == ".hef":
-        from fer_hailo.runtime.hailort import HailoRT
-
-        return Predictor(model, HailoRT(model, bundle.spec, bundle.labels), bundle.labels, bundle.spec)
-    from fer_hailo.litert import LiteRT
-
-    check_network(read_tflite(model), model, bundle.spec, bundle.labels)
-    return Predictor(model, LiteRT(model), bundle.labels, bundle.spec)
+    path = home.model
+    if home.manifest and home.labels != bundle.labels:
+        theirs, ours = ", ".join(home.labels), ", ".join(bundle.labels)
+        raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds pictures of {ours}")
+    if home.manifest and home.spec != bundle.spec:
+        theirs, ours = home.spec.to_dict(), bundle.spec.to_dict()
+        raise UserError(f"{path} takes faces prepared as {theirs}; those in {bundle.folder} are {ours}")
+    return replace(home, given=Stated(bundle.labels, bundle.spec))
 
 
 def _write(

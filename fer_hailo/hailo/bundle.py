@@ -15,7 +15,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.files import write_json
 from fer_hailo.hailo.tflite import Tflite, read_tflite, warn_of_float_layers
 from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, RUNS, read_labels
+from fer_hailo.runs import LABELS, RUNS, read_labels
 
 SCHEMA = 1
 MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
@@ -78,10 +78,6 @@ class Bundle:
         """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest["without"]` names them)."""
         return self.folder / INT8 if INT8 in self.manifest["files"] else None
 
-    @property
-    def results(self) -> Path:
-        return results_of(self.folder)
-
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
         return np.load(self.folder / CALIBRATION)
@@ -89,13 +85,6 @@ class Bundle:
     def evaluation(self) -> EvalSet:
         with np.load(self.folder / EVALUATION) as file:
             return EvalSet(*(file[field.name] for field in fields(EvalSet)))
-
-
-def results_of(folder: Path) -> Path:
-    """The results.csv that rows of a bundle go to: beside the run folders, or beside a copied bundle."""
-    parent = folder.resolve().parent
-    in_run = (parent / CONFIG).is_file() and (parent / ENVIRONMENT).is_file()
-    return (parent.parent if in_run else parent) / "results.csv"
 
 
 def files_of(manifest: dict) -> list[str]:
@@ -148,11 +137,6 @@ def load_bundle(folder: Path | str) -> Bundle:
     for name in names:
         checks.get(name, lambda path: None)(folder / name)
     return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
-
-
-def bundle_near(model: Path) -> Path | None:
-    """The bundle folder that a model file lies in, or one folder below it (deploy/hailo8/model.hef); None where there is none."""
-    return next((folder for folder in (model.parent, model.absolute().parent.parent) if (folder / MANIFEST).is_file()), None)
 
 
 def newest_bundle(parent: Path = RUNS) -> Path:

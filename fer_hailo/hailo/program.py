@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
-    "__init__", "cli", "confidence", "errors", "files", "litert", "metrics", "preprocess", "progress", "report", "results", "runs",
+    "__init__", "cli", "confidence", "errors", "files", "home", "litert", "metrics", "preprocess", "progress", "report", "results", "runs",
     "selection",
 )  # fmt: skip
 START = "import sys\n\nfrom compile_hef import main, run\n\nsys.exit(run(main))\n"

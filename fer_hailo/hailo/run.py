@@ -14,12 +14,13 @@ from fer_hailo.hailo.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
 from fer_hailo.hailo.compile import HEF, LOG, Job, run_steps
 from fer_hailo.hailo.compile_report import REHEARSAL, write_compile_report
 from fer_hailo.hailo.emulation.stages import NARROW, WIDE, tflite_layers
-from fer_hailo.hailo.layers import resolve
+from fer_hailo.hailo.layers import resolve as resolve_layers
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.rehearsal import rehearse
 from fer_hailo.hailo.script import format_finding, parse_script, read_script
 from fer_hailo.hailo.settings import settings_of
 from fer_hailo.hailo.verdict import judge, sentence
+from fer_hailo.home import resolve
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.selection import selection_of
 
@@ -99,7 +100,7 @@ def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quic
 def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
     """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
     try:
-        resolve(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
+        resolve_layers(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -151,7 +152,7 @@ def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
         for split, metrics in facts["metrics"][stage].items()
     ]
     if rows:
-        add_rows(job.bundle.results, rows)
+        add_rows(resolve(job.bundle.folder).results, rows)
     for stage, scores in facts["metrics"].items():
         print(f"{stage:<13}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
     for warning in facts["warnings"]:

@@ -15,11 +15,10 @@ import numpy as np
 
 from fer_hailo.cli import run
 from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import MANIFEST, bundle_near, results_of
+from fer_hailo.home import Home, resolve
 from fer_hailo.progress import Line
 from fer_hailo.results import add_rows, speed_row
-from fer_hailo.runs import CONFIG
-from fer_hailo.runtime.predictor import find_model, load
+from fer_hailo.runtime.predictor import load
 
 ROOT = Path(__file__).parents[2]
 BATCHES = (1, 8)
@@ -30,40 +29,39 @@ HEADER = ("model", "stage", "MiB", "images/s", "of 8", "p50 ms", "p95 ms", "p99 
 def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5) -> int:
     """Measure models, print one table, and add a row for each to the results.csv that its other rows are in.
 
-    models: as `find_model` takes them. threads: CPU threads of a .tflite. seconds: time for each batch size. A model that fails gives a
+    models: as `resolve` takes them. threads: CPU threads of a .tflite. seconds: time for each batch size. A model that fails gives a
     line on standard error.
     Returns the exit status: 0; 1 where some failed, 2 where all did.
     """
     line, measured = Line(), []
     for model in models:
         try:
-            path = find_model(model)
-            line.show(f"measuring {path}, {seconds * (len(BATCHES) + 1):.0f} s")
-            measured.append((path, _in_process(path, threads, seconds)))
+            home = resolve(model)
+            line.show(f"measuring {home.model}, {seconds * (len(BATCHES) + 1):.0f} s")
+            measured.append((home, _in_process(home.model, threads, seconds)))
         except UserError as error:
             line.done(f"error: {error}")
     line.done(f"{len(measured)} of {len(models)} models measured")
     if not measured:
         return 2
-    print(format_table([(str(path), speed) for path, speed in measured]))
+    print(format_table([(str(home.model), speed) for home, speed in measured]))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for TFLite. Bytes in, "
         "probabilities out, on pictures of noise, which take as long as faces. images/s and percentiles with one picture a call, "
         f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
     )
-    for path, speed in measured:
-        name, results = _origin(path)
-        add_rows(results, [speed_row(speed, run=name, stage=speed["stage"], size_bytes=speed["size_bytes"])])
+    for home, speed in measured:
+        add_rows(home.results, [speed_row(speed, run=home.name, stage=speed["stage"], size_bytes=speed["size_bytes"])])
     return 0 if len(measured) == len(models) else 1
 
 
-def measure(path: Path, threads: int, seconds: float) -> dict:
+def measure(home: Home, threads: int, seconds: float) -> dict:
     """What `speed_row` takes of one model, with stage, size_bytes, invoke_ms (None where the runtime has no such call) and added_mib.
 
     Memory is this process's own, which should be fresh. Raises UserError where the model cannot be loaded.
     """
     before = peak_mib()
-    with load(path, threads) as predictor:
+    with load(home, threads) as predictor:
         side = predictor.spec.input_size
         faces = np.random.default_rng(0).integers(0, 256, (max(BATCHES), side, side, 3), np.uint8)
         times = {count: call_times(lambda count=count: predictor.predict(faces[:count]), seconds) for count in BATCHES}
@@ -72,7 +70,7 @@ def measure(path: Path, threads: int, seconds: float) -> dict:
         peak = peak_mib()
         return {
             "stage": predictor.stage,
-            "size_bytes": path.stat().st_size,
+            "size_bytes": home.model.stat().st_size,
             "latency_ms": middle,
             "latency_p95_ms": high,
             "latency_p99_ms": highest,
@@ -148,16 +146,7 @@ def _in_process(path: Path, threads: int, seconds: float) -> dict:
 
 def _child(argv: list[str] | None = None) -> None:
     path, threads, seconds = argv or sys.argv[1:]
-    print(json.dumps(measure(Path(path), int(threads), float(seconds))))
-
-
-def _origin(path: Path) -> tuple[str, Path]:
-    """The name under which a model's other rows go, and the results.csv that they are in."""
-    if folder := bundle_near(path):
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("name", path.stem), results_of(folder)
-    if (path.parent / CONFIG).is_file():
-        return path.absolute().parent.name, path.absolute().parent.parent / "results.csv"
-    return path.stem, path.parent / "results.csv"
+    print(json.dumps(measure(resolve(path), int(threads), float(seconds))))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import check_network
 from fer_hailo.hailo.hef import read_hef
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import Format, Home, resolve
 from fer_hailo.runtime.hailort import check_hef, import_hailort, misfit, runs_on
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -88,13 +89,14 @@ def run_doctor(model: str | None = None, root: Path | str = "/", command: Comman
 
 def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
     """All findings, in an order in which each may use what the one before learnt."""
-    path, problem = _model_file(model)
+    home, problem = _home(model)
+    format = home and home.format
     yield from _system(board)
     yield from _opencv()
-    yield from _litert(needed=path is not None and path.suffix == ".tflite")
-    if path is not None and path.suffix == ".keras":
+    yield from _litert(needed=format is Format.TFLITE)
+    if format is Format.KERAS:
         yield from _keras()
-    if path is None or path.suffix == ".hef":
+    if format in (None, Format.HEF):
         yield from _device(board)
         yield from _versions(board)
         yield from _identity(board)
@@ -103,8 +105,8 @@ def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
     yield from _load(board)
     if problem:
         yield problem
-    elif path is not None:
-        yield from _model(board, path)
+    elif home:
+        yield from _model(board, home)
 
 
 def run_command(arguments: list[str]) -> tuple[int, str] | None:
@@ -312,23 +314,20 @@ def _load(board: Board) -> Iterator[Finding]:
         )
 
 
-def _model_file(model: str | None) -> tuple[Path | None, Finding | None]:
-    from fer_hailo.runtime.predictor import find_model
-
+def _home(model: str | None) -> tuple[Home | None, Finding | None]:
     try:
-        return (find_model(model), None) if model else (None, None)
+        return (resolve(model), None) if model else (None, None)
     except UserError as error:
         return None, Finding(FAIL, "model", str(error), COPY)
 
 
-def _model(board: Board, path: Path) -> Iterator[Finding]:
-    from fer_hailo.runtime.predictor import describe
-
+def _model(board: Board, home: Home) -> Iterator[Finding]:
+    path = home.model
     try:
-        labels, spec = describe(path)
-        if path.suffix == ".tflite":
+        labels, spec = home.labels, home.spec
+        if home.format is Format.TFLITE:
             check_network(read_tflite(path), path, spec, labels)
-        if path.suffix != ".hef":
+        if home.format is not Format.HEF:
             yield Finding(OK, "model", f"{path}, {', '.join(labels)}")
             return
         hef = read_hef(path)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from fer_hailo.cli import nearest
-from fer_hailo.confidence import PLAIN, Confidence, read_confidence
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, MANIFEST, bundle_near, file_sha256
+from fer_hailo.confidence import PLAIN, Confidence
+from fer_hailo.home import Format, Home
 from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.runs import CONFIG, LABELS, MODEL, RUNS, newest_run, read_labels
-
-RELEASED = RUNS / "released"
-IN_FOLDER = ("model.hef", FLOAT, f"deploy/{FLOAT}", MODEL)  # of a compilation, a bundle, a converted run, a run
-KINDS = (".keras", ".tflite", ".hef")
 
 
 class Backend(Protocol):
@@ -69,23 +61,22 @@ class Predictor:
         self.close()
 
 
-def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
+def load(home: Home, threads: int = 1, batch: int = 8) -> Predictor:
     """Open a model file. threads: of the CPU, for TFLite. batch: pictures that a Hailo device takes at once.
 
-    Labels and preprocessing come from the files that lie with the model (`describe`). Raises UserError where something is missing
-    or does not fit, before a device is touched.
+    Labels and preprocessing come from the files that lie with the model. Raises UserError where something is missing or does not fit,
+    before a device is touched.
     """
-    path = Path(path)
-    labels, spec = describe(path)
-    confidence = read_confidence(path) or PLAIN
-    if path.suffix == ".tflite":
+    path, labels, spec = home.model, home.labels, home.spec
+    confidence = home.confidence or PLAIN
+    if home.format is Format.TFLITE:
         from fer_hailo.hailo.bundle import check_network
         from fer_hailo.hailo.tflite import read_tflite
         from fer_hailo.litert import LiteRT
 
         check_network(read_tflite(path), path, spec, labels)
         backend = LiteRT(path, threads)
-    elif path.suffix == ".hef":
+    elif home.format is Format.HEF:
         from fer_hailo.runtime.hailort import HailoRT
 
         backend = HailoRT(path, spec, labels, batch)
@@ -94,72 +85,3 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
 
         backend = KerasModel(path, spec, labels)
     return Predictor(path, backend, labels, spec, confidence)
-
-
-def find_model(name: str | None = None) -> Path:
-    """The model file that a user means: a file, one in a folder, by default the newest complete run's or the released one.
-
-    In a folder it is the first of IN_FOLDER. Raises UserError where there is none.
-    """
-    if name is None:
-        try:
-            return find_model(str(newest_run(done=True)))
-        except UserError:
-            if RELEASED.is_dir():
-                return find_model(str(RELEASED))
-            raise UserError(f"no model: {RUNS} holds no complete run; name a model with --model, or train one (python train.py)") from None
-    path = Path(name)
-    if path.is_dir():
-        found = [path / inside for inside in IN_FOLDER if (path / inside).is_file()]
-        if not found:
-            raise UserError(f"no model in {path}: it has none of {', '.join(IN_FOLDER)}")
-        return found[0]
-    if not path.is_file():
-        raise UserError(f"no model at {path}{nearest(path, path.parent.glob('*')) if path.parent.is_dir() else ''}")
-    return path
-
-
-def describe(path: Path | str) -> tuple[tuple[str, ...], PreprocessSpec]:
-    """Labels and preprocessing of a model file: from the manifest.json beside it or one folder up, else its run's config.yaml.
-
-    Raises UserError where it is no model, neither is there, or model, labels.txt and manifest do not belong together.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no model at {path}")
-    if path.suffix not in KINDS:
-        raise UserError(f"{path} is no model: {', '.join(KINDS)} files are")
-    if folder := bundle_near(path):
-        return _from_manifest(path, folder)
-    if (path.parent / CONFIG).is_file():
-        from fer_hailo.config import load_config
-
-        try:
-            config = load_config(path.parent / CONFIG)
-        except ImportError as error:
-            raise UserError(
-                f"{path.parent / CONFIG}, which tells its labels, cannot be read ({error}): pip install -e '.[train]', or use "
-                "a .tflite of a deploy folder"
-            ) from None
-        labels = read_labels(path.parent / LABELS) if (path.parent / LABELS).is_file() else config.classes
-        return labels, config.preprocess
-    raise UserError(
-        f"no {MANIFEST} beside {path} nor one folder up, which tells labels and preprocessing: keep the model in the folder "
-        "that it was made in (copy deploy/ as a whole)"
-    )
-
-
-def _from_manifest(path: Path, folder: Path) -> tuple[tuple[str, ...], PreprocessSpec]:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        labels, spec = tuple(manifest["labels"]), PreprocessSpec(**manifest["preprocess"])
-        files = manifest["files"]
-        digest = files[path.name]["sha256"] if folder == path.parent and path.name in files else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
-        raise UserError(f"{folder / MANIFEST} does not tell labels and preprocessing ({reason}): copy its folder again") from None
-    if digest and digest != file_sha256(path):
-        raise UserError(f"{path} is not the file that {folder / MANIFEST} describes (its SHA-256 differs): copy the folder again")
-    if (folder / LABELS).is_file() and read_labels(folder / LABELS) != labels:
-        raise UserError(f"{folder / LABELS} and {MANIFEST} name different classes: copy the folder again")
-    return labels, spec

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hailo.errors import UserError
+from fer_hailo.home import resolve
 from fer_hailo.progress import Line, duration
 from fer_hailo.runtime.analysis import Analyzer
 from fer_hailo.runtime.faces import Detector, open_detector
 from fer_hailo.runtime.frames import Result, Shot
 from fer_hailo.runtime.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Sink, Stop, Table, Window, held, printable
 from fer_hailo.runtime.pipeline import Statistics, run
-from fer_hailo.runtime.predictor import find_model, load
+from fer_hailo.runtime.predictor import load
 from fer_hailo.runtime.sources import Source, open_sources
 
 FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
@@ -44,15 +45,15 @@ def analyse(settings: Settings) -> int:
     """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could. Ctrl-C is how a live source ends: 0."""
     sources = open_sources(settings.sources, settings.max_pixels)
     live = any(source.live for source in sources)
-    model = find_model(settings.model)
+    home = resolve(settings.model)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
-        detectors = _detectors(settings.detector, model.parent, sources, alone=live or watched)
-        predictor = stack.enter_context(load(model, settings.threads, settings.batch))
+        detectors = _detectors(settings.detector, home.model.parent, sources, alone=live or watched)
+        predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
         analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
         status = _Status(sources, statistics)
-        print(f"model {model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr)
+        print(f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr)
         try:
             run(sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture)
         except (KeyboardInterrupt, Stop) as end:

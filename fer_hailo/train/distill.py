@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 from keras import ops
 
-from fer_hailo.config import Config, load_config
+from fer_hailo.config import Config
 from fer_hailo.errors import UserError
+from fer_hailo.home import Use, resolve
 from fer_hailo.models.build import load_model
 from fer_hailo.models.inputs import resized
-from fer_hailo.runs import CONFIG, LABELS, MODEL, read_labels
 
 
 class Distillation(keras.layers.Layer):
@@ -47,22 +46,19 @@ class Distillation(keras.layers.Layer):
 
 def load_teachers(config: Config) -> list[keras.Model]:
     """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
-    return [_load(Path(path), config) for path in config.teacher]
+    return [_teacher(place, config) for place in config.teacher]
 
 
-def _load(path: Path, config: Config) -> keras.Model:
-    run = path if path.is_dir() else path.parent
-    model = load_model(run / MODEL if path.is_dir() else path)
+def _teacher(place: str, config: Config) -> keras.Model:
+    home = resolve(place, Use.LEARN)
+    model, (names, spec) = load_model(home.model), home.stated
     count = model.output_shape[-1]
-    names = read_labels(run / LABELS) if (run / LABELS).is_file() else None
     if count != len(config.classes) or names not in (None, config.classes):
-        raise UserError(
-            f"the teacher {path} knows {', '.join(names or [f'{count} classes'])}, the student is to know {', '.join(config.classes)}"
-        )
-    own = load_config(run / CONFIG) if (run / CONFIG).is_file() else config
+        known = ", ".join(names or [f"{count} classes"])
+        raise UserError(f"the teacher {place} knows {known}, the student is to know {', '.join(config.classes)}")
+    theirs = spec or config.preprocess  # a file by itself does not tell
     for name in ("color", "source_size"):
-        if getattr(own, name) != getattr(config, name):
-            raise UserError(
-                f"the teacher {path} was trained with {name} {getattr(own, name)}, the student would be with {getattr(config, name)}"
-            )
+        own, wanted = getattr(theirs, name), getattr(config, name)
+        if own != wanted:
+            raise UserError(f"the teacher {place} was trained with {name} {own}, the student would be with {wanted}")
     return model

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from fer_hailo.config import SPLITS_BY, Config, load_config
+from fer_hailo.config import SPLITS_BY, Config
 from fer_hailo.data.dataset import Dataset
 from fer_hailo.errors import UserError
-from fer_hailo.runs import CONFIG, ENVIRONMENT
+from fer_hailo.home import Format, Use, resolve
 
 SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
 
@@ -20,18 +17,13 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
     for place in (config.weights, *config.teacher):
-        folder = Path(place) if Path(place).is_dir() else Path(place).parent
-        if not (place.endswith(".keras") or place in config.teacher) or not (folder / CONFIG).is_file():
+        if not (place.endswith(Format.KERAS.value) or place in config.teacher):
             continue
-        own = load_config(folder / CONFIG)
-        try:
-            key = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # nobody knows what it was trained on
-        if key != dataset.key:
-            continue
+        home = resolve(place, Use.LEARN)
+        if home.own is None or home.trained_on != dataset.key:
+            continue  # it has learnt other images, or nobody knows which
         for name in (*(name for name in SPLITS_BY if config.validation_fraction or name not in SIDES), "classes"):
-            theirs, ours = getattr(own, name), getattr(config, name)
+            theirs, ours = getattr(home.own, name), getattr(config, name)
             if theirs != ours:
                 raise UserError(
                     f"{place} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fer_hailo.confidence import read_confidence
 from fer_hailo.config import Config, config_values, load_config
 from fer_hailo.data.dataset import Dataset
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_csv
-from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, MODEL
+from fer_hailo.home import Use, resolve
+from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT
 from fer_hailo.selection import Selection
 
 # What may differ: where things lie, what it starts from and learns from (themselves runs on all of train, at best), chance, logs.
@@ -43,7 +43,7 @@ def select(config: Config, dataset: Dataset) -> Selection:
         key = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
         metrics = json.loads((run / "metrics_val.json").read_text(encoding="utf-8"))
         history = [(int(row["stage"]), int(row["epoch"]), float(row["val_accuracy"])) for row in read_csv(run / "history.csv")]
-        confidence = read_confidence(run / MODEL)
+        confidence = resolve(run, Use.LEARN).confidence
         if not history or confidence is None or "accuracy" not in metrics:
             raise ValueError("it lacks its history, its confidence or its scores")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,11 +17,12 @@ from fer_hailo.convert.ranges import tensor_ranges
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
-from fer_hailo.evaluate.deployed import open_for
+from fer_hailo.evaluate.deployed import as_in
 from fer_hailo.files import read_csv
 from fer_hailo.hailo.bundle import FILES, load_bundle, seal
 from fer_hailo.hailo.lint import lint_script
 from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.home import resolve
 from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
@@ -253,7 +254,7 @@ def test_what_int8_lost_names_the_way_to_win_it_back(trained, tmp_path, monkeypa
 def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_path, capsys):
     """In the bundle, and again when it is opened to be scored: one file, one warning; an INT8 network has none."""
     bundle = load_bundle(converted)
-    open_for(converted / "model_int8.tflite", bundle).close()
+    load(as_in(bundle, resolve(converted / "model_int8.tflite"))).close()
     assert "warning" not in capsys.readouterr().err
     older = shutil.copytree(converted, tmp_path / "deploy", ignore=shutil.ignore_patterns("evaluation*"))
     ranges = tensor_ranges(older / "model_float32.tflite", bundle.calibration()[:8], bundle.spec)
@@ -263,9 +264,9 @@ def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_
     int8.write_bytes(quantise.quantise_with(older / "model_float32.tflite", limits, bundle.spec, first))
     seal(older, json.loads((older / "manifest.json").read_text()))
     capsys.readouterr()
-    with open_for(int8, load_bundle(older)) as predictor:
+    with load(as_in(load_bundle(older), resolve(int8))) as predictor:
         assert predictor.stage == "tflite-int8-floatstem"
-    load(int8).close()
+    load(resolve(int8)).close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: {int8} computes 2 layers in float ({first[0]}, ...)")
 

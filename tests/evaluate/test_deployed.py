@@ -20,6 +20,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.comparison import paired_interval
 from fer_hailo.hailo.answers import Answers, read_answers, write_answers
 from fer_hailo.hailo.hef import read_hef
+from fer_hailo.home import Use, resolve
 
 # Refuses what the project itself imports besides the standard library, numpy and the runtimes, and writes down what that was. The
 # runtimes (the double of HailoRT runs LiteRT) import what they like.
@@ -267,7 +268,7 @@ def test_interval_of_paired_proportions():
 def test_mistakes(whole, tmp_path, arguments, said):
     (tmp_path / "deploy").symlink_to(whole / "deploy")
     shutil.copy(whole / "deploy" / "hailo8" / "model.hef", tmp_path)
-    for name in ("junk.hef", "junk.tflite"):
+    for name in ("junk.hef", "junk.tflite", "some.keras"):
         (tmp_path / name).write_bytes(b"junk")
     assert said in error_line(evaluate(*arguments, cwd=tmp_path, before=ALONE))
     assert not (whole / "results.csv").exists()
@@ -307,7 +308,8 @@ def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(comman
     assert (run / "metrics_test.json").read_text() == before
 
     def on_data(name, split, **overrides) -> dict:
-        return evaluate_file(str(run / "deploy" / name), split, {"data": str(sample_set)} | overrides, tmp_path / "out")[0]
+        home = resolve(run / "deploy" / name, Use.SCORE, {"data": str(sample_set)} | overrides)
+        return evaluate_file(home, split, tmp_path / "out")[0]
 
     assert on_data("model_float32.tflite", "val") == known["tflite"]["val"]
     assert [row["stage"] for row in rows(run.parent / "results.csv")[-2:]] == ["tflite-int8", "tflite"]

@@ -25,6 +25,7 @@ from fer_hailo.errors import UserError
 from fer_hailo.evaluate.run import evaluate_file
 from fer_hailo.hailo.bundle import load_bundle
 from fer_hailo.hailo.run import rehearse_bundle
+from fer_hailo.home import Use, resolve
 from fer_hailo.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
 from fer_hailo.models.build import build_model, load_model
 from fer_hailo.models.registry import ARCHITECTURES
@@ -148,7 +149,7 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     NETWORKS.get(name, lambda patch: None)(monkeypatch)
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / name)
-    metrics, _ = evaluate_file(str(run), "test", {}, None)
+    metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
     assert metrics["count"] == 6 * len(config.classes)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]  # Keras on PyTorch takes none
@@ -168,12 +169,12 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     run = start(config, tmp_path / "runs" / name)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]
-    metrics, _ = evaluate_file(str(run), "test", {}, None)
+    metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
     assert metrics["count"] == 30
     bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
     assert bundle.spec == config.preprocess
     picture = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
-    with load(bundle.folder / "model_float32.tflite") as predictor:  # as the board does, from a cut-out face on
+    with load(resolve(bundle.folder / "model_float32.tflite")) as predictor:  # as the board does, from a cut-out face on
         given = predictor.logits(prepare(picture, predictor.spec)[None])
     seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
     np.testing.assert_allclose(given, model(seen), atol=1e-3)

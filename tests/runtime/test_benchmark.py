@@ -13,6 +13,7 @@ from conftest import ROOT, error_line
 
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.home import resolve
 from fer_hailo.litert import LiteRT
 from fer_hailo.preprocess import PreprocessSpec, normalise
 from fer_hailo.results import SPEED
@@ -79,7 +80,7 @@ def test_a_process_that_dies_is_one_line(deploy, capfd, monkeypatch):
 
 
 def test_numbers_of_one_model(converted):
-    speed = measure(converted / "model_float32.tflite", 1, 0.2)
+    speed = measure(resolve(converted / "model_float32.tflite"), 1, 0.2)
     assert speed["stage"] == "tflite" and 0 < speed["invoke_ms"] < speed["latency_p99_ms"]
     assert speed["memory_mib"] >= speed["added_mib"] >= 0
     measured = dict.fromkeys(SPEED, 1234.567) | {"stage": "hef", "size_bytes": 3 * 2**20, "invoke_ms": None, "added_mib": None}
@@ -129,7 +130,7 @@ def test_inputs_are_written_bit_for_bit(converted, spec):
 def test_the_answers_of_a_batch_are_those_of_its_pictures(converted):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     for name in ("model_float32.tflite", "model_int8.tflite"):
-        with load(converted / name) as predictor:
+        with load(resolve(converted / name)) as predictor:
             whole = predictor.logits(images)
             kept = whole.copy()
             singles = np.concatenate([predictor.logits(images[i : i + 1]) for i in range(5)])
@@ -147,7 +148,7 @@ def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted
     video = bench.write_video(tmp_path / "pan.mp4", shared / "data" / "photos" / "astronaut.png", 8)
     capture = cv2.VideoCapture(str(video))
     assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FPS)) == (8, 640, 30)
-    with load(converted / "model_float32.tflite") as predictor:
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
         analyzer = Analyzer(predictor, [HaarDetector(**bench.HAAR)])
         whole, single = bench.whole(video, analyzer, cv2.getNumThreads()), bench.one_by_one(video, analyzer)
     assert whole["faces"] == single["faces"] and len(whole["faces"]) == 8 and min(whole["faces"]) >= 1

@@ -81,10 +81,12 @@ def test_the_answers_are_right_about_the_pictures(order, open_hef):
 
 
 def test_the_predictor_opens_a_hef_with_the_labels_of_its_bundle(deploy, order):
-    from fer_hailo.runtime.predictor import find_model, load
+    from fer_hailo.home import resolve
+    from fer_hailo.runtime.predictor import load
 
     record, images = order(), pictures()[0][:30]
-    with load(find_model(str(deploy / "hailo8")), batch=5) as hef, load(deploy / "model_float32.tflite") as tflite:
+    hef, tflite = resolve(deploy / "hailo8"), resolve(deploy / "model_float32.tflite")
+    with load(hef, batch=5) as hef, load(tflite) as tflite:
         assert (hef.stage, hef.labels, hef.spec) == ("hef", NAMES, SPEC)
         answers, wanted = hef.predict(images), tflite.predict(images)
         assert np.abs(answers - wanted).mean() < 0.02 and (answers.argmax(1) == wanted.argmax(1)).mean() > 0.9

@@ -6,14 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_hailo.confidence import Confidence, read_confidence
+from fer_hailo.confidence import Confidence
 from fer_hailo.config import load_config
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import load_bundle
+from fer_hailo.home import resolve
 from fer_hailo.metrics import softmax
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.runs import CONFIDENCE, MODEL
-from fer_hailo.runtime.predictor import describe, find_model, load
+from fer_hailo.runtime.predictor import load
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_keras_and_tflite_answer_alike(trained, converted):
     pictures = load_bundle(converted).evaluation().images[:40]
     answers = {}
     for path in (trained / MODEL, converted / "model_float32.tflite", converted / "model_int8.tflite"):
-        with load(path) as predictor:
+        with load(resolve(path)) as predictor:
             answers[predictor.stage] = predictor.predict(pictures)
             assert predictor.labels == ("angry", "disgust", "happy", "neutral", "surprise") and predictor.spec.input_size == 32
     assert set(answers) == {"keras", "tflite", "tflite-int8"}
@@ -42,7 +43,7 @@ def test_each_picture_is_normalised_once(trained, converted):
     model = keras.models.load_model(trained / MODEL, compile=False)
     values = pictures.astype(np.float32) / 127.5 - 1
     right, raw, twice = (softmax(np.asarray(model(v))) for v in (values, pictures.astype(np.float32), values / 127.5 - 1))
-    with load(converted / "model_float32.tflite") as predictor:
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
         answers = softmax(predictor.logits(pictures))
     assert np.abs(answers - right).max() < 1e-4
     assert np.abs(answers - raw).max() > 0.05 and np.abs(answers - twice).max() > 0.05
@@ -53,18 +54,18 @@ def test_temperature_and_unsure_come_from_the_models_folder(trained, converted, 
     assert known == Confidence(**json.loads((converted / "manifest.json").read_text())["confidence"]) and known.temperature != 1
     pictures = load_bundle(converted).evaluation().images[:3]
     for path in (trained / MODEL, converted / "model_int8.tflite"):
-        with load(path) as predictor:
+        with load(resolve(path)) as predictor:
             assert predictor.confidence == known
             np.testing.assert_allclose(predictor.predict(pictures), softmax(predictor.logits(pictures) / known.temperature))
     shutil.copy(trained / MODEL, tmp_path)
-    assert read_confidence(tmp_path / MODEL) is None
+    assert resolve(tmp_path / MODEL).confidence is None
     (tmp_path / CONFIDENCE).write_text('{"temperature": -1}')
     with pytest.raises(UserError, match="temperature must be above 0"):
-        read_confidence(tmp_path / MODEL)
+        _ = resolve(tmp_path / MODEL).confidence
 
 
 def test_pictures_of_another_kind_are_refused(converted):
-    with load(converted / "model_float32.tflite") as predictor:
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
         assert predictor.predict(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 5)
         for wrong in (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32), np.uint8), np.zeros((1, 48, 48, 3), np.uint8)):
             with pytest.raises(ValueError, match="pictures must be uint8"):
@@ -72,48 +73,48 @@ def test_pictures_of_another_kind_are_refused(converted):
 
 
 def test_what_a_folder_means(trained, tmp_path, monkeypatch):
-    assert find_model(str(trained / MODEL)) == trained / MODEL
+    assert resolve(str(trained / MODEL)).model == trained / MODEL
     run = tmp_path / "run"
     run.mkdir()
     for name in (MODEL, "deploy/model_float32.tflite", "model_float32.tflite", "model.hef"):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes(b"x")
-        assert find_model(str(run)) == run / name
+        assert resolve(str(run)).model == run / name
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no model in .*empty: it has none of model.hef"):
-        find_model(str(tmp_path / "empty"))
+        resolve(str(tmp_path / "empty"))
     with pytest.raises(UserError, match=r"no model at .*modle.hef \(did you mean .*model.hef"):
-        find_model(str(run / "modle.hef"))
+        resolve(str(run / "modle.hef"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
-        find_model()
+        resolve()
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
     shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
-    assert find_model().parent.name == "released"
+    assert resolve().model.parent.name == "released"
     shutil.copytree(trained, tmp_path / "fer2013_keras_hailo/20261121-101737_tiny_s42")
-    assert find_model().parent.name == "20261121-101737_tiny_s42" or find_model().parent.parent.name == "20261121-101737_tiny_s42"
+    assert "20261121-101737_tiny_s42" in (resolve().model.parent.name, resolve().model.parent.parent.name)
 
 
 def test_labels_and_preprocessing_come_from_the_files(trained, bundle):
     config = load_config(trained / "config.yaml")
-    assert describe(trained / MODEL) == (config.classes, config.preprocess)
-    assert describe(bundle / "model_int8.tflite") == (config.classes, config.preprocess)
+    assert resolve(trained / MODEL).stated == (config.classes, config.preprocess)
+    assert resolve(bundle / "model_int8.tflite").stated == (config.classes, config.preprocess)
     (bundle / "hailo8").mkdir()
     (bundle / "hailo8/model.hef").write_bytes(b"anything")
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["preprocess"]["source_size"], manifest["labels"] = 64, ["a", "b"]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     (bundle / "labels.txt").write_text("a\nb\n")
-    assert describe(bundle / "hailo8/model.hef") == (("a", "b"), PreprocessSpec(64, 32))
+    assert resolve(bundle / "hailo8/model.hef").stated == (("a", "b"), PreprocessSpec(64, 32))
 
 
 def test_a_model_without_its_files_is_refused(bundle, tmp_path):
     shutil.copy(bundle / "model_int8.tflite", tmp_path / "elsewhere.tflite")
     with pytest.raises(UserError, match="no manifest.json beside .*elsewhere.tflite.*copy deploy/ as a whole"):
-        load(tmp_path / "elsewhere.tflite")
+        load(resolve(tmp_path / "elsewhere.tflite"))
     (tmp_path / "a.onnx").write_bytes(b"x")
     with pytest.raises(UserError, match="a.onnx is no model: .keras, .tflite, .hef files are"):
-        load(tmp_path / "a.onnx")
+        load(resolve(tmp_path / "a.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_model_without_its_files_is_refused(bundle, tmp_path):
 def test_files_that_do_not_belong_together(bundle, name, content, said):
     (bundle / name).write_text(content)
     with pytest.raises(UserError, match=said):
-        load(bundle / "model_int8.tflite")
+        load(resolve(bundle / "model_int8.tflite"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_tflite_that_does_not_fit_its_manifest(bundle, field, value, said):
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     (bundle / "labels.txt").unlink()
     with pytest.raises(UserError, match=said):
-        load(bundle / "mine.tflite")
+        load(resolve(bundle / "mine.tflite"))
 
 
 def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
@@ -154,4 +155,4 @@ def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
         shutil.copy(trained / name, tmp_path)
     (tmp_path / "labels.txt").write_text("angry\nhappy\n")
     with pytest.raises(UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 5\); its files promise .* 2 classes"):
-        load(tmp_path / MODEL)
+        load(resolve(tmp_path / MODEL))
