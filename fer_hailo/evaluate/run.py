@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import call, tool
 from fer_hailo.config import SPLITS_BY, Config, load_config
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
@@ -16,8 +17,10 @@ from fer_hailo.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.hailo.bundle import MANIFEST
 from fer_hailo.models.build import load_model
+from fer_hailo.released import absent
+from fer_hailo.released import place as placed
 from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, cache_of, newest_run, read_labels
+from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, beside, cache_of, newest_run, read_labels
 from fer_hailo.runtime.predictor import describe, load
 from fer_hailo.selection import read_selection
 
@@ -35,11 +38,11 @@ class Subject:
 
 
 def find_subject(path: str | None, overrides: dict) -> Subject:
-    """The model that `path` means: a run folder, a .keras, .tflite or .hef file, or (None) the newest complete run's."""
-    place = Path(path) if path else newest_run(done=True)
+    """The model that `path` means: a run folder, released:NAME, a .keras, .tflite or .hef file, or (None) the newest complete run's."""
+    place = placed(path) if path else newest_run(done=True)
     model = place / MODEL if place.is_dir() else place
     if not model.is_file():
-        raise UserError(f"no model at {model}")
+        raise UserError(absent(model))
     converted = model.suffix != ".keras"
     folders = model.absolute().parents[:3] if converted else (model.parent,)  # RUN/deploy/hailo8/model.hef
     run = next((folder for folder in folders if (folder / CONFIG).is_file() and (folder / ENVIRONMENT).is_file()), None)
@@ -89,13 +92,13 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
     if split == "val" and own and own.selected_by:
         raise UserError(
             f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
-            f"python evaluate.py {own.selected_by} --split val"
+            f"{call('evaluate')} {own.selected_by} --split val"
         )
     if split != "test":
         check_split(subject, split)
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
-    parent = run.parent if run else RUNS
+    parent = beside(run) if run else RUNS
     dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
     trained_on = training_data(subject) or dataset.key
     if trained_on != dataset.key and split != "test":
@@ -110,7 +113,7 @@ def evaluate_file(path: str | None, split: str, overrides: dict, out: Path | Non
         kind = "" if stage == "keras" else f"_{stage}"
         out = run if same else parent / f"evaluation_{name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
     write_evaluation(out, metrics, dataset.part(split), probabilities)
-    write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by evaluate.py.")
+    write_report(out, f"{subject.model.name} on {dataset.name}", f"Model {name}, evaluated by {tool('evaluate')}.")
     selection = read_selection(run) if run else None
     seed, size, selected = own.seed if own else "", subject.model.stat().st_size, selection.name if selection else ""
     add_rows(parent / "results.csv", [row_of(metrics, run=name, stage=stage, seed=seed, size_bytes=size, selected_by=selected)])

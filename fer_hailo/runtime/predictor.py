@@ -8,14 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
+from fer_hailo.calls import call, install
 from fer_hailo.cli import nearest
 from fer_hailo.confidence import PLAIN, Confidence, read_confidence
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import FLOAT, MANIFEST, bundle_near, file_sha256
 from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.released import place, released
 from fer_hailo.runs import CONFIG, LABELS, MODEL, RUNS, newest_run, read_labels
 
-RELEASED = RUNS / "released"
 IN_FOLDER = ("model.hef", FLOAT, f"deploy/{FLOAT}", MODEL)  # of a compilation, a bundle, a converted run, a run
 KINDS = (".keras", ".tflite", ".hef")
 
@@ -99,16 +100,18 @@ def load(path: Path | str, threads: int = 1, batch: int = 8) -> Predictor:
 def find_model(name: str | None = None) -> Path:
     """The model file that a user means: a file, one in a folder, by default the newest complete run's or the released one.
 
-    In a folder it is the first of IN_FOLDER. Raises UserError where there is none.
+    name: a path, or released:NAME. In a folder it is the first of IN_FOLDER. Raises UserError where there is none.
     """
     if name is None:
         try:
             return find_model(str(newest_run(done=True)))
         except UserError:
-            if RELEASED.is_dir():
-                return find_model(str(RELEASED))
-            raise UserError(f"no model: {RUNS} holds no complete run; name a model with --model, or train one (python train.py)") from None
-    path = Path(name)
+            if released().is_dir():
+                return find_model(str(released()))
+            raise UserError(
+                f"no model: {RUNS} holds no complete run; name a model with --model, or train one ({call('train')})"
+            ) from None
+    path = place(name)
     if path.is_dir():
         found = [path / inside for inside in IN_FOLDER if (path / inside).is_file()]
         if not found:
@@ -138,7 +141,7 @@ def describe(path: Path | str) -> tuple[tuple[str, ...], PreprocessSpec]:
             config = load_config(path.parent / CONFIG)
         except ImportError as error:
             raise UserError(
-                f"{path.parent / CONFIG}, which tells its labels, cannot be read ({error}): pip install -e '.[train]', or use "
+                f"{path.parent / CONFIG}, which tells its labels, cannot be read ({error}): {install('train')}, or use "
                 "a .tflite of a deploy folder"
             ) from None
         labels = read_labels(path.parent / LABELS) if (path.parent / LABELS).is_file() else config.classes

@@ -12,6 +12,7 @@ from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.models.build import load_model
 from fer_hailo.models.inputs import resized
+from fer_hailo.released import place
 from fer_hailo.runs import CONFIG, LABELS, MODEL, read_labels
 
 
@@ -47,7 +48,7 @@ class Distillation(keras.layers.Layer):
 
 def load_teachers(config: Config) -> list[keras.Model]:
     """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
-    return [_load(Path(path), config) for path in config.teacher]
+    return [_load(place(name), config) for name in config.teacher]
 
 
 def _load(path: Path, config: Config) -> keras.Model:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fer_hailo.config import SPLITS_BY, Config, load_config
 from fer_hailo.data.dataset import Dataset
 from fer_hailo.errors import UserError
+from fer_hailo.released import place, weights_file
 from fer_hailo.runs import CONFIG, ENVIRONMENT
 
 SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
@@ -19,9 +20,11 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
     Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
-    for place in (config.weights, *config.teacher):
-        folder = Path(place) if Path(place).is_dir() else Path(place).parent
-        if not (place.endswith(".keras") or place in config.teacher) or not (folder / CONFIG).is_file():
+    weights = weights_file(config.weights)
+    sources = {config.weights: Path(weights)} if weights.endswith(".keras") else {}
+    for source, path in (sources | {teacher: place(teacher) for teacher in config.teacher}).items():
+        folder = path if path.is_dir() else path.parent
+        if not (folder / CONFIG).is_file():
             continue
         own = load_config(folder / CONFIG)
         try:
@@ -34,6 +37,6 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
             theirs, ours = getattr(own, name), getattr(config, name)
             if theirs != ours:
                 raise UserError(
-                    f"{place} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
+                    f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
                     "now be validation; train it anew with the same, or start from other weights"
                 )
