@@ -35,8 +35,8 @@ def build_model(
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
     "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a .keras file of this project, or PyTorch's
     tensors in .npz or .pth files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that
-    trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which batch norms get their
-    statistics where weights come without (dlib's).
+    trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from
+    which batch norms get their statistics where weights come without (dlib's).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()

@@ -108,9 +108,7 @@ def find_model(name: str | None = None) -> Path:
         except UserError:
             if released().is_dir():
                 return find_model(str(released()))
-            raise UserError(
-                f"no model: {RUNS} holds no complete run; name a model with --model, or train one ({call('train')})"
-            ) from None
+            raise UserError(f"no model: {RUNS} holds no complete run; name a model with --model, or train one ({call('train')})") from None
     path = place(name)
     if path.is_dir():
         found = [path / inside for inside in IN_FOLDER if (path / inside).is_file()]
