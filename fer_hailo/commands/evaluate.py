@@ -18,6 +18,7 @@ from fer_hailo.calls import install
 from fer_hailo.cli import command_parser
 from fer_hailo.config import add_flags, flag_values
 from fer_hailo.errors import UserError
+from fer_hailo.released import place
 from fer_hailo.runs import CONFIG, MODEL, RUNS
 
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
+    arguments.model = arguments.model and str(place(arguments.model))
     if arguments.model and Path(arguments.model).is_dir() and not (Path(arguments.model) / MODEL).is_file():
         from fer_hailo.runtime.predictor import find_model
 
