@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from fer_hailo.confidence import Confidence, read_confidence
 from fer_hailo.config import load_config
@@ -85,8 +86,11 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no model at .*modle.hef \(did you mean .*model.hef"):
         find_model(str(run / "modle.hef"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
-        find_model()
+    assert find_model() == ROOT / "fer2013_keras_hailo/released/model_float32.tflite"  # in whatever folder
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_hailo.runtime.predictor.released", lambda: tmp_path / "nowhere")
+        with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
+            find_model()
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
     shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
     assert find_model().parent.name == "released"
