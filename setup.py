@@ -1,4 +1,7 @@
-"""What pyproject.toml cannot say: the wheel holds folders of the repository's top level as the library's data (fer_hailo/resources.py)."""
+"""What pyproject.toml cannot say: which folders of the top level a wheel holds, as data of the library.
+
+fer_hailo/resources.py finds them again.
+"""
 
 from setuptools import find_packages, setup
 

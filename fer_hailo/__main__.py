@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Run `fer-hailo COMMAND ...`. Returns the command's exit status; raises UserError for an unknown command."""
+    """Run `fer-hailo COMMAND ...`. Returns its exit status; raises UserError for an unknown command."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:
         return importlib.import_module(f"fer_hailo.commands.{argv[0]}").main(argv[1:])

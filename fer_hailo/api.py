@@ -1,4 +1,4 @@
-"""The library for other programs: what `fer_hailo.load` gives. The same detector, cutting, preparation and network as `fer-hailo run`."""
+"""The library for other programs: what `fer_hailo.load` gives, by the same code as `fer-hailo run`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Face:
     """A face and its expression.
 
     box: x, y, width, height in pixels of the image; may reach beyond it. label: the most probable expression.
-    probabilities: of every expression, 0 to 1, in all 1. sure: False where an answer as improbable as this is wrong too often.
+    probabilities: of every expression, 0 to 1, in all 1. sure: False where predictions of so low a probability are
+    wrong too often.
     """
 
     box: tuple[int, int, int, int]
@@ -44,8 +45,8 @@ class Model:
     def predict(self, image: Path | str | np.ndarray) -> list[Face]:
         """The faces of a photograph, the largest first; an empty list where there is none.
 
-        image: the path of an image file, or uint8 (H, W, 3) RGB. Raises UserError for a file that cannot be read, ValueError for another
-        array.
+        image: the path of an image file, or uint8 (H, W, 3) RGB. Raises UserError for a file that cannot be read,
+        ValueError for another array.
         """
         pixels = image if isinstance(image, np.ndarray) else _read(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:

@@ -36,7 +36,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_parser(command: str, text: str) -> Parser:
-    """The parser of a command. text: its help, whose examples begin with `fer-hailo COMMAND`: they are shown as the user called it."""
+    """The parser of a command.
+
+    text: its help. What it says of `fer-hailo COMMAND` is shown as the user called it (fer_hailo/calls.py).
+    """
     return Parser(prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter)
 
 

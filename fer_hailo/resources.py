@@ -1,7 +1,7 @@
 """The library's files that are no code: recipes, model scripts, released models.
 
-In the repository they lie at its top level, where people look for them; a wheel holds them in fer_hailo/shipped (setup.py puts them
-there). Standard library only.
+In the repository they lie at its top level, where people look for them; a wheel holds them in fer_hailo/shipped
+(setup.py puts them there). Standard library only.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ SHIPPED = "shipped"
 
 
 def resource(name: str) -> Path:
-    """Where one of FOLDERS, or a file in it, lies on this machine. name: its path in the repository. It need not exist."""
+    """Where one of FOLDERS, or a file in it, lies on this machine.
+
+    name: its path in the repository. Neither need exist.
+    """
     return (checkout() or _package() / SHIPPED) / name
 
 
 def find(path: Path | str) -> Path:
-    """A path as a user or a recipe gives it. What is not there, and is in one of FOLDERS, is looked for in the library."""
+    """A path as a user or a recipe gives it.
+
+    What is not there, seen from the current folder, and is in one of FOLDERS is looked for among the library's own files.
+    """
     path = Path(path)
     if path.exists() or not any(path.is_relative_to(folder) for folder in FOLDERS):
         return path
@@ -29,13 +35,13 @@ def find(path: Path | str) -> Path:
 
 
 def checkout() -> Path | None:
-    """The top level of the repository that this library is a part of; None where a wheel was installed, and in compile_hef.pyz."""
+    """The top of the repository that this library is a part of; None of a wheel, and in compile_hef.pyz."""
     root = _package().parent
     return root if (root / "train.py").is_file() and not (_package() / SHIPPED).is_dir() else None
 
 
 def importable() -> dict[str, str]:
-    """Variables of the environment with which another Python finds this library: of a checkout its place, else none are needed."""
+    """Environment variables by which another Python finds this library: of a checkout; none where it is installed."""
     root = checkout()
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))} if root else {}
 

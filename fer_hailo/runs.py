@@ -48,7 +48,10 @@ def cache_of(run: Path) -> Path:
 
 
 def beside(folder: Path) -> Path:
-    """The folder for what goes beside a run: its parent; for a released model of the library, whose place is not ours to write, RUNS."""
+    """The folder for what goes beside a run: its parent, but RUNS for a released model of the library.
+
+    That one's place may belong to another user, and goes with the next installation.
+    """
     own = resource("fer2013_keras_hailo")
     return RUNS if folder.absolute().parent == own.absolute() else folder.parent
 

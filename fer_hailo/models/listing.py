@@ -1,6 +1,7 @@
-"""`fer-hailo train --list`: what each network costs, and where it can go. No framework is loaded: the numbers are kept in networks.csv.
+"""`fer-hailo train --list`: what each network costs, and where it can go.
 
-`python -m fer_hailo.models.table` writes that file anew, after a change of a network or of its recipe.
+No framework is loaded: the numbers are kept in networks.csv. `python -m fer_hailo.models.table` writes that file anew, after a change of a network
+or of its recipe.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ HEADER = ("network", "input", "parameters", "multiply-adds", "licence of weights
 
 @dataclass(frozen=True)
 class Row:
-    """A network with its recipe's input size (side, pixels) and head. parameters, multiply_adds: of one image. licence: of the weights
-    that it can start from, empty where none are published; tflite, hailo: as the registry has them."""
+    """A network with its recipe's input size (side, pixels) and head.
+
+    multiply_adds: for one image. licence: of the weights that it can start from, empty where none are published.
+    tflite, hailo: as the registry has them.
+    """
 
     network: str
     input_size: int
