@@ -1,7 +1,7 @@
 """`fer-hailo train --list`: what each network costs, and where it can go.
 
-No framework is loaded: the numbers are kept in networks.csv. `python -m fer_hailo.models.table` writes that file anew, after a change of a network
-or of its recipe.
+No framework is loaded: the numbers are kept in networks.csv. `python -m fer_hailo.models.table` writes
+that file anew, after a change of a network or of its recipe.
 """
 
 from __future__ import annotations
