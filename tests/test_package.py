@@ -8,8 +8,10 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,6 +123,25 @@ def test_all_that_recipes_refer_to_is_there():
     for path in sorted((ROOT / "configs").rglob("*.yaml")):
         for name in re.findall(r"released:\w+", path.read_text()):
             assert place(name).is_dir(), path
+
+
+def test_what_a_recipe_calls_by_name_is_opened_and_checked_as_a_path_is(tmp_path, monkeypatch):
+    from fer_hailo.models.build import build_model
+    from fer_hailo.quantise.settings import quantised_config
+    from fer_hailo.train.lineage import check_lineage
+
+    monkeypatch.chdir(tmp_path)
+    tuned = quantised_config({}, {"quantise": "released:mobilenet_v3_small"})
+    assert (tuned.weights, tuned.teacher) == ("released:mobilenet_v3_small", ("released:mobilenet_v3_small",))
+    folder = ROOT / "fer2013_keras_hailo" / "released"
+    assert tuned.input_size == load_config(folder / "config.yaml").input_size
+    by_name, by_path = (build_model(tuned, weights=weights) for weights in (tuned.weights, str(folder / MODEL)))
+    assert all((one == other).all() for one, other in zip(by_name.get_weights(), by_path.get_weights(), strict=True))
+    same = SimpleNamespace(key=json.loads((folder / "environment.json").read_text())["data"]["key"])
+    check_lineage(tuned, same)
+    for learns_from in ({"weights": tuned.weights, "teacher": ()}, {"weights": "none"}):
+        with pytest.raises(UserError, match="released:mobilenet_v3_small was trained on this data split with split_seed 42, not 7"):
+            check_lineage(replace(tuned, split_seed=7, **learns_from), same)
 
 
 def test_runs_go_where_the_environment_says(command, tmp_path):
