@@ -1,37 +1,9 @@
-"""Convert a trained model to TFLite and make the deploy bundle for the SDK machine and the board.
+"""Convert a trained model to TFLite: `fer-hailo convert`, from a checkout that need not be installed. --help tells all."""
 
-python convert_tflite.py                      the newest complete run
-python convert_tflite.py RUN
-python convert_tflite.py MODEL.keras --data PATH [--mean 127.5 --scale 127.5]
-"""
-
-import argparse
-import importlib.util
-import os
 import sys
-from pathlib import Path
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.config import add_flags, flag_values
-from fer_hailo.errors import UserError
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", help="run folder or .keras file [the newest complete run]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for deploy/ and the report [the run folder]")
-    parser.add_argument("--mean", type=float, help="of a bare .keras file: it was trained on (value - mean) / scale [127.5]")
-    parser.add_argument("--scale", type=float, help="see --mean [127.5]")
-    add_flags(parser)
-    arguments = parser.parse_args(argv)
-    for name in ("tensorflow", "ai_edge_quantizer"):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"{name} is not installed here, and conversion needs it: pip install -e '.[train]'")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # only TensorFlow writes TFLite, whatever trained the model
-    from fer_hailo.convert.run import convert
-
-    convert(arguments.model, flag_values(arguments), arguments.out, arguments.mean, arguments.scale)
-
+from fer_hailo.cli import run
+from fer_hailo.commands.convert import main
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -1,86 +1,9 @@
-"""Read the expressions of faces in pictures, videos and from cameras, with a .keras, .tflite or .hef model.
+"""Read the expressions of faces: `fer-hailo run`, from a checkout that need not be installed. --help tells all."""
 
-python run.py photo.jpg                              a picture, by the newest run's model or the released one
-python run.py photos/ 'more/**/*.png' clip.mp4 --save out --json
-python run.py 0 --model deploy/hailo8/model.hef --web 8080      the first camera; look at 127.0.0.1:8080
-python run.py --benchmark A.tflite B.hef             images/s, latency, memory
-python run.py --doctor                               what is wrong on this board, and how to mend it
-
-Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read, 2 nothing could be done.
-"""
-
-import argparse
-import contextlib
-import os
 import sys
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.errors import UserError
-
-
-def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    if arguments.sources and (arguments.doctor or arguments.benchmark is not None):
-        raise UserError(
-            f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, or after --benchmark"
-        )
-    if arguments.doctor:
-        from fer_hailo.runtime.doctor import run_doctor
-
-        return run_doctor(arguments.model)
-    if arguments.benchmark is not None:
-        from fer_hailo.runtime.benchmark import run_benchmark
-
-        if arguments.benchmark and arguments.model:
-            raise UserError("--model does not go with models named after --benchmark: name all of them there")
-        return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
-    if not arguments.sources:
-        raise UserError("name a picture, folder, pattern, video, camera number or rtsp:// address (see --help)")
-    from fer_hailo.runtime.run import Settings, analyse
-
-    return analyse(Settings(**{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}))
-
-
-def _parser() -> Parser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="picture, folder, pattern, video, camera number, rtsp:// address")
-    parser.add_argument("--model", help="model file, or a folder with one [the newest run's, else the released one]")
-    parser.add_argument("--threads", type=_number(int, 1, 64), default=1, metavar="N", help="CPU threads of a .tflite [1]")
-    parser.add_argument("--batch", type=_number(int, 1, 64), default=8, metavar="N", help="faces that a Hailo device takes at once [8]")
-    faces = parser.add_argument_group("faces")
-    faces.add_argument(
-        "--detector", metavar="NAME", help="haar, none (pictures are faces), or a YuNet .onnx [a YuNet file found, else haar]"
-    )
-    faces.add_argument("--margin", type=_number(float, -0.5, 2), metavar="PART", help="enlarge the face's box by this part of it")
-    faces.add_argument(
-        "--smooth", type=_number(float, 0, 60), default=0.5, metavar="S", help="smooth over S seconds of a video [0.5; 0: not]"
-    )
-    faces.add_argument(
-        "--max-pixels", type=_number(int, 1, 10**10), default=10**8, metavar="N", help="largest picture [100,000,000 pixels]"
-    )
-    output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    for name, what in (("json", "one list"), ("jsonl", "one JSON line a picture or frame"), ("csv", "one line a face")):
-        output.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=f"{what}, on standard output")
-    more = parser.add_argument_group("pictures")
-    more.add_argument("--save", metavar="DIR|FILE.mp4", help="write annotated pictures and videos")
-    more.add_argument("--show", action="store_true", help="show them in a window; q ends")
-    more.add_argument("--web", metavar="[HOST:]PORT", help="show them on a web page")
-    more.add_argument("--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]")
-    other = parser.add_argument_group("instead of a SOURCE").add_mutually_exclusive_group()
-    other.add_argument("--benchmark", nargs="*", metavar="MODEL", help="measure models")
-    other.add_argument("--doctor", action="store_true", help="check driver, firmware, packages, camera and model")
-    return parser
-
-
-def _number(kind: type, low: float, high: float):
-    def read(text: str):
-        with contextlib.suppress(ValueError):
-            if low <= (value := kind(text)) <= high:
-                return value
-        raise argparse.ArgumentTypeError(f"must be {'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}, not {text}")
-
-    return read
-
+from fer_hailo.cli import run
+from fer_hailo.commands.run import main
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -1,86 +1,9 @@
-"""Train a facial-expression classifier.
+"""Train a classifier: `fer-hailo train`, from a checkout that need not be installed. --help tells all."""
 
-python train.py                  the seed recipe on fer2013/
-python train.py --config configs/finetune.yaml --data fer2013.zip
-python train.py --arch resnet18  another network, by its own recipe in configs/model/
-python train.py --list           all networks: size, cost, licence of weights, where they can go
-python train.py --resume         go on with the newest interrupted run
-python train.py --selected-by RUN   the settings of a validated run on all of train, for a release
-python train.py --quantise RUN   fine-tune a run's network, or a released one, for 8 bits
-python train.py --data-report    what the data holds, without training
-python train.py --smoke          both stages on drawn faces, in under two minutes
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.config import add_flags, config_values, flag_values, load_config
-from fer_hailo.errors import UserError
-from fer_hailo.runs import RUNS, new_run, newest_run
-
-SMOKE = Path(__file__).parent / "configs" / "smoke.yaml"
-QUANTISE = Path(__file__).parent / "configs" / "quantise.yaml"
-RECIPES = Path(__file__).parent / "configs" / "model"
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", metavar="FILE", help="YAML file of overrides, see configs/")
-    parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder [{RUNS}/DATE-TIME_ARCH_sSEED]")
-    parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with RUN, by default the newest unfinished one")
-    parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to share each batch among (TensorFlow, JAX) [1]")
-    parser.add_argument("--list", action="store_true", help="print a table of the networks and stop")
-    parser.add_argument("--sample", action="store_true", help="train on the synthetic sample set")
-    parser.add_argument("--smoke", action="store_true", help="--sample with configs/smoke.yaml")
-    add_flags(parser)
-    arguments = parser.parse_args(argv)
-    overrides = flag_values(arguments)
-
-    if arguments.list:
-        from fer_hailo.models.table import list_networks
-
-        print(list_networks(RECIPES))
-        return
-    if arguments.resume is not None:
-        if arguments.config or arguments.out or arguments.smoke or arguments.sample or arguments.data_report:
-            raise UserError("--resume takes its configuration from the run: give it alone")
-        from fer_hailo.train.loop import resume
-
-        resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides, arguments.devices)
-        return
-    if arguments.sample or arguments.smoke:
-        from fer_hailo.data.sample import write_sample_set
-
-        overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
-    recipe = arguments.config or (SMOKE if arguments.smoke else None)
-    config = _derived(recipe, overrides) or load_config(recipe, overrides, RECIPES)
-    if arguments.data_report:
-        from fer_hailo.data.report import write_data_report
-
-        print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
-        return
-    from fer_hailo.train.loop import start
-
-    start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
-
-
-def _derived(recipe, overrides: dict):
-    """The configuration that another run gives, where one is named to be fine-tuned for 8 bits or repeated on all of train; without it
-    Keras need not be loaded yet."""
-    values = config_values(recipe) | overrides
-    if values.get("quantise"):
-        from fer_hailo.quantise.settings import quantised_config
-
-        return quantised_config(config_values(QUANTISE), values)
-    if values.get("selected_by"):
-        from fer_hailo.train.repeat import repeated
-
-        return repeated(recipe, overrides)
-    return None
-
+from fer_hailo.cli import run
+from fer_hailo.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(run(main))

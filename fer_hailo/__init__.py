@@ -1,6 +1,38 @@
 """FER-Hailo: train a facial-expression classifier with Keras, convert it, and run it on a Hailo-8.
 
+For programs:
+
+    import fer_hailo
+
+    model = fer_hailo.load()
+    for face in model.predict("photo.jpg"):
+        print(face.label, face.probabilities[face.label], face.box)
+
 Importing this package loads no framework and starts nothing; see the modules of each stage.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fer_hailo.api import Model
+
 __version__ = "0.1.0"
+
+
+def load(path: Path | str | None = None, *, detector: str | None = None, threads: int = 1) -> Model:
+    """Open a model. Close it after use, or use it in a `with`.
+
+    path: a .keras, .tflite or .hef file, a folder with one, or released:NAME; None: the released model, whatever the
+    current folder. detector: haar, none (each image is one face), or a YuNet .onnx file; None: a YuNet file in the
+    current folder or beside the model, else haar. threads: of the CPU, for a .tflite.
+
+    Raises UserError (fer_hailo.errors) where there is no such model or detector, or a package that it needs is missing.
+    """
+    from fer_hailo.api import Model
+    from fer_hailo.released import DEFAULT, PREFIX
+
+    return Model(PREFIX + DEFAULT if path is None else path, detector, threads)

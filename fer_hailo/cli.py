@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from fer_hailo.calls import calls, tool
 from fer_hailo.errors import UserError
 
 # Errors of the place that a user chose, not of the program.
@@ -32,6 +33,14 @@ class Parser(argparse.ArgumentParser):
             flag = message.split(":", 1)[1].split()[0].split("=")[0]
             message = f"unknown option {flag}{nearest(flag, self._option_string_actions)} (see --help)"
         raise UserError(message)
+
+
+def command_parser(command: str, text: str) -> Parser:
+    """The parser of a command.
+
+    text: its help. What it says of `fer-hailo COMMAND` is shown as the user called it (fer_hailo/calls.py).
+    """
+    return Parser(prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def nearest(word: str, known) -> str:

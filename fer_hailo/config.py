@@ -14,6 +14,7 @@ from fer_hailo.cli import nearest
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_yaml, write_text
 from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.resources import find
 
 FIVE_CLASSES = ("angry", "disgust", "happy", "neutral", "surprise")
 # The fields that decide which pictures stand on which side, beside the data and its classes.
@@ -29,7 +30,7 @@ def option(default, help: str, *, choices: tuple = (), low: float | None = None,
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides the result of a training run. `python train.py --help` prints each field's meaning."""
+    """Everything that decides the result of a training run. `fer-hailo train --help` prints each field's meaning."""
 
     # data
     data: str = option(
@@ -235,6 +236,7 @@ def flag_values(namespace: argparse.Namespace) -> dict:
 
 
 def _read(path: Path | str) -> dict:
+    path = find(path)
     values = read_yaml(path, "the configuration")
     _check_keys(values, f" in {path}")
     if Path(path).name == "config.yaml" and "seed" in values:

@@ -1,34 +1,14 @@
-"""Join several runs into one model by soft voting.
-
-python -m fer_hailo.ensemble RUN RUN [RUN ...]       weights fitted on validation; a run folder with the model and its scores
-python -m fer_hailo.ensemble RUN RUN --equal         the plain mean
-
-The model is one .keras file; `python evaluate.py` scores it, and `--teacher` takes it.
-"""
+"""Join several runs into one model by soft voting."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from fer_hailo.cli import Parser, run
 from fer_hailo.errors import UserError
 from fer_hailo.home import Format, Home, Use, resolve
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = Parser(description=__doc__, prog="python -m fer_hailo.ensemble", formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or .keras file beside its config.yaml")
-    parser.add_argument("--equal", action="store_true", help="the same weight for each instead of fitted ones")
-    parser.add_argument("--data", help="where the data lies [as the first run has it]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make [fer2013_keras_hailo/ensemble_DATE-TIME]")
-    arguments = parser.parse_args(argv)
-    if len(arguments.runs) < 2:
-        raise UserError("an ensemble needs two or more runs")
-    join(arguments.runs, arguments.equal, {"data": arguments.data} if arguments.data else {}, arguments.out)
 
 
 def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Path:
@@ -90,4 +70,7 @@ def _members(runs: list[str], overrides: dict) -> list[Home]:
 
 
 if __name__ == "__main__":
+    from fer_hailo.cli import run
+    from fer_hailo.commands.ensemble import main
+
     sys.exit(run(main))

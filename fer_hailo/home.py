@@ -16,17 +16,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fer_hailo.calls import call, install
 from fer_hailo.cli import nearest
 from fer_hailo.confidence import Confidence
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import FLOAT, MANIFEST, file_sha256
 from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.runs import CONFIDENCE, CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, newest_run, read_labels
+from fer_hailo.released import absent, place, released
+from fer_hailo.runs import CONFIDENCE, CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, beside, newest_run, read_labels
 
 if TYPE_CHECKING:
     from fer_hailo.config import Config
 
-RELEASED = RUNS / "released"
 PREPARED_BY = ("source_size", "input_size", "color")  # fields of a configuration that a converted model fixes
 
 
@@ -100,7 +101,7 @@ class Home:
     def results(self) -> Path:
         """The results.csv that its rows go to: beside the run folders, or beside a bundle that was copied."""
         folder = self.run or (self.manifest and self.manifest.parent)
-        return (folder.parent if folder else RUNS) / "results.csv"
+        return (beside(folder) if folder else RUNS) / "results.csv"
 
     @cached_property
     def stated(self) -> Stated:
@@ -191,12 +192,12 @@ class Home:
 
 
 def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: dict | None = None) -> Home:
-    """The model that a user means by a file, a folder or nothing, with what belongs to it.
+    """The model that a user means by a file, a folder, released:NAME or nothing, with what belongs to it.
 
     In a folder it is the first file of `use`. Nothing means the newest complete run; to predict, the released
     model where there is none. Raises UserError where there is no model.
     """
-    model = _usual(use) if path is None else _file(Path(path), use)
+    model = _usual(use) if path is None else _file(place(path), use)
     try:
         format = Format(model.suffix)
     except ValueError:
@@ -225,9 +226,9 @@ def _usual(use: Use) -> Path:
     except UserError:
         if use is not Use.PREDICT:
             raise
-    if RELEASED.is_dir():
-        return _file(RELEASED, use)
-    what = "name a model with --model, or train one (python train.py)"
+    if released().is_dir():
+        return _file(released(), use)
+    what = f"name a model with --model, or train one ({call('train')})"
     raise UserError(f"no model: {RUNS} holds no complete run; {what}")
 
 
@@ -242,7 +243,7 @@ def _file(path: Path, use: Use) -> Path:
         return found
     if not path.is_file():
         known = path.parent.glob("*") if path.parent.is_dir() else ()
-        raise UserError(f"no model at {path}{nearest(path, known)}")
+        raise UserError(f"{absent(path)}{nearest(path, known)}")
     return path
 
 
@@ -281,7 +282,7 @@ def _config(path: Path) -> Config:
         return load_config(path)
     except ImportError as error:
         what = f"{path}, which tells its labels, cannot be read ({error})"
-        raise UserError(f"{what}: pip install -e '.[train]', or use a .tflite of a deploy folder") from None
+        raise UserError(f"{what}: {install('train')}, or use a .tflite of a deploy folder") from None
 
 
 def _json(path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fer_hailo.errors import UserError
 from fer_hailo.files import locked, read_csv, write_csv
+from fer_hailo.resources import checkout
 
 FLOAT_STEM = "tflite-int8-floatstem"  # INT8 but for layers that compute in float, which no 8-bit chip does: files of before that was cured
 STAGES = ("keras", "tflite", "tflite-int8", FLOAT_STEM, "emulated-int8", "emulated-a16", "har-native", "har-fp", "har-int8", "hef", "peer")
@@ -92,7 +93,9 @@ def merge(path: Path | str, other: Path | str) -> int:
 
 def git_commit() -> str:
     """The checkout's commit, with + when files differ from it; empty outside a checkout."""
-    here = Path(__file__).parent
+    here = checkout()
+    if here is None:  # the repository around an installed library is another one
+        return ""
     try:
         commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
         changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10)

@@ -10,13 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+from fer_hailo.calls import call, program
 from fer_hailo.errors import UserError
+from fer_hailo.resources import resource
 from fer_hailo.results import git_commit
 
-RUNS = Path("fer2013_keras_hailo")
+RUNS = Path(os.environ.get("FER_HAILO_HOME") or "fer2013_keras_hailo")
 MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
 CONFIDENCE = "confidence.json"
 PACKAGES = (
+    "fer-hailo",
     "tensorflow",
     "keras",
     "jax",
@@ -39,9 +42,18 @@ def new_run(arch: str, seed: int, parent: Path = RUNS) -> Path:
 
 
 def cache_of(run: Path) -> Path:
-    """Where decoded data is kept for a run: one folder for all runs below fer2013_keras_hailo, else beside the run."""
+    """Where decoded data is kept for a run: one folder for all runs below RUNS, else beside the run."""
     inside = RUNS.absolute() in run.absolute().parents
-    return (RUNS if inside else run.parent) / "cache"
+    return (RUNS if inside else beside(run)) / "cache"
+
+
+def beside(folder: Path) -> Path:
+    """The folder for what goes beside a run: its parent, but RUNS for a released model of the library.
+
+    That one's place may belong to another user, and goes with the next installation.
+    """
+    own = resource("fer2013_keras_hailo")
+    return RUNS if folder.absolute().parent == own.absolute() else folder.parent
 
 
 def newest_run(done: bool, parent: Path = RUNS) -> Path:
@@ -50,7 +62,7 @@ def newest_run(done: bool, parent: Path = RUNS) -> Path:
     if not names:
         raise UserError(
             f"no {'complete' if done else 'unfinished'} run in {parent}: "
-            + ("train one with python train.py" if done else "nothing to resume")
+            + (f"train one with {call('train')}" if done else "nothing to resume")
         )
     return names[-1]
 
@@ -77,7 +89,7 @@ def environment() -> dict:
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "git_commit": git_commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [program(), *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),

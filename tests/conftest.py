@@ -57,7 +57,8 @@ def converted(trained) -> Path:
     from fer_hailo.convert.run import convert
 
     place = os.getcwd()
-    os.chdir(trained.parent)  # calib/ is made in the current folder
+    (trained.parent / "calib").mkdir()  # where there is one in the current folder, it gets a copy of the calibration set
+    os.chdir(trained.parent)
     try:
         return convert(str(trained), {}, None, None, None)
     finally:

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from fer_hailo import ensemble
+from fer_hailo.commands import ensemble as command
 from fer_hailo.convert.run import convert
 from fer_hailo.data.dataset import load_dataset
 from fer_hailo.errors import UserError
@@ -81,7 +82,7 @@ def test_it_can_teach(joined, small):
 
 def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
     with pytest.raises(UserError, match="two or more"):
-        ensemble.main([str(trained)])
+        command.main([str(trained)])
     with pytest.raises(UserError, match="is no Keras model"):
         ensemble.join([str(trained), str(converted / "model_float32.tflite")], True, {}, tmp_path / "x")
     two = start(replace(small, classes=("angry", "happy"), stage2_epochs=0), tmp_path / "two")

@@ -9,9 +9,9 @@ import tiny
 from conftest import PATHS, ROOT, SMALL
 from scipy import stats
 
+from fer_hailo.commands import experiments
 from fer_hailo.config import load_config, save_config
 from fer_hailo.errors import UserError
-from fer_hailo.experiments import __main__ as experiments
 from fer_hailo.experiments import launch
 from fer_hailo.experiments.plan import read_grid
 from fer_hailo.experiments.summary import mean_and_deviation, paired_difference, write_summary

@@ -25,7 +25,7 @@ def test_light_modules_load_no_framework(module):
     assert not loaded_by(f"import fer_hailo{module}") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["metrics", "results", "report", "files", "runs", "home"])
+@pytest.mark.parametrize("module", ["calls", "home", "metrics", "released", "report", "resources", "results", "files", "runs"])
 def test_what_the_sdk_machine_shares_needs_numpy_alone(module):
     allowed = set(sys.stdlib_module_names) | {"numpy", "fer_hailo"}
     new = loaded_by(f"import fer_hailo.{module}") - loaded_by("pass")

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.calls import call
 from fer_hailo.confidence import Confidence, fit_confidence
 from fer_hailo.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.convert.cleanup import CLEAN, Change, clean_network
@@ -34,7 +35,7 @@ from fer_hailo.evaluate.score import evaluate_model
 from fer_hailo.files import locked, write_json, write_text, written
 from fer_hailo.hailo import bundle as parts
 from fer_hailo.hailo.lint import specialise
-from fer_hailo.hailo.program import ROOT, write_program
+from fer_hailo.hailo.program import write_program
 from fer_hailo.hailo.scoring import SPLITS, logits_of, score
 from fer_hailo.hailo.tflite import read_tflite
 from fer_hailo.home import Home, Use, resolve
@@ -42,6 +43,7 @@ from fer_hailo.litert import LiteRT
 from fer_hailo.models.build import load_model
 from fer_hailo.preprocess import PreprocessSpec
 from fer_hailo.quantise.file import read_ranges
+from fer_hailo.resources import resource
 from fer_hailo.results import add_rows, row_of
 from fer_hailo.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.selection import Selection
@@ -50,7 +52,6 @@ SCRATCH = ".convert"
 READY = {"scaled": 0, "straight": {}, "tolerance": 0.0, "same": 1.0, "moved": 0.0}  # of a network that was fine-tuned for 8 bits
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # pictures a side
-SCRIPTS = ROOT / "alls"
 CALIBRATION = Path("calib") / parts.CALIBRATION
 
 
@@ -234,6 +235,8 @@ class Conversion:
             os.replace(self.deploy / name, target / name)
         for name in (CLEAN, "calibration.png", "conversion.json", "conversion.html"):
             os.replace(self.scratch / name, self.out / name)
+        if not CALIBRATION.parent.exists():  # no folder is made that nobody asked for
+            return
         try:
             with written(CALIBRATION) as beside:
                 np.save(beside, calibration)
@@ -309,7 +312,7 @@ class Conversion:
         lost = _lost(facts)
         if lost > MOST_LOST and not self.trained_for:
             print(
-                f"INT8 loses {lost:.2f} points on validation; to win some back: python train.py --quantise {self.subject.run or self.out}"
+                f"INT8 loses {lost:.2f} points on validation; to win some back: {call('train')} --quantise {self.subject.run or self.out}"
             )
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
 
@@ -368,8 +371,8 @@ def _range_rows(ranges: dict, scales: dict[str, float]) -> list[dict]:
 
 def _script(arch: str) -> str:
     """The plain 8-bit model script of a network; it names no layers, so that the default one serves others too."""
-    path = SCRIPTS / f"{arch}_int8.alls"
-    return (path if path.is_file() else SCRIPTS / "mobilenet_v3_small_int8.alls").read_text(encoding="utf-8")
+    path = resource(f"alls/{arch}_int8.alls")
+    return (path if path.is_file() else resource("alls/mobilenet_v3_small_int8.alls")).read_text(encoding="utf-8")
 
 
 def _say(text: str) -> None:

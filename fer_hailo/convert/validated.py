@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from fer_hailo.calls import call
 from fer_hailo.config import Config
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
@@ -32,7 +33,7 @@ def selected(subject: Home) -> Selection | None:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{subject.run} repeats {run} on all of train, and the validation side of that one tells what is lost: "
-            f"run python convert_tflite.py {run} first"
+            f"run {call('convert')} {run} first"
         ) from None
     return replace(selection, metrics=selection.metrics | converted, script=script)
 

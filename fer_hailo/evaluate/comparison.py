@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import tool
 from fer_hailo.errors import UserError
 from fer_hailo.files import write_csv, write_json
 from fer_hailo.hailo.answers import ANSWERS, Answers, read_answers
@@ -161,7 +162,7 @@ def _scores(path: Path, digest: str) -> dict | None:
 def _answers(path: Path, scores: dict, bundle: Bundle) -> tuple[Answers | None, str]:
     """The emulation's answers, or why they cannot be used."""
     if not path.is_file():
-        return None, f"no {path}: the comparison is of accuracies only; compile_hef.py makes the file, copy its folder as a whole"
+        return None, f"no {path}: the comparison is of accuracies only; {tool('compile')} makes the file, copy its folder as a whole"
     if file_sha256(path) != scores.get("answers"):
         raise UserError(f"{path} is not the file that {path.parent / RECORD} records (its SHA-256 differs): copy the folder again")
     answers = read_answers(path)

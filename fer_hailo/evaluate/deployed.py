@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import tool
 from fer_hailo.errors import UserError
 from fer_hailo.evaluate.comparison import Comparison, compare, find_emulation
 from fer_hailo.files import write_json
@@ -135,7 +136,7 @@ def _write(
     elif note:
         sections.append(("Against the SDK's INT8 emulation", table(("not compared",), [(note,)])))
     title = f"{model.name} on {bundle.manifest['data']['name']}"
-    write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by evaluate.py.", sections)
+    write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by {tool('evaluate')}.", sections)
 
 
 def tell(evaluation: Evaluation, json_only: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import call, tool
 from fer_hailo.config import SPLITS_BY
 from fer_hailo.data.dataset import Part, load_dataset
 from fer_hailo.errors import UserError
@@ -42,7 +43,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]
     if split == "val" and own and own.selected_by:
         raise UserError(
             f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
-            f"python evaluate.py {own.selected_by} --split val"
+            f"{call('evaluate')} {own.selected_by} --split val"
         )
     if split != "test":
         check_split(home, split)
@@ -62,7 +63,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
         out = run if same else home.results.parent / place
     write_evaluation(out, metrics, dataset.part(split), probabilities)
-    write_report(out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by evaluate.py.")
+    write_report(out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}.")
     add_rows(home.results, [_row(home, stage, metrics)])
     return metrics, out
 

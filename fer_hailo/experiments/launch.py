@@ -1,4 +1,4 @@
-"""Run the cells, each as `python train.py` in a process of its own: one that fails takes no other with it."""
+"""Run the cells, each as `fer-hailo train` in a process of its own: one that fails takes no other with it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+from fer_hailo.calls import install
 from fer_hailo.config import save_config
 from fer_hailo.errors import UserError
 from fer_hailo.experiments.plan import CellRun
+from fer_hailo.resources import importable
 from fer_hailo.runs import CONFIG
 
-TRAIN = [sys.executable, str(Path(__file__).parents[2] / "train.py")]
+TRAIN = [sys.executable, "-m", "fer_hailo", "train"]
 Failed = list[tuple[CellRun, str]]
 
 
@@ -39,7 +41,7 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
     try:
         import ray
     except ImportError:
-        raise UserError("Ray is not installed: pip install -e '.[ray]'") from None
+        raise UserError(f"Ray is not installed: {install('ray')}") from None
 
     try:
         ray.init(logging_level="error", log_to_driver=False)
@@ -67,7 +69,8 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
 
 def train(command: list[str], log: str, folder: str, cores: int, children: list | None = None) -> tuple[int, str]:
     """Run a command in `folder`, its output going to `log`. Returns its exit status and its last line. children: gets the process."""
-    environment = os.environ | {name: str(cores) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
+    threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    environment = os.environ | importable() | dict.fromkeys(threads, str(cores))
     # Several on one GPU must not each take all of its memory.
     environment |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with open(log, "a", encoding="utf-8") as file:

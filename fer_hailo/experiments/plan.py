@@ -10,6 +10,7 @@ from fer_hailo.cli import nearest
 from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.files import read_yaml
+from fer_hailo.resources import resource
 from fer_hailo.runs import CONFIG, DONE
 
 KEYS = ("base", "common", "cells", "grid", "seeds")
@@ -58,14 +59,13 @@ def read_grid(path: Path, out: Path, overrides: dict) -> Grid:
     base = values.get("base")
     if base is not None and not isinstance(base, str):
         raise UserError(f"base in {path} must name a recipe, such as configs/finetune.yaml, got {base!r}")
-    recipes = Path(__file__).parents[2] / "configs" / "model"
     runs, cells = [], _cells(values, path)
     if any("seed" in changes for changes in (_mapping(values, "common", path), *cells.values())):
         raise UserError(f"seed in {path} belongs under seeds: [1, 2, ...], which every cell gets")
     for cell, changes in cells.items():
         for seed in seeds:
             settings = {**_mapping(values, "common", path), **changes, **overrides, "seed": seed}
-            config = load_config(base, settings, recipes)
+            config = load_config(base, settings, resource("configs/model"))
             runs.append(CellRun(cell, config, out / f"{cell}_s{seed}"))
     for run in runs:
         _check_same(run)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import call, tool
 from fer_hailo.errors import UserError
 from fer_hailo.files import write_json
 from fer_hailo.hailo.tflite import Tflite, read_tflite, warn_of_float_layers
@@ -23,7 +24,7 @@ EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
 FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
 KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "confidence", "metrics", "environment")
 WITHOUT = "without"  # in a manifest: why an optional file is not in the bundle, by its name
-AGAIN = "copy the bundle again, or make a new one with convert_tflite.py"
+AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def load_bundle(folder: Path | str) -> Bundle:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         inside = folder / "deploy"
-        what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else "make one with convert_tflite.py"
+        what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else f"make one with {tool('convert')}"
         raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
     if not any((folder / name).is_file() for name in (CALIBRATION, EVALUATION, PROGRAM)):
-        raise UserError(f"{folder} is no deploy bundle: make its with python convert_tflite.py {folder}")
+        raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
     names = files_of(manifest)
@@ -145,7 +146,7 @@ def newest_bundle(parent: Path = RUNS) -> Path:
         return Path(".")
     found = sorted(parent.glob(f"*/deploy/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UserError(f"no deploy bundle here nor in {parent}: make one with python convert_tflite.py, or name its folder")
+        raise UserError(f"no deploy bundle here nor in {parent}: make one with {call('convert')}, or name its folder")
     return found[-1].parent
 
 

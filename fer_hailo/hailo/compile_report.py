@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fer_hailo.calls import call
 from fer_hailo.files import write_json
 from fer_hailo.hailo.answers import ANSWERS
 from fer_hailo.hailo.verdict import sentence
@@ -17,7 +18,7 @@ NAMES = {
     "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip
 BAD_SNR, WORST = 10, 40
-BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, python evaluate.py model.hef --data BUNDLE compares with them."
+BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, {call('evaluate')} model.hef --data BUNDLE compares with them."
 
 
 def write_compile_report(folder: Path, facts: dict) -> Path:

@@ -17,6 +17,7 @@ from fer_hailo.models.registry import Network, System, network
 from fer_hailo.models.restate import face_batches, restate
 from fer_hailo.models.state_dict import last_layers, load_checkpoints
 from fer_hailo.models.twin import TWIN, twin_pair
+from fer_hailo.released import absent, weights_file
 
 POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
 
@@ -32,14 +33,15 @@ def build_model(
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
     The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
-    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), a .keras file of this project, or PyTorch's tensors in .npz or .pth
-    files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that trains, where that is another
-    (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which batch norms get their
-    statistics where weights come without (dlib's).
+    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a .keras file of this project, or PyTorch's
+    tensors in .npz or .pth files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that
+    trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from
+    which batch norms get their statistics where weights come without (dlib's).
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
-    weights, logits, known = weights or config.weights, logits or len(config.classes), network(config.arch)
+    weights = weights_file(weights or config.weights)
+    logits, known = logits or len(config.classes), network(config.arch)
     files = [part.strip() for part in weights.split(",")]
     checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.arch, weights)
     if isinstance(known, System):
@@ -102,7 +104,7 @@ def load_model(path: Path | str) -> keras.Model:
     """Open a .keras file. Raises UserError when it is none."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no model at {path}")
+        raise UserError(absent(path))
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -1,30 +1,29 @@
-"""`train.py --list`: what each network costs, and where it can go."""
+"""The rows of `fer-hailo train --list`, from the networks as they are built.
+
+python -m fer_hailo.models.table     write networks.csv anew, in a checkout (half a minute)
+"""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import keras
 
 from fer_hailo.config import load_config
 from fer_hailo.models.attention import Attention
 from fer_hailo.models.build import build_model
+from fer_hailo.models.listing import Row, kept, write_rows
 from fer_hailo.models.registry import ARCHITECTURES
 from fer_hailo.progress import track
-
-METHODS = """--method lnsu (LNSU-Net's losses) and --method ada_df_fusion (Ada-DF's targets) train any of them that has the common head
-(not ada_df, dan, ddamfn, poster, poster_v2). They cost nothing at inference."""
-HEADER = ("network", "input", "parameters", "multiply-adds", "licence of weights", "TFLite", "Hailo-8")
+from fer_hailo.resources import resource
 
 
-def list_networks(recipes: Path) -> str:
-    """A table of all networks, each with its recipe's input size and head, as text."""
-    names = sorted(ARCHITECTURES)
-    lines = [HEADER, *(_line(name, recipes) for name in track(names, len(names), "building the networks"))]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return f"{table}\n\n{METHODS}"
+def measure(name: str) -> Row:
+    """Build a network by its recipe, where it has one, and count."""
+    path = resource(f"configs/model/{name}.yaml")
+    config = load_config(path if path.is_file() else None, {"arch": name})
+    model, known = build_model(config, weights="none"), ARCHITECTURES[name]
+    return Row(name, config.input_size, model.count_params(), multiply_adds(model), known.licence, known.tflite, known.hailo)
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -50,9 +49,7 @@ def _of_layer(layer: keras.layers.Layer) -> int:
     return math.prod(layer.output.shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in weights)
 
 
-def _line(name: str, recipes: Path) -> tuple[str, ...]:
-    path = recipes / f"{name}.yaml"
-    config = load_config(path if path.is_file() else None, {"arch": name})
-    model, known = build_model(config, weights="none"), ARCHITECTURES[name]
-    size, count = f"{config.input_size} px", f"{multiply_adds(model) / 1e6:,.0f} M"
-    return name, size, f"{model.count_params():,}", count, known.licence or "none", known.tflite, known.hailo
+if __name__ == "__main__":
+    names = sorted(ARCHITECTURES)
+    write_rows([measure(name) for name in track(names, len(names), "building the networks")])
+    print(f"written: {kept()}")

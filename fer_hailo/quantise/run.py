@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.calls import call
 from fer_hailo.config import Config, save_config
 from fer_hailo.convert.calibration import calibration_set
 from fer_hailo.convert.cleanup import clean_network
@@ -34,6 +35,7 @@ from fer_hailo.quantise.judge import Judge, Keep
 from fer_hailo.quantise.places import places_of
 from fer_hailo.quantise.ranges import choose_ranges
 from fer_hailo.quantise.settings import source_config
+from fer_hailo.released import place
 from fer_hailo.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, environment
 from fer_hailo.selection import Selection, read_selection, write_selection
 from fer_hailo.train import callbacks as cb
@@ -52,7 +54,7 @@ STAGE = 2  # whose settings it takes
 def start_quantised(config: Config, run: Path, cache: Path) -> Path:
     """Fine-tune the network of config.quantise in the folder `run`, which is new. Returns the folder."""
     source, dataset = _source(config, cache)
-    selection = read_selection(Path(config.quantise))
+    selection = read_selection(place(config.quantise))
     quantised, facts = _prepare(config, source, dataset, selection)
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
@@ -71,7 +73,7 @@ def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
     selection = read_selection(run)
     if progress:
         record = _record(run)
-        if record["sha256"] != file_sha256(Path(config.quantise) / MODEL):
+        if record["sha256"] != file_sha256(place(config.quantise) / MODEL):
             raise UserError(f"{config.quantise} holds another model than the one that {run} began with: start this run again")
         quantised = FakeQuantised(load_model(run / PREPARED), config.preprocess)
     else:
@@ -102,7 +104,7 @@ class Run:
             try:
                 self._train()
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"every whole epoch is saved, go on with python train.py --resume {self.folder}") from None
+                raise KeyboardInterrupt(f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}") from None
             score_run(self.folder, self.config, self.dataset, self._note(), self.selection)
         return self.folder
 
@@ -180,20 +182,20 @@ class Run:
 
 def _source(config: Config, cache: Path) -> tuple[keras.Model, Dataset]:
     """The float network of the run that is fine-tuned, and the data. Raises UserError where they do not go together."""
-    place = Path(config.quantise)
-    source_config(place)
-    network = as_logits(flatten(load_model(place / MODEL)))
+    origin = place(config.quantise)
+    source_config(origin)
+    network = as_logits(flatten(load_model(origin / MODEL)))
     places_of(fold_constants(network))  # a network that cannot be rounded is told before anything is computed
     dataset = load_dataset(config, cache)
     _say(describe(dataset))
     for side in ("train", "val") if config.validation_fraction else ("train",):
         dataset.part(side)
     try:
-        key = json.loads((place / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
+        key = json.loads((origin / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{place / ENVIRONMENT} does not tell which data {place} was trained on: copy the folder again") from None
+        raise UserError(f"{origin / ENVIRONMENT} does not tell which data {origin} was trained on: copy the folder again") from None
     if key != dataset.key:
-        raise UserError(f"{config.data} is not the data that {place} was trained on: point --data at that")
+        raise UserError(f"{config.data} is not the data that {origin} was trained on: point --data at that")
     check_lineage(config, dataset)
     return network, dataset
 
@@ -207,9 +209,9 @@ def _prepare(config: Config, source: keras.Model, dataset: Dataset, selection: S
     network, _, equalised = equalise(clean, calibration, checks.images, spec)
     quantised = FakeQuantised(network, spec)
     trials = choose_ranges(quantised, source, calibration)
-    place = Path(config.quantise)
-    origin = {"run": place.name, "sha256": file_sha256(place / MODEL)}
-    return quantised, origin | {"changes": [asdict(change) for change in changes], "equalised": equalised, "ranges": trials}
+    origin = place(config.quantise)
+    facts = {"run": origin.name, "sha256": file_sha256(origin / MODEL)}
+    return quantised, facts | {"changes": [asdict(change) for change in changes], "equalised": equalised, "ranges": trials}
 
 
 def _keep_prepared(run: Path, quantised: FakeQuantised, facts: dict) -> None:

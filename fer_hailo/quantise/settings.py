@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fer_hailo.calls import call
 from fer_hailo.config import Config, load_config
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import MANIFEST
+from fer_hailo.released import PREFIX, place
 from fer_hailo.runs import CONFIG, DONE, MODEL
 
 # What may be chosen anew: where the data lies, chance, how long and how fast, and how images are varied.
@@ -27,14 +29,15 @@ def quantised_config(recipe: dict, values: dict) -> Config:
 
     Raises UserError where the run cannot be fine-tuned, or `values` hold another setting that differs from its own.
     """
-    source = Path(values["quantise"])
+    named, source = values["quantise"], place(values["quantise"])
     own = source_config(source).to_dict()
     for name, value in values.items():
         wanted = load_config(source / CONFIG, {name: value}).to_dict()[name] if name not in FREE else None
         if name not in FREE and wanted != own[name]:
             raise UserError(f"{source} was trained with {name} {own[name]}, not {wanted}: fine-tuning for 8 bits leaves that as it is")
     kept = {name: value for name, value in (recipe | values).items() if name in FREE}
-    return load_config(source / CONFIG, {**kept, **FIXED, "weights": str(source / MODEL), "teacher": (str(source),)})
+    origin = (named, named) if named.startswith(PREFIX) else (str(source / MODEL), str(source))
+    return load_config(source / CONFIG, {**kept, **FIXED, "weights": origin[0], "teacher": (origin[1],)})
 
 
 def source_config(source: Path) -> Config:
@@ -46,9 +49,9 @@ def source_config(source: Path) -> Config:
         raise UserError(f"{source} is an ensemble, which serves as a teacher: fine-tune one of its members, or what it taught")
     if config.quantise:
         raise UserError(
-            f"{source} was fine-tuned for 8 bits itself, from {config.quantise}: convert it with python convert_tflite.py {source}, "
+            f"{source} was fine-tuned for 8 bits itself, from {config.quantise}: convert it with {call('convert')} {source}, "
             f"or give --quantise the other"
         )
     if not (source / DONE).exists() and not (source / MANIFEST).is_file():
-        raise UserError(f"{source} is not complete: go on with python train.py --resume {source} first")
+        raise UserError(f"{source} is not complete: go on with {call('train')} --resume {source} first")
     return config

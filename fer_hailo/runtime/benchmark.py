@@ -17,10 +17,10 @@ from fer_hailo.cli import run
 from fer_hailo.errors import UserError
 from fer_hailo.home import Home, resolve
 from fer_hailo.progress import Line
+from fer_hailo.resources import importable
 from fer_hailo.results import add_rows, speed_row
 from fer_hailo.runtime.predictor import load
 
-ROOT = Path(__file__).parents[2]
 BATCHES = (1, 8)
 LEAST_CALLS = 10
 HEADER = ("model", "stage", "MiB", "images/s", "of 8", "p50 ms", "p95 ms", "p99 ms", "invoke ms", "memory MiB", "added MiB")
@@ -132,10 +132,9 @@ def format_table(measured: list[tuple[str, dict]]) -> str:
 
 def _in_process(path: Path, threads: int, seconds: float) -> dict:
     """`measure` in a process of its own."""
-    places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     child = subprocess.run(
         [sys.executable, "-m", "fer_hailo.runtime.benchmark", str(path), str(threads), str(seconds)],
-        env=os.environ | {"PYTHONPATH": places}, capture_output=True, text=True,
+        env=os.environ | importable(), capture_output=True, text=True,
     )  # fmt: skip
     if child.returncode == 0:
         return json.loads(child.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""run.py --doctor: what a board has, what it lacks, and the one thing to do about each lack.
+"""`fer-hailo run --doctor`: what a board has, what it lacks, and the one thing to do about each lack.
 
 Nothing is changed, and no network is loaded. Everything is read from files below a root and from commands, so that tests can build a board.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import call, install
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.bundle import check_network
 from fer_hailo.hailo.hef import read_hef
@@ -157,7 +158,7 @@ def _keras() -> Iterator[Finding]:
     if importlib.util.find_spec("keras"):
         yield Finding(OK, "Keras", "keras")
     else:
-        yield Finding(FAIL, "Keras", "none: .keras files cannot be run", "pip install -e '.[train]', or use a .tflite")
+        yield Finding(FAIL, "Keras", "none: .keras files cannot be run", f"{install('train')}, or use a .tflite")
 
 
 def _device(board: Board) -> Iterator[Finding]:
@@ -286,7 +287,7 @@ def _cameras(board: Board) -> Iterator[Finding]:
     elif cameras:
         yield Finding(OK, "camera", ", ".join(f"{number} ({name or 'no name'})" for number, _, name in cameras))
     elif nodes:
-        fix = "libcamerify python run.py 0 (sudo apt install libcamera-tools libcamera-v4l2), or use a USB camera"
+        fix = f"libcamerify {call('run')} 0 (sudo apt install libcamera-tools libcamera-v4l2), or use a USB camera"
         yield Finding(WARN, "camera", "a Raspberry Pi camera, which only libcamera can read", fix)
     else:
         yield Finding(WARN, "camera", "none", "plug one in, if one is to be used; pictures, videos and rtsp:// need none")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import call, tool
 from fer_hailo.errors import UserError
 from fer_hailo.hailo.hef import Hef, read_hef
 from fer_hailo.preprocess import PreprocessSpec
@@ -31,7 +32,7 @@ MISSING = (
     "sudo apt install hailo-all, elsewhere the wheel hailort from Hailo's Developer Zone; an environment sees the system's copy "
     "if it was made with python3 -m venv --system-site-packages"
 )
-ABSENT = "no Hailo device found: is it seated and powered, and its driver loaded? python run.py --doctor tells which"
+ABSENT = f"no Hailo device found: is it seated and powered, and its driver loaded? {call('run')} --doctor tells which"
 BUSY = (
     "another program uses the device (sudo lsof /dev/hailo0 names it): end it, or share the device: "
     "sudo systemctl enable --now hailort.service, then start both programs again"
@@ -51,8 +52,8 @@ ADVICE = {
     "HAILO_INVALID_DRIVER_VERSION": VERSIONS,
     "HAILO_UNSUPPORTED_FW_VERSION": VERSIONS,
     "InvalidProtocolVersionException": VERSIONS,
-    "HAILO_DRIVER_NOT_INSTALLED": "the driver is not loaded: sudo modprobe hailo_pci, or install it (python run.py --doctor)",
-    "HAILO_OPEN_FILE_FAILURE": "the device node /dev/hailo0 cannot be opened: python run.py --doctor tells why",
+    "HAILO_DRIVER_NOT_INSTALLED": f"the driver is not loaded: sudo modprobe hailo_pci, or install it ({call('run')} --doctor)",
+    "HAILO_OPEN_FILE_FAILURE": f"the device node /dev/hailo0 cannot be opened: {call('run')} --doctor tells why",
     "HAILO_DRIVER_OPERATION_FAILED": DRIVER,
     "HAILO_DRIVER_TIMEOUT": DRIVER,
     "HAILO_DRIVER_INVALID_IOCTL": DRIVER,
@@ -68,7 +69,7 @@ ADVICE = {
     "HailoRTInvalidHEFException": FOREIGN,
     "HAILO_HEF_FILE_CORRUPTED": FOREIGN,
     "HAILO_HEF_NOT_SUPPORTED": FOREIGN,
-    "HAILO_HEF_NOT_COMPATIBLE_WITH_DEVICE": "the file was compiled for another chip: compile_hef.py --hw-arch takes the chip's name",
+    "HAILO_HEF_NOT_COMPATIBLE_WITH_DEVICE": f"the file was compiled for another chip: {tool('compile')} --hw-arch takes the chip's name",
     "HAILO_OUT_OF_HOST_MEMORY": MEMORY,
     "HAILO_OUT_OF_HOST_CMA_MEMORY": MEMORY,
     "HAILO_OUT_OF_FW_MEMORY": MEMORY,
@@ -168,7 +169,7 @@ def misfit(hef: Hef, architecture: str) -> str:
     """What to say of a HEF that the chip does not run: a predicate to the file's name."""
     if architecture not in RUNS:
         return f"is for {hef.architecture}, but the device is a {architecture}: a {' or '.join(RUNS)} is needed"
-    return f"is for {hef.architecture}, but the device is a {architecture}: python compile_hef.py --hw-arch {architecture.lower()}"
+    return f"is for {hef.architecture}, but the device is a {architecture}: {call('compile')} --hw-arch {architecture.lower()}"
 
 
 def import_hailort():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.calls import install
 from fer_hailo.errors import UserError
 from fer_hailo.preprocess import PreprocessSpec, normalise
 
@@ -24,9 +25,7 @@ class KerasModel:
         try:
             from fer_hailo.models.build import load_model
         except ImportError as error:
-            raise UserError(
-                f"{path} needs Keras, which cannot be imported ({error}): pip install -e '.[train]', or use a .tflite"
-            ) from None
+            raise UserError(f"{path} needs Keras, which cannot be imported ({error}): {install('train')}, or use a .tflite") from None
         self._model = load_model(path)
         shapes, wanted = (self._model.input_shape, self._model.output_shape), (spec.input_size, spec.input_size, 3)
         if shapes[0][1:] != wanted or shapes[1][1:] != (len(labels),):

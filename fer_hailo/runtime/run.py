@@ -24,7 +24,7 @@ FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of run.py, see its help. form: a key of FORMS."""
+    """The flags of `fer-hailo run`, see its help. form: a key of FORMS."""
 
     sources: list[str]
     model: str | None = None

@@ -6,6 +6,7 @@ from fer_hailo.config import SPLITS_BY, Config
 from fer_hailo.data.dataset import Dataset
 from fer_hailo.errors import UserError
 from fer_hailo.home import Format, Use, resolve
+from fer_hailo.released import PREFIX
 
 SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
 
@@ -16,16 +17,15 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
     Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
-    for place in (config.weights, *config.teacher):
-        if not (place.endswith(Format.KERAS.value) or place in config.teacher):
-            continue
-        home = resolve(place, Use.LEARN)
+    models = config.weights.startswith(PREFIX) or config.weights.endswith(Format.KERAS.value)
+    for source in (*([config.weights] if models else []), *config.teacher):
+        home = resolve(source, Use.LEARN)
         if home.own is None or home.trained_on != dataset.key:
             continue  # it has learnt other images, or nobody knows which
         for name in (*(name for name in SPLITS_BY if config.validation_fraction or name not in SIDES), "classes"):
             theirs, ours = getattr(home.own, name), getattr(config, name)
             if theirs != ours:
                 raise UserError(
-                    f"{place} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
+                    f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
                     "now be validation; train it anew with the same, or start from other weights"
                 )

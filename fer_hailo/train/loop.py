@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.calls import call
 from fer_hailo.config import Config, load_config, save_config
 from fer_hailo.data.balance import oversample_minority_classes
 from fer_hailo.data.dataset import Dataset, describe, load_dataset
@@ -79,7 +80,7 @@ def resume(run: Path, overrides: dict, count: int = 1) -> Path:
         if value != own[name] and name != "data":
             raise UserError(f"{run} was trained with {name} {own[name]}, not {value}: resume without it, or start a new run")
     if (run / DONE).exists():
-        raise UserError(f"{run} is complete: evaluate it with python evaluate.py {run}")
+        raise UserError(f"{run} is complete: evaluate it with {call('evaluate')} {run}")
     if wanted.quantise:
         _check_single(count)
         return resume_quantised(run, wanted, cache_of(run))
@@ -127,7 +128,7 @@ class Run:
                     if self.epochs[stage] and stage >= self.progress.stage:
                         self._train(stage, tensorboard)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"every whole epoch is saved, go on with python train.py --resume {self.folder}") from None
+                raise KeyboardInterrupt(f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}") from None
             score_run(self.folder, self.config, self.dataset, _note(self.selection), self.selection)
         return self.folder
 

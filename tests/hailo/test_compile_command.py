@@ -98,7 +98,7 @@ def pyz(folder, *arguments, sdk: bool = True, **switches) -> subprocess.Complete
 def test_the_program_holds_what_it_needs_and_no_more(right):
     with zipfile.ZipFile(right / "compile_hef.pyz") as archive:
         names = set(archive.namelist())
-    assert {"__main__.py", "compile_hef.py", "fer_hailo/hailo/compile.py", "fer_hailo/metrics.py"} <= names
+    assert {"__main__.py", "fer_hailo/commands/compile.py", "fer_hailo/hailo/compile.py", "fer_hailo/metrics.py"} <= names
     assert not [name for name in names if "__pycache__" in name or "train" in name or "convert" in name]
 
 

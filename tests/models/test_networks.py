@@ -4,7 +4,6 @@ import json
 import re
 import types
 from functools import partial
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -28,8 +27,9 @@ from fer_hailo.hailo.run import rehearse_bundle
 from fer_hailo.home import Use, resolve
 from fer_hailo.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
 from fer_hailo.models.build import build_model, load_model
+from fer_hailo.models.listing import list_networks, read_rows
 from fer_hailo.models.registry import ARCHITECTURES
-from fer_hailo.models.table import list_networks, multiply_adds
+from fer_hailo.models.table import measure, multiply_adds
 from fer_hailo.preprocess import normalise, prepare
 from fer_hailo.runtime.predictor import load
 from fer_hailo.train.loop import start
@@ -268,16 +268,29 @@ def test_no_imagenet_weights():
         build_model(Config(arch="resnet18"))
 
 
-def test_list(capsys, monkeypatch):
-    for name in ("nasnet_mobile", "densenet121", "efficientnet_b0", "resnet50", "poster", "poster_v2", "dan", "ddamfn"):  # slow to build
-        monkeypatch.delitem(ARCHITECTURES, name)
+def test_list(capsys):
     train.main(["--list"])
     *table, _, method, _ = capsys.readouterr().out.splitlines()
     lines = {line.split()[0]: line.split() for line in table}
     assert lines["ada_df"][1:5] == ["224", "px", "11,188,677", "1,814"] and method.startswith("--method lnsu")
     assert lines["mobilenet_v3_small"][1:6] == ["128", "px", "1,404,405", "19", "M"]  # 18.5 M of TFLite's operators
     assert lines["resnet18"][1:3] == ["64", "px"] and lines["resnet18"][6:9] == ["none", "yes", "yes:"]
-    assert list_networks(Path("nowhere")).count("128 px") >= 4  # without recipes, the defaults
+    assert sum(line[1:3] == ["128", "px"] for line in lines.values()) == 4  # without recipes, the default
+
+
+def test_the_kept_table_is_of_these_networks_and_recipes():
+    rows = {row.network: row for row in read_rows()}
+    assert list(rows) == sorted(set(ARCHITECTURES) - {"tiny"})
+    for name, row in rows.items():
+        known, config = ARCHITECTURES[name], load_config(None, {"arch": name}, RECIPES)
+        assert (row.licence, row.tflite, row.hailo, row.input_size) == (known.licence, known.tflite, known.hailo, config.input_size)
+    for name in ("mini_xception", "dlib_resnet"):
+        assert measure(name) == rows[name]
+
+
+@pytest.mark.slow
+def test_the_kept_table_is_that_of_the_networks_as_built():
+    assert [measure(row.network) for row in read_rows()] == read_rows()
 
 
 @pytest.mark.slow
@@ -291,8 +304,7 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     assert bundle.manifest["metrics"][stage]["test"]["count"] == 30 and bool(bundle.int8) == (stage == "tflite-int8")
 
 
-@pytest.mark.slow
 def test_the_table_in_the_documents_is_that_of_list():
     stated = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "training.md").read_text().splitlines() if " px | " in line]
-    lines = [re.split(" {2,}", line) for line in list_networks(RECIPES).splitlines() if " px " in line]
-    assert {re.search(r"\w+", row[0])[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines if row[0] != "tiny"}
+    lines = [re.split(" {2,}", line) for line in list_networks().splitlines() if " px " in line]
+    assert {re.search(r"\w+", row[0])[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines}

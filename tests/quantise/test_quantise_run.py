@@ -55,7 +55,7 @@ def fine(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(fine, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("place"))  # calib/ is made in the current folder
+        patch.chdir(tmp_path_factory.mktemp("place"))
         return convert(str(fine), {}, None, None, None)
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from fer_hailo.confidence import Confidence
 from fer_hailo.config import load_config
@@ -86,8 +87,11 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no model at .*modle.hef \(did you mean .*model.hef"):
         resolve(str(run / "modle.hef"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
-        resolve()
+    assert resolve().model == ROOT / "fer2013_keras_hailo/released/model_float32.tflite"  # in whatever folder
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_hailo.home.released", lambda: tmp_path / "nowhere")
+        with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
+            resolve()
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
     shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
     assert resolve().model.parent.name == "released"

@@ -39,7 +39,7 @@ def whole(trained, tmp_path_factory):
 def bundle(whole, converted, tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)  # calib/ is made in the current folder
+        patch.chdir(place)
         return conversion.convert(str(whole), {}, None, None, None)
 
 

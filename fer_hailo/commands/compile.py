@@ -1,0 +1,106 @@
+"""Compile a deploy bundle to a HEF with the Hailo Dataflow Compiler, on the SDK machine. Needs numpy besides that.
+
+fer-hailo compile                         the newest bundle, for Hailo-8
+fer-hailo compile RUN/deploy --hw-arch hailo8l --alls alls/mobilenet_v3_small_a16.alls
+fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
+fer-hailo compile --lint FILE.alls [--bundle DIR] [--har FILE.har]
+fer-hailo compile --inspect FILE.hef [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from fer_hailo.calls import tool
+from fer_hailo.cli import Parser, command_parser, nearest
+from fer_hailo.errors import UserError
+from fer_hailo.resources import find
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.inspect:
+        return _inspect(arguments.inspect, arguments.json)
+    if arguments.rehearse:  # before numpy is loaded: its threads and the emulation's would get in each other's way
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if arguments.lint:
+        return _lint(arguments.lint, arguments.bundle or arguments.bundle_option, arguments.har)
+    from fer_hailo.hailo.bundle import newest_bundle
+    from fer_hailo.hailo.compile import STEPS
+    from fer_hailo.hailo.run import compile_bundle, rehearse_bundle
+    from fer_hailo.hailo.sdk import ARCHITECTURES
+
+    if arguments.hw_arch not in ARCHITECTURES:
+        raise UserError(f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: {', '.join(ARCHITECTURES)}")
+    bundle = arguments.bundle or newest_bundle()
+    common = (arguments.hw_arch, arguments.alls)
+    if arguments.rehearse:
+        if arguments.steps:
+            raise UserError("--rehearse runs no steps of the SDK: leave out --steps")
+        return rehearse_bundle(bundle, *common, arguments.out, arguments.max_drop, arguments.quick)
+    steps = tuple(step.strip() for step in arguments.steps.split(",")) if arguments.steps else None
+    for step in steps or ():
+        if step not in STEPS:
+            raise UserError(f"unknown step {step}{nearest(step, STEPS)}: --steps takes {','.join(STEPS)} or a part of them")
+    ordered = tuple(step for step in STEPS if step in steps) if steps else None
+    return compile_bundle(bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick)
+
+
+def _parser() -> Parser:
+    parser = command_parser("compile", __doc__)
+    parser.add_argument("bundle", nargs="?", type=Path, help=f"folder that {tool('convert')} made [here, or the newest run's deploy/]")
+    parser.add_argument("--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]")
+    parser.add_argument("--alls", type=find, metavar="FILE", help="model script [the bundle's model.alls]")
+    parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
+    parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
+    parser.add_argument("--quick", type=_count, metavar="N", help="score on N pictures of each split, in the classes' proportions")
+    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and the emulated script")
+    parser.add_argument("--lint", type=find, metavar="FILE", help="check a model script and stop")
+    parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
+    parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")
+    parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF and stop")
+    parser.add_argument("--json", action="store_true", help="with --inspect: as JSON")
+    return parser
+
+
+def _inspect(path: Path, as_json: bool) -> int:
+    from fer_hailo.hailo.hef import format_hef, read_hef
+
+    hef = read_hef(path)
+    print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
+    return 0
+
+
+def _lint(path: Path, bundle: Path | None, har: Path | None) -> int:
+    from fer_hailo.hailo.bundle import load_bundle
+    from fer_hailo.hailo.layers import Layers
+    from fer_hailo.hailo.lint import lint_script
+    from fer_hailo.hailo.script import format_finding, read_script
+
+    loaded = load_bundle(bundle) if bundle else None
+    layers = Layers.from_har(har) if har else None
+    findings = lint_script(read_script(path), loaded and loaded.spec, len(loaded.calibration()) if loaded else None, layers)
+    for finding in findings:
+        print(format_finding(finding, str(path)))
+    errors = sum(finding.level == "error" for finding in findings)
+    print(f"{path}: {errors} errors, {sum(finding.level == 'warning' for finding in findings)} warnings")
+    return 2 if errors else 0
+
+
+def _points(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 100:
+            return value
+    raise argparse.ArgumentTypeError(f"points of accuracy are a number from 0 to 100, not {text}")
+
+
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"a number of pictures is a whole number from 1 on, not {text}")

@@ -1,0 +1,34 @@
+"""Convert a trained model to TFLite and make the deploy bundle for the SDK machine and the board.
+
+fer-hailo convert                      the newest complete run
+fer-hailo convert RUN
+fer-hailo convert MODEL.keras --data PATH [--mean 127.5 --scale 127.5]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from fer_hailo.calls import install
+from fer_hailo.cli import command_parser
+from fer_hailo.config import add_flags, flag_values
+from fer_hailo.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command_parser("convert", __doc__)
+    parser.add_argument("model", nargs="?", help="run folder or .keras file [the newest complete run]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for deploy/ and the report [the run folder]")
+    parser.add_argument("--mean", type=float, help="of a bare .keras file: it was trained on (value - mean) / scale [127.5]")
+    parser.add_argument("--scale", type=float, help="see --mean [127.5]")
+    add_flags(parser)
+    arguments = parser.parse_args(argv)
+    for name in ("tensorflow", "ai_edge_quantizer"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{name} is not installed here, and conversion needs it: {install('train')}")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # only TensorFlow writes TFLite, whatever trained the model
+    from fer_hailo.convert.run import convert
+
+    convert(arguments.model, flag_values(arguments), arguments.out, arguments.mean, arguments.scale)

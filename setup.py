@@ -1,0 +1,27 @@
+"""What pyproject.toml cannot say: which folders of the top level a wheel holds, as data of the library.
+
+fer_hailo/resources.py finds them again.
+"""
+
+from setuptools import find_packages, setup
+
+RELEASE = ["*.tflite", "manifest.json", "labels.txt", "config.yaml", "environment.json", "confidence.json", "selection.json", "*.md"]
+HELD = {  # folder: the files of it
+    "alls": ["*.alls"],
+    "configs": ["*.yaml"],
+    "configs/experiments": ["*.yaml"],
+    "configs/model": ["*.yaml"],
+    "fer2013_keras_hailo/released": RELEASE,  # but the .keras, which is as large as all of the wheel
+    "fer2013_keras_hailo/released_minimalistic": RELEASE,
+}
+PACKAGES = {"fer_hailo.shipped." + folder.replace("/", "."): folder for folder in HELD}
+
+setup(
+    packages=[*find_packages(include=["fer_hailo", "fer_hailo.*"]), *PACKAGES],
+    package_dir=PACKAGES,
+    package_data={
+        "fer_hailo.models": ["networks.csv"],
+        "fer_hailo.runtime": ["page.html"],
+        **{package: HELD[folder] for package, folder in PACKAGES.items()},
+    },
+)
