@@ -152,6 +152,7 @@ def test_runs_go_where_the_environment_says(command, tmp_path):
 
 
 def test_what_is_measured_of_a_released_model_goes_to_the_users_runs(tmp_path, monkeypatch):
+    from fer_hailo.home import resolve
 
     monkeypatch.chdir(tmp_path)
     assert resolve("released:mobilenet_v3_small").results == Path("fer2013_keras_hailo/results.csv")
