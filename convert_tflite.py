@@ -2,8 +2,8 @@
 
 import sys
 
-from fer_hailo.cli import run
 from fer_hailo.commands.convert import main
+from fer_hailo.common.cli import run
 
 if __name__ == "__main__":
     sys.exit(run(main))

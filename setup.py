@@ -1,6 +1,6 @@
 """What pyproject.toml cannot say: which folders of the top level a wheel holds, as data of the library.
 
-fer_hailo/resources.py finds them again.
+fer_hailo/common/resources.py finds them again.
 """
 
 from setuptools import find_packages, setup
@@ -20,8 +20,8 @@ setup(
     packages=[*find_packages(include=["fer_hailo", "fer_hailo.*"]), *PACKAGES],
     package_dir=PACKAGES,
     package_data={
-        "fer_hailo.models": ["networks.csv"],
-        "fer_hailo.runtime": ["page.html"],
+        "fer_hailo.training.models": ["networks.csv"],
+        "fer_hailo.board": ["page.html"],
         **{package: HELD[folder] for package, folder in PACKAGES.items()},
     },
 )

@@ -23,8 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.environments import environment
-from fer_hailo.cli import Parser, run
-from fer_hailo.errors import UserError
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
 
 STEP = Path(__file__).with_name("cpu_step.py")
 NETWORKS = (("mobilenet_v3_small", 128), ("dlib_resnet", 112))

@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--kernels", action="store_true", help="the project's own, see fer_hailo/train/speed.py")
+    parser.add_argument("--kernels", action="store_true", help="the project's own, see fer_hailo/training/fit/speed.py")
     parser.add_argument("--xla", action="store_true", help="compile TensorFlow's step with it")
     parser.add_argument("--plain", action="store_true", help="PyTorch without Keras")
     arguments = parser.parse_args()
@@ -51,10 +51,10 @@ def keras_step(arguments, images: np.ndarray, onehot: np.ndarray):
     """The project's network, optimizer and loss, on the backend that the environment names. Also the parameters that train."""
     import keras
 
-    from fer_hailo.config import Config
-    from fer_hailo.models.build import build_model
-    from fer_hailo.train.speed import fast_kernels
-    from fer_hailo.train.step import make_loss, make_optimizer
+    from fer_hailo.common.config import Config
+    from fer_hailo.training.fit.speed import fast_kernels
+    from fer_hailo.training.fit.step import make_loss, make_optimizer
+    from fer_hailo.training.models.build import build_model
 
     config = Config(
         arch=arguments.arch, input_size=arguments.size, batch_size=arguments.batch, weights="none", optimizer="adamw",
@@ -79,7 +79,7 @@ def plain_step(arguments, images: np.ndarray, onehot: np.ndarray):
     import torch
 
     from bench.mobilenet_torch import mobilenet_v3_small
-    from fer_hailo.config import Config
+    from fer_hailo.common.config import Config
 
     model = mobilenet_v3_small(CLASSES, Config().head_units, Config().head_dropout)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)

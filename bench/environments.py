@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.errors import UserError
+from fer_hailo.common.errors import UserError
 
 FOLDER = Path(".venv-peers")
 OPENCV = "opencv-python"  # the version that is here, so that both sides read and detect alike

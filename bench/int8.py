@@ -17,11 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.convert.flatbuffer import bytes_of, object_of, operators
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, INT8
-from fer_hailo.runs import RUNS
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.runs import RUNS
+from fer_hailo.deploy.bundle import FLOAT, INT8
+from fer_hailo.training.convert.flatbuffer import bytes_of, object_of, operators
 
 RELEASED = [RUNS / name for name in ("released", "released_minimalistic")]
 WARM = 20  # runs of a network before the first that counts

@@ -22,19 +22,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.environments import environment
-from fer_hailo.cli import Parser, run
-from fer_hailo.config import Config
-from fer_hailo.data.dataset import Part, load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, MANIFEST
-from fer_hailo.hailo.tflite import read_tflite
-from fer_hailo.home import resolve
-from fer_hailo.metrics import compute_metrics
-from fer_hailo.preprocess import prepare
-from fer_hailo.progress import track
-from fer_hailo.results import add_rows, row_of
-from fer_hailo.runs import RUNS
-from fer_hailo.runtime.predictor import load
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import compute_metrics
+from fer_hailo.common.preprocess import prepare
+from fer_hailo.common.progress import track
+from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import RUNS
+from fer_hailo.deploy.bundle import FLOAT, MANIFEST
+from fer_hailo.deploy.home import resolve
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict.predictor import load
+from fer_hailo.training.data.dataset import Part, load_dataset
 
 FACES = 450  # timed, the first fifty to warm up
 OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic") for name in ("model_float32.tflite", "model_int8.tflite")]

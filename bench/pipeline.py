@@ -26,16 +26,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.environments import environment
-from fer_hailo.cli import Parser, run
-from fer_hailo.errors import UserError
-from fer_hailo.home import Home, resolve
-from fer_hailo.runtime import pipeline
-from fer_hailo.runtime.analysis import Analyzer
-from fer_hailo.runtime.faces import HaarDetector, open_detector
-from fer_hailo.runtime.frames import Result
-from fer_hailo.runtime.images import read_picture, to_bgr
-from fer_hailo.runtime.predictor import Predictor, load
-from fer_hailo.runtime.sources import open_sources
+from fer_hailo.board import pipeline
+from fer_hailo.board.analysis import Analyzer
+from fer_hailo.board.faces import HaarDetector, open_detector
+from fer_hailo.board.frames import Result
+from fer_hailo.board.images import read_picture, to_bgr
+from fer_hailo.board.sources import open_sources
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.deploy.home import Home, resolve
+from fer_hailo.predict.predictor import Predictor, load
 
 ROOT = Path(__file__).parents[1]
 FER = "fer"
@@ -218,7 +218,7 @@ def _parts(done: list[dict]) -> str:
 
 def _overhead(predictor: Predictor) -> float:
     """What `predict` takes of one face beyond the network's own time, as a part of that: median of turns."""
-    from fer_hailo.runtime.benchmark import call_times
+    from fer_hailo.board.benchmark import call_times
 
     face = np.random.default_rng(0).integers(0, 256, (1, *[predictor.spec.input_size] * 2, 3), np.uint8)
     ratios = []
@@ -235,9 +235,9 @@ def _model(name: str | None, folder: Path) -> Home:
     except UserError:
         if name:
             raise
-    from fer_hailo.config import load_config, save_config
-    from fer_hailo.convert.tflite import to_tflite
-    from fer_hailo.models.build import build_model
+    from fer_hailo.common.config import load_config, save_config
+    from fer_hailo.training.convert.tflite import to_tflite
+    from fer_hailo.training.models.build import build_model
 
     print("no run here: measuring an untrained network of configs/finetune.yaml", file=sys.stderr)
     config = load_config(ROOT / "configs" / "finetune.yaml", {"weights": "none"})

@@ -13,16 +13,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.convert.bias_correction import correct_biases
-from fer_hailo.convert.cleanup import CLEAN
-from fer_hailo.convert.quantise import quantise_with
-from fer_hailo.convert.ranges import WHOLE, limits_of, tensor_ranges
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FLOAT, INT8, load_bundle
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import normalise
-from fer_hailo.runs import MODEL
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import normalise
+from fer_hailo.common.runs import MODEL
+from fer_hailo.deploy.bundle import FLOAT, INT8, load_bundle
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.bias_correction import correct_biases
+from fer_hailo.training.convert.cleanup import CLEAN
+from fer_hailo.training.convert.quantise import quantise_with
+from fer_hailo.training.convert.ranges import WHOLE, limits_of, tensor_ranges
 
 
 def main(argv: list[str] | None = None) -> None:

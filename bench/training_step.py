@@ -15,12 +15,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.config import load_config
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.feed import TrainingBatches, feed
-from fer_hailo.errors import UserError
-from fer_hailo.runs import RUNS
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.runs import RUNS
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.feed import TrainingBatches, feed
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--steps must be 1 or more, --rounds 2 or more")
     data = arguments.data or "fer2013"
     if not arguments.data and not any(path.name != "README.md" for path in Path(data).glob("*")):
-        from fer_hailo.data.sample import write_sample_set
+        from fer_hailo.training.data.sample import write_sample_set
 
         data = str(write_sample_set(RUNS / "sample"))
     compare(load_config(None, {"data": data, "weights": "none"}), arguments.steps, arguments.rounds)
@@ -79,7 +79,7 @@ def peak_memory() -> str:
 
 def compiled(model, config, dataset, steps: int):
     """A model compiled as in stage 2."""
-    from fer_hailo.train.step import make_loss, make_optimizer
+    from fer_hailo.training.fit.step import make_loss, make_optimizer
 
     model.compile(make_optimizer(config, 2, steps), make_loss(config, np.bincount(dataset.train.labels)), metrics=["accuracy"])
     return model
@@ -87,8 +87,8 @@ def compiled(model, config, dataset, steps: int):
 
 def step_model(config, dataset, steps: int):
     """The model of a training step, as train.py makes it."""
-    from fer_hailo.models.build import build_model
-    from fer_hailo.train.step import Setting, training_model
+    from fer_hailo.training.fit.step import Setting, training_model
+    from fer_hailo.training.models.build import build_model
 
     return training_model(build_model(config, stage=2), Setting(config, np.bincount(dataset.train.labels), steps))
 
@@ -124,7 +124,7 @@ def plain(dataset):
 def bare(config, dataset, steps: int):
     import tensorflow as tf
 
-    from fer_hailo.models.build import build_model
+    from fer_hailo.training.models.build import build_model
 
     size, classes = config.input_size, len(dataset.names)
     rng = np.random.default_rng(0)
@@ -142,7 +142,7 @@ def per_picture(config, dataset, count: int):
     import cv2
     import tensorflow as tf
 
-    from fer_hailo.models.build import build_model
+    from fer_hailo.training.models.build import build_model
 
     chosen = np.resize(np.arange(len(dataset.train)), count)
     encoded = [cv2.imencode(".jpg", image)[1].tobytes() for image in dataset.train.images[: min(count, len(dataset.train))]]

@@ -30,9 +30,9 @@ def load(path: Path | str | None = None, *, detector: str | None = None, threads
     current folder. detector: haar, none (each image is one face), or a YuNet .onnx file; None: a YuNet file in the
     current folder or beside the model, else haar. threads: of the CPU, for a .tflite.
 
-    Raises UserError (fer_hailo.errors) where there is no such model or detector, or a package that it needs is missing.
+    Raises UserError (fer_hailo.common.errors) where there is no such model or detector, or a package that it needs is missing.
     """
     from fer_hailo.api import Model
-    from fer_hailo.released import DEFAULT, PREFIX
+    from fer_hailo.common.released import DEFAULT, PREFIX
 
     return Model(PREFIX + DEFAULT if path is None else path, detector, threads)

@@ -7,9 +7,9 @@ import importlib
 import sys
 
 from fer_hailo import __version__
-from fer_hailo.calls import PROGRAM
-from fer_hailo.cli import Parser, nearest, run
-from fer_hailo.errors import UserError
+from fer_hailo.common.calls import PROGRAM
+from fer_hailo.common.cli import Parser, nearest, run
+from fer_hailo.common.errors import UserError
 
 COMMANDS = {
     "train": "train a classifier on FER2013 or other data; go on with an interrupted run",

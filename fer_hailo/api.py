@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.errors import UserError
-from fer_hailo.home import resolve
-from fer_hailo.runtime.analysis import Analyzer
-from fer_hailo.runtime.faces import open_detector
-from fer_hailo.runtime.images import read_picture
-from fer_hailo.runtime.predictor import load
+from fer_hailo.board.analysis import Analyzer
+from fer_hailo.board.faces import open_detector
+from fer_hailo.board.images import read_picture
+from fer_hailo.common.errors import UserError
+from fer_hailo.deploy.home import resolve
+from fer_hailo.predict.predictor import load
 
 
 @dataclass(frozen=True)

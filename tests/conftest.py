@@ -28,7 +28,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def sample_set(tmp_path_factory) -> Path:
-    from fer_hailo.data.sample import write_sample_set
+    from fer_hailo.training.data.sample import write_sample_set
 
     return write_sample_set(tmp_path_factory.mktemp("data") / "sample", train=20, test=6)
 
@@ -38,7 +38,7 @@ def small(sample_set):
     """A configuration that trains through both stages in seconds, with everything on that could break a resumed run."""
     import tiny  # noqa: F401, registers the network
 
-    from fer_hailo.config import load_config
+    from fer_hailo.common.config import load_config
 
     return load_config(None, SMALL | {"data": str(sample_set)})
 
@@ -46,7 +46,7 @@ def small(sample_set):
 @pytest.fixture(scope="session")
 def trained(small, tmp_path_factory) -> Path:
     """A complete run of `small`."""
-    from fer_hailo.train.loop import start
+    from fer_hailo.training.fit.loop import start
 
     return start(small, tmp_path_factory.mktemp("runs") / "whole")
 
@@ -54,7 +54,7 @@ def trained(small, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def converted(trained) -> Path:
     """The deploy bundle of `trained`. Do not change it: copy it."""
-    from fer_hailo.convert.run import convert
+    from fer_hailo.training.convert.conversion import convert
 
     place = os.getcwd()
     (trained.parent / "calib").mkdir()  # where there is one in the current folder, it gets a copy of the calibration set
@@ -90,7 +90,7 @@ def command(tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Empty files for plots, which take a sixth of a short run and have tests of their own."""
-    from fer_hailo.evaluate import plots
+    from fer_hailo.training.evaluate import plots
 
     monkeypatch.setattr(plots, "_save", lambda figure, path: path.touch())
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fer_hailo.confidence import Confidence, fit_confidence
-from fer_hailo.metrics import softmax
+from fer_hailo.common.confidence import Confidence, fit_confidence
+from fer_hailo.common.metrics import softmax
 
 
 def test_the_temperature_that_made_the_labels_is_found():

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from fer_hailo.config import Config, load_config, save_config
-from fer_hailo.errors import UserError
+from fer_hailo.common.config import Config, load_config, save_config
+from fer_hailo.common.errors import UserError
 
 
 def write(tmp_path, text):

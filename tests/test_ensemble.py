@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from fer_hailo import ensemble
 from fer_hailo.commands import ensemble as command
-from fer_hailo.convert.run import convert
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import evaluate_file
-from fer_hailo.evaluate.score import Scorer
-from fer_hailo.home import Use, resolve
-from fer_hailo.metrics import softmax
-from fer_hailo.models.build import build_model, load_model
-from fer_hailo.models.ensemble import fit_shares
-from fer_hailo.train.distill import Distillation, load_teachers
-from fer_hailo.train.loop import start
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import softmax
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.training import ensemble
+from fer_hailo.training.convert.conversion import convert
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.evaluate.evaluation import evaluate_file
+from fer_hailo.training.evaluate.score import Scorer
+from fer_hailo.training.fit.distill import Distillation, load_teachers
+from fer_hailo.training.fit.loop import start
+from fer_hailo.training.models.build import build_model, load_model
+from fer_hailo.training.models.ensemble import fit_shares
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from conftest import PATHS, ROOT, SMALL
 from scipy import stats
 
 from fer_hailo.commands import experiments
-from fer_hailo.config import load_config, save_config
-from fer_hailo.errors import UserError
-from fer_hailo.experiments import launch
-from fer_hailo.experiments.plan import read_grid
-from fer_hailo.experiments.summary import mean_and_deviation, paired_difference, write_summary
-from fer_hailo.files import read_csv, write_json
+from fer_hailo.common.config import load_config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv, write_json
+from fer_hailo.training.experiments import launch
+from fer_hailo.training.experiments.plan import read_grid
+from fer_hailo.training.experiments.summary import mean_and_deviation, paired_difference, write_summary
 
 QUICK = {key: value for key, value in SMALL.items() if key != "stage2_warmup_epochs"} | {"stage1_epochs": 1, "stage2_epochs": 0, "ema": 0}
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from fer_hailo.confidence import Confidence
-from fer_hailo.config import Config
-from fer_hailo.errors import UserError
-from fer_hailo.home import Format, Kind, Stated, Use, is_bundle, resolve
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.confidence import Confidence
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.deploy.home import Format, Kind, Stated, Use, is_bundle, resolve
 
 RUNS = Path("fer2013_keras_hailo")
 RUN = "20261120-101010_tiny_s5"
@@ -220,9 +220,12 @@ def test_a_manifest_above_a_keras_file_is_another_s():
     assert (home.kind, home.stated) == (Kind.RUN, TRAINED)
 
 
-def test_nothing_named():
-    with pytest.raises(UserError, match="^no model: fer2013_keras_hailo holds no complete run; name a"):
-        resolve()
+def test_nothing_named(monkeypatch):
+    assert resolve().model == ROOT / "fer2013_keras_hailo" / "released" / FLOAT  # the library's own
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_hailo.deploy.home.released", lambda: Path("nowhere"))
+        with pytest.raises(UserError, match="^no model: fer2013_keras_hailo holds no complete run; name a"):
+            resolve()
     make_release(RUNS / "released")
     make_run(RUNS / "20261122-101010_tiny_s5", complete=False)
     assert resolve().model == RUNS / "released" / FLOAT
@@ -306,7 +309,7 @@ def test_the_record_is_frozen_and_reads_when_asked():
 def test_a_board_without_yaml_can_ask_all_but_a_run(here):
     make_bundle("deploy")
     make_run("run")
-    code = "from fer_hailo.home import resolve; print(resolve(sys.argv[1]).labels)"
+    code = "from fer_hailo.deploy.home import resolve; print(resolve(sys.argv[1]).labels)"
     program = [sys.executable, "-c", f"import sys; sys.modules['yaml'] = None; {code}"]
 
     def ask(place):

@@ -1,13 +1,14 @@
 """What may import what: light parts stay light, and a ready cache trains without OpenCV or Pillow."""
 
+import ast
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT, SMALL
 
-from fer_hailo.config import load_config, save_config
-from fer_hailo.data.cache import load_pictures
+from fer_hailo.common.config import load_config, save_config
+from fer_hailo.training.data.cache import load_pictures
 
 HEAVY = {"tensorflow", "keras", "jax", "torch", "cv2", "yaml", "matplotlib", "PIL", "sklearn", "scipy"}
 
@@ -18,18 +19,59 @@ def loaded_by(statement: str) -> set[str]:
     return set(out.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "module", ["", ".config", ".preprocess", ".metrics", ".results", ".report", ".runs", ".home", ".data.sources", ".runtime.faces"]
-)
+@pytest.mark.parametrize("module", ["", ".deploy.home", ".training.data.sources", ".board.faces"])
 def test_light_modules_load_no_framework(module):
     assert not loaded_by(f"import fer_hailo{module}") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["calls", "home", "metrics", "released", "report", "resources", "results", "files", "runs"])
-def test_what_the_sdk_machine_shares_needs_numpy_alone(module):
+def arrows() -> set[tuple[str, str]]:
+    """(module, imported module) of the whole library, imports inside of functions too, by their names below fer_hailo."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "fer_hailo").rglob("*.py")}
+    found = set()
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fer_hailo"):
+                targets = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [target if target in modules else node.module for target in targets]
+            elif isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names if alias.name.startswith("fer_hailo.")]
+            else:
+                continue
+            found |= {(name.partition(".")[2], target.partition(".")[2]) for target in targets}
+    return found
+
+
+# From the ground up: a room imports from itself and from those before it.
+ROOMS = ("common", "formats", "script", "deploy", "predict", "emulation", "sdk", "board", "training", "api", "commands")
+TRAINING = ("data", "models", "evaluate", "convert", "fit", "quantise", "experiments")
+ALLOWED_UP = {("predict.keras_model", "training.models.build")}  # a .keras file may hold layers of this project
+
+
+def rank(module: str, rooms: tuple[str, ...]) -> int:
+    """A module's place in the order of rooms; what lies in none of them is above all."""
+    room = module.split(".")[0]
+    return rooms.index(room) if room in rooms else len(rooms)
+
+
+def test_no_arrow_runs_back_up():
+    found = arrows()
+    assert len(found) > 500
+    up = {(a, b) for a, b in found if rank(a, ROOMS) < rank(b, ROOMS)}
+    assert up == ALLOWED_UP
+    inside = {(a[9:], b[9:]) for a, b in found if a.startswith("training.") and b.startswith("training.")}
+    assert not {(a, b) for a, b in inside if rank(a, TRAINING) < rank(b, TRAINING)}
+
+
+NUMPY_ALONE = ("common", "formats", "script", "deploy", "emulation", "sdk")
+
+
+def test_rooms_of_the_sdk_machine_import_numpy_alone():
+    """At import. Within functions a package may be asked for where it is needed: yaml, LiteRT, the vendor's own."""
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for room in NUMPY_ALONE
+             for path in sorted((ROOT / "fer_hailo" / room).glob("*.py"))]  # fmt: skip
     allowed = set(sys.stdlib_module_names) | {"numpy", "fer_hailo"}
-    new = loaded_by(f"import fer_hailo.{module}") - loaded_by("pass")
-    assert not {name for name in new if name not in allowed and not name.startswith("_")}
+    new = loaded_by("import " + ", ".join(names)) - loaded_by("pass")
+    assert len(names) > 50 and not {name for name in new if name not in allowed and not name.startswith("_")}
 
 
 def test_training_from_a_cache_needs_no_opencv(command, sample_set, tmp_path):

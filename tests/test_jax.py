@@ -9,11 +9,11 @@ import pytest
 from conftest import ROOT, SMALL
 from tiny import TRAIN
 
-from fer_hailo.config import load_config, save_config
-from fer_hailo.evaluate.run import evaluate_file
-from fer_hailo.files import read_csv
-from fer_hailo.home import Use, resolve
-from fer_hailo.runs import MODEL
+from fer_hailo.common.config import load_config, save_config
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.runs import MODEL
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.training.evaluate.evaluation import evaluate_file
 
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
 
@@ -51,8 +51,9 @@ def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, jax
     cut = """
 import sys
 import tiny
-from fer_hailo.train import callbacks, loop
-from fer_hailo.config import load_config
+from fer_hailo.training.fit import callbacks
+from fer_hailo.training.fit import loop
+from fer_hailo.common.config import load_config
 from pathlib import Path
 class Cut(callbacks.Tell):
     def on_epoch_end(self, epoch, logs=None):

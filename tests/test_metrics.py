@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from fer_hailo.metrics import compute_metrics, confusion_matrix, expected_calibration_error, format_metrics, reliability, softmax, wilson
+from fer_hailo.common.metrics import (
+    compute_metrics,
+    confusion_matrix,
+    expected_calibration_error,
+    format_metrics,
+    reliability,
+    softmax,
+    wilson,
+)
 
 NAMES = ["a", "b", "c", "d"]
 

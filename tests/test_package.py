@@ -20,11 +20,11 @@ from test_imports import HEAVY, loaded_by
 
 import fer_hailo
 from fer_hailo import __main__ as command_line
-from fer_hailo import calls, released, resources, runs
-from fer_hailo.config import load_config
-from fer_hailo.errors import UserError
-from fer_hailo.released import RELEASED, absent, place, weights_file
-from fer_hailo.runs import MODEL
+from fer_hailo.common import calls, released, resources, runs
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.released import RELEASED, absent, place, weights_file
+from fer_hailo.common.runs import MODEL
 
 MODULE = [sys.executable, "-m", "fer_hailo"]
 COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "experiments")
@@ -126,9 +126,9 @@ def test_all_that_recipes_refer_to_is_there():
 
 
 def test_what_a_recipe_calls_by_name_is_opened_and_checked_as_a_path_is(tmp_path, monkeypatch):
-    from fer_hailo.models.build import build_model
-    from fer_hailo.quantise.settings import quantised_config
-    from fer_hailo.train.lineage import check_lineage
+    from fer_hailo.training.fit.lineage import check_lineage
+    from fer_hailo.training.models.build import build_model
+    from fer_hailo.training.quantise.settings import quantised_config
 
     monkeypatch.chdir(tmp_path)
     tuned = quantised_config({}, {"quantise": "released:mobilenet_v3_small"})
@@ -152,7 +152,7 @@ def test_runs_go_where_the_environment_says(command, tmp_path):
 
 
 def test_what_is_measured_of_a_released_model_goes_to_the_users_runs(tmp_path, monkeypatch):
-    from fer_hailo.home import resolve
+    from fer_hailo.deploy.home import resolve
 
     monkeypatch.chdir(tmp_path)
     assert resolve("released:mobilenet_v3_small").results == Path("fer2013_keras_hailo/results.csv")

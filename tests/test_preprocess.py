@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_hailo.preprocess import PreprocessSpec, cubic, cubic_matrix, normalise, prepare, to_source
+from fer_hailo.common.preprocess import PreprocessSpec, cubic, cubic_matrix, normalise, prepare, to_source
 
 SPEC = PreprocessSpec()
 
@@ -89,7 +89,7 @@ def test_other_arrays_are_refused(face):
 )
 def test_in_graph_input_is_prepare_within_one_level(spec):
     """Parity of all stages: what training and Keras evaluation see is what calibration and the board see."""
-    from fer_hailo.models.inputs import FaceInput
+    from fer_hailo.training.models.inputs import FaceInput
 
     sources = noise(8, *spec.source_shape)
     in_graph = np.asarray(FaceInput(spec)(sources))

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.config import SEVEN_CLASSES, Config
-from fer_hailo.data.balance import oversample_minority_classes
-from fer_hailo.data.cache import load_pictures
-from fer_hailo.data.clean import duplicate_groups
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.report import duplicate_counts
-from fer_hailo.data.sources import load_filtered_image_paths
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.config import SEVEN_CLASSES, Config
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.balance import oversample_minority_classes
+from fer_hailo.training.data.cache import load_pictures
+from fer_hailo.training.data.clean import duplicate_groups
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.sources import load_filtered_image_paths
+from fer_hailo.training.evaluate.data_report import duplicate_counts
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.config import load_config
-from fer_hailo.convert.flatbuffer import object_of
-from fer_hailo.convert.run import convert
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import evaluate_file
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.home import Use, resolve
-from fer_hailo.preprocess import prepare
-from fer_hailo.runtime.predictor import load
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.preprocess import prepare
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.predict.predictor import load
+from fer_hailo.training.convert.conversion import convert
+from fer_hailo.training.convert.flatbuffer import object_of
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.evaluate.evaluation import evaluate_file
 from tools import plot_pareto, release, results_table
 
 RELEASED = [ROOT / "fer2013_keras_hailo" / name for name in ("released", "released_minimalistic")]

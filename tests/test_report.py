@@ -2,8 +2,8 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from fer_hailo.metrics import compute_metrics, reliability
-from fer_hailo.report import confusion_figure, line_figure, metrics_table, reliability_figure, table, write_page
+from fer_hailo.common.metrics import compute_metrics, reliability
+from fer_hailo.common.report import confusion_figure, line_figure, metrics_table, reliability_figure, table, write_page
 
 PROBABILITIES, LABELS = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 1])
 METRICS = compute_metrics(PROBABILITIES, LABELS, ["a<b", "c&d"], data="x", split="test", sha256="0")

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv, written
-from fer_hailo.metrics import compute_metrics
-from fer_hailo.results import COLUMNS, add_rows, merge, row_of, speed_row
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv, written
+from fer_hailo.common.metrics import compute_metrics
+from fer_hailo.common.results import COLUMNS, add_rows, merge, row_of, speed_row
 
 LATER = ["latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib"]
 

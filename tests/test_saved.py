@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.home import Use, resolve
-from fer_hailo.runtime.predictor import load
+from fer_hailo.common.files import read_csv
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.predict.predictor import load
 
 SAVED = ROOT / "tests" / "saved"
 
@@ -39,7 +39,7 @@ def test_a_run_and_its_bundle_give_the_answers_that_were_kept(saved):
 
 def test_this_projects_own_layers_open():
     """By the names that they are registered under. The numbers are those of the version that saved them."""
-    from fer_hailo.models.build import load_model
+    from fer_hailo.training.models.build import load_model
 
     model = load_model(SAVED / "layers.keras")
     kinds = {type(layer).__name__ for layer in model.layers}
@@ -51,7 +51,7 @@ def test_this_projects_own_layers_open():
 
 def test_an_interrupted_run_goes_on(saved):
     """Its optimizer, averages and the method's own state among what is restored: the losses are the whole run's."""
-    from fer_hailo.train.loop import resume
+    from fer_hailo.training.start import resume
 
     resume(saved / "cut", {})
     assert os.path.isfile(saved / "cut" / "DONE")

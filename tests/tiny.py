@@ -7,7 +7,7 @@ import sys
 
 import keras
 
-from fer_hailo.models.registry import ARCHITECTURES, Network
+from fer_hailo.training.models.registry import ARCHITECTURES, Network
 
 TRAIN = [sys.executable, "-c", "import sys, tiny, train; sys.exit(train.run(train.main, sys.argv[1:]))"]
 

@@ -19,17 +19,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.hailo.bundle import SCRIPT, Bundle, EvalSet, load_bundle
-from fer_hailo.hailo.emulation.float_network import CURVES
-from fer_hailo.hailo.emulation.program import IntegerNetwork
-from fer_hailo.hailo.emulation.scheme import MODES, MeasuredScheme, with_activations
-from fer_hailo.hailo.emulation.stages import NARROW, Emulation, emulation_of
-from fer_hailo.hailo.noise import Noise
-from fer_hailo.hailo.script import read_script
-from fer_hailo.metrics import softmax
-from fer_hailo.preprocess import normalise
-from fer_hailo.progress import track
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.metrics import softmax
+from fer_hailo.common.preprocess import normalise
+from fer_hailo.common.progress import track
+from fer_hailo.deploy.bundle import SCRIPT, Bundle, EvalSet, load_bundle
+from fer_hailo.emulation.float_network import CURVES
+from fer_hailo.emulation.noise import Noise
+from fer_hailo.emulation.program import IntegerNetwork
+from fer_hailo.emulation.scheme import MODES, MeasuredScheme, with_activations
+from fer_hailo.emulation.stages import NARROW, Emulation, emulation_of
+from fer_hailo.script.text import read_script
 
 ENOUGH = 0.95  # another layer must bring the divergence to this part of what it was
 NOISE_IMAGES = 32

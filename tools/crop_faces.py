@@ -14,14 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.data.decode import decode
-from fer_hailo.data.sources import FolderSource
-from fer_hailo.errors import UserError
-from fer_hailo.files import write_csv
-from fer_hailo.progress import track
-from fer_hailo.runtime.faces import cut, open_detector
-from fer_hailo.runtime.images import write_picture
+from fer_hailo.board.faces import cut, open_detector
+from fer_hailo.board.images import write_picture
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_csv
+from fer_hailo.common.progress import track
+from fer_hailo.training.data.decode import decode
+from fer_hailo.training.data.sources import FolderSource
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ LOST_TOO_MUCH = 3  # a result of the rehearsal, not a failure of the demo
 def main() -> int:
     import matplotlib
 
-    from fer_hailo.data.sources import ARCHIVES
+    from fer_hailo.training.data.sources import ARCHIVES
 
     portrait = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     present = any((ROOT / "fer2013" / name).exists() for name in ("train", *ARCHIVES))

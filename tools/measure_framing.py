@@ -2,7 +2,7 @@
 
     python tools/measure_framing.py --data fer2013.zip --detector yunet.onnx
 
-The constants at the top of fer_hailo/runtime/faces.py come from it. Only training pictures are looked at. Each is enlarged, and its
+The constants at the top of fer_hailo/board/faces.py come from it. Only training pictures are looked at. Each is enlarged, and its
 border repeated outwards, so that the detector may find the face larger than its frame. All numbers are parts of the frame's side.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.data.decode import decode
-from fer_hailo.data.sources import open_source
-from fer_hailo.errors import UserError
-from fer_hailo.progress import track
-from fer_hailo.runtime.faces import Detector, Face, open_detector
+from fer_hailo.board.faces import Detector, Face, open_detector
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import track
+from fer_hailo.training.data.decode import decode
+from fer_hailo.training.data.sources import open_source
 
 ENLARGED = 4
 POINTS = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")

@@ -15,13 +15,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.data.cache import Pictures, load_pictures
-from fer_hailo.data.copies import registered_pairs
-from fer_hailo.data.duplicates import exact_groups, merge_groups, near_pairs
-from fer_hailo.errors import UserError
-from fer_hailo.files import written
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import written
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.cache import Pictures, load_pictures
+from fer_hailo.training.data.copies import registered_pairs
+from fer_hailo.training.data.duplicates import exact_groups, merge_groups, near_pairs
 
 PLANTED = 140
 ENLARGED, COLUMNS, A_SHEET = 3, 5, 25

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.files import read_csv, written
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.files import read_csv, written
 from tools.results_table import model_name, of_one_run
 
 ROOT = Path(__file__).parents[1]

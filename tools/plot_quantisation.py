@@ -18,15 +18,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.convert.quantise import quantise_with
-from fer_hailo.convert.ranges import WHOLE, tensor_ranges
-from fer_hailo.files import written
-from fer_hailo.hailo.bundle import FLOAT, INT8, load_bundle
-from fer_hailo.hailo.noise import Noise
-from fer_hailo.hailo.tflite import read_tflite, single
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.files import written
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.deploy.bundle import FLOAT, INT8, load_bundle
+from fer_hailo.emulation.noise import Noise
+from fer_hailo.formats.tflite import read_tflite, single
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.quantise import quantise_with
+from fer_hailo.training.convert.ranges import WHOLE, tensor_ranges
 
 IMAGES = 64
 INNER = (0.05, 99.95)

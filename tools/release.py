@@ -16,20 +16,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.confidence import RIGHT, Confidence
-from fer_hailo.config import Config, load_config, save_config
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.comparison import paired_interval
-from fer_hailo.evaluate.plots import plot_confusion, plot_reliability
-from fer_hailo.files import write_json, write_text
-from fer_hailo.hailo.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_bundle
-from fer_hailo.hailo.scoring import logits_of
-from fer_hailo.litert import LiteRT
-from fer_hailo.metrics import expected_calibration_error, reliability, wilson
-from fer_hailo.quantise.file import RANGES
-from fer_hailo.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
-from fer_hailo.selection import Selection, read_selection, selection_of, write_selection
+from fer_hailo.board.comparison import paired_interval
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.confidence import RIGHT, Confidence
+from fer_hailo.common.config import Config, load_config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json, write_text
+from fer_hailo.common.metrics import expected_calibration_error, reliability, wilson
+from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
+from fer_hailo.deploy.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_bundle
+from fer_hailo.deploy.scoring import logits_of
+from fer_hailo.deploy.selection import Selection, read_selection, selection_of, write_selection
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.trained_ranges import RANGES
+from fer_hailo.training.evaluate.plots import plot_confusion, plot_reliability
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
 PLACES = ("data", "weights", "votes", "teacher", "selected_by", "quantise")  # fields that name files

@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fer_hailo.cli import Parser, run
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv, write_text
-from fer_hailo.results import FLOAT_STEM
-from fer_hailo.runs import NAME
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv, write_text
+from fer_hailo.common.results import FLOAT_STEM
+from fer_hailo.common.runs import NAME
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"

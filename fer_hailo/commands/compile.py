@@ -15,10 +15,10 @@ import json
 import os
 from pathlib import Path
 
-from fer_hailo.calls import tool
-from fer_hailo.cli import Parser, command_parser, nearest
-from fer_hailo.errors import UserError
-from fer_hailo.resources import find
+from fer_hailo.common.calls import tool
+from fer_hailo.common.cli import Parser, command_parser, nearest
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.resources import find
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,10 +29,10 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if arguments.lint:
         return _lint(arguments.lint, arguments.bundle or arguments.bundle_option, arguments.har)
-    from fer_hailo.hailo.bundle import newest_bundle
-    from fer_hailo.hailo.compile import STEPS
-    from fer_hailo.hailo.run import compile_bundle, rehearse_bundle
-    from fer_hailo.hailo.sdk import ARCHITECTURES
+    from fer_hailo.deploy.bundle import newest_bundle
+    from fer_hailo.sdk.chain import compile_bundle, rehearse_bundle
+    from fer_hailo.sdk.client import ARCHITECTURES
+    from fer_hailo.sdk.compile import STEPS
 
     if arguments.hw_arch not in ARCHITECTURES:
         raise UserError(f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: {', '.join(ARCHITECTURES)}")
@@ -69,7 +69,7 @@ def _parser() -> Parser:
 
 
 def _inspect(path: Path, as_json: bool) -> int:
-    from fer_hailo.hailo.hef import format_hef, read_hef
+    from fer_hailo.formats.hef import format_hef, read_hef
 
     hef = read_hef(path)
     print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
@@ -77,10 +77,10 @@ def _inspect(path: Path, as_json: bool) -> int:
 
 
 def _lint(path: Path, bundle: Path | None, har: Path | None) -> int:
-    from fer_hailo.hailo.bundle import load_bundle
-    from fer_hailo.hailo.layers import Layers
-    from fer_hailo.hailo.lint import lint_script
-    from fer_hailo.hailo.script import format_finding, read_script
+    from fer_hailo.deploy.bundle import load_bundle
+    from fer_hailo.script.layers import Layers
+    from fer_hailo.script.lint import lint_script
+    from fer_hailo.script.text import format_finding, read_script
 
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None

@@ -11,10 +11,10 @@ import importlib.util
 import os
 from pathlib import Path
 
-from fer_hailo.calls import install
-from fer_hailo.cli import command_parser
-from fer_hailo.config import add_flags, flag_values
-from fer_hailo.errors import UserError
+from fer_hailo.common.calls import install
+from fer_hailo.common.cli import command_parser
+from fer_hailo.common.config import add_flags, flag_values
+from fer_hailo.common.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,6 +29,6 @@ def main(argv: list[str] | None = None) -> None:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"{name} is not installed here, and conversion needs it: {install('train')}")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # only TensorFlow writes TFLite, whatever trained the model
-    from fer_hailo.convert.run import convert
+    from fer_hailo.training.convert.conversion import convert
 
     convert(arguments.model, flag_values(arguments), arguments.out, arguments.mean, arguments.scale)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_hailo.cli import command_parser
-from fer_hailo.errors import UserError
-from fer_hailo.runs import RUNS
+from fer_hailo.common.cli import command_parser
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.runs import RUNS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,6 +24,6 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if len(arguments.runs) < 2:
         raise UserError("an ensemble needs two or more runs")
-    from fer_hailo.ensemble import join
+    from fer_hailo.training.ensemble import join
 
     join(arguments.runs, arguments.equal, {"data": arguments.data} if arguments.data else {}, arguments.out)

@@ -14,12 +14,12 @@ import json
 import sys
 from pathlib import Path
 
-from fer_hailo.calls import install
-from fer_hailo.cli import command_parser
-from fer_hailo.config import add_flags, flag_values
-from fer_hailo.errors import UserError
-from fer_hailo.home import Home, Use, resolve
-from fer_hailo.runs import RUNS
+from fer_hailo.common.calls import install
+from fer_hailo.common.cli import command_parser
+from fer_hailo.common.config import add_flags, flag_values
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.runs import RUNS
+from fer_hailo.deploy.home import Home, Use, resolve
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> None:
     add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.merge:
-        from fer_hailo.results import merge
+        from fer_hailo.common.results import merge
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
-    from fer_hailo.evaluate.deployed import bundle_for
+    from fer_hailo.board.deployed import bundle_for
 
     home = resolve(arguments.model, Use.SCORE, flag_values(arguments))
     if bundle := bundle_for(home):
@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
-    from fer_hailo.evaluate.deployed import evaluate_deployed, tell
-    from fer_hailo.metrics import format_metrics
+    from fer_hailo.board.deployed import evaluate_deployed, tell
+    from fer_hailo.common.metrics import format_metrics
 
     done = evaluate_deployed(home, folder, arguments.split, arguments.out)
     shown = done.metrics[arguments.split] if arguments.split else done.metrics
@@ -58,13 +58,13 @@ def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
 
 def _on_data(home: Home, arguments: argparse.Namespace) -> None:
     try:
-        from fer_hailo.evaluate.run import evaluate_file
+        from fer_hailo.training.evaluate.evaluation import evaluate_file
     except ImportError as error:
         raise UserError(
             f"scoring on a data set needs the training packages ({error}): {install('train')}; on the board score a .tflite or "
             ".hef with --data naming its deploy bundle"
         ) from None
-    from fer_hailo.metrics import format_metrics
+    from fer_hailo.common.metrics import format_metrics
 
     metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
     print(json.dumps(metrics) if arguments.json else format_metrics(metrics))

@@ -19,10 +19,10 @@ import os
 import sys
 from pathlib import Path
 
-from fer_hailo.cli import command_parser
-from fer_hailo.errors import UserError
-from fer_hailo.resources import find
-from fer_hailo.runs import RUNS
+from fer_hailo.common.cli import command_parser
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.resources import find
+from fer_hailo.common.runs import RUNS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.jobs < 1 or cores < 1 or arguments.gpus < 0:
         raise UserError("--jobs and --cores must be 1 or more, --gpus 0 or more")
 
-    from fer_hailo.experiments import launch, plan, summary
+    from fer_hailo.training.experiments import launch, plan, summary
 
     out = arguments.out or RUNS / f"experiment_{arguments.file.stem}"
     grid = plan.read_grid(arguments.file, out, {"data": arguments.data} if arguments.data else {})

@@ -15,8 +15,8 @@ import argparse
 import contextlib
 import os
 
-from fer_hailo.cli import Parser, command_parser
-from fer_hailo.errors import UserError
+from fer_hailo.common.cli import Parser, command_parser
+from fer_hailo.common.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,18 +26,18 @@ def main(argv: list[str] | None = None) -> int:
             f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, or after --benchmark"
         )
     if arguments.doctor:
-        from fer_hailo.runtime.doctor import run_doctor
+        from fer_hailo.board.doctor import run_doctor
 
         return run_doctor(arguments.model)
     if arguments.benchmark is not None:
-        from fer_hailo.runtime.benchmark import run_benchmark
+        from fer_hailo.board.benchmark import run_benchmark
 
         if arguments.benchmark and arguments.model:
             raise UserError("--model does not go with models named after --benchmark: name all of them there")
         return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
     if not arguments.sources:
         raise UserError("name a picture, folder, pattern, video, camera number or rtsp:// address (see --help)")
-    from fer_hailo.runtime.run import Settings, analyse
+    from fer_hailo.board.session import Settings, analyse
 
     return analyse(Settings(**{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}))
 

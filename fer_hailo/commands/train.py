@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_hailo.cli import command_parser
-from fer_hailo.config import Config, add_flags, config_values, flag_values, load_config
-from fer_hailo.errors import UserError
-from fer_hailo.resources import resource
-from fer_hailo.runs import RUNS, new_run, newest_run
+from fer_hailo.common.cli import command_parser
+from fer_hailo.common.config import Config, add_flags, config_values, flag_values, load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.resources import resource
+from fer_hailo.common.runs import RUNS, new_run, newest_run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,29 +37,29 @@ def main(argv: list[str] | None = None) -> None:
     overrides = flag_values(arguments)
 
     if arguments.list:
-        from fer_hailo.models.listing import list_networks
+        from fer_hailo.training.models.listing import list_networks
 
         print(list_networks())
         return
     if arguments.resume is not None:
         if arguments.config or arguments.out or arguments.smoke or arguments.sample or arguments.data_report:
             raise UserError("--resume takes its configuration from the run: give it alone")
-        from fer_hailo.train.loop import resume
+        from fer_hailo.training.start import resume
 
         resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides, arguments.devices)
         return
     if arguments.sample or arguments.smoke:
-        from fer_hailo.data.sample import write_sample_set
+        from fer_hailo.training.data.sample import write_sample_set
 
         overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
     recipe = arguments.config or (resource("configs/smoke.yaml") if arguments.smoke else None)
     config = _derived(recipe, overrides) or load_config(recipe, overrides, resource("configs/model"))
     if arguments.data_report:
-        from fer_hailo.data.report import write_data_report
+        from fer_hailo.training.evaluate.data_report import write_data_report
 
         print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
         return
-    from fer_hailo.train.loop import start
+    from fer_hailo.training.start import start
 
     start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
 
@@ -69,11 +69,11 @@ def _derived(recipe: Path | str | None, overrides: dict) -> Config | None:
     Keras need not be loaded yet."""
     values = config_values(recipe) | overrides
     if values.get("quantise"):
-        from fer_hailo.quantise.settings import quantised_config
+        from fer_hailo.training.quantise.settings import quantised_config
 
         return quantised_config(config_values(resource("configs/quantise.yaml")), values)
     if values.get("selected_by"):
-        from fer_hailo.train.repeat import repeated
+        from fer_hailo.training.fit.repeat import repeated
 
         return repeated(recipe, overrides)
     return None

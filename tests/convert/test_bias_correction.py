@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.bias_correction import correct_biases, shift_of
-from fer_hailo.convert.flatbuffer import bytes_of, constant, object_of, operators, replace_constant
-from fer_hailo.convert.quantise import quantise_with
-from fer_hailo.convert.ranges import tensor_ranges
-from fer_hailo.convert.tflite import to_tflite
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.bias_correction import correct_biases, shift_of
+from fer_hailo.training.convert.flatbuffer import bytes_of, constant, object_of, operators, replace_constant
+from fer_hailo.training.convert.quantise import quantise_with
+from fer_hailo.training.convert.ranges import tensor_ranges
+from fer_hailo.training.convert.tflite import to_tflite
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fer_hailo.convert.calibration import calibration_set, choose, write_sheet
-from fer_hailo.data.dataset import Part
-from fer_hailo.preprocess import PreprocessSpec, prepare
+from fer_hailo.common.preprocess import PreprocessSpec, prepare
+from fer_hailo.training.convert.calibration import calibration_set, choose, write_sheet
+from fer_hailo.training.data.dataset import Part
 
 
 def test_every_class_gets_its_share():

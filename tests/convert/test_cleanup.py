@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.cleanup import clean_network
-from fer_hailo.convert.graph import Edit, as_logits, flatten, graph_of, rebuild
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.score import Scorer
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.convert.cleanup import clean_network
+from fer_hailo.training.convert.graph import Edit, as_logits, flatten, graph_of, rebuild
+from fer_hailo.training.evaluate.score import Scorer
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers
@@ -141,7 +141,7 @@ def test_a_constant_map_of_one_channel_is_left_alone(pictures):
 
 def test_every_training_picture_counts(pictures, monkeypatch):
     """A squeeze unit that one picture alone, in the last batch, brings to life is not dead."""
-    monkeypatch.setattr("fer_hailo.convert.cleanup.BATCH", 16)
+    monkeypatch.setattr("fer_hailo.training.convert.cleanup.BATCH", 16)
     model = network([5, 5, 5, 5])
     model.get_layer("dense_norm").beta.assign([50.0, 50.0, 50.0])
     train = np.concatenate([pictures // 16, np.full((1, 16, 16), 255, np.uint8)])

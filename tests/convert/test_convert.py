@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 from conftest import error_line
 
-import fer_hailo.convert.run as conversion
-from fer_hailo.config import load_config
-from fer_hailo.convert import quantise
-from fer_hailo.convert.expectation import check_normalisation
-from fer_hailo.convert.ranges import tensor_ranges
-from fer_hailo.convert.run import convert
-from fer_hailo.data.dataset import Part, load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.deployed import as_in
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import FILES, load_bundle, seal
-from fer_hailo.hailo.lint import lint_script
-from fer_hailo.hailo.tflite import read_tflite
-from fer_hailo.home import resolve
-from fer_hailo.litert import LiteRT
-from fer_hailo.models.build import load_model
-from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
-from fer_hailo.runs import MODEL
-from fer_hailo.runtime.predictor import load
+import fer_hailo.training.convert.conversion as conversion
+from fer_hailo.board.deployed import as_in
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
+from fer_hailo.common.runs import MODEL
+from fer_hailo.deploy.bundle import FILES, load_bundle, seal
+from fer_hailo.deploy.home import resolve
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.predict.predictor import load
+from fer_hailo.script.lint import lint_script
+from fer_hailo.training.convert import quantise
+from fer_hailo.training.convert.conversion import convert
+from fer_hailo.training.convert.expectation import check_normalisation
+from fer_hailo.training.convert.ranges import tensor_ranges
+from fer_hailo.training.data.dataset import Part, load_dataset
+from fer_hailo.training.models.build import load_model
 
 L = keras.layers
 
@@ -132,7 +132,9 @@ def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, t
         convert(str(trained), {}, None, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("place", ["fer_hailo.convert.run.quantise", "numpy.savez_compressed", "fer_hailo.hailo.bundle.write_json"])
+@pytest.mark.parametrize(
+    "place", ["fer_hailo.training.convert.conversion.quantise", "numpy.savez_compressed", "fer_hailo.deploy.bundle.write_json"]
+)
 def test_a_full_disk_leaves_the_bundle_as_it_was(converted, trained, tmp_path, monkeypatch, place):
     run = shutil.copytree(trained, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
@@ -161,7 +163,7 @@ def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     monkeypatch.chdir(tmp_path)
     for limit in ("MOST", "RELATIVE"):
-        monkeypatch.setattr(f"fer_hailo.convert.parity.{limit}", 0.0)
+        monkeypatch.setattr(f"fer_hailo.training.convert.parity.{limit}", 0.0)
     seen = []
     prepared = conversion.prepare_all
     monkeypatch.setattr(conversion, "prepare_all", lambda images, spec: seen.append(images) or prepared(images, spec))

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.folding import fold_constants
-from fer_hailo.convert.tflite import to_tflite
-from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.training.convert.folding import fold_constants
+from fer_hailo.training.convert.tflite import to_tflite
 
 L = keras.layers
 

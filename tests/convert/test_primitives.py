@@ -7,16 +7,16 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.folding import fold_constants
-from fer_hailo.convert.primitives import write_out_swishes
-from fer_hailo.convert.quantise import quantise
-from fer_hailo.convert.ranges import TensorRange, limits_of, tensor_ranges
-from fer_hailo.convert.tflite import to_tflite
-from fer_hailo.hailo.bundle import FLOAT, INT8
-from fer_hailo.hailo.rehearsal import layer_noise
-from fer_hailo.hailo.tflite import multiple, read_tflite, single
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.deploy.bundle import FLOAT, INT8
+from fer_hailo.formats.tflite import multiple, read_tflite, single
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.sdk.rehearsal import layer_noise
+from fer_hailo.training.convert.folding import fold_constants
+from fer_hailo.training.convert.primitives import write_out_swishes
+from fer_hailo.training.convert.quantise import quantise
+from fer_hailo.training.convert.ranges import TensorRange, limits_of, tensor_ranges
+from fer_hailo.training.convert.tflite import to_tflite
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers

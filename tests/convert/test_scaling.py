@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.channels import Channels, measure
-from fer_hailo.convert.graph import rebuild
-from fer_hailo.convert.scaling import channel_groups, factors_of, rescaled, scale_channels
-from fer_hailo.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.training.convert.channels import Channels, measure
+from fer_hailo.training.convert.graph import rebuild
+from fer_hailo.training.convert.scaling import channel_groups, factors_of, rescaled, scale_channels
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.graph import rebuild
-from fer_hailo.convert.scaling import channel_groups
-from fer_hailo.convert.swish_scaling import Straight, hard_swish, straight_channels, straightened, widen_swishes
-from fer_hailo.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.training.convert.graph import rebuild
+from fer_hailo.training.convert.scaling import channel_groups
+from fer_hailo.training.convert.swish_scaling import Straight, hard_swish, straight_channels, straightened, widen_swishes
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers
@@ -103,21 +103,21 @@ def test_the_tolerance_is_the_largest_that_validation_bears():
 def test_a_smaller_tolerance_is_taken_where_the_larger_ones_spoil_answers(monkeypatch):
     """The channel is off by some 0.028, as worked out above: with at most 0.02 it is not straight."""
     model, images = network(), np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    monkeypatch.setattr("fer_hailo.convert.swish_scaling.TOLERANCES", (0.02,))
+    monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.TOLERANCES", (0.02,))
     assert widen_swishes(model, images, images[:, :, :, 0], SPEC)[1].channels == {}
-    monkeypatch.setattr("fer_hailo.convert.swish_scaling.TOLERANCES", (0.03,))
+    monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.TOLERANCES", (0.03,))
     assert widen_swishes(model, images, images[:, :, :, 0], SPEC)[1].tolerance == 0.03
 
 
 def test_what_validation_does_not_bear_is_not_done(monkeypatch):
-    monkeypatch.setattr("fer_hailo.convert.swish_scaling.SAME", 1.1)
+    monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.SAME", 1.1)
     model, images = network(), np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     same, outcome = widen_swishes(model, images, images[:, :, :, 0], SPEC)
     assert same is model and (outcome.channels, outcome.tolerance, outcome.moved) == ({}, 0.0, 0.0)
 
 
 def test_a_network_without_an_h_swish_costs_nothing(monkeypatch):
-    monkeypatch.setattr("fer_hailo.convert.swish_scaling.Scorer", None)
+    monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.Scorer", None)
     image = keras.Input((16, 16, 3))
     model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(L.ReLU()(L.Conv2D(2, 1)(image)))))
     same, outcome = widen_swishes(model, np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16), np.uint8), SPEC)

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.convert.flatbuffer import object_of
-from fer_hailo.convert.parity import check_parity
-from fer_hailo.convert.quantise import NoInt8Kernel, quantise
-from fer_hailo.convert.ranges import TensorRange, limits_of, tensor_ranges
-from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.tflite import read_tflite
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.flatbuffer import object_of
+from fer_hailo.training.convert.parity import check_parity
+from fer_hailo.training.convert.quantise import NoInt8Kernel, quantise
+from fer_hailo.training.convert.ranges import TensorRange, limits_of, tensor_ranges
+from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers
@@ -188,7 +188,7 @@ def test_a_network_that_no_quantizer_can_run_is_named(tmp_path, images, float32,
     ranges = tensor_ranges(float32, images, SPEC)
     ranges["join"].low[:] = ranges["join"].high[:] = 0
     exact = LiteRT(float32)
-    monkeypatch.setattr("fer_hailo.convert.quantise.LiteRT", lambda path: exact if path == float32 else refuse())
+    monkeypatch.setattr("fer_hailo.training.convert.quantise.LiteRT", lambda path: exact if path == float32 else refuse())
     with pytest.raises(
         UserError, match=r"no INT8 version of this network runs .*failed to prepare.* 1 tensors never change, the first is join"
     ):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fer_hailo.data.balance import compute_class_weights_effective, oversample_minority_classes
-from fer_hailo.data.feed import TrainingBatches, create_tf_dataset
-from fer_hailo.data.mix import mixup, mixup_weights
+from fer_hailo.training.data.balance import compute_class_weights_effective, oversample_minority_classes
+from fer_hailo.training.data.feed import TrainingBatches, create_tf_dataset
+from fer_hailo.training.data.mix import mixup, mixup_weights
 
 FER2013_FIVE = np.array([3995, 436, 7215, 4965, 3171])  # train folder, five classes
 

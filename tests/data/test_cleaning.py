@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_hailo.config import Config
-from fer_hailo.data.cache import Pictures, load_pictures
-from fer_hailo.data.clean import blank, clean, conflicting, duplicate_groups
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.duplicates import exact_groups, merge_groups, near_pairs
-from fer_hailo.data.split import split_groups
-from fer_hailo.errors import UserError
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.cache import Pictures, load_pictures
+from fer_hailo.training.data.clean import blank, clean, conflicting, duplicate_groups
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.duplicates import exact_groups, merge_groups, near_pairs
+from fer_hailo.training.data.split import split_groups
 
 SPEC = PreprocessSpec()
 
@@ -30,7 +30,7 @@ def pictures(images, labels, splits, bad=()):
 
 
 def test_exact_and_near_duplicates():
-    from fer_hailo.data.sample import draw_face
+    from fer_hailo.training.data.sample import draw_face
 
     drawn = np.stack([draw_face("happy", np.random.default_rng(i)) for i in range(4)])
     brighter = np.clip(drawn[0] * 0.8 + 30, 0, 255).astype(np.uint8)
@@ -179,8 +179,8 @@ def test_missing_class_is_named(sample_set):
 
 
 def test_data_report(sample_set, tmp_path):
-    from fer_hailo.data.report import write_data_report
-    from fer_hailo.files import read_csv
+    from fer_hailo.common.files import read_csv
+    from fer_hailo.training.evaluate.data_report import write_data_report
 
     data = shutil.copytree(sample_set, tmp_path / "d")
     shutil.copy(data / "train/angry/drawn_0000.png", data / "train/happy/copy.png")

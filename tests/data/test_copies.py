@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_hailo.config import SEVEN_CLASSES, SPLITS_BY, Config, save_config
-from fer_hailo.data import pairs as pairs_module
-from fer_hailo.data.cache import load_pictures
-from fer_hailo.data.candidates import VIEWS, find_candidates, thumbnails
-from fer_hailo.data.copies import registered_pairs
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.duplicates import exact_groups, merge_groups, near_pairs
-from fer_hailo.data.registration import correlation, register, sample, standardised
-from fer_hailo.data.sample import draw_face
-from fer_hailo.errors import UserError
-from fer_hailo.files import write_json
-from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.train.lineage import check_lineage
+from fer_hailo.common.config import SEVEN_CLASSES, SPLITS_BY, Config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data import pairs as pairs_module
+from fer_hailo.training.data.cache import load_pictures
+from fer_hailo.training.data.candidates import VIEWS, find_candidates, thumbnails
+from fer_hailo.training.data.copies import registered_pairs
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.duplicates import exact_groups, merge_groups, near_pairs
+from fer_hailo.training.data.registration import correlation, register, sample, standardised
+from fer_hailo.training.data.sample import draw_face
+from fer_hailo.training.fit.lineage import check_lineage
 
 SPEC = PreprocessSpec()
 STAY = np.float32([[1, 0, 0], [0, 1, 0]])
@@ -238,7 +238,7 @@ def test_pairs_that_cannot_be_kept_are_still_used(planted, tmp_path, monkeypatch
 
 
 def test_the_data_report_names_its_rule(planted, tmp_path):
-    from fer_hailo.data.report import write_data_report
+    from fer_hailo.training.evaluate.data_report import write_data_report
 
     for rule, count in (("thumbnail", 2), ("registered", 6)):
         text = write_data_report(Config(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_hailo.data.decode import decode
+from fer_hailo.training.data.decode import decode
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_hailo.config import Config
-from fer_hailo.data.cache import load_pictures
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.ferplus import majority
-from fer_hailo.data.rows import Rows
-from fer_hailo.data.sources import open_source
-from fer_hailo.errors import UserError
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.cache import load_pictures
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.ferplus import majority
+from fer_hailo.training.data.rows import Rows
+from fer_hailo.training.data.sources import open_source
 
 
 def jpeg(seed, side=100):

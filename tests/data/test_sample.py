@@ -1,10 +1,10 @@
 import numpy as np
 
-from fer_hailo.config import FIVE_CLASSES
-from fer_hailo.data.cache import load_pictures
-from fer_hailo.data.sample import draw_face, write_sample_set
-from fer_hailo.data.sources import SYNTHETIC_MARK, open_source
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.config import FIVE_CLASSES
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.cache import load_pictures
+from fer_hailo.training.data.sample import draw_face, write_sample_set
+from fer_hailo.training.data.sources import SYNTHETIC_MARK, open_source
 
 
 def test_faces_follow_the_seed():

@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from fer_hailo.data.dataset import Part
-from fer_hailo.data.ferplus import VOTES, read_votes
-from fer_hailo.data.votes import soften
-from fer_hailo.errors import UserError
+from fer_hailo.common.errors import UserError
+from fer_hailo.training.data.dataset import Part
+from fer_hailo.training.data.ferplus import VOTES, read_votes
+from fer_hailo.training.data.votes import soften
 
 
 def write(path, rows, first=("split", "class", "file")):

@@ -16,11 +16,11 @@ sys.path.insert(0, str(ROOT / "tests" / "hailo"))
 import handmade
 from handmade import NAMES, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
 
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.comparison import paired_interval
-from fer_hailo.hailo.answers import Answers, read_answers, write_answers
-from fer_hailo.hailo.hef import read_hef
-from fer_hailo.home import Use, resolve
+from fer_hailo.board.comparison import paired_interval
+from fer_hailo.common.errors import UserError
+from fer_hailo.deploy.answers import Answers, read_answers, write_answers
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.formats.hef import read_hef
 
 # Refuses what the project itself imports besides the standard library, numpy and the runtimes, and writes down what that was. The
 # runtimes (the double of HailoRT runs LiteRT) import what they like.
@@ -295,7 +295,7 @@ def test_no_device_is_one_line(board):
 
 def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(command, converted, sample_set, trained, tmp_path):
     """Cached pictures, prepared here, give what the bundle's pictures gave."""
-    from fer_hailo.evaluate.run import evaluate_file
+    from fer_hailo.training.evaluate.evaluation import evaluate_file
 
     run = shutil.copytree(trained, tmp_path / "runs" / trained.name)  # it gets files beside it
     before = (run / "metrics_test.json").read_text()

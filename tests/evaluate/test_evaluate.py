@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from conftest import error_line
 
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.plots import plot_mistakes
-from fer_hailo.evaluate.score import Scorer, evaluate_model
-from fer_hailo.files import read_csv
-from fer_hailo.models.build import load_model
-from fer_hailo.runs import MODEL
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.runs import MODEL
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.evaluate.plots import plot_mistakes
+from fer_hailo.training.evaluate.score import Scorer, evaluate_model
+from fer_hailo.training.models.build import load_model
 
 
 def test_command_gives_the_runs_own_metrics(command, trained):
@@ -49,7 +49,7 @@ def test_validation_side_is_the_runs_own(inside, trained, sample_set, tmp_path):
 
 
 def test_damaged_metrics_of_the_other_side_leave_their_section_out(trained, tmp_path):
-    from fer_hailo.evaluate.outputs import write_report
+    from fer_hailo.training.evaluate.outputs import write_report
 
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "metrics_val.json").write_text("{")

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from conftest import ROOT
 
-from fer_hailo.hailo import bundle as parts
-from fer_hailo.hailo.program import write_program
-from fer_hailo.metrics import compute_metrics, softmax
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.metrics import compute_metrics, softmax
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.deploy import bundle as parts
+from fer_hailo.deploy.program import write_program
 
 NAMES = ("blue", "green", "grey", "red")
 SPEC = PreprocessSpec(source_size=16, input_size=16, color=True)
@@ -51,7 +51,7 @@ def networks() -> dict[str, bytes]:
     import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
 
-    from fer_hailo.convert.tflite import name_tensors, to_tflite
+    from fer_hailo.training.convert.tflite import name_tensors, to_tflite
 
     keras.utils.set_random_seed(1)
     images, labels = pictures()

@@ -12,8 +12,8 @@ import pytest
 from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, compile_hef, pictures, write_bundle
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import FILES, EvalSet, load_bundle, newest_bundle
+from fer_hailo.common.errors import UserError
+from fer_hailo.deploy.bundle import FILES, EvalSet, load_bundle, newest_bundle
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from handmade import SPEC, write_bundle
 
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.hailo.script import parse_script
-from fer_hailo.metrics import softmax
+from fer_hailo.common.metrics import softmax
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.script.text import parse_script
 from tools import choose_16bit
 
 

@@ -18,11 +18,12 @@ import pytest
 from conftest import ROOT, error_line
 from handmade import CALIBRATION, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo import log, sdk
-from fer_hailo.hailo.hef import read_hef
-from fer_hailo.hailo.settings import settings_of
-from fer_hailo.hailo.verdict import judge
+from fer_hailo.common.errors import UserError
+from fer_hailo.formats.hef import read_hef
+from fer_hailo.script.settings import settings_of
+from fer_hailo.sdk import client as sdk
+from fer_hailo.sdk import log
+from fer_hailo.sdk.verdict import judge
 
 ARTEFACTS = ["effective.alls", "int8_answers.npz", "model.har", "model.hef", "model_quantized.har", "sdk.log", "steps.json"]
 QUOTED = handmade.SCRIPT + 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\n'
@@ -418,7 +419,7 @@ def test_the_log_is_caught_from_python_c_and_children(tmp_path):
     code = """
 import os, subprocess, sys
 from pathlib import Path
-from fer_hailo.hailo.log import captured
+from fer_hailo.sdk.log import captured
 for line in ("first", "second"):
     with captured(Path("a/b.log")):
         print(line)
@@ -446,7 +447,7 @@ def test_the_log_waits_for_no_process_left_behind(tmp_path, capfd):
 
 def test_the_log_goes_on_where_nobody_reads(tmp_path):
     code = (
-        "import os, sys; from fer_hailo.hailo.log import captured; from pathlib import Path\n"
+        "import os, sys; from fer_hailo.sdk.log import captured; from pathlib import Path\n"
         "with captured(Path('a.log')):\n    os.write(1, b'x' * 300_000)\nsys.exit(5)"
     )
     command = f'{sys.executable} -c "$CODE" | head -c 1; exit ${{PIPESTATUS[0]}}'

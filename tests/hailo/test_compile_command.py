@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, error_line
 from handmade import compile_hef, environment, write_bundle
 
-from fer_hailo.hailo.hef import read_hef
+from fer_hailo.formats.hef import read_hef
 
 # Refuses every import but those of the standard library, numpy and this project, as if nothing else were installed. Writes down what the
 # project asked for; what numpy and the standard library try for themselves (copy: Jython's modules) is their own affair.
@@ -71,12 +71,25 @@ def test_numpy_and_the_standard_library_are_enough(right, made, tmp_path):
 
 @pytest.mark.parametrize(
     "module",
-    ["bundle", "tflite", "scoring", "sdk", "log", "compile", "verdict", "settings", "rehearsal", "run", "compile_report", "program"],
+    [
+        "deploy.bundle",
+        "formats.tflite",
+        "deploy.scoring",
+        "sdk.client",
+        "sdk.log",
+        "sdk.compile",
+        "sdk.verdict",
+        "script.settings",
+        "sdk.rehearsal",
+        "sdk.chain",
+        "sdk.report",
+        "deploy.program",
+    ],  # fmt: skip
 )
 def test_each_module_alone(module):
     """In a process of its own, since one may hide what another lacks; nothing runs at import."""
     result = subprocess.run(
-        [sys.executable, "-c", f"{ALONE}\nimport fer_hailo.hailo.{module}"],
+        [sys.executable, "-c", f"{ALONE}\nimport fer_hailo.{module}"],
         env=environment(ROOT, sdk=False),
         capture_output=True,
         text=True,
@@ -98,7 +111,7 @@ def pyz(folder, *arguments, sdk: bool = True, **switches) -> subprocess.Complete
 def test_the_program_holds_what_it_needs_and_no_more(right):
     with zipfile.ZipFile(right / "compile_hef.pyz") as archive:
         names = set(archive.namelist())
-    assert {"__main__.py", "fer_hailo/commands/compile.py", "fer_hailo/hailo/compile.py", "fer_hailo/metrics.py"} <= names
+    assert {"__main__.py", "fer_hailo/commands/compile.py", "fer_hailo/sdk/compile.py", "fer_hailo/common/metrics.py"} <= names
     assert not [name for name in names if "__pycache__" in name or "train" in name or "convert" in name]
 
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from handmade import SPEC, pictures
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.emulation.fixed_point import Factor, divide, multiplier_of
-from fer_hailo.hailo.emulation.float_network import FloatNetwork, Measured
-from fer_hailo.hailo.emulation.integer import SOFTMAX_GRID, Site, integer_function, rescale
-from fer_hailo.hailo.emulation.precision import followed
-from fer_hailo.hailo.emulation.program import IntegerNetwork
-from fer_hailo.hailo.emulation.scheme import FileScheme, Grid, MeasuredScheme, Precision, with_activations
-from fer_hailo.hailo.emulation.stages import noise_of
-from fer_hailo.hailo.layers import Layer, Layers
-from fer_hailo.hailo.tflite_graph import Graph, Operation, Value, read_graph
-from fer_hailo.preprocess import normalise
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import normalise
+from fer_hailo.emulation.fixed_point import Factor, divide, multiplier_of
+from fer_hailo.emulation.float_network import FloatNetwork, Measured
+from fer_hailo.emulation.integer import SOFTMAX_GRID, Site, integer_function, rescale
+from fer_hailo.emulation.precision import followed
+from fer_hailo.emulation.program import IntegerNetwork
+from fer_hailo.emulation.scheme import FileScheme, Grid, MeasuredScheme, Precision, with_activations
+from fer_hailo.emulation.stages import noise_of
+from fer_hailo.formats.tflite_graph import Graph, Operation, Value, read_graph
+from fer_hailo.script.layers import Layer, Layers
 
 
 def test_factors_by_hand():
@@ -419,11 +419,11 @@ def test_released_networks_are_litert_s_own(name, tmp_path, shared):
     """
     from conftest import ROOT
 
-    from fer_hailo.config import load_config
-    from fer_hailo.convert.calibration import calibration_set, prepare_all
-    from fer_hailo.convert.quantise import quantise_with
-    from fer_hailo.convert.ranges import tensor_ranges
-    from fer_hailo.data.dataset import load_dataset
+    from fer_hailo.common.config import load_config
+    from fer_hailo.training.convert.calibration import calibration_set, prepare_all
+    from fer_hailo.training.convert.quantise import quantise_with
+    from fer_hailo.training.convert.ranges import tensor_ranges
+    from fer_hailo.training.data.dataset import load_dataset
 
     folder = ROOT / "fer2013_keras_hailo" / name
     config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip"), "votes": ""})

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.hef import Hef, format_hef, read_hef
-from fer_hailo.hailo.protobuf import Message, WireError
-from fer_hailo.hailo.xxh3 import xxh3_64  # right by test_xxh3.py
+from fer_hailo.common.errors import UserError
+from fer_hailo.formats.hef import Hef, format_hef, read_hef
+from fer_hailo.formats.protobuf import Message, WireError
+from fer_hailo.formats.xxh3 import xxh3_64  # right by test_xxh3.py
 
 HEADER_SIZES = {0: 32, 1: 28, 2: 44, 3: 56}
 RESERVED = {0: range(12, 16), 1: range(24, 28), 2: range(28, 44), 3: range(48, 56)}
@@ -463,9 +463,10 @@ def test_wire_format():
 
 
 def test_needs_numpy_alone():
-    code = "import sys, numpy\nbefore = set(sys.modules)\nimport fer_hailo.hailo.hef\nprint(*(set(sys.modules) - before))"
+    code = "import sys, numpy\nbefore = set(sys.modules)\nimport fer_hailo.formats.hef\nprint(*(set(sys.modules) - before))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     roots = {name.split(".")[0] for name in out.split()}
     assert not roots - set(sys.stdlib_module_names) - {"numpy", "fer_hailo"}
     ours = {name for name in out.split() if name.startswith("fer_hailo.")}
-    assert ours == {"fer_hailo.errors", "fer_hailo.hailo", "fer_hailo.hailo.hef", "fer_hailo.hailo.protobuf", "fer_hailo.hailo.xxh3"}
+    modules = {f"fer_hailo.formats.{name}" for name in ("hef", "protobuf", "xxh3")}
+    assert ours == modules | {"fer_hailo.formats", "fer_hailo.common", "fer_hailo.common.errors"}

@@ -7,10 +7,10 @@ import pytest
 from conftest import ROOT
 from test_script import HN, SCRIPT
 
-from fer_hailo.hailo.layers import Layers
-from fer_hailo.hailo.lint import lint_script
-from fer_hailo.hailo.script import read_script
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.script.layers import Layers
+from fer_hailo.script.lint import lint_script
+from fer_hailo.script.text import read_script
 
 LAYERS = Layers.from_hn(HN)
 

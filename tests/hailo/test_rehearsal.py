@@ -10,10 +10,10 @@ import pytest
 from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
 
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import Bundle, load_bundle
-from fer_hailo.hailo.rehearsal import calibration_facts, layer_noise, speed_bound
-from fer_hailo.litert import LiteRT
+from fer_hailo.common.files import read_csv
+from fer_hailo.deploy.bundle import Bundle, load_bundle
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.sdk.rehearsal import calibration_facts, layer_noise, speed_bound
 
 HEADING = "rehearsal: no HEF was made"
 

@@ -9,11 +9,11 @@ import tarfile
 import pytest
 from conftest import ROOT
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.layers import Layers, resolve
-from fer_hailo.hailo.lint import lint_script, specialise
-from fer_hailo.hailo.script import Finding, format_finding, parse_script, read_script, render
-from fer_hailo.preprocess import PreprocessSpec
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.script.layers import Layers, resolve
+from fer_hailo.script.lint import lint_script, specialise
+from fer_hailo.script.text import Finding, format_finding, parse_script, read_script, render
 
 
 def parsed(text: str):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.hailo.hef import read_hef
+from fer_hailo.formats.hef import read_hef
 
 DOWNGRADE = (
     "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be used) because there's no available GPU"

@@ -10,8 +10,8 @@ import handmade
 import numpy as np
 import pytest
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.tflite import read_tflite
+from fer_hailo.common.errors import UserError
+from fer_hailo.formats.tflite import read_tflite
 
 
 @functools.cache
@@ -90,7 +90,7 @@ def test_other_shapes_by_hand(tmp_path):
 def test_parameters_agree_with_keras(tmp_path):
     import keras
 
-    from fer_hailo.convert.tflite import to_tflite
+    from fer_hailo.training.convert.tflite import to_tflite
 
     x = inputs = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Conv2D(6, 3, bias_initializer="normal", name="first")(x)

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from fer_hailo.hailo.xxh3 import xxh3_64
+from fer_hailo.formats.xxh3 import xxh3_64
 
 # xxHash 0.8, cli/xsum_sanity_check.c: XXH3_64bits of the first bytes of its test buffer, seed 0.
 PUBLISHED = {

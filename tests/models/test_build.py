@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.config import Config
-from fer_hailo.errors import UserError
-from fer_hailo.models import mobilenet_v3
-from fer_hailo.models.build import backbone_layers, build_model, load_model, set_stage, transfer_weights
-from fer_hailo.models.inputs import AugmentedFaceInput
-from fer_hailo.preprocess import PreprocessSpec, normalise, prepare
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
+from fer_hailo.training.models import mobilenet_v3
+from fer_hailo.training.models.build import backbone_layers, build_model, load_model, set_stage, transfer_weights
+from fer_hailo.training.models.inputs import AugmentedFaceInput
 
 SEED_RECIPE = Config(weights="none")
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from conftest import ROOT, error_line
 
-from fer_hailo.config import load_config
-from fer_hailo.errors import UserError
-from fer_hailo.models import dlib_resnet
-from fer_hailo.models.build import build_model
-from fer_hailo.models.listing import list_networks
-from fer_hailo.models.registry import ARCHITECTURES
-from fer_hailo.models.restate import restate
-from fer_hailo.preprocess import normalise, prepare
-from fer_hailo.runs import MODEL
-from fer_hailo.train import callbacks, loop
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import normalise, prepare
+from fer_hailo.common.runs import MODEL
+from fer_hailo.training.fit import callbacks, loop
+from fer_hailo.training.models import dlib_resnet
+from fer_hailo.training.models.build import build_model
+from fer_hailo.training.models.listing import list_networks
+from fer_hailo.training.models.registry import ARCHITECTURES
+from fer_hailo.training.models.restate import restate
+from fer_hailo.training.start import resume
 
 SIDE = 32
 SETTINGS = {"arch": "dlib_resnet", "input_size": SIDE}
@@ -390,7 +391,7 @@ def test_a_run_starts_restated_and_resumes_without_the_file(dat, sample_set, tmp
         patch.setattr(callbacks.Tell, "on_epoch_end", cut)  # after the epoch's state was saved
         loop.start(config, tmp_path / "cut")
     dat.unlink()
-    loop.resume(tmp_path / "cut", {})
+    resume(tmp_path / "cut", {})
     whole, again = (keras.models.load_model(tmp_path / name / MODEL) for name in ("whole", "cut"))
     for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

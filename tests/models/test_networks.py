@@ -17,22 +17,22 @@ from keras.src.applications import resnet as keras_resnet
 from keras.src.applications import vgg19 as keras_vgg19
 
 import train
-from fer_hailo.config import Config, load_config
-from fer_hailo.convert import quantise
-from fer_hailo.convert.run import convert
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.run import evaluate_file
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.hailo.run import rehearse_bundle
-from fer_hailo.home import Use, resolve
-from fer_hailo.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
-from fer_hailo.models.build import build_model, load_model
-from fer_hailo.models.listing import list_networks, read_rows
-from fer_hailo.models.registry import ARCHITECTURES
-from fer_hailo.models.table import measure, multiply_adds
-from fer_hailo.preprocess import normalise, prepare
-from fer_hailo.runtime.predictor import load
-from fer_hailo.train.loop import start
+from fer_hailo.common.config import Config, load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import normalise, prepare
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.predict.predictor import load
+from fer_hailo.sdk.chain import rehearse_bundle
+from fer_hailo.training.convert import quantise
+from fer_hailo.training.convert.conversion import convert
+from fer_hailo.training.evaluate.evaluation import evaluate_file
+from fer_hailo.training.fit.loop import start
+from fer_hailo.training.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
+from fer_hailo.training.models.build import build_model, load_model
+from fer_hailo.training.models.listing import list_networks, read_rows
+from fer_hailo.training.models.registry import ARCHITECTURES
+from fer_hailo.training.models.table import measure, multiply_adds
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 RECIPES = ROOT / "configs" / "model"

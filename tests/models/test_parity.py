@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from official import pictures, specification, tensors
 
-from fer_hailo.models import ada_df, dan, ddamfn, poster, poster_v2
-from fer_hailo.models.blocks import MEAN
-from fer_hailo.models.registry import ARCHITECTURES
-from fer_hailo.models.state_dict import load_state_dict
-from fer_hailo.models.table import multiply_adds
+from fer_hailo.training.models import ada_df, dan, ddamfn, poster, poster_v2
+from fer_hailo.training.models.blocks import MEAN
+from fer_hailo.training.models.registry import ARCHITECTURES
+from fer_hailo.training.models.state_dict import load_state_dict
+from fer_hailo.training.models.table import multiply_adds
 
 # Where a module's output stands in ours, if not in the layer of its name; both with dots, which in layers' names are -.
 AFTER = {

@@ -7,8 +7,8 @@ import numpy as np
 import tiny  # noqa: F401, registers the network
 from keras import ops
 
-from fer_hailo.config import Config
-from fer_hailo.models.build import build_model, set_stage
+from fer_hailo.common.config import Config
+from fer_hailo.training.models.build import build_model, set_stage
 
 TINY = Config(
     arch="tiny", weights="none", input_size=32, head_units=(8,), head_dropout=(0.5, 0.5), batch_norm_momentum=0.9, method="ada_df_fusion"

@@ -6,22 +6,22 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from fer_hailo.convert.calibration import prepare_all
-from fer_hailo.convert.cleanup import clean_network
-from fer_hailo.convert.equalise import equalise
-from fer_hailo.convert.folding import fold_constants
-from fer_hailo.convert.graph import as_logits, flatten
-from fer_hailo.convert.quantise import quantise_trained, quantise_with
-from fer_hailo.convert.ranges import TensorRange, tensor_ranges
-from fer_hailo.convert.tflite import raise_small_kernels, to_tflite
-from fer_hailo.data.sample import draw_face
-from fer_hailo.errors import UserError
-from fer_hailo.litert import LiteRT
-from fer_hailo.models.build import load_model
-from fer_hailo.preprocess import PreprocessSpec, normalise
-from fer_hailo.quantise.fake import FASTER, FakeQuantised, kernel_steps, on_steps, round_input
-from fer_hailo.quantise.ranges import choose_ranges, ends_of, tensor_values
-from fer_hailo.train.distill import Distillation
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.calibration import prepare_all
+from fer_hailo.training.convert.cleanup import clean_network
+from fer_hailo.training.convert.equalise import equalise
+from fer_hailo.training.convert.folding import fold_constants
+from fer_hailo.training.convert.graph import as_logits, flatten
+from fer_hailo.training.convert.quantise import quantise_trained, quantise_with
+from fer_hailo.training.convert.ranges import TensorRange, tensor_ranges
+from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
+from fer_hailo.training.data.sample import draw_face
+from fer_hailo.training.fit.distill import Distillation
+from fer_hailo.training.models.build import load_model
+from fer_hailo.training.quantise.fake import FASTER, FakeQuantised, kernel_steps, on_steps, round_input
+from fer_hailo.training.quantise.ranges import choose_ranges, ends_of, tensor_values
 
 SPEC = PreprocessSpec(source_size=32, input_size=32)
 L = keras.layers
@@ -297,8 +297,8 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
 @pytest.mark.parametrize(("name", "least"), [("released", 250), ("released_minimalistic", 254)])
 def test_released_networks_against_litert(name, least, shared, tmp_path):
     """Of the full network LiteRT's own kernels, XNNPACK's and the reference, agree on 248 of 256 answers."""
-    from fer_hailo.config import load_config
-    from fer_hailo.data.dataset import load_dataset
+    from fer_hailo.common.config import load_config
+    from fer_hailo.training.data.dataset import load_dataset
 
     folder = ROOT / "fer2013_keras_hailo" / name
     config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip")})

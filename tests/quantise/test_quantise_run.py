@@ -11,25 +11,26 @@ import pytest
 import yaml
 from conftest import ROOT, error_line
 
-from fer_hailo.config import load_config, save_config
-from fer_hailo.convert.run import convert
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.evaluate.score import Scorer
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.litert import LiteRT
-from fer_hailo.models.build import build_model, load_model
-from fer_hailo.quantise.fake import FakeQuantised
-from fer_hailo.quantise.file import RANGES, read_ranges
-from fer_hailo.quantise.judge import Keep
-from fer_hailo.quantise.run import RECORD
-from fer_hailo.quantise.settings import quantised_config
-from fer_hailo.runs import CONFIG, DONE, MODEL
-from fer_hailo.train import callbacks, loop
-from fer_hailo.train.lineage import check_lineage
-from fer_hailo.train.repeat import repeated
-from fer_hailo.train.state import Progress, load_progress
+from fer_hailo.common.config import load_config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.runs import CONFIG, DONE, MODEL
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.conversion import convert
+from fer_hailo.training.convert.trained_ranges import RANGES, read_ranges
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.evaluate.score import Scorer
+from fer_hailo.training.fit import callbacks
+from fer_hailo.training.fit.lineage import check_lineage
+from fer_hailo.training.fit.repeat import repeated
+from fer_hailo.training.fit.state import Progress, load_progress
+from fer_hailo.training.models.build import build_model, load_model
+from fer_hailo.training.quantise.fake import FakeQuantised
+from fer_hailo.training.quantise.finetune import RECORD
+from fer_hailo.training.quantise.judge import Keep
+from fer_hailo.training.quantise.settings import quantised_config
+from fer_hailo.training.start import resume, start
 from tools import release
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -47,7 +48,7 @@ def fine(trained, tmp_path_factory):
     """A complete run that fine-tunes `trained`, in three small epochs. Do not change it."""
     config = quantised_config(RECIPE, {"quantise": str(trained), **SHORT})
     before = snapshot(trained)
-    run = loop.start(config, tmp_path_factory.mktemp("fine") / "20260101-000000_tiny_s42")
+    run = start(config, tmp_path_factory.mktemp("fine") / "20260101-000000_tiny_s42")
     assert snapshot(trained) == before
     return run
 
@@ -98,7 +99,7 @@ def test_what_is_kept_is_the_best_when_rounded(fine, small):
 def test_it_learns_and_another_seed_learns_otherwise(fine, trained, tmp_path):
     loss = [float(row["loss"]) for row in read_csv(fine / "history.csv")]
     assert all(0 < value < 1 for value in loss)
-    other = loop.start(quantised_config(RECIPE, {"quantise": str(trained), **SHORT, "seed": "7"}), tmp_path / "other")
+    other = start(quantised_config(RECIPE, {"quantise": str(trained), **SHORT, "seed": "7"}), tmp_path / "other")
     assert [float(row["loss"]) for row in read_csv(other / "history.csv")] != loss
 
 
@@ -113,13 +114,13 @@ def test_a_resumed_run_equals_the_whole_one(fine, trained, tmp_path, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(callbacks.Tell, f"on_{name}", cut)
             with pytest.raises(KeyboardInterrupt, match="go on with python train.py --resume"):
-                loop.start(config, tmp_path / name)
+                start(config, tmp_path / name)
         assert not (tmp_path / name / DONE).exists()
         if name == "epoch_begin":
             shutil.rmtree(tmp_path / name / "checkpoint")
         else:
             assert load_progress(tmp_path / name / "checkpoint" / "state.npz").epoch == 1
-        loop.resume(tmp_path / name, {"stage2_epochs": "2"})
+        resume(tmp_path / name, {"stage2_epochs": "2"})
         assert same(fine, tmp_path / name), name
 
 
@@ -129,15 +130,15 @@ def test_resume_refuses_what_changed(fine, trained, tmp_path):
     own = load_config(fine / CONFIG)
     save_config(replace(own, quantise=str(source)), run / CONFIG)
     with pytest.raises(UserError, match="trained with stage2_epochs 2, not 9"):
-        loop.resume(run, {"stage2_epochs": "9"})
+        resume(run, {"stage2_epochs": "9"})
     with pytest.raises(UserError, match="takes one device, not 2"):
-        loop.resume(run, {}, 2)
+        resume(run, {}, 2)
     shutil.copy(fine / MODEL, source / MODEL)
     with pytest.raises(UserError, match="holds another model than the one that"):
-        loop.resume(run, {})
+        resume(run, {})
     (run / RECORD).write_text("{")
     with pytest.raises(UserError, match="quantisation.json is missing or damaged"):
-        loop.resume(run, {})
+        resume(run, {})
 
 
 def test_convert_takes_the_ranges_as_they_are(fine, deployed, small):
@@ -181,13 +182,13 @@ def test_its_release_can_be_converted_again(fine, deployed, small, tmp_path, mon
 def test_a_released_folder_is_fine_tuned(trained, converted, small, tmp_path):
     folder = release.release(trained, tmp_path / "released")
     before = snapshot(folder)
-    run = loop.start(quantised_config(RECIPE, {"quantise": str(folder), "data": small.data, **SHORT, "stage2_epochs": 1}), tmp_path / "run")
+    run = start(quantised_config(RECIPE, {"quantise": str(folder), "data": small.data, **SHORT, "stage2_epochs": 1}), tmp_path / "run")
     assert (run / DONE).exists() and snapshot(folder) == before
 
 
 def test_of_a_run_on_all_of_train_the_last_epoch_is_kept(trained, converted, tmp_path, monkeypatch):
-    whole = loop.start(repeated(None, {"selected_by": str(trained)}), tmp_path / "whole")
-    run = loop.start(quantised_config(RECIPE, {"quantise": str(whole), **SHORT}), tmp_path / "fine")
+    whole = start(repeated(None, {"selected_by": str(trained)}), tmp_path / "whole")
+    run = start(quantised_config(RECIPE, {"quantise": str(whole), **SHORT}), tmp_path / "fine")
     rows = read_csv(run / "history.csv")
     assert len(rows) == 2 and all(row["val_accuracy"] == "" and row["learning_rate"] for row in rows)
     assert (run / "selection.json").read_text() == (whole / "selection.json").read_text()

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from conftest import ROOT, error_line
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.home import resolve
-from fer_hailo.litert import LiteRT
-from fer_hailo.preprocess import PreprocessSpec, normalise
-from fer_hailo.results import SPEED
-from fer_hailo.runtime import benchmark
-from fer_hailo.runtime.benchmark import call_times, format_table, measure, peak_mib, run_benchmark
-from fer_hailo.runtime.predictor import load
+from fer_hailo.board import benchmark
+from fer_hailo.board.benchmark import call_times, format_table, measure, peak_mib, run_benchmark
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.results import SPEED
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.home import resolve
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.predict.predictor import load
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_calls_are_timed_one_by_one():
 
 def test_memory_is_this_process_s_own():
     """Not that of the process which started it: Linux hands the number of getrusage on."""
-    code = "from fer_hailo.runtime.benchmark import peak_mib; a = peak_mib(); b = bytearray(300 << 20); print(a, peak_mib())"
+    code = "from fer_hailo.board.benchmark import peak_mib; a = peak_mib(); b = bytearray(300 << 20); print(a, peak_mib())"
     held = np.ones(40 << 20)  # 320 MiB here
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     before, after = map(float, result.stdout.split())
@@ -142,8 +142,8 @@ def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted
     import cv2
     import pipeline as bench
 
-    from fer_hailo.runtime.analysis import Analyzer
-    from fer_hailo.runtime.faces import HaarDetector
+    from fer_hailo.board.analysis import Analyzer
+    from fer_hailo.board.faces import HaarDetector
 
     video = bench.write_video(tmp_path / "pan.mp4", shared / "data" / "photos" / "astronaut.png", 8)
     capture = cv2.VideoCapture(str(video))

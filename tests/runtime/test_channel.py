@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from fer_hailo.runtime.channel import Channel, Closed
+from fer_hailo.board.channel import Channel, Closed
 
 
 def started(function, *arguments):

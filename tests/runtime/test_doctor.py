@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, broken_pipe, error_line
 
-from fer_hailo.runtime import doctor
-from fer_hailo.runtime.doctor import run_doctor
+from fer_hailo.board import doctor
+from fer_hailo.board.doctor import run_doctor
 
 IDENTIFY = """\
 Executing on device: 0000:01:00.0

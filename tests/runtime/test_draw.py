@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from fer_hailo.runtime.draw import PALETTE, USUAL, colours, draw
-from fer_hailo.runtime.frames import Reading
+from fer_hailo.board.draw import PALETTE, USUAL, colours, draw
+from fer_hailo.board.frames import Reading
 
 LABELS = ("angry", "disgust", "happy", "neutral", "surprise")
 SHARES = (0.1, 0.5, 0.2, 0.16, 0.04)

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 from conftest import error_line
 
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv
-from fer_hailo.runtime.faces import (
+from fer_hailo.board.faces import (
     HAAR_MARGIN,
     TEMPLATE,
     Face,
@@ -19,7 +17,9 @@ from fer_hailo.runtime.faces import (
     cut,
     open_detector,
 )
-from fer_hailo.runtime.images import read_picture, write_picture
+from fer_hailo.board.images import read_picture, write_picture
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
 
 YUNET = "data/detectors/yunet_n_640_640.onnx"
 EYES_AND_MOUTH = [(204, 104), (247, 104), (224, 128), (204, 143), (243, 144)]  # of the astronaut, seen by eye

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from handmade import NAMES, SPEC, interpreted, networks, pictures
 
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.hef import read_hef
-from fer_hailo.runtime import hailort
-from fer_hailo.runtime.hailort import HailoRT, check_hef
+from fer_hailo.common.errors import UserError
+from fer_hailo.formats.hef import read_hef
+from fer_hailo.predict import hailort
+from fer_hailo.predict.hailort import HailoRT, check_hef
 
 BATCH = 4
 
@@ -81,8 +81,8 @@ def test_the_answers_are_right_about_the_pictures(order, open_hef):
 
 
 def test_the_predictor_opens_a_hef_with_the_labels_of_its_bundle(deploy, order):
-    from fer_hailo.home import resolve
-    from fer_hailo.runtime.predictor import load
+    from fer_hailo.deploy.home import resolve
+    from fer_hailo.predict.predictor import load
 
     record, images = order(), pictures()[0][:30]
     hef, tflite = resolve(deploy / "hailo8"), resolve(deploy / "model_float32.tflite")
@@ -314,7 +314,7 @@ def test_a_hef_that_is_none_of_this_classifier(deploy, open_hef, monkeypatch, ch
 
 
 def test_a_real_hef(shared):
-    from fer_hailo.preprocess import PreprocessSpec
+    from fer_hailo.common.preprocess import PreprocessSpec
 
     folder, spec, labels = shared / "data" / "hef", PreprocessSpec(input_size=112), tuple(map(str, range(512)))
     hef = read_hef(folder / "arcface_mobilefacenet_hailo8.hef")

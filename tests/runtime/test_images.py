@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_hailo.errors import UserError
-from fer_hailo.runtime.headers import CUT, picture_size
-from fer_hailo.runtime.images import read_picture, to_bgr, to_rgb, write_picture
+from fer_hailo.board.headers import CUT, picture_size
+from fer_hailo.board.images import read_picture, to_bgr, to_rgb, write_picture
+from fer_hailo.common.errors import UserError
 
 FORMATS = {"a.jpg": "JPEG", "a.png": "PNG", "a.bmp": "BMP", "a.webp": "WEBP", "a.tif": "TIFF", "a.ppm": "PPM"}
 

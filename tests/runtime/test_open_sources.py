@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from films import RED, FakeCamera, clock, counting, film, index_first, patch, plain, retime
 
-from fer_hailo.errors import UserError
-from fer_hailo.runtime.camera import waits
-from fer_hailo.runtime.images import write_picture
-from fer_hailo.runtime.sources import Video, open_sources, public
+from fer_hailo.board.camera import waits
+from fer_hailo.board.images import write_picture
+from fer_hailo.board.sources import Video, open_sources, public
+from fer_hailo.common.errors import UserError
 
 PIXELS = 10**8
 
@@ -257,7 +257,7 @@ def test_opencv_and_ffmpeg_are_quiet(place, command):
     (place / "text.mp4").write_text("no video")
     film(place / "clip.avi", counting(12))
     (place / "clip.avi").write_bytes((place / "clip.avi").read_bytes()[:4000])
-    code = "from fer_hailo.runtime.sources import *; [list(s.shots()) for s in open_sources(['text.mp4', 'clip.avi', 'none.png'], 10**8)]"
+    code = "from fer_hailo.board.sources import *; [list(s.shots()) for s in open_sources(['text.mp4', 'clip.avi', 'none.png'], 10**8)]"
     done = command([sys.executable, "-c", code])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from conftest import PATHS, ROOT
 
-from fer_hailo.errors import UserError
-from fer_hailo.runtime import mp4, outputs
-from fer_hailo.runtime.frames import Reading, Result, Shot
-from fer_hailo.runtime.images import read_picture, write_picture
-from fer_hailo.runtime.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Stop, Table, Window
+from fer_hailo.board import mp4, outputs
+from fer_hailo.board.frames import Reading, Result, Shot
+from fer_hailo.board.images import read_picture, write_picture
+from fer_hailo.board.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Stop, Table, Window
+from fer_hailo.common.errors import UserError
 
 LABELS = ("angry", "happy")
 
@@ -133,9 +133,9 @@ def test_csv(capsys):
 PROGRAM = """
 import sys
 import numpy as np
-from fer_hailo.cli import run
-from fer_hailo.runtime.frames import Reading, Result, Shot
-from fer_hailo.runtime.outputs import *
+from fer_hailo.common.cli import run
+from fer_hailo.board.frames import Reading, Result, Shot
+from fer_hailo.board.outputs import *
 
 def main(argv):
     sink = eval(argv[0])

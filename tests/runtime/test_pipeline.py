@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from fer_hailo.errors import UserError
-from fer_hailo.runtime.faces import Face
-from fer_hailo.runtime.frames import Reading, Shot
-from fer_hailo.runtime.pipeline import Statistics, run
+from fer_hailo.board.faces import Face
+from fer_hailo.board.frames import Reading, Shot
+from fer_hailo.board.pipeline import Statistics, run
+from fer_hailo.common.errors import UserError
 
 LABELS = ("angry", "happy")
 WAIT = 20  # seconds until a test that hangs fails

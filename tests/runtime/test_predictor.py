@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.confidence import Confidence
-from fer_hailo.config import load_config
-from fer_hailo.errors import UserError
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.home import resolve
-from fer_hailo.metrics import softmax
-from fer_hailo.preprocess import PreprocessSpec
-from fer_hailo.runs import CONFIDENCE, MODEL
-from fer_hailo.runtime.predictor import load
+from fer_hailo.common.confidence import Confidence
+from fer_hailo.common.config import load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import softmax
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.runs import CONFIDENCE, MODEL
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.home import resolve
+from fer_hailo.predict.predictor import load
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve().model == ROOT / "fer2013_keras_hailo/released/model_float32.tflite"  # in whatever folder
     with monkeypatch.context() as patch:
-        patch.setattr("fer_hailo.home.released", lambda: tmp_path / "nowhere")
+        patch.setattr("fer_hailo.deploy.home.released", lambda: tmp_path / "nowhere")
         with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
             resolve()
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)

@@ -15,11 +15,11 @@ import pytest
 from conftest import PATHS, ROOT, error_line
 from handmade import compile_hef, write_bundle
 
-from fer_hailo.metrics import softmax
-from fer_hailo.runs import CONFIDENCE, MODEL
-from fer_hailo.runtime.frames import Shot
-from fer_hailo.runtime.mp4 import Mp4
-from fer_hailo.runtime.run import Settings, analyse
+from fer_hailo.board.frames import Shot
+from fer_hailo.board.mp4 import Mp4
+from fer_hailo.board.session import Settings, analyse
+from fer_hailo.common.metrics import softmax
+from fer_hailo.common.runs import CONFIDENCE, MODEL
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ class Given:
 def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, live, status):
     gone = [Shot("cam\x1b[2J\nera", None, problem="is gone, retrying")] * 2
     damaged = [Shot("clip.avi", None, number, number / 10, problem="a frame could not be decoded") for number in range(3, 9)]
-    monkeypatch.setattr("fer_hailo.runtime.run.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)])
+    monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)])
     assert analyse(Settings(["clip.avi"], str(model))) == status
     *told, last = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 pictures"))]
     assert told == ["error: cam?[2J?era: is gone, retrying"] * 2 + [
@@ -257,7 +257,7 @@ def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, liv
 
 def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, capfd):
     shots = [Shot("clip.avi", np.zeros((60, 80, 3), np.uint8), 0, 0.0), None]
-    monkeypatch.setattr("fer_hailo.runtime.run.open_sources", lambda arguments, max_pixels: [Given(shots, arguments == ["0"])])
+    monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(shots, arguments == ["0"])])
     assert analyse(Settings(["0"], str(model), detector="none", form="json")) == 0
     out, said = capfd.readouterr()
     assert len(json.loads(out)) == 1 and "1 picture in" in said and "latency p50" in said
@@ -308,7 +308,7 @@ def test_red_is_red(command, tmp_path):
 
 
 def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
-    import fer_hailo.runtime.run as module
+    import fer_hailo.board.session as module
     import run as script
 
     seen, load = {}, module.load

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from fer_hailo.runtime.frames import Reading
-from fer_hailo.runtime.tracker import PATIENCE_S, Tracker, overlap
+from fer_hailo.board.frames import Reading
+from fer_hailo.board.tracker import PATIENCE_S, Tracker, overlap
 
 LABELS = ("angry", "happy")
 

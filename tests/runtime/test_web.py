@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from fer_hailo.errors import UserError
-from fer_hailo.runtime import live, server, web
-from fer_hailo.runtime.draw import colours, draw
-from fer_hailo.runtime.frames import Reading, Result, Shot
-from fer_hailo.runtime.web import CLIENTS, CONNECTIONS, Web
+from fer_hailo.board import live, server, web
+from fer_hailo.board.draw import colours, draw
+from fer_hailo.board.frames import Reading, Result, Shot
+from fer_hailo.board.web import CLIENTS, CONNECTIONS, Web
+from fer_hailo.common.errors import UserError
 
 LABELS = ("angry", "happy", "neutral")
 

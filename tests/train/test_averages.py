@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.feed import TrainingBatches
-from fer_hailo.evaluate.score import Scorer
-from fer_hailo.models.build import batch_norms, build_model
-from fer_hailo.train import step
-from fer_hailo.train.callbacks import Validate
-from fer_hailo.train.devices import Devices
-from fer_hailo.train.state import keras_numpy
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.feed import TrainingBatches
+from fer_hailo.training.evaluate.score import Scorer
+from fer_hailo.training.fit import step
+from fer_hailo.training.fit.callbacks import Validate
+from fer_hailo.training.fit.devices import Devices
+from fer_hailo.training.fit.state import keras_numpy
+from fer_hailo.training.models.build import batch_norms, build_model
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import PATHS, SMALL
 
-from fer_hailo.data.feed import TrainingBatches
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv
-from fer_hailo.train.devices import devices
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.training.data.feed import TrainingBatches
+from fer_hailo.training.fit.devices import devices
 
 # TensorFlow draws random numbers, and mixes, on each device.
 PLAIN = {"flip": False, "zoom": 0, "brightness": 0, "contrast": 0, "shift": 0, "rotation": 0, "mixup_alpha": 0, "head_dropout": [0, 0]}
@@ -24,7 +24,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
-START = "import sys, json, pathlib, tiny\nfrom fer_hailo.config import load_config\nfrom fer_hailo.train.loop import start\n"
+START = "import sys, json, pathlib, tiny\nfrom fer_hailo.common.config import load_config\nfrom fer_hailo.training.fit.loop import start\n"
 START += "config = load_config(None, json.loads(sys.argv[1]))\nstart(config, pathlib.Path(sys.argv[2]), int(sys.argv[3]))\n"
 
 

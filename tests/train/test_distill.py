@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from fer_hailo.config import Config, load_config
-from fer_hailo.data import dataset
-from fer_hailo.data.cache import Pictures
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.data.ferplus import VOTES
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv
-from fer_hailo.models.build import load_model
-from fer_hailo.runs import CONFIG, LABELS, MODEL
-from fer_hailo.train import loop
-from fer_hailo.train.distill import Distillation, load_teachers
-from fer_hailo.train.lineage import check_lineage
+from fer_hailo.common.config import Config, load_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.runs import CONFIG, LABELS, MODEL
+from fer_hailo.training.data import dataset
+from fer_hailo.training.data.cache import Pictures
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.data.ferplus import VOTES
+from fer_hailo.training.fit import loop
+from fer_hailo.training.fit.distill import Distillation, load_teachers
+from fer_hailo.training.fit.lineage import check_lineage
+from fer_hailo.training.models.build import load_model
+from fer_hailo.training.start import resume
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -167,7 +168,7 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
         loop.start(config, tmp_path / "cut")
     monkeypatch.undo()
     (votes := Path(config.votes)).rename(votes.with_suffix(".away"))
-    loop.resume(tmp_path / "cut", {})
+    resume(tmp_path / "cut", {})
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 

@@ -16,16 +16,17 @@ import pytest
 from conftest import PATHS, SMALL, error_line
 from tiny import TRAIN
 
-from fer_hailo import files
-from fer_hailo.config import load_config, save_config
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv
-from fer_hailo.metrics import softmax
-from fer_hailo.preprocess import normalise, prepare
-from fer_hailo.runs import CONFIG, DONE, MODEL, RUNS, cache_of, newest_run
-from fer_hailo.train import callbacks, loop
-from fer_hailo.train.state import load_progress
-from fer_hailo.train.step import make_optimizer
+from fer_hailo.common import files
+from fer_hailo.common.config import load_config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.metrics import softmax
+from fer_hailo.common.preprocess import normalise, prepare
+from fer_hailo.common.runs import CONFIG, DONE, MODEL, RUNS, cache_of, newest_run
+from fer_hailo.training.fit import callbacks, loop
+from fer_hailo.training.fit.state import load_progress
+from fer_hailo.training.fit.step import make_optimizer
+from fer_hailo.training.start import resume
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -67,7 +68,7 @@ def test_history_has_both_stages(trained):
 
 def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small, sample_set):
     """The saved file, fed through prepare() as on the board, gives the metrics of the run."""
-    from fer_hailo.data.dataset import load_dataset
+    from fer_hailo.training.data.dataset import load_dataset
 
     metrics = json.loads((trained / "metrics_val.json").read_text())
     assert metrics["accuracy"] == pytest.approx(max(float(row["val_accuracy"]) for row in read_csv(trained / "history.csv")))
@@ -106,7 +107,7 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, cu
     run = cut(small, tmp_path / "cut")
     progress = load_progress(run / "checkpoint" / "state.npz")
     assert (progress.stage, progress.epoch, len(progress.history)) == (2, 1, 2)
-    loop.resume(run, {"seed": "42"})
+    resume(run, {"seed": "42"})
     assert (run / DONE).exists() and same(run, trained)
 
 
@@ -115,7 +116,7 @@ def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
     config = replace(small, method="ada_df_fusion", stage1_epochs=0, tensorboard=False)
     whole = loop.start(config, tmp_path / "whole")
     run = cut(config, tmp_path / "cut")
-    loop.resume(run, {})
+    resume(run, {})
     assert same(run, whole)
     assert len(read_csv(run / "history.csv")) == 2
 
@@ -164,20 +165,20 @@ def test_sigterm_ends_with_a_line_that_says_how_to_go_on(small, tmp_path):
 
 def test_resume_refuses_another_configuration(trained, tmp_path, small):
     with pytest.raises(UserError, match="was trained with batch_size 32, not 64"):
-        loop.resume(trained, {"batch_size": "64"})
+        resume(trained, {"batch_size": "64"})
     with pytest.raises(UserError, match="is complete"):
-        loop.resume(trained, {})
+        resume(trained, {})
     with pytest.raises(UserError, match="no run folder"):
-        loop.resume(tmp_path, {})
+        resume(tmp_path, {})
 
 
 def test_resume_refuses_other_data(trained, small, tmp_path):
-    from fer_hailo.data.sample import write_sample_set
+    from fer_hailo.training.data.sample import write_sample_set
 
     run = unfinished(trained, tmp_path)
     save_config(replace(small, data=str(write_sample_set(tmp_path / "other", 20, 6, seed=9))), run / CONFIG)
     with pytest.raises(UserError, match="not the data that"):
-        loop.resume(run, {})
+        resume(run, {})
 
 
 def test_damaged_state_is_named(trained, tmp_path):
@@ -187,10 +188,10 @@ def test_damaged_state_is_named(trained, tmp_path):
     whole[len(whole) // 2] ^= 255  # inside a variable: the progress itself can be read
     state.write_bytes(whole)
     with pytest.raises(UserError, match="is damaged"):
-        loop.resume(run, {})
+        resume(run, {})
     state.write_bytes(b"PK\3\4 half a file")
     with pytest.raises(UserError, match="is damaged"):
-        loop.resume(run, {})
+        resume(run, {})
 
 
 def test_full_disk_keeps_the_last_epoch_and_resumes(small, trained, tmp_path, monkeypatch):
@@ -210,12 +211,12 @@ def test_full_disk_keeps_the_last_epoch_and_resumes(small, trained, tmp_path, mo
     left = load_progress(run / "checkpoint/state.npz")
     assert (left.stage, left.epoch, len(left.history)) == (2, 0, 1)
     assert [path.name for path in (run / "checkpoint").iterdir()] == ["state.npz"]
-    loop.resume(run, {})
+    resume(run, {})
     assert same(run, trained)
 
 
 def test_full_disk_is_one_line(capsys):
-    from fer_hailo import cli
+    from fer_hailo.common import cli
 
     def main(argv):
         raise OSError(errno.ENOSPC, "No space left on device", "state.npz")
@@ -297,7 +298,7 @@ def test_early_stopping_outlives_the_process(small, tmp_path, monkeypatch):
     monkeypatch.undo()
     left = load_progress(tmp_path / "cut/checkpoint/state.npz")
     assert (left.stage, left.epoch, left.finished, left.wait) == (1, 2, True, 1)
-    loop.resume(tmp_path / "cut", {})
+    resume(tmp_path / "cut", {})
     assert same(tmp_path / "cut", whole)
 
 
@@ -310,7 +311,7 @@ def unfinished(trained, tmp_path):
 def test_resume_of_a_run_in_progress_is_refused(trained, tmp_path):
     run = unfinished(trained, tmp_path)
     with files.locked(run / ".lock"), pytest.raises(UserError, match="in use by another process"):
-        loop.resume(run, {})
+        resume(run, {})
 
 
 def test_resume_finds_data_that_moved_and_needs_no_initial_weights(trained, tmp_path, small, sample_set):
@@ -318,8 +319,8 @@ def test_resume_finds_data_that_moved_and_needs_no_initial_weights(trained, tmp_
     save_config(replace(small, data="gone", weights="gone.h5"), run / CONFIG)
     moved = shutil.copytree(sample_set, tmp_path / "moved")
     with pytest.raises(UserError, match="no data at gone"):
-        loop.resume(run, {})
-    loop.resume(run, {"data": str(moved), "head_units": "16", "stage2_epochs": "2"})
+        resume(run, {})
+    resume(run, {"data": str(moved), "head_units": "16", "stage2_epochs": "2"})
     assert same(run, trained)
     assert len(json.loads((run / "environment.json").read_text())["resumed"]) == 1
 

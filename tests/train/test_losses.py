@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.train.losses import FocalLoss
-from fer_hailo.train.schedules import WarmupCosine, WarmupSteps
+from fer_hailo.training.fit.losses import FocalLoss
+from fer_hailo.training.fit.schedules import WarmupCosine, WarmupSteps
 
 
 def test_focal_loss_by_hand():

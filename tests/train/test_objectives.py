@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_hailo.config import Config
-from fer_hailo.errors import UserError
-from fer_hailo.train.losses import FocalLoss
-from fer_hailo.train.objectives import ada_df, dan, ddamfn, lnsu, objective
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.training.fit.losses import FocalLoss
+from fer_hailo.training.fit.objectives import ada_df, dan, ddamfn, lnsu, objective
 
 
 def number(value) -> float:

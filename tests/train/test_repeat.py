@@ -11,18 +11,19 @@ import tiny
 from conftest import error_line
 from handmade import compile_hef
 
-from fer_hailo.config import Config, load_config, save_config
-from fer_hailo.convert import run as conversion
-from fer_hailo.data.dataset import load_dataset
-from fer_hailo.errors import UserError
-from fer_hailo.files import read_csv
-from fer_hailo.hailo.bundle import load_bundle
-from fer_hailo.hailo.run import rehearse_bundle
-from fer_hailo.runs import CONFIDENCE, CONFIG, DONE, MODEL
-from fer_hailo.selection import SELECTION, read_selection
-from fer_hailo.train import callbacks, loop
-from fer_hailo.train.lineage import check_lineage
-from fer_hailo.train.repeat import best_lengths, repeated, select
+from fer_hailo.common.config import Config, load_config, save_config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import read_csv
+from fer_hailo.common.runs import CONFIDENCE, CONFIG, DONE, MODEL
+from fer_hailo.deploy.bundle import load_bundle
+from fer_hailo.deploy.selection import SELECTION, read_selection
+from fer_hailo.sdk.chain import rehearse_bundle
+from fer_hailo.training.convert import conversion as conversion
+from fer_hailo.training.data.dataset import load_dataset
+from fer_hailo.training.fit import callbacks, loop
+from fer_hailo.training.fit.lineage import check_lineage
+from fer_hailo.training.fit.repeat import best_lengths, repeated, select
+from fer_hailo.training.start import resume
 from tools import release
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -88,7 +89,7 @@ def test_a_resumed_run_equals_the_whole_one(whole, trained, tmp_path, monkeypatc
         patch.setattr(callbacks.Tell, "on_epoch_end", cut)
         with pytest.raises(KeyboardInterrupt):
             loop.start(config, tmp_path / "run")
-    loop.resume(tmp_path / "run", {})
+    resume(tmp_path / "run", {})
     weights, others = (keras.models.load_model(run / MODEL).get_weights() for run in (whole, tmp_path / "run"))
     assert all((a == b).all() for a, b in zip(weights, others, strict=True))
     assert (tmp_path / "run" / DONE).exists()

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_hailo.config import Config
-from fer_hailo.errors import UserError
-from fer_hailo.train.sam import SharpnessAware
-from fer_hailo.train.state import keras_numpy
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.training.fit.sam import SharpnessAware
+from fer_hailo.training.fit.state import keras_numpy
 
 RHO, RATE = 0.5, 0.1
 

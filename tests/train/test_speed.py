@@ -16,7 +16,7 @@ import contextlib, json, sys
 from unittest import mock
 import keras, numpy as np, torch
 from keras import layers
-from fer_hailo.train.speed import fast_kernels
+from fer_hailo.training.fit.speed import fast_kernels
 
 def steps(kernels, dtype):
     keras.utils.set_random_seed(3)
@@ -74,7 +74,7 @@ def test_in_half_precision_too():
 def test_other_backends_keep_their_own():
     import keras
 
-    from fer_hailo.train.speed import fast_kernels
+    from fer_hailo.training.fit.speed import fast_kernels
 
     call = keras.layers.BatchNormalization.call
     if keras.backend.backend() != "torch":

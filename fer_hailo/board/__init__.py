@@ -1,0 +1,1 @@
+"""What runs on the board: images, videos, cameras, faces, the web page; a model held against its bundle."""

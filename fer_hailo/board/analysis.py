@@ -1,0 +1,53 @@
+"""From a picture to the answers for the faces in it: detect, cut, prepare, classify."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer_hailo.board.faces import Detector, Face, cut
+from fer_hailo.board.frames import Reading
+from fer_hailo.common.preprocess import prepare
+from fer_hailo.predict.predictor import Predictor
+
+
+class Analyzer:
+    """Detectors and a predictor, in two steps so that a pipeline can overlap them.
+
+    detectors: as many pictures can be searched at once, from as many threads; to classify belongs to one thread.
+    margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the training data are framed.
+    """
+
+    def __init__(self, predictor: Predictor, detectors: Sequence[Detector], margin: float | None = None):
+        self.predictor, self.detectors, self.margin = predictor, detectors, margin
+        self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
+        for detector in detectors:
+            self._free.put(detector)
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Faces of a uint8 (H, W, 3) RGB picture, the largest first."""
+        detector = self._free.get()
+        try:
+            return detector.find(image)
+        finally:
+            self._free.put(detector)
+
+    def inputs(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """uint8 (F, I, I, 3): each face as the network takes it."""
+        side = self.predictor.spec.input_size
+        made = np.empty((len(faces), side, side, 3), np.uint8)
+        for number, face in enumerate(faces):
+            made[number] = prepare(cut(image, face, self.margin), self.predictor.spec)
+        return made
+
+    def classify(self, image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """Probabilities float64 (F, C), all faces in one batch."""
+        return self.predictor.predict(self.inputs(image, faces))
+
+    def readings(self, faces: Sequence[Face], probabilities: np.ndarray) -> tuple[Reading, ...]:
+        """Faces with their answers."""
+        labels, least = self.predictor.labels, self.predictor.confidence.unsure_below
+        pairs = zip(faces, probabilities, strict=True)
+        return tuple(Reading(face.box, face.score, labels, row, unsure_below=least) for face, row in pairs)

@@ -1,0 +1,150 @@
+"""Score a .tflite or .hef on the pictures of its deploy bundle. Numpy and the model's runtime are enough, as on the board."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.board.benchmark import call_times
+from fer_hailo.board.comparison import Comparison, compare, find_emulation
+from fer_hailo.common.calls import tool
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json
+from fer_hailo.common.metrics import reliability, softmax
+from fer_hailo.common.report import confusion_figure, metrics_table, reliability_figure, table, write_page
+from fer_hailo.common.results import add_rows, git_commit, row_of
+from fer_hailo.deploy.bundle import Bundle, EvalSet, load_bundle
+from fer_hailo.deploy.home import Format, Home, Stated, is_bundle, resolve
+from fer_hailo.deploy.scoring import SPLITS, logits_of, score
+from fer_hailo.predict.predictor import load
+
+LATENCY_S = 0.5
+HEADINGS = {"val": "Validation", "test": "Test"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: {split: metrics object}. comparison: with the SDK's emulation, None for a .tflite. note: why it says less than it could."""
+
+    metrics: dict[str, dict]
+    comparison: Comparison | None
+    note: str
+    out: Path
+
+
+def bundle_for(home: Home) -> Path | None:
+    """The bundle whose images a converted model is scored on: that of --data, else the one that it lies in.
+
+    None: a data set is meant. Raises UserError where neither is there, or a flag does not go with a bundle.
+    """
+    if home.format is Format.KERAS:
+        return None
+    data = home.overrides.get("data")
+    if not data and not home.manifest:
+        raise UserError(f"{home.model} lies in no deploy bundle: name one, or a data set, with --data")
+    folder = Path(data) if data else home.manifest.parent
+    if not folder.exists():
+        raise UserError(f"no bundle or data set at {folder}")
+    if not is_bundle(folder):
+        return None
+    fixed = ", ".join(f"--{name.replace('_', '-')}" for name in home.overrides if name != "data")
+    if fixed:
+        raise UserError(f"{fixed}: does not go with a deploy bundle, whose pictures are prepared already")
+    return folder
+
+
+def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | None) -> Evaluation:
+    """Score a model on a bundle's pictures of one split, by default of both; write metrics, report and rows of results.csv.
+
+    out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK machine's INT8 emulation
+    answered. Raises UserError where model and bundle do not belong together.
+    """
+    if out and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out takes a folder")
+    bundle, model = load_bundle(folder), home.model
+    whole = bundle.evaluation()
+    chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
+    if not len(chosen):
+        raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
+    pictures = whole.take(chosen)
+    with load(as_in(bundle, home)) as predictor:
+        logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
+        latency_ms = 1000 * float(np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S)))
+        stage = predictor.stage
+    reference = bundle.manifest["metrics"]["keras"]
+    digests = {name: metrics["sha256"] for name, metrics in reference.items()}
+    metrics = score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+    comparison, note = None, ""
+    if stage == "hef":
+        emulation, note = find_emulation(model, bundle)
+        comparison = emulation and compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
+    out = out or folder / f"evaluation_{stage}"
+    _write(out, model, bundle, pictures, logits, metrics, comparison, note)
+    row = {
+        "run": bundle.name,
+        "stage": stage,
+        "seed": bundle.manifest["seed"],
+        "size_bytes": model.stat().st_size,
+        "latency_ms": latency_ms,
+    }
+    origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
+    row["selected_by"] = bundle.manifest.get("selection", {}).get("name", "")
+    rows = [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()]
+    add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
+    return Evaluation(metrics, comparison, note, out)
+
+
+def _why(bundle: Bundle) -> str:
+    """Why a bundle has no validation side, where that is meant."""
+    name = bundle.manifest.get("selection", {}).get("name")
+    return f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that run's bundle" if name else ""
+
+
+def as_in(bundle: Bundle, home: Home) -> Home:
+    """The model with the bundle's labels and preprocessing, so that it may lie anywhere.
+
+    Raises UserError where the manifest that lies with the model tells others.
+    """
+    path = home.model
+    if home.manifest and home.labels != bundle.labels:
+        theirs, ours = ", ".join(home.labels), ", ".join(bundle.labels)
+        raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds pictures of {ours}")
+    if home.manifest and home.spec != bundle.spec:
+        theirs, ours = home.spec.to_dict(), bundle.spec.to_dict()
+        raise UserError(f"{path} takes faces prepared as {theirs}; those in {bundle.folder} are {ours}")
+    return replace(home, given=Stated(bundle.labels, bundle.spec))
+
+
+def _write(
+    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: dict[str, dict], comparison: Comparison | None,
+    note: str,
+) -> None:  # fmt: skip
+    """metrics_SPLIT.json, report.html, and of a comparison comparison.json and disagreements.csv."""
+    sections = []
+    for split in reversed(list(metrics)):  # test first
+        side = pictures.split == split
+        bins = reliability(softmax(logits[side]), pictures.labels[side])
+        write_json(out / f"metrics_{split}.json", metrics[split])
+        sections.append((HEADINGS[split], metrics_table(metrics[split]) + confusion_figure(metrics[split])))
+        sections.append((f"{HEADINGS[split]}: confidence", reliability_figure(bins)))
+    if comparison:
+        comparison.write(out)
+        sections.append(("Against the SDK's INT8 emulation", comparison.html()))
+    elif note:
+        sections.append(("Against the SDK's INT8 emulation", table(("not compared",), [(note,)])))
+    title = f"{model.name} on {bundle.manifest['data']['name']}"
+    write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by {tool('evaluate')}.", sections)
+
+
+def tell(evaluation: Evaluation, json_only: bool) -> None:
+    """What is worth a look besides the metrics: the comparison on standard output (standard error beside JSON), warnings."""
+    stream = sys.stderr if json_only else sys.stdout
+    if evaluation.comparison:
+        print(evaluation.comparison.text(evaluation.out), file=stream)
+        for warning in evaluation.comparison.warnings():
+            print(f"warning: {warning}", file=sys.stderr)
+    if evaluation.note:
+        print(f"note: {evaluation.note}", file=sys.stderr)

@@ -1,0 +1,200 @@
+"""Find faces in a picture and cut them out as the training pictures are framed.
+
+Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there), or none, for pictures that are faces already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+
+YUNET = "*yunet*.onnx"
+YUNET_LEAST = 10  # pixels; it was trained on faces from this size on, and may see any in less
+YUNET_WHOLE = 40  # pixels to which smaller pictures are continued at their right and lower edge
+LONGEST_SIDE = 1280  # pixels to which a larger picture is reduced before faces are looked for
+
+# How FER2013 frames faces: medians over 4,102 of its training pictures, enlarged 4 times with repeated borders (tools/measure_framing.py).
+# Haar found 3,084 faces, YuNet 3,780. The boxes of both lie in the middle of the frame within 0.003 of its side; YuNet's need no margin
+# (-0.005). Landmarks, in parts of the frame's side: right eye 0.314, 0.394; left eye 0.683, 0.393; nose tip 0.498, 0.594; corners of
+# the mouth 0.341, 0.741 and 0.655, 0.740. TEMPLATE is that, made symmetric.
+HAAR_MARGIN = 0.02
+TEMPLATE = ((0.316, 0.394), (0.684, 0.394), (0.5, 0.594), (0.343, 0.741), (0.657, 0.741))
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture.
+
+    box: x, y, width, height in pixels of the picture, may reach beyond it. score: the detector's own, larger is surer.
+    landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth; right is the person's own.
+    margin: by how much of its longer side the box must be enlarged in all to frame the face as FER2013 does.
+    """
+
+    box: tuple[int, int, int, int]
+    score: float
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    margin: float = 0.0
+
+
+class Detector(Protocol):
+    """One detector belongs to one thread: OpenCV's are not thread-safe."""
+
+    def find(self, image: np.ndarray) -> list[Face]:
+        """Faces of a uint8 (H, W, 3) RGB or (H, W) grey picture, the largest first."""
+
+
+def open_detector(name: str | Path | None = None, near: Path | None = None) -> Detector:
+    """A detector by name: haar, none, or a YuNet .onnx file.
+
+    None: a YuNet file (*yunet*.onnx) in the current folder, else in the folder `near`, else Haar.
+
+    Raises UserError when there is no such detector.
+    """
+    if name is None:
+        found = [path for folder in (Path(), near) if folder for path in sorted(folder.glob(YUNET))]
+        name = found[0] if found else "haar"
+    if name == "none":
+        return WholePicture()
+    if name == "haar":
+        return HaarDetector()
+    if not Path(name).is_file():
+        raise UserError(f"no face detector at {name}: give haar, none, or a YuNet .onnx file")
+    return YuNetDetector(name)
+
+
+class WholePicture:
+    """No detector: each picture is one face, whole."""
+
+    def find(self, image: np.ndarray) -> list[Face]:
+        return [Face((0, 0, image.shape[1], image.shape[0]), 1.0)]
+
+
+class HaarDetector:
+    """OpenCV's frontal-face cascade (Viola and Jones 2001). Needs no file of its own.
+
+    scale_factor: from one size of faces to the next. min_neighbors: hits that a face needs. min_size: pixels of the smallest face's
+    side; None: a twelfth of the picture's shorter side, 24 at least (the cascade's own size).
+    """
+
+    def __init__(self, scale_factor: float = 1.1, min_neighbors: int = 6, min_size: int | None = None):
+        import cv2
+
+        path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml" if hasattr(cv2, "data") else Path()
+        if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
+            raise UserError("this OpenCV has no Haar cascades: install opencv-python 4.x, or give a YuNet model with --detector FILE.onnx")
+        self.scale_factor, self.min_neighbors, self.min_size = scale_factor, min_neighbors, min_size
+        self._cascade = cv2.CascadeClassifier(str(path))
+
+    def find(self, image: np.ndarray) -> list[Face]:
+        import cv2
+
+        small, scale = _reduced(image)
+        grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        least = round(self.min_size / scale) if self.min_size else max(24, min(grey.shape) // 12)
+        # The light is not equalised: with it, more faces are found in very dark pictures, fewer in others (3,016 instead of 3,084), and
+        # several times as many that are none.
+        boxes, scores = self._cascade.detectMultiScale2(grey, self.scale_factor, self.min_neighbors, minSize=(least, least))
+        faces = [Face(_box(box, scale), float(score), margin=HAAR_MARGIN) for box, score in zip(boxes, np.ravel(scores), strict=True)]
+        return _largest_first(faces)
+
+
+class YuNetDetector:
+    """YuNet (Wu et al. 2023) through OpenCV's FaceDetectorYN. threshold: the least score, 0 to 1."""
+
+    def __init__(self, model: Path | str, threshold: float = 0.7):
+        import cv2
+
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=threshold)
+        except cv2.error as error:
+            raise UserError(f"{model} is no YuNet model that OpenCV {cv2.__version__} can read ({error.err})") from None
+
+    def find(self, image: np.ndarray) -> list[Face]:
+        import cv2
+
+        small, scale = _reduced(image)
+        if min(small.shape[:2]) < YUNET_LEAST:
+            return []
+        bgr = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if small.ndim == 2 else cv2.COLOR_RGB2BGR)
+        # In pictures of up to 32 pixels OpenCV's network now and then gives a face that is not there, from memory that nobody wrote.
+        low, narrow = (max(0, YUNET_WHOLE - side) for side in bgr.shape[:2])
+        bgr = cv2.copyMakeBorder(bgr, 0, low, 0, narrow, cv2.BORDER_REPLICATE) if low or narrow else bgr
+        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+        rows = self._net.detect(bgr)[1]
+        rows = [] if rows is None else rows.astype(float)  # x, y, width, height, five points, score
+        return _largest_first(
+            [Face(_box(row[:4], scale), float(row[14]), _points(row[4:14] * scale)) for row in rows if np.isfinite(row).all()]
+        )
+
+
+def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarray:
+    """The square that shows a face: uint8 (S, S) or (S, S, 3), in the picture's own resolution; beyond the border the edge is repeated.
+
+    With landmarks the face is turned upright in the plane and lies as the average one of FER2013, else its box is the middle.
+    margin: by how much of its longer side the box is enlarged in all; None: as FER2013 frames faces.
+    """
+    import cv2
+
+    margin = face.margin if margin is None else margin
+    if face.landmarks is None:
+        return crop(image, face.box, margin)
+    along, corner = _fit(face.landmarks)
+    middle, along = corner + along * (0.5 + 0.5j), along * (1 + margin) / (1 + face.margin)
+    side = max(1, round(abs(along)))
+    # From a pixel of the square (x right, y down, as complex numbers) to a point of the picture, both measured at pixel centres.
+    turn = along / side
+    start = middle + turn * (0.5 + 0.5j) * (1 - side) - (0.5 + 0.5j)
+    matrix = np.array([[turn.real, -turn.imag, start.real], [turn.imag, turn.real, start.imag]])
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+
+
+def crop(image: np.ndarray, box: tuple[int, int, int, int], margin: float) -> np.ndarray:
+    """The square around a box, enlarged by `margin` of its longer side in all; beyond the border the edge is repeated."""
+    import cv2
+
+    x, y, width, height = box
+    side = max(1, round(max(width, height) * (1 + margin)))
+    left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
+    high, wide = image.shape[:2]
+    over = [max(0, -top), max(0, top + side - high), max(0, -left), max(0, left + side - wide)]
+    padded = cv2.copyMakeBorder(image, *over, cv2.BORDER_REPLICATE) if any(over) else image
+    return padded[top + over[0] :, left + over[2] :][:side, :side]
+
+
+def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:
+    """The similarity p -> along * p + corner that brings TEMPLATE nearest to the landmarks, by least squares (Umeyama 1991).
+
+    In the plane its closed form needs no SVD: with points as complex numbers it is a linear regression, and cannot mirror.
+    """
+    wanted, there = (np.array(points, float) @ (1, 1j) for points in (TEMPLATE, landmarks))
+    centred = wanted - wanted.mean()
+    along = np.vdot(centred, there) / np.vdot(centred, centred).real
+    return complex(along), complex(there.mean() - along * wanted.mean())
+
+
+def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The picture with no side above LONGEST_SIDE, and how many of its pixels one pixel of that is."""
+    import cv2
+
+    scale = max(image.shape[:2]) / LONGEST_SIDE
+    if scale <= 1:
+        return image, 1.0
+    size = tuple(max(1, round(side / scale)) for side in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def _box(values, scale: float) -> tuple[int, int, int, int]:
+    return tuple(round(float(value) * scale) for value in values)
+
+
+def _points(values: np.ndarray) -> tuple[tuple[float, float], ...]:
+    return tuple(map(tuple, values.reshape(5, 2).tolist()))
+
+
+def _largest_first(faces: list[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: -face.box[2] * face.box[3])

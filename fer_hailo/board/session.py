@@ -1,0 +1,137 @@
+"""The run command: sources through the pipeline to the outputs that were asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_hailo.board.analysis import Analyzer
+from fer_hailo.board.faces import Detector, open_detector
+from fer_hailo.board.frames import Result, Shot
+from fer_hailo.board.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Sink, Stop, Table, Window, held, printable
+from fer_hailo.board.pipeline import Statistics, run
+from fer_hailo.board.sources import Source, open_sources
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import Line, duration
+from fer_hailo.deploy.home import resolve
+from fer_hailo.predict.predictor import load
+
+FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of `fer-hailo run`, see its help. form: a key of FORMS."""
+
+    sources: list[str]
+    model: str | None = None
+    threads: int = 1
+    batch: int = 8
+    detector: str | None = None
+    margin: float | None = None
+    smooth: float = 0.5
+    max_pixels: int = 10**8
+    form: str = "table"
+    save: str | None = None
+    show: bool = False
+    web: str | None = None
+    token: str | None = None
+
+
+def analyse(settings: Settings) -> int:
+    """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could. Ctrl-C is how a live source ends: 0."""
+    sources = open_sources(settings.sources, settings.max_pixels)
+    live = any(source.live for source in sources)
+    home = resolve(settings.model)
+    with ExitStack() as stack:
+        watched = bool(settings.show or settings.web)
+        detectors = _detectors(settings.detector, home.model.parent, sources, alone=live or watched)
+        predictor = stack.enter_context(load(home, settings.threads, settings.batch))
+        sinks = _sinks(settings, sources, predictor.labels, stack)
+        analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
+        status = _Status(sources, statistics)
+        print(f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr)
+        try:
+            run(sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture)
+        except (KeyboardInterrupt, Stop) as end:
+            if isinstance(end, KeyboardInterrupt) and not live:
+                raise KeyboardInterrupt(f"after {statistics.line(live)}; what was written until here is kept") from None
+        status.done(live)
+    if live or not statistics.problems:
+        return 0
+    return 1 if statistics.pictures else 2
+
+
+def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool) -> list[Detector]:
+    """One detector, in which OpenCV's threads share each picture, where the delay counts; else one for each core, which is faster."""
+    import cv2
+
+    cores = os.cpu_count() or 1
+    count = 1 if alone else min(cores, sum(source.count or cores for source in sources))
+    if count > 1:
+        cv2.setNumThreads(1)
+    return [open_detector(name, near) for _ in range(count)]
+
+
+def _sinks(settings: Settings, sources: list[Source], labels: tuple[str, ...], stack: ExitStack) -> list[Sink]:
+    """Open the outputs, so that one that cannot be written is known before the work begins; `stack` closes them."""
+    sinks: list[Sink] = []
+
+    def add(sink: Sink) -> None:
+        stack.callback(_close, sink)
+        sinks.append(sink)
+
+    add(FORMS[settings.form](labels) if settings.form == "csv" else FORMS[settings.form]())
+    if settings.save:
+        if settings.save.lower().endswith(".mp4") and len(sources) > 1:
+            raise UserError(f"{settings.save} takes one video, not {len(sources)} sources: give --save a folder")
+        add((SavedVideo if settings.save.lower().endswith(".mp4") else SavedPictures)(settings.save, settings.sources))
+    if settings.show:
+        add(Window())
+    if settings.web:
+        from fer_hailo.board.web import Web
+
+        web = Web(settings.web, settings.token, labels, ", ".join(source.name for source in sources))
+        add(web)
+        print(f"look at {web.url}", file=sys.stderr)
+    return sinks
+
+
+def _close(sink: Sink) -> None:
+    with held():  # a second Ctrl-C must not cost the video that the first one ended
+        sink.close()
+
+
+class _Status:
+    """The line on standard error while it runs: time left on files; rate, latency and dropped frames on streams."""
+
+    def __init__(self, sources: list[Source], statistics: Statistics):
+        counts = [source.count for source in sources]
+        self._total = sum(counts) if None not in counts else None
+        self._statistics, self._line, self._damaged = statistics, Line(), set()
+
+    def problem(self, shot: Shot) -> None:
+        """Damaged frames can be thousands: a source's first one is told, the others are counted."""
+        if shot.source in self._damaged and shot.frame is not None:
+            return
+        note = ""
+        if shot.frame is not None:
+            self._damaged.add(shot.source)
+            note = f" (frame {shot.frame}; the next such frames are counted)"
+        self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
+
+    def picture(self, result: Result) -> None:
+        if not self._line.live:
+            return
+        done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
+        if self._total is None:
+            middle, high = self._statistics.latency_ms(50, 95)
+            self._line.show(f"{rate:.1f} pictures/s, latency p50 {middle:.0f} ms, p95 {high:.0f} ms, {self._statistics.dropped:,} dropped")
+        elif rate:
+            self._line.show(f"{done:,} of {self._total:,}, {rate:.1f} a second, {duration(max(0, self._total - done) / rate)} left")
+
+    def done(self, live: bool) -> None:
+        self._line.done(self._statistics.line(live))

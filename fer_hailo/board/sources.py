@@ -1,0 +1,319 @@
+"""What the user names (files, folders, patterns, cameras, addresses) as sources of pictures and frames."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from fer_hailo.board.camera import Camera
+from fer_hailo.board.frames import Shot
+from fer_hailo.board.headers import NO_PICTURE, picture_size, video_cut
+from fer_hailo.board.images import check_file, check_pixels, read_picture, to_rgb
+from fer_hailo.common.errors import UserError
+
+# HEIC and AVIF stand here so that they are named as what they are, not passed over.
+PICTURES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif",
+    ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".heic", ".heif", ".avif",
+}  # fmt: skip
+VIDEOS = {
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts",
+    ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mjpg", ".mjpeg",
+}  # fmt: skip
+ADDRESS = re.compile(r"(?i)(rtsps?|https?)://")
+TIMEOUT_MS = 5000  # to open a stream, and to wait for its next frame
+DAMAGED_IN_A_ROW = 25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
+USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells neither times nor rate
+
+
+class Source(Protocol):
+    """A place that gives pictures.
+
+    name: what the user calls it. live: does not wait for whoever takes the pictures. count: of pictures or frames as far as known
+    (a video's is what its header says).
+    """
+
+    name: str
+    live: bool
+    count: int | None
+
+    def shots(self) -> Iterator[Shot]:
+        """The pictures in order, once. What cannot be read is a Shot with a problem, never an exception."""
+
+    def stop(self) -> None:
+        """Make `shots` end soon. May be called from another thread."""
+
+
+def open_sources(
+    arguments: list[str],
+    max_pixels: int,
+    capture: Callable | None = None,
+    sleep: Callable[[float], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Source]:
+    """Turn arguments into sources, in their order; folders and patterns in natural order of their files (2 before 10).
+
+    An argument is a picture or video file, a folder (searched recursively), a glob pattern (** for any folders), a camera's number
+    or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns, hidden files and those that are neither pictures nor
+    videos by suffix are passed over. max_pixels: of a picture or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
+
+    Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be opened. All other trouble
+    comes as Shots.
+    """
+    import cv2
+
+    _silence()
+    capture = capture or cv2.VideoCapture
+    if "" in arguments:
+        raise UserError("a SOURCE is empty: is a variable of the shell not set?")
+    live = [argument for argument in arguments if _is_live(argument)]
+    if live and len(arguments) > 1:
+        raise UserError(f"{public(live[0])} is live and never ends: it must be the only source")
+    if live:
+        return [_camera(live[0], capture, sleep, clock)]
+    return [source for argument in arguments for source in _files(argument, max_pixels, capture)]
+
+
+def public(argument: str) -> str:
+    """A source as it may be shown: user name and password of an address are left out."""
+    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", argument)
+
+
+class Problem:
+    """What could not be read, in the place of its pictures."""
+
+    live = False
+    count = 1
+
+    def __init__(self, name: str, problem: str):
+        self.name, self.problem = name, problem
+
+    def shots(self) -> Iterator[Shot]:
+        yield Shot(self.name, None, problem=self.problem)
+
+    def stop(self) -> None:
+        """It ends by itself."""
+
+
+class Picture:
+    """A picture file."""
+
+    live = False
+    count = 1
+
+    def __init__(self, path: Path, max_pixels: int):
+        self.name, self.path, self.max_pixels = str(path), path, max_pixels
+
+    def shots(self) -> Iterator[Shot]:
+        # `taken` is the time before reading: the latency of a file includes it.
+        taken = time.perf_counter()
+        try:
+            yield Shot(self.name, read_picture(self.path, self.max_pixels), taken=taken)
+        except (ValueError, MemoryError) as error:
+            yield Shot(self.name, None, problem=str(error) or "does not fit into memory", taken=taken)
+
+    def stop(self) -> None:
+        """It ends by itself."""
+
+
+class Video:
+    """A video file, through OpenCV's FFmpeg. Rotation in its header is obeyed."""
+
+    live = False
+
+    def __init__(self, path: Path, max_pixels: int, capture: Callable):
+        self.name, self.path, self.max_pixels, self._new = str(path), path, max_pixels, capture
+        self._stopped = threading.Event()
+
+    @cached_property
+    def count(self) -> int | None:
+        """Frames, as the header says; 1 (the problem) for a file that cannot be opened; None where the header does not say."""
+        try:
+            capture = self._open()
+        except ValueError:
+            return 1
+        count = _frame_count(capture)
+        capture.release()
+        return count
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def shots(self) -> Iterator[Shot]:
+        """Frames in order. A frame that cannot be decoded is a Shot with a problem, its number counted; a file that ends too early
+        gives what is there, then a Shot that says so."""
+        import cv2
+
+        try:
+            capture = self._open()
+            try:
+                number = yield from self._frames(capture)
+                if not self._stopped.is_set() and video_cut(self.path):
+                    raise ValueError(
+                        f"ends after {number:,} of {_frame_count(capture) or 'an unknown number of'} frames: the file is cut off"
+                    )
+            finally:
+                capture.release()
+        except (ValueError, OSError, MemoryError, cv2.error) as error:
+            yield Shot(self.name, None, problem=" ".join(str(error).split()) or "does not fit into memory")
+
+    def _open(self):
+        """An open capture. Raises ValueError with the reason."""
+        import cv2
+
+        check_file(self.path)
+        # FFmpeg by name: other backends would take `clip01.avi` for one of a series of pictures.
+        capture = self._new(str(self.path), cv2.CAP_FFMPEG, [])
+        if not capture.isOpened():
+            capture.release()
+            raise ValueError(f"cannot be opened as a video{': the file is cut off' if _is_cut(self.path) else ''}")
+        try:
+            check_pixels(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), self.max_pixels)
+        except ValueError:
+            capture.release()
+            raise
+        return capture
+
+    def _frames(self, capture) -> Iterator[Shot]:
+        """Yield the frames, return their number."""
+        import cv2
+
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = float(rate) if 0 < rate <= 1000 else None
+        number, failed, step, time_s = 0, 0, 1 / (rate or USUAL_RATE), -math.inf
+        while not self._stopped.is_set() and failed < DAMAGED_IN_A_ROW:
+            taken = time.perf_counter()
+            done, image = capture.read()
+            if not done:
+                failed += 1
+                continue
+            # Only now are the failed reads known to be damaged frames, not the end of the file.
+            for _ in range(failed):
+                time_s = max(0.0, time_s + step)
+                yield Shot(self.name, None, number, time_s, rate, "a frame could not be decoded", taken)
+                number += 1
+            failed = 0
+            time_s = _next_time(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time_s, step)
+            yield Shot(self.name, to_rgb(image), number, time_s, rate, taken=taken)
+            number += 1
+        return number
+
+
+def _next_time(stamp: float, last: float, step: float) -> float:
+    """The container's timestamp where it goes forward, so that variable frame rates keep their times; else one frame after the last."""
+    if math.isfinite(stamp) and stamp > last and stamp >= 0:
+        return stamp
+    return max(0.0, last + step)
+
+
+def _frame_count(capture) -> int | None:
+    import cv2
+
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(count) if 0 < count < 2**53 else None
+
+
+def _is_cut(path: Path) -> bool:
+    try:
+        return video_cut(path)
+    except OSError:
+        return False
+
+
+def _is_live(argument: str) -> bool:
+    return bool(ADDRESS.match(argument)) or argument.startswith(("/dev/video", "/dev/v4l/")) or (argument.isascii() and argument.isdigit())
+
+
+def _camera(argument: str, capture: Callable, sleep, clock) -> Camera:
+    import cv2
+
+    if ADDRESS.match(argument):
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
+        advice = "check the address, user and password, and that the camera can be reached from here"
+        return Camera(public(argument), lambda: capture(argument, cv2.CAP_FFMPEG, limits), advice, sleep, clock)
+    number = argument.isdigit()
+    target, backend = (int(argument), cv2.CAP_ANY) if number else (argument, cv2.CAP_V4L2)
+
+    def connect():
+        opened = capture(target, backend, [])
+        opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited; ignored where it cannot be set
+        return opened
+
+    present = ", ".join(sorted(glob.glob("/dev/video*"), key=_natural)) or "no /dev/video*"
+    advice = f"check its number (here: {present}), that you may use it (group video), and that no other program does"
+    return Camera(f"camera {argument}" if number else argument, connect, advice, sleep, clock)
+
+
+def _files(argument: str, max_pixels: int, capture: Callable) -> list[Source]:
+    path = Path(argument)
+    if path.is_dir():
+        return _folder(path, max_pixels, capture)
+    if not os.path.lexists(path) and glob.has_magic(argument):
+        found = [Path(name) for name in glob.glob(argument, recursive=True)]
+        files = sorted({path for path in found if _wanted(path) and path.is_file()}, key=_natural)
+        return [_file(path, max_pixels, capture) for path in files] or [Problem(argument, "matches no picture or video")]
+    return [_file(path, max_pixels, capture)]
+
+
+def _folder(path: Path, max_pixels: int, capture: Callable) -> list[Source]:
+    unreadable: list[OSError] = []
+    files = []
+    for place, folders, names in os.walk(path, onerror=unreadable.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(place, name) for name in names if _wanted(Path(name))]
+    sources: list[Source] = [_file(file, max_pixels, capture) for file in sorted(files, key=_natural)]
+    sources += [Problem(str(error.filename), f"cannot be read: {error.strerror}") for error in unreadable]
+    return sources or [Problem(str(path), "holds no pictures or videos")]
+
+
+def _file(path: Path, max_pixels: int, capture: Callable) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in VIDEOS:
+        return Video(path, max_pixels, capture)
+    if suffix in PICTURES or _begins_as_picture(path):
+        return Picture(path, max_pixels)
+    with open(path, "rb") as file:
+        # A file without a zero byte is text: FFmpeg would show notes.txt as a film, and open what a playlist names.
+        text = b"\0" not in file.read(4096)
+    return Problem(str(path), "is neither a picture nor a video") if text else Video(path, max_pixels, capture)
+
+
+def _begins_as_picture(path: Path) -> bool:
+    """Also true for what cannot be read at all: reading it as a picture says why."""
+    try:
+        check_file(path)
+        with open(path, "rb") as file:
+            picture_size(file.read(65536))
+    except (ValueError, OSError) as error:
+        return str(error) != NO_PICTURE
+    return True
+
+
+def _wanted(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() in PICTURES | VIDEOS
+
+
+def _natural(path: Path | str) -> list:
+    """Sort key: numbers in names by their value."""
+    parts = [re.split("([0-9]+)", part) for part in Path(path).parts]  # text, digits, text, ...
+    return [[int(text) if at % 2 else text.casefold() for at, text in enumerate(part)] for part in parts]
+
+
+def _silence() -> None:
+    """Keep OpenCV's and FFmpeg's own lines off standard error: every failure is told once, as a Shot's problem.
+
+    Whoever wants them sets OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL. What libjpeg and libpng print cannot be switched off.
+    """
+    import cv2
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(0)  # silent; its place differs between versions

@@ -1,0 +1,84 @@
+"""What the command lines share: a parser that suggests, and one place that turns failures into exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from fer_hailo.common.calls import calls, tool
+from fer_hailo.common.errors import UserError
+
+# Errors of the place that a user chose, not of the program.
+PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG}
+INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
+UNREAD = 141  # and of one whose output nobody reads any more, as behind `| head`
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and name the nearest known option."""
+
+    def __init__(self, **options):
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str):
+        if message.startswith("unrecognized arguments:"):
+            flag = message.split(":", 1)[1].split()[0].split("=")[0]
+            message = f"unknown option {flag}{nearest(flag, self._option_string_actions)} (see --help)"
+        raise UserError(message)
+
+
+def command_parser(command: str, text: str) -> Parser:
+    """The parser of a command.
+
+    text: its help. What it says of `fer-hailo COMMAND` is shown as the user called it (fer_hailo/common/calls.py).
+    """
+    return Parser(prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def nearest(word: str, known) -> str:
+    """` (did you mean X?)` for the known word that is most like `word`, else an empty string."""
+    found = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
+    """Call `main(argv)` and return its exit status: a UserError or a full disk becomes one line on standard error and 2.
+
+    SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the CPU would bury our lines
+    with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = main(argv) or 0
+        if sys.stdout:  # None where it is closed
+            sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered would fail once more, with a traceback, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except OSError as error:
+        if error.errno not in PLACES:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{where}: nothing that existed was changed; make room or choose another folder", file=sys.stderr)
+        return 2
+
+
+def _interrupt(signum, frame):
+    raise KeyboardInterrupt

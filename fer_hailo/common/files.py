@@ -1,0 +1,92 @@
+"""Writing files so that a fault half-way leaves what was there: write beside, then rename; and a lock between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer_hailo.common.errors import UserError
+
+
+@contextlib.contextmanager
+def written(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path` (same suffix); rename it onto `path` when the block ends well, else remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        with open(beside, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with written(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path | str, value) -> None:
+    """Write a value as indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path | str, columns: list[str], rows: list[dict]) -> None:
+    """Write rows (dictionaries; absent columns stay empty) as CSV atomically."""
+    with written(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path | str) -> list[dict]:
+    """Read a CSV file as a list of dictionaries of strings."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@contextlib.contextmanager
+def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on `path` (an empty file made for it). The system frees it when the process dies.
+
+    Without `wait`, raises UserError when another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            file.seek(0)
+            lock = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # noqa: E731
+        else:
+            lock = lambda: fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
+        try:
+            lock()
+        except OSError:
+            raise UserError(f"{path.parent} is in use by another process: wait for it, or choose another folder") from None
+        yield  # closing the file releases it
+
+
+def read_yaml(path: Path | str, what: str) -> dict:
+    """Read a YAML file of 'key: value' lines; an empty one gives {}. `what` it is, for the UserError where it cannot be read."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {what} {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
+    return values

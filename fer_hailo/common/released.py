@@ -1,0 +1,51 @@
+"""The released models by name: `released:NAME` stands for a run folder in recipes and commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer_hailo.common.cli import nearest
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.resources import checkout, find, resource
+from fer_hailo.common.runs import MODEL, RUNS
+
+PREFIX = "released:"
+RELEASED = {"mobilenet_v3_small": "released", "mobilenet_v3_small_minimalistic": "released_minimalistic"}  # folders
+DEFAULT = "mobilenet_v3_small"
+TOP = "fer2013_keras_hailo"  # the folder of theirs, in the repository and in a wheel
+
+
+def released(name: str = DEFAULT) -> Path:
+    """The folder of a released model: beside the runs where it lies there, else the library's own.
+
+    A wheel's folder holds the TFLite models, not the Keras one. Raises UserError for an unknown name.
+    """
+    if name not in RELEASED:
+        known = ", ".join(PREFIX + each for each in RELEASED)
+        raise UserError(f"unknown released model '{name}'{nearest(name, RELEASED)}: known are {known}")
+    beside = RUNS / RELEASED[name]
+    return beside if beside.is_dir() else resource(f"{TOP}/{RELEASED[name]}")
+
+
+def place(name: Path | str) -> Path:
+    """A run folder or model file as a user or a recipe names it, by path or released:NAME. It need not exist."""
+    name = str(name)
+    return released(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else find(name)
+
+
+def weights_file(name: str) -> str:
+    """Initial weights as a recipe names them: of a released model its Keras file, other kinds as they are."""
+    if name.startswith(PREFIX):
+        return str(place(name) / MODEL)
+    return str(find(name)) if name.endswith(".keras") else name
+
+
+def absent(model: Path) -> str:
+    """Why there is no model at this path, in one line."""
+    folder = model.parent
+    if checkout() or folder.parent != resource(TOP):
+        return f"no model at {model}"
+    return (
+        f"an installed fer-hailo holds the TFLite models of {TOP}/{folder.name}, not its {model.name}: "
+        f"copy that folder of the project's repository to {RUNS / folder.name}"
+    )

@@ -1,0 +1,98 @@
+"""Run folders: their names, which is the newest, and what a run records about its surroundings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+
+from fer_hailo.common.calls import call, program
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.resources import resource
+from fer_hailo.common.results import git_commit
+
+RUNS = Path(os.environ.get("FER_HAILO_HOME") or "fer2013_keras_hailo")
+MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
+CONFIDENCE = "confidence.json"
+PACKAGES = (
+    "fer-hailo",
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python",
+    "scikit-learn",
+    "pillow",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+)
+NAME = re.compile(r"\d{8}-\d{6}_.+_s\d+")
+
+
+def new_run(arch: str, seed: int, parent: Path = RUNS) -> Path:
+    """A name for a run that starts now; a run of the same second and seed waits for the next."""
+    while (path := parent / f"{time.strftime('%Y%m%d-%H%M%S')}_{arch}_s{seed}").exists():
+        time.sleep(0.2)
+    return path
+
+
+def cache_of(run: Path) -> Path:
+    """Where decoded data is kept for a run: one folder for all runs below RUNS, else beside the run."""
+    inside = RUNS.absolute() in run.absolute().parents
+    return (RUNS if inside else beside(run)) / "cache"
+
+
+def beside(folder: Path) -> Path:
+    """The folder for what goes beside a run: its parent, but RUNS for a released model of the library.
+
+    That one's place may belong to another user, and goes with the next installation.
+    """
+    own = resource("fer2013_keras_hailo")
+    return RUNS if folder.absolute().parent == own.absolute() else folder.parent
+
+
+def newest_run(done: bool, parent: Path = RUNS) -> Path:
+    """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
+    names = sorted(p for p in parent.glob("*") if NAME.fullmatch(p.name) and (p / CONFIG).is_file() and (p / DONE).exists() == done)
+    if not names:
+        raise UserError(
+            f"no {'complete' if done else 'unfinished'} run in {parent}: "
+            + (f"train one with {call('train')}" if done else "nothing to resume")
+        )
+    return names[-1]
+
+
+def read_labels(path: Path | str) -> tuple[str, ...]:
+    """The class names of labels.txt, in label order."""
+    try:
+        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the labels {path}: {error}") from None
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise UserError(f"{path} must name two or more different classes, one a line")
+    return names
+
+
+def environment() -> dict:
+    """Git commit, package versions, machine and command: what somebody needs to repeat a run."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "git_commit": git_commit(),
+        "command": [program(), *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "keras_backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "versions": versions,
+    }

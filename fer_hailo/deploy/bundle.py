@@ -1,0 +1,256 @@
+"""The deploy bundle: what the training machine hands to the SDK machine and the board, checked whenever it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.calls import call, tool
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.runs import LABELS, RUNS, read_labels
+from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
+
+SCHEMA = 1
+MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
+EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
+FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "confidence", "metrics", "environment")
+WITHOUT = "without"  # in a manifest: why an optional file is not in the bundle, by its name
+AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Prepared pictures: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test", and the float
+    TFLite's logits float32 (N, C), by which a fault of the parse shows on the first pictures."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    logits: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> EvalSet:
+        """The pictures that a mask or an index chooses."""
+        return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen], self.logits[chosen])
+
+    def quick(self, count: int, seed: int = 0) -> EvalSet:
+        """The pictures that `sample` chooses."""
+        return self.take(self.sample(count, seed))
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Places of about `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
+        rng, chosen = np.random.default_rng(seed), []
+        for split in np.unique(self.split):
+            side = np.flatnonzero(self.split == split)
+            for label in np.unique(self.labels[side]):
+                own = rng.permutation(side[self.labels[side] == label])
+                chosen.append(own[: max(1, round(count * len(own) / len(side)))])
+        return np.sort(np.concatenate(chosen))
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.images.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened and checked bundle. digest: SHA-256 of its manifest, which names every other file's."""
+
+    folder: Path
+    manifest: dict
+    spec: PreprocessSpec
+    labels: tuple[str, ...]
+    network: Tflite
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.manifest["name"]
+
+    @property
+    def int8(self) -> Path | None:
+        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest["without"]` names them)."""
+        return self.folder / INT8 if INT8 in self.manifest["files"] else None
+
+    def calibration(self) -> np.ndarray:
+        """uint8 (N, I, I, 3)."""
+        return np.load(self.folder / CALIBRATION)
+
+    def evaluation(self) -> EvalSet:
+        with np.load(self.folder / EVALUATION) as file:
+            return EvalSet(*(file[field.name] for field in fields(EvalSet)))
+
+
+def files_of(manifest: dict) -> list[str]:
+    """Names of the files that a bundle consists of, beside its manifest. The INT8 network may be missing with a reason."""
+    return [name for name in FILES if name != INT8 or name not in manifest.get(WITHOUT, {})]
+
+
+def seal(folder: Path, manifest: dict) -> None:
+    """Write the manifest of a folder that holds all files of a bundle.
+
+    `manifest` gives KEYS, WITHOUT where a file is missing, and "selection" (see fer_hailo.deploy.selection) of a network that
+    was trained on all of train.
+    """
+    files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in files_of(manifest)}
+    content = {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files}
+    content |= {key: manifest[key] for key in (WITHOUT, "selection") if manifest.get(key)}
+    write_json(folder / MANIFEST, content | {"sha256": _own_sha256(content)})
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Open a bundle. Raises UserError, with the file and the reason, where anything in it is not as it was made."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        inside = folder / "deploy"
+        what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else f"make one with {tool('convert')}"
+        raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
+    if not any((folder / name).is_file() for name in (CALIBRATION, EVALUATION, PROGRAM)):
+        raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
+    text = (folder / MANIFEST).read_bytes()
+    manifest = _manifest(folder, text)
+    names = files_of(manifest)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
+    try:
+        spec, labels = PreprocessSpec(**manifest["preprocess"]), tuple(manifest["labels"])
+    except TypeError as error:
+        raise UserError(f"{folder / MANIFEST} describes a preprocessing that this version does not know ({error}): {AGAIN}") from None
+    checks: dict[str, Callable[[Path], None]] = {
+        FLOAT: lambda path: _check_float(path, spec, labels),
+        INT8: lambda path: _check_int8(path),
+        CALIBRATION: lambda path: _check_calibration(path, spec),
+        EVALUATION: lambda path: _check_evaluation(path, spec, labels),
+        LABELS: lambda path: _check_labels(path, labels),
+    }
+    for name in names:
+        if file_sha256(folder / name) != manifest["files"][name]["sha256"]:
+            checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
+            raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
+    for name in names:
+        checks.get(name, lambda path: None)(folder / name)
+    return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
+
+
+def newest_bundle(parent: Path = RUNS) -> Path:
+    """The bundle in the current folder, else the one of a run in `parent` that was made last. Raises UserError if there is none."""
+    if Path(MANIFEST).is_file():
+        return Path(".")
+    found = sorted(parent.glob(f"*/deploy/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"no deploy bundle here nor in {parent}: make one with {call('convert')}, or name its folder")
+    return found[-1].parent
+
+
+def _manifest(folder: Path, text: bytes) -> dict:
+    try:
+        manifest = json.loads(text)
+        schema, digest = manifest["schema"], manifest.pop("sha256", None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise UserError(f"{folder / MANIFEST} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
+    if schema != SCHEMA:
+        raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
+    if digest != _own_sha256(manifest):
+        raise UserError(f"{folder / MANIFEST} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}")
+    return manifest
+
+
+def _own_sha256(manifest: dict) -> str:
+    """The digest that a manifest holds of all else in it, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    network = read_tflite(path)
+    if network.input.dtype != "float32":
+        raise UserError(
+            f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler parses the float32 one; {AGAIN}"
+        )
+    check_network(network, path, spec, labels)
+
+
+def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label.
+
+    What is opened to be used passes here, so a quantized network with float layers is warned of, too.
+    """
+    wanted = (1, spec.input_size, spec.input_size, 3)
+    if network.input.shape != wanted:
+        raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}")
+    if network.output.shape[-1] != len(labels):
+        raise UserError(
+            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} ({', '.join(labels)}): {AGAIN}"
+        )
+    warn_of_float_layers(path, network)
+
+
+def _check_int8(path: Path) -> None:
+    network = read_tflite(path)
+    if network.input.dtype != "int8":
+        raise UserError(f"{path} takes {network.input.dtype} instead of int8: {AGAIN}")
+    warn_of_float_layers(path, network)
+
+
+def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
+    try:
+        images = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises whatever a damaged header leads it to
+        raise UserError(f"{path} is no NumPy array ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+    check_pictures(images, path, spec)
+
+
+def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None:
+    """Raise UserError where images are not uint8 (N, I, I, 3), naming normalised ones as what they are."""
+    if images.dtype != np.uint8:
+        low, high = (float(images.min()), float(images.max())) if images.size and images.dtype.kind in "fiu" else (0, 0)
+        normalised = " (normalised already)" if images.dtype.kind == "f" and low >= -8 and high <= 8 else ""
+        raise UserError(
+            f"{path} holds {images.dtype} from {low:g} to {high:g}{normalised}: calibration takes the bytes 0..255, "
+            f"since the model script normalises on the chip; {AGAIN}"
+        )
+    if images.ndim != 4 or images.shape[1:] != (spec.input_size, spec.input_size, 3) or not len(images):
+        raise UserError(f"{path} has the shape {images.shape}, not (pictures, {spec.input_size}, {spec.input_size}, 3): {AGAIN}")
+
+
+def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
+    try:
+        with np.load(path) as file:
+            # The pictures themselves are many: their header is enough, the manifest holds their digest.
+            truth, split, logits = file["labels"], file["split"], file["logits"]
+            with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
+                np.lib.format.read_magic(images)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(images)
+    except Exception as error:  # as above
+        raise UserError(f"{path} is no evaluation set ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+    if (
+        dtype != np.uint8
+        or shape != (len(truth), spec.input_size, spec.input_size, 3)
+        or len(split) != len(truth)
+        or len(logits) != len(truth)
+    ):
+        raise UserError(f"{path} holds {dtype} pictures of shape {shape} for {len(truth)} labels: {AGAIN}")
+    if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
+        raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
+
+
+def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
+    if read_labels(path) != labels:
+        raise UserError(f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: {AGAIN}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

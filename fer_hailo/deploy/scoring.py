@@ -1,0 +1,58 @@
+"""Scores of a converted network on the bundle's pictures: the same metrics as on the training machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import compute_metrics, softmax
+from fer_hailo.common.progress import track
+from fer_hailo.deploy.bundle import EvalSet
+
+CHUNK = 256
+SPLITS = ("val", "test")
+CAUSES = "look for dead channels in conversion.html and for extreme settings in the model script"
+
+
+def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: np.ndarray, classes: int, label: str) -> np.ndarray:
+    """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
+
+    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers a picture.
+    """
+    starts = range(0, len(images), CHUNK)
+    parts = [_rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK])) for i in track(starts, len(starts), label)]
+    return np.concatenate(parts)
+
+
+def score(
+    logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str
+) -> dict[str, dict]:
+    """Metrics for each split that `pictures` holds: {"val": metrics, "test": metrics}.
+
+    logits: (N, C). digests: the SHA-256 that names the pictures of a split. Raises UserError for values that are not finite.
+    """
+    found = {}
+    for split in SPLITS:
+        side = pictures.split == split
+        if side.any():
+            try:
+                found[split] = compute_metrics(
+                    softmax(logits[side]), pictures.labels[side], names, data=data, split=split, sha256=digests[split]
+                )
+            except ValueError as error:
+                raise UserError(f"{stage}: {error}; no accuracy can be stated: {CAUSES}") from None
+    return found
+
+
+def agreement(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Part of the pictures with the same answer."""
+    return float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())
+
+
+def _rows(answers: np.ndarray, classes: int, count: int) -> np.ndarray:
+    answers = np.asarray(answers, np.float64)
+    if answers.size != count * classes:
+        raise UserError(f"the network gives an output of shape {answers.shape} for {count} pictures and {classes} classes")
+    return answers.reshape(count, classes)

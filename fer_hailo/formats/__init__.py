@@ -1,0 +1,1 @@
+"""File formats, read by this library alone: HEF, TFLite, protobuf, dlib. numpy and the standard library only."""

@@ -1,0 +1,183 @@
+"""A TFLite file as something that can be computed: operators with their settings, tensors with their scales,
+constants as arrays.
+
+`tflite.read_tflite` tells what a file holds; this reads the numbers as well. numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.formats.tflite import OPERATORS, TYPES, WEIGHTED, Table, open_tables
+
+MAX_ELEMENTS = 1 << 26  # of one tensor; the largest of this project's networks has 0.8 million
+PADDINGS = {0: "SAME", 1: "VALID"}
+ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
+# Where each operator's table of settings holds what: setting, field, form, default.
+STRIDES = (("padding", 0, "<b", 0), ("stride_x", 1, "<i", 0), ("stride_y", 2, "<i", 0))
+SETTINGS = {
+    "CONV_2D": (*STRIDES, ("activation", 3, "<b", 0), ("dilation_x", 4, "<i", 1), ("dilation_y", 5, "<i", 1)),
+    "DEPTHWISE_CONV_2D": (*STRIDES, ("activation", 4, "<b", 0), ("dilation_x", 5, "<i", 1), ("dilation_y", 6, "<i", 1)),
+    "AVERAGE_POOL_2D": (*STRIDES, ("width", 3, "<i", 0), ("height", 4, "<i", 0), ("activation", 5, "<b", 0)),
+    "MAX_POOL_2D": (*STRIDES, ("width", 3, "<i", 0), ("height", 4, "<i", 0), ("activation", 5, "<b", 0)),
+    "FULLY_CONNECTED": (("activation", 0, "<b", 0), ("layout", 1, "<b", 0)),
+    "ADD": (("activation", 0, "<b", 0),),
+    "MUL": (("activation", 0, "<b", 0),),
+    "CONCATENATION": (("axis", 0, "<i", 0), ("activation", 1, "<b", 0)),
+    "SOFTMAX": (("beta", 0, "<f", 0.0),),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor. scales, zeros: float32 and int64, one or one for each place of `axis`, empty where not
+    quantized.
+
+    data: of a constant, an array of `shape`; None for what the network computes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: np.ndarray
+    zeros: np.ndarray
+    axis: int
+    data: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operator, called as the tensor that it makes. inputs: None stands for one that is left out (a bias).
+
+    options: of SETTINGS, padding and activation as words.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[Value | None, ...]
+    output: Value
+    options: dict
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the inputs that are no constants."""
+        return tuple(value.name for value in self.inputs if value is not None and value.data is None)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: its input and output, its operators in the order in which they run."""
+
+    input: Value
+    output: Value
+    operations: tuple[Operation, ...]
+
+
+def read_graph(path: Path | str) -> Graph:
+    """Read a TFLite file with its constants. Raises UserError where it is damaged, or no network of one input
+    and one output.
+    """
+    return open_tables(path, _graph)
+
+
+def _graph(model: Table) -> Graph:
+    codes = [max(code.number(0, "<b"), code.number(3, "<i")) for code in model.tables(1)]
+    graphs, buffers = model.tables(2), model.tables(4)
+    if len(graphs) != 1:
+        raise ValueError(f"{len(graphs)} subgraphs instead of one")
+    values = [_value(table, buffers) for table in graphs[0].tables(0)]
+    inputs, outputs = graphs[0].numbers(1, "i"), graphs[0].numbers(2, "i")
+    if len(inputs) != 1 or len(outputs) != 1 or min(inputs + outputs) < 0:
+        raise ValueError(f"{len(inputs)} inputs and {len(outputs)} outputs instead of one each")
+    operations = tuple(_operation(table, codes, values) for table in graphs[0].tables(3))
+    _check_order(values[inputs[0]], values[outputs[0]], operations)
+    return Graph(values[inputs[0]], values[outputs[0]], operations)
+
+
+def _value(table: Table, buffers: list[Table]) -> Value:
+    name, shape = table.text(3), table.numbers(0, "i")
+    dtype = TYPES.get(table.number(1, "<b"), "unknown")
+    if any(size < 0 for size in shape) or prod(shape) > MAX_ELEMENTS:
+        raise ValueError(f"{name[:60]} has the shape {shape}")
+    number = table.number(2, "<I")
+    raw = buffers[number].content() if number else b""
+    data = None
+    if raw:
+        if dtype not in ("float32", "int8", "int16", "int32", "int64", "uint8"):
+            raise ValueError(f"{name[:60]} is a constant of type {dtype}, which is not read")
+        data = np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
+    quantization = table.table(4)
+    scales = np.array(quantization.numbers(2, "f") if quantization else (), np.float32)
+    zeros = np.array(quantization.numbers(3, "q") if quantization else (), np.int64)
+    if len(zeros) != len(scales) and len(scales):
+        zeros = np.zeros(len(scales), np.int64)
+    axis = quantization.number(6, "<i") if quantization else 0
+    if len(scales) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scales)):
+        raise ValueError(f"{name[:60]} has {len(scales)} scales for the shape {shape}")
+    return Value(name, shape, dtype, scales, zeros, axis, data)
+
+
+def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation:
+    code = codes[table.number(0, "<I")]
+    kind, options = OPERATORS.get(code, f"OPERATOR_{code}"), table.table(4)
+    inputs = tuple(values[index] if index >= 0 else None for index in table.numbers(1, "i"))
+    output = values[table.numbers(2, "i")[0]]
+    settings = {}
+    for name, field, form, default in SETTINGS.get(kind, ()):
+        settings[name] = options.number(field, form, default) if options else default
+    if "padding" in settings:
+        settings["padding"] = PADDINGS[settings["padding"]]
+    if "activation" in settings:
+        settings["activation"] = ACTIVATIONS.get(settings["activation"], f"activation {settings['activation']}")
+    sizes = [settings[name] for name in settings.keys() & {"stride_x", "stride_y", "dilation_x", "dilation_y", "width", "height"}]
+    if any(not 1 <= size <= 1024 for size in sizes):
+        raise ValueError(f"{output.name[:60]} has the settings {settings}")
+    _check_inputs(kind, inputs, output)
+    _check_weights(kind, inputs, output)
+    return Operation(output.name, kind, inputs, output, settings)
+
+
+def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) -> None:
+    """Raise ValueError where an operator lacks inputs that it needs, or one that must be constant is not."""
+    pair = {*WEIGHTED, "ADD", "MUL", "MEAN", "PAD"}
+    count = 2 if kind in pair else 1
+    lacking = len(inputs) < count or None in (inputs[:count] if kind in WEIGHTED else inputs)
+    if lacking and (kind in SETTINGS or kind in pair):
+        raise ValueError(f"{output.name[:60]} lacks an input")
+    if kind in ("MEAN", "PAD") and (inputs[1].data is None or inputs[1].data.dtype not in (np.int32, np.int64)):
+        raise ValueError(f"{output.name[:60]} has no whole numbers for its axes")
+
+
+def _check_weights(kind: str, inputs: tuple[Value | None, ...], output: Value) -> None:
+    """Raise ValueError where kernel and bias are not such as the operator takes, so that computing needs no
+    checks.
+    """
+    if kind not in WEIGHTED:
+        return
+    rank = 2 if kind == "FULLY_CONNECTED" else 4
+    kernel, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
+    if kernel.data is None or kernel.data.ndim != rank or len(output.shape) < 2:
+        raise ValueError(f"{output.name[:60]} has no constant kernel of {rank} dimensions")
+    count = kernel.shape[-1 if kind == "DEPTHWISE_CONV_2D" else 0]
+    if count != output.shape[-1] or (bias is not None and (bias.data is None or bias.data.shape != (count,))):
+        raise ValueError(f"{output.name[:60]} has a kernel for {count} channels, {output.shape[-1]} outputs, or a bias that does not fit")
+    channels = inputs[0].shape[-1] if inputs[0].shape else 0
+    fits = {"CONV_2D": kernel.shape[-1] == channels, "DEPTHWISE_CONV_2D": channels and count % channels == 0}
+    if not fits.get(kind, True) or (kind == "FULLY_CONNECTED" and prod(inputs[0].shape[1:]) != kernel.shape[1]):
+        raise ValueError(f"{output.name[:60]} has a kernel of {kernel.shape} for an input of {inputs[0].shape}")
+
+
+def _check_order(source: Value, target: Value, operations: tuple[Operation, ...]) -> None:
+    """Raise ValueError where an operator reads what no earlier one made, or two tensors have one name."""
+    made = {source.name}
+    for operation in operations:
+        missing = [name for name in operation.sources if name not in made]
+        if missing or operation.name in made:
+            raise ValueError(f"{operation.name[:60]} {'is made twice' if not missing else f'reads {missing[0][:60]} before it is made'}")
+        made.add(operation.name)
+    if target.name not in made:
+        raise ValueError(f"nothing makes the output {target.name[:60]}")

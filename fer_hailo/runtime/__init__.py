@@ -1,1 +1,0 @@
-"""What runs on the board: faces, predictors, video. Nothing here imports training code."""

@@ -1,0 +1,1 @@
+"""The language of model scripts (.alls): read, check, write. numpy and the standard library only."""

@@ -1,0 +1,556 @@
+"""What is known of each model-script command: its arguments, keys and the values they take.
+
+Sources: the scripts of Hailo's public model zoo (which commands and keys exist, and what stands there), and public reports of what the
+SDK takes or refuses (levels, 4-bit shares, activations, conversions). The vendor's own reference could not be had. So where
+the full set of values is not known the check keeps to the kind of value, and says that an unlike value is not known rather than wrong
+(`unlike`); the allocator's own knobs, of which the SDK has many more than were seen, are treated alike (`Command.more_keys`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from fer_hailo.script.text import Finding, Keyword, Statement, Value, render_value
+
+MAX_KNOWN = 5000  # the largest known script makes 335 layers
+ALIKE = 0.8  # difflib's ratio from which an unknown word counts as a misspelt known one
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Which values an argument takes.
+
+    kind: "integer", "number", "word", "layer" (one), "layers" (one, a pattern or a list), "string", "time", "list" of `item`, or "any".
+    low, high: bounds of a number, low itself excluded when `above`. words: the words that are allowed, for numbers beside the numbers.
+    unlike: level of the finding for a word that is like none of `words`; "" accepts it.
+    item, size, rising: of lists: what they hold, how many (None: any number but 0), whether each number must exceed the one before.
+    """
+
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    words: tuple[str, ...] = ()
+    unlike: str = "error"
+    item: Domain | None = None
+    size: int | None = None
+    rising: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command takes.
+
+    args: domains of the positional arguments, of which the first `needed` must be there (None: all); more: domain of any that follow.
+    results: how many names may stand before `=`, least and most (None: any number).
+    topics: for commands whose first argument is a topic, the keys of each; then `keys` are those that all topics share.
+    more_keys: keys that are not listed may exist: one that is like no listed key is a warning, not an error.
+    graph: acts on the graph after quantization, whose layers are partly made by the compiler: their names cannot be checked.
+    """
+
+    args: tuple[Domain, ...] = ()
+    needed: int | None = None
+    more: Domain | None = None
+    results: tuple[int, int | None] = (0, 0)
+    keys: dict[str, Domain] = field(default_factory=dict)
+    topics: dict[str, dict[str, Domain]] = field(default_factory=dict)
+    more_keys: bool = False
+    graph: bool = False
+
+
+def integer(low: int | None = None, high: int | None = None, *words: str) -> Domain:
+    return Domain("integer", low, high, words=words)
+
+
+def number(low: float | None = None, high: float | None = None, above: bool = False) -> Domain:
+    return Domain("number", low, high, above)
+
+
+def words(known: str, unlike: str = "error") -> Domain:
+    return Domain("word", words=tuple(known.split()), unlike=unlike)
+
+
+def several(item: Domain, size: int | None = None, rising: bool = False) -> Domain:
+    return Domain("list", item=item, size=size, rising=rising)
+
+
+def same(domain: Domain, keys: str) -> dict[str, Domain]:
+    """The same domain for several keys."""
+    return dict.fromkeys(keys.split(), domain)
+
+
+ANY, LAYER, LAYERS, STRING, TIME = Domain("any"), Domain("layer"), Domain("layers"), Domain("string"), Domain("time")
+BOOL, FLAG, SWITCH = words("True False"), words("enabled disabled"), words("enabled disabled allowed")
+EITHER = words("enabled disabled True False")  # both spellings are found for some keys
+COUNT, POSITIVE = integer(1), number(0, above=True)
+RANGE = several(number(), 2, rising=True)
+LAYER_LIST = several(LAYER)
+NETWORKS = several(words("", ""))
+
+PRECISION = words("a8_w8 a8_w4 a16_w16 a16_w8 a8_w8_a8 a8_w8_a16")
+ACTIVATION = words("linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus", "warning")
+CONVERSION = words(
+    "bgr_to_rgb rgb_to_bgr yuv_to_rgb yuv_to_bgr nv12_to_rgb nv21_to_rgb nv12_to_hailo_yuv nv21_to_hailo_yuv yuy2_to_hailo_yuv "
+    "i420_to_hailo_yuv tf_rgbx_to_hailo_rgb tf_rgb_to_hailo_rgb",
+    "warning",
+)
+FORMAT = words(
+    "spatial_reshape reshape_1xw0_to_hxw transpose_matmul tf_rgb_to_hailo_rgb hailo_rgb_to_tf_rgb hailo_rgb_to_lcu hailo_rgb_to_ppu "
+    "ppu_to_hailo_rgb hailo_rgb_to_f8cr",
+    unlike="",  # layer names stand among them
+)
+META_ARCH = words("yolov5 yolov5_seg yolov6 yolov7 yolov8 yolov8_seg yolox ssd centernet", "warning")
+LOSS = words("l2 l2rel ce cosine", "warning")
+
+LEARNING = {
+    "policy": SWITCH,
+    "learning_rate": number(0, 1, above=True),
+    **same(COUNT, "batch_size dataset_size epochs val_images val_batch_size"),
+    "warmup_epochs": integer(0),
+    "loss_layer_names": LAYER_LIST,
+    "loss_types": several(LOSS),
+    "loss_factors": several(number(0)),
+    "def_loss_type": LOSS,
+    "native_layers": LAYER_LIST,
+    **same(EITHER, "train_scales train_bias native_activations stop_gradient_at_loss force_pruning shuffle"),
+}
+
+COMMANDS: dict[str, Command] = {
+    # The graph before quantization
+    "normalization": Command((several(number(0, 255)), several(POSITIVE), LAYER), 2, results=(1, None)),
+    "input_conversion": Command((CONVERSION, CONVERSION), 1, results=(1, 2), keys={"emulator_support": BOOL}),
+    "resize": Command(
+        (LAYER,),
+        results=(1, None),
+        keys={
+            "resize_shapes": several(COUNT, 2),
+            "resize_method": words("bilinear nearest_neighbor", "warning"),
+            "engine": words("nn_core cpu auto"),
+        },
+    ),
+    "transpose": Command((LAYER,), 0, results=(0, None)),
+    "change_output_activation": Command((ACTIVATION, ACTIVATION), 1),
+    "logits_layer": Command((LAYER, words("softmax argmax"), integer(-4, 3), words("cpu nn_core")), 2, results=(1, 1)),
+    "nms_postprocess": Command(
+        (STRING, META_ARCH),
+        0,
+        results=(0, None),
+        keys={
+            "meta_arch": META_ARCH,
+            "engine": words("cpu nn_core auto"),
+            "bbox_decoding_only": BOOL,
+            **same(number(0, 1), "nms_scores_th nms_iou_th"),
+            **same(COUNT, "classes max_proposals_per_class regression_length"),
+            "image_dims": several(COUNT, 2),
+        },
+        more_keys=True,
+    ),
+    "set_seed": Command(keys={"seed": integer(0)}),
+    # Quantization
+    "model_optimization_flavor": Command(
+        keys={"optimization_level": integer(0, 4, "-100"), "compression_level": integer(0, 5), "batch_size": COUNT}
+    ),
+    "model_optimization_config": Command(
+        topics={
+            "calibration": same(COUNT, "batch_size calibset_size"),
+            "compression_params": same(number(0, 1), "auto_4bit_weights_ratio auto_16bit_weights_ratio"),
+            "negative_exponent": {"layers": LAYERS, "rank": integer(0)},
+            "globals": same(FLAG, "multiproc_policy output_16bit output_encoding_vector"),
+            "checker_cfg": {
+                "policy": FLAG,
+                "analyze_mode": words("simple advanced"),
+                "batch_norm_checker": BOOL,
+                **same(COUNT, "dataset_size batch_size"),
+            },
+        }
+    ),
+    "pre_quantization_optimization": Command(
+        keys={"policy": SWITCH, "layers": LAYERS},
+        topics={
+            "equalization": {"equalization_target": words("activation weights", "warning")},
+            "activation_clipping": {
+                "mode": words("disabled manual percentile percentile_force"),
+                "clipping_values": RANGE,
+                "recollect_stats": BOOL,
+            },
+            "weights_clipping": {"mode": words("disabled manual percentile mmse mmse_if4b"), "clipping_values": RANGE},
+            "global_avgpool_reduction": {"division_factors": several(COUNT)},
+            "se_optimization": {
+                "method": words("tse", "warning"),
+                "mode": words("sequential", "warning"),
+                **same(COUNT, "count tile_height"),
+            },
+            "ew_add_fusing": {},
+            "layer_norm_decomposition": {"equalization": FLAG, "bit_decomposition_mode": words("uniform_precision", "warning")},
+            "matmul_equalization": {"matmul_bias": FLAG},
+            "matmul_correction": {"correction_type": words("zp_comp_none zp_comp_block zp_comp_block_3", "warning")},
+            "matmul_decomposition": {"precision_mode": PRECISION},
+            "resolution_reduction": {"shape": several(COUNT, 2), "interpolation": words("disabled bilinear", "warning")},
+        },
+    ),
+    "post_quantization_optimization": Command(
+        keys={"policy": SWITCH},
+        topics={
+            "finetune": LEARNING,
+            "train_encoding": LEARNING,
+            "bias_correction": {"layers": LAYERS, "cache_compression": EITHER, "batch_size": COUNT},
+            "adaround": LEARNING
+            | {
+                "layers": LAYERS,
+                "mode": words("train_4bit train_all"),
+                "cache_compression": EITHER,
+                **same(number(0, 1), "warmup weight decay_start"),
+                "bias_correction_count": COUNT,
+                "b_range": several(POSITIVE, 2),
+            },
+            "mix_precision_search": {
+                "dataset_size": COUNT,
+                "snr_cap": POSITIVE,
+                "comprecision_metric": words("bops", "warning"),
+                "optimizer": words("linear pareto", "warning"),
+            },
+        },
+    ),
+    "quantization_param": Command(
+        (LAYERS,),
+        keys={
+            "precision_mode": PRECISION,
+            "bias_mode": words("single_scale_decomposition double_scale_initialization double_scale_decomposition", "warning"),
+            "activation_fit": FLAG,
+            **same(RANGE, "force_range_in force_range_out"),
+            "force_range_index": integer(0),
+            "max_elementwise_feed_repeat": COUNT,
+        },
+    ),
+    # Compilation
+    "performance_param": Command(
+        keys={
+            **same(integer(0, 2, "max"), "compiler_optimization_level optimization_level"),
+            "optimize_for_batch": COUNT,
+            "optimize_for_power": BOOL,
+            "fps": POSITIVE,
+        },
+        more_keys=True,
+    ),
+    "resources_param": Command(
+        keys={
+            **same(
+                number(0, 10),
+                "max_utilization max_apu_utilization max_compute_utilization max_compute_16bit_utilization max_control_utilization "
+                "max_input_aligner_utilization max_memory_utilization",
+            ),
+            "strategy": words("greedy", "warning"),
+        },
+        more_keys=True,
+    ),
+    "context_switch_param": Command(
+        keys={"mode": SWITCH, "slotter_chances": COUNT, "allow_auto_merge_in_multicontext": BOOL}, more_keys=True
+    ),
+    "platform_param": Command(keys={"hef_version": COUNT, **same(several(ANY), "targets hints")}, more_keys=True),
+    "allocator_param": Command(
+        keys={
+            **same(TIME, "timeout cluster_timeout splitter_timeout"),
+            **same(
+                integer(0),
+                "automatic_ddr_l3_cuts_threshold automatic_l4_portals_l3_cuts_threshold input_layer_max_successors max_auto_defuse "
+                "max_auto_merge_depth ppu_reshape_slack seed",
+            ),
+            **same(number(0, 10), "merge_min_layer_utilization merge_max_layer_utilization merge_max_memory_utilization"),
+            **same(
+                EITHER,
+                "auto_split_const_inputs automatic_ddr automatic_l4_portals automatic_reshapes automatic_resize_reshapes "
+                "calculate_power defuse_by_validator disable_row_per_cut enable_auto_spatial_collapse "
+                "enable_auto_spatial_reshapes enable_automatic_offdevice_outputs enable_axis_upsize enable_collapser "
+                "enable_defuse_with_slack enable_fixer enable_lanes enable_lcu_ecc enable_muxer enable_partial_row_buffers "
+                "enable_post_split_average_buffers enable_swapper force_map_on_mirror optimize_pipeline_stoppage validate "
+                "width_splitter_defuse",
+            ),
+        },
+        more_keys=True,
+    ),
+    "compilation_param": Command(
+        (LAYERS,),
+        keys={
+            **same(
+                SWITCH,
+                "balance_output_multisplit compress_l3_weights enable_ew_add_optimization mixed_mem no_contexts parallel_activation "
+                "resize_bilinear_streaming use_16x4_sc",
+            ),
+            **same(BOOL, "buffer_in_l4 defuse_spatial_w"),
+            **same(integer(0), "defuse_num_layers number_of_apus number_of_input_aligners number_of_subclusters"),
+            "hw_layer_type_list": several(words("lcu ppu", "warning")),
+            "layer_output_buffers_format": words("automatic consecutive row_per_cut", "warning"),
+            "resources_allocation_strategy": words("manual_scs_selection", "warning"),
+        },
+        more_keys=True,
+        graph=True,
+    ),
+    "network_group": Command((NETWORKS,), results=(1, 1), graph=True),
+    "context": Command((LAYER_LIST,), results=(1, 1), graph=True),
+    "place": Command((integer(0), LAYER_LIST), graph=True),
+    "buffers": Command(
+        (LAYER, LAYER, integer(0), integer(0, None, "FULL_ROW", "PARTIAL_ROW"), words("FULL_ROW PARTIAL_ROW")), 3, graph=True
+    ),
+    "remove_node": Command((LAYER,), graph=True),
+    "defuse": Command(
+        (LAYER, COUNT),
+        results=(2, None),
+        keys={
+            "defuse_type": words(
+                "SPATIAL SPATIAL_RESHAPE INPUT_FEATURES COMPUTE_LANES SUPER_DW SUPER_DECONV DECONV RESIZE_TRANSPOSE NMS", "warning"
+            ),
+            "axis": words("FEATURES WIDTH HEIGHT", "warning"),
+            "splitter": BOOL,
+        },
+        graph=True,
+    ),
+    "defuse_block": Command((LAYER,), more=LAYER, results=(1, None), keys={"defuse_count": COUNT}, graph=True),
+    "format_conversion": Command(
+        (LAYER, FORMAT),
+        more=Domain("integer", 0, words=FORMAT.words, unlike=""),
+        results=(1, None),
+        keys={"collapse": BOOL, **same(several(COUNT, 3), "input_windows output_windows")},
+        graph=True,
+    ),
+    "concat": Command((LAYER_LIST, LAYER), results=(1, 1), graph=True),
+    "shortcut": Command((LAYER, LAYERS), results=(1, 1), graph=True),
+    "shape_splitter": Command((words("SPLIT_FEATURES SPLIT_WIDTH SPLIT_HEIGHT"), LAYER, LAYER_LIST), results=(1, 1), graph=True),
+    "transpose_concat": Command((LAYER,), results=(1, None), graph=True),
+    "mux_demux": Command((LAYER_LIST, LAYER_LIST), results=(2, 2), graph=True),
+    "merge": Command((LAYER, LAYER), more=LAYER, results=(1, 1), graph=True),
+    "l4_portal": Command((LAYER, LAYERS), results=(1, 1), graph=True),
+    "ddr": Command((LAYER, LAYERS), results=(1, 1), graph=True),
+}
+
+
+def near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known word that is most like `word`, or "" when none is, or when there are too many to compare."""
+    known = list(known)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff) if len(known) <= MAX_KNOWN else []
+    return found[0] if found else ""
+
+
+def topic_of(statement: Statement) -> str:
+    """The topic of model_optimization_config and its like (calibration, finetune, ...), or "" for other commands."""
+    command = COMMANDS.get(statement.command)
+    return str(statement.args[0].value) if command and command.topics and statement.args else ""
+
+
+def check(statement: Statement) -> Iterator[Finding]:
+    """What is wrong with one statement by itself: its command, number of results and arguments, keys and values."""
+    command = COMMANDS.get(statement.command)
+    if command is None:
+        message = f"unknown command {statement.command}"
+        yield Finding("error", statement.line, statement.column, message, near(statement.command, COMMANDS))
+        return
+    yield from _check_results(statement, command)
+    if statement.scope and statement.command != "place":
+        yield Finding("error", statement.line, statement.column, f"only place stands after a dot, {statement.command} does not")
+    known_keys = command.keys
+    if command.topics:
+        known_keys = yield from _check_topic(statement, command)
+        if known_keys is None:
+            return
+    else:
+        yield from _check_args(statement, command)
+    for keyword in statement.kwargs:
+        yield from _check_key(statement, command, keyword, known_keys)
+
+
+def layer_values(statement: Statement) -> Iterator[Value]:
+    """Every value of a statement that names layers: names, patterns and strings, also those inside lists."""
+    for value, domain in typed_values(statement):
+        if names_layers(domain):
+            yield from _flat(value)
+
+
+def names_layers(domain: Domain) -> bool:
+    """Whether values of this domain are names of layers."""
+    return domain.kind in ("layer", "layers") or (domain.kind == "list" and domain.item.kind == "layer")
+
+
+def typed_values(statement: Statement) -> Iterator[tuple[Value, Domain]]:
+    """Every argument of a statement with what it should be; what is not known is "any"."""
+    command = COMMANDS.get(statement.command)
+    if command is None:
+        return
+    if command.topics:
+        keys = command.keys | command.topics.get(topic_of(statement), {})
+    else:
+        keys = command.keys
+        for index, value in enumerate(statement.args):
+            yield value, _argument(statement, command, index)
+    for keyword in statement.kwargs:
+        yield keyword.value, keys.get(keyword.key, ANY)
+
+
+def _flat(value: Value) -> Iterator[Value]:
+    if value.kind == "list":
+        for item in value.value:
+            yield from _flat(item)
+    elif value.kind in ("name", "glob", "string"):
+        yield value
+
+
+def _argument(statement: Statement, command: Command, index: int) -> Domain:
+    # input_conversion(conversion), input_conversion(layer, conversion) and change_output_activation alike: the layer may be left out.
+    if statement.command in ("input_conversion", "change_output_activation") and index == 0 and len(statement.args) > 1:
+        return LAYER
+    if statement.command == "format_conversion" and index == 1 and statement.args[1].kind == "name":
+        return LAYER
+    if index < len(command.args):
+        return command.args[index]
+    return command.more or ANY
+
+
+def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
+    least, most = command.results
+    count = len(statement.results)
+    if count < least:
+        message = f"{statement.command} makes a layer that needs a name: write NAME = {statement.command}(...)"
+        if least > 1:
+            message = f"{statement.command} needs at least {least} names before '=', not {count}"
+        if not (statement.results and statement.results[0].kind == "glob"):
+            yield Finding("error", statement.line, statement.column, message)
+    elif most is not None and count > most:
+        place = statement.results[most]
+        message = (
+            f"{statement.command} gives no result"
+            if most == 0
+            else f"{statement.command} gives {most} result{'s' * (most > 1)}, not {count}"
+        )
+        yield Finding("error", place.line, place.column, message)
+
+
+def _check_topic(statement: Statement, command: Command):
+    """Check the one positional argument; returns the keys that go with it, or None when they cannot be told."""
+    known = ", ".join(command.topics)
+    if not statement.args:
+        yield Finding("error", statement.line, statement.column, f"{statement.command} needs a first argument: one of {known}")
+        return None
+    topic, *others = statement.args
+    for value in others:
+        yield Finding("error", value.line, value.column, f"{render_value(value)[:60]} is one argument too many: write key=value")
+    if topic.kind != "name" or topic.value not in command.topics:
+        shown = render_value(topic)[:60]
+        message = f"{shown} is nothing that {statement.command} knows: one of {known}"
+        yield Finding("error", topic.line, topic.column, message, near(str(topic.value), command.topics) if topic.kind != "list" else "")
+        return None
+    return command.keys | command.topics[topic.value]
+
+
+def _check_args(statement: Statement, command: Command) -> Iterator[Finding]:
+    needed = len(command.args) if command.needed is None else command.needed
+    if len(statement.args) < needed:
+        message = f"{statement.command} needs {needed} positional argument{'s' * (needed > 1)}, not {len(statement.args)}"
+        yield Finding("error", statement.line, statement.column, message)
+    for index, value in enumerate(statement.args):
+        if index >= len(command.args) and command.more is None:
+            takes = len(command.args) or "none without a key"
+            message = f"{render_value(value)[:60]} is one argument too many: {statement.command} takes {takes}"
+            yield Finding("error", value.line, value.column, message)
+            return
+        domain, word = _argument(statement, command, index), str(value.value)
+        key = next((key for key in command.keys if word.startswith(key)), "")
+        if key and value.kind == "name" and not names_layers(domain) and word not in domain.words:
+            yield Finding("error", value.line, value.column, f"{word[:60]} is no argument of its own", f"{key}={word[len(key) :]}")
+            continue
+        yield from _check_value(value, domain, "")
+
+
+def _check_key(statement: Statement, command: Command, keyword: Keyword, known: dict[str, Domain]) -> Iterator[Finding]:
+    if keyword.key in known:
+        yield from _check_value(keyword.value, known[keyword.key], keyword.key)
+        return
+    of = f"{statement.command}({topic_of(statement)})" if command.topics else statement.command
+    guess = near(keyword.key, known, ALIKE if command.more_keys else 0.6)
+    if command.more_keys and not guess:
+        yield Finding("warning", keyword.line, keyword.column, f"{keyword.key} is not known as a key of {of}, so it is not checked")
+    else:
+        yield Finding("error", keyword.line, keyword.column, f"unknown key {keyword.key} of {of}", guess)
+
+
+def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
+    shown, lead = render_value(value)[:60], f"{key}: " if key else ""
+
+    def fault(message: str, suggestion: str = "", level: str = "error") -> Finding:
+        return Finding(level, value.line, value.column, lead + message, suggestion)
+
+    if domain.kind in ("integer", "number") and (value.kind == "number" or value.kind != "name"):
+        yield from _check_number(value, domain, fault, shown)
+    elif domain.kind in ("word", "integer", "number"):
+        yield from _check_word(value, domain, fault, shown)
+    elif domain.kind == "list":
+        yield from _check_list(value, domain, fault, shown, key)
+    elif domain.kind == "string" and value.kind != "string":
+        yield fault(f"a string in quotes is expected, not {shown}")
+    elif (
+        domain.kind == "time"
+        and not (isinstance(value.value, int) and value.value > 0)
+        and not re.fullmatch(r"[1-9]\d*[smh]", str(value.value))
+    ):
+        yield fault(f"a time is expected (seconds, or with a unit: 90s, 25m, 5h), not {shown}")
+    elif domain.kind == "layer" and value.kind not in ("name", "string"):
+        yield fault(f"the name of one layer is expected, not {shown}")
+    elif domain.kind == "layers" and any(v.kind == "number" for v in ([*value.value] if value.kind == "list" else [value])):
+        yield fault(f"layers are expected (a name, {{pattern}} or [list]), not {shown}")
+
+
+def _check_number(value: Value, domain: Domain, fault, shown: str) -> Iterator[Finding]:
+    expected = f"{_described(domain)} is expected, not {shown}"
+    if value.kind != "number":
+        quoted = value.kind == "string" and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value.value)
+        yield fault(expected + (": leave out the quotes" if quoted else ""), value.value if quoted else "")
+        return
+    if value.text in domain.words:
+        return
+    number = value.value
+    low = domain.low is not None and (number <= domain.low if domain.above else number < domain.low)
+    whole = domain.kind == "number" or isinstance(number, int)
+    if low or not whole or (domain.high is not None and number > domain.high) or number != number or abs(number) == float("inf"):
+        yield fault(expected)
+
+
+def _check_word(value: Value, domain: Domain, fault, shown: str) -> Iterator[Finding]:
+    word = str(value.value)
+    if value.kind == "name" and word in domain.words:
+        return
+    expected = _described(domain)
+    if value.kind == "string" and word in domain.words:
+        yield fault(f"{expected} is expected without quotes, not {shown}", word)
+    elif value.kind != "name":
+        yield fault(f"{expected} is expected, not {shown}")
+    elif guess := near(word, domain.words, 0.6 if domain.unlike == "error" else ALIKE):
+        yield fault(f"{shown} is not {expected}", guess)
+    elif domain.unlike == "error":
+        yield fault(f"{shown} is not {expected}")
+    elif domain.unlike:
+        yield fault(f"{shown} is not known here, so it is not checked; known: {', '.join(domain.words)}", level=domain.unlike)
+
+
+def _check_list(value: Value, domain: Domain, fault, shown: str, key: str) -> Iterator[Finding]:
+    if value.kind != "list" or not value.value:
+        yield fault(f"a list in [ ] is expected, not {'an empty one' if value.kind == 'list' else shown}")
+        return
+    if domain.size is not None and len(value.value) != domain.size:
+        yield fault(f"{domain.size} values are expected, not {len(value.value)}")
+    for item in value.value:
+        yield from _check_value(item, domain.item, key)
+    numbers = [item.value for item in value.value if item.kind == "number"]
+    if domain.rising and any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
+        yield fault(f"the second value must be above the first, unlike {shown}")
+
+
+def _described(domain: Domain) -> str:
+    if domain.kind == "word":
+        return domain.words[0] if len(domain.words) == 1 else f"one of {', '.join(domain.words)}"
+    what = "a whole number" if domain.kind == "integer" else "a number"
+    if domain.low is not None and domain.high is not None:
+        what += f" {'above' if domain.above else 'from'} {domain.low:g} to {domain.high:g}"
+    elif domain.low is not None:
+        what += f" {'above' if domain.above else 'from'} {domain.low:g}"
+        what += "" if domain.above else " up"
+    return " or ".join([what, *domain.words])

@@ -1,0 +1,174 @@
+"""The compile command: a bundle to a HEF with the SDK, or its rehearsal without."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.deploy.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
+from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.selection import selection_of
+from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
+from fer_hailo.script.layers import resolve as resolve_layers
+from fer_hailo.script.lint import lint_script
+from fer_hailo.script.settings import settings_of
+from fer_hailo.script.text import format_finding, parse_script, read_script
+from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
+from fer_hailo.sdk.rehearsal import rehearse
+from fer_hailo.sdk.report import REHEARSAL, write_compile_report
+from fer_hailo.sdk.verdict import judge, sentence
+
+TOO_MUCH_LOST = 3
+RED, PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def compile_bundle(
+    folder: Path, hw_arch: str, script: Path | None, steps: tuple[str, ...] | None, out: Path | None, most_lost: float, quick: int | None
+) -> int:
+    """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
+    job = _job(folder, hw_arch, script, out, quick)
+    record = run_steps(job, steps)
+    metrics, agreement, noise, dates = {}, {}, {}, {}
+    for entry in record.values():
+        scores = entry["scores"]
+        metrics |= scores["metrics"]
+        agreement |= scores["agreement"]
+        noise |= scores["noise"]
+        dates |= dict.fromkeys(scores["metrics"], scores["date"])
+    notes = [finding for entry in record.values() for finding in entry["log"]]
+    warnings = [_warning(finding) for finding in notes] + [note for entry in record.values() for note in entry.get("notes", [])]
+    optimized = record.get("optimize", {})
+    facts = _facts(job, metrics, agreement, most_lost, warnings) | {
+        "agreement": agreement,
+        "rehearsal": False,
+        "noise": noise,
+        "settings": settings_of(optimized.get("script", job.script), notes),
+        "script": optimized.get("script", job.script),
+        "seconds": {step: entry["seconds"] for step, entry in record.items()},
+        "hef": record.get("compile", {}).get("hef"),
+    }
+    facts["versions"]["Dataflow Compiler"] = next(iter(record.values()))["sdk_version"] if record else "unknown"
+    return _finish(job, facts, dates)
+
+
+def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
+    """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the emulation of the model script."""
+    job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
+    start = time.monotonic()
+    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script)
+    for line in rehearsal.emulation["ignored"] if rehearsal.emulation else ():
+        _say(f"the emulation ignores {line}")
+    facts = _facts(job, rehearsal.metrics, {}, most_lost, rehearsal.warnings) | {
+        "rehearsal": True,
+        "noise": rehearsal.noise,
+        "emulation": rehearsal.emulation,
+        "calibration": rehearsal.calibration,
+        "speed": rehearsal.speed,
+        "settings": settings_of(job.script, []),
+        "script": job.script,
+        "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
+    }
+    emulated = rehearsal.metrics.keys() & {NARROW, WIDE}  # the TFLite files have their rows since they were made
+    return _finish(job, facts, {stage: facts["date"] for stage in rehearsal.metrics if stage in emulated})
+
+
+def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
+    """Check the bundle and the script, before anything slow begins."""
+    bundle = load_bundle(folder)
+    path = script or bundle.folder / SCRIPT
+    text = read_script(path)
+    findings = lint_script(text, bundle.spec, len(bundle.calibration()))
+    for finding in findings:
+        _say(format_finding(finding, str(path)), red=finding.level != "note")
+    faults = sum(finding.level == "error" for finding in findings)
+    if faults:
+        raise UserError(f"{path} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+    _check_quoted(text, path, bundle)
+    pictures, digests = bundle.evaluation(), _digests(bundle)
+    if quick is not None:
+        pictures = pictures.quick(quick)
+        digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
+    return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
+
+
+def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
+    """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
+    try:
+        resolve_layers(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _digests(bundle: Bundle) -> dict[str, str]:
+    """What names the pictures of each split, the same on every machine."""
+    return {split: metrics["sha256"] for split, metrics in bundle.manifest["metrics"]["keras"].items()}
+
+
+def _facts(job: Job, metrics: dict, agreement: dict, most_lost: float, warnings: list[str]) -> dict:
+    selection = selection_of(job.bundle.manifest, job.bundle.folder / MANIFEST)
+    judged = selection.splits() if selection else metrics  # on the images that it was trained on nothing can be judged
+    verdict = judge(judged, agreement, most_lost) | ({"selected_by": selection.name} if selection else {})
+    return {
+        "title": f"{job.bundle.name} for {job.hw_arch}",
+        "bundle": job.bundle.name,
+        "bundle_sha256": job.bundle.digest,
+        "hw_arch": job.hw_arch,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "quick": job.quick,
+        "metrics": metrics,
+        "reference": job.bundle.manifest["metrics"]["keras"] if job.quick is None else {},
+        "verdict": verdict,
+        "judged": judged,
+        "warnings": warnings,
+        "versions": {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": _commit(job.bundle)},
+    }
+
+
+def _warning(finding: dict) -> str:
+    more = f" (and {finding['count'] - 1} more such lines in {LOG})" if finding["count"] > 1 else ""
+    return f"{finding['what']}: {finding['line']}{more}"
+
+
+def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
+    """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
+    page = write_compile_report(job.out, facts)
+    rows = [
+        row_of(
+            metrics,
+            run=job.bundle.name,
+            stage=stage,
+            seed=job.bundle.manifest["seed"],
+            reference=facts["reference"].get(split),
+            selected_by=facts["verdict"].get("selected_by", ""),
+        )
+        | {"commit": _commit(job.bundle), "date": date}
+        for stage, date in dates.items()
+        for split, metrics in facts["metrics"][stage].items()
+    ]
+    if rows:
+        add_rows(resolve(job.bundle.folder).results, rows)
+    for stage, scores in facts["metrics"].items():
+        print(f"{stage:<13}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
+    for warning in facts["warnings"]:
+        _say(f"warning: {warning}", red=True)
+    failed = bool(facts["verdict"]["causes"])
+    _say(sentence(facts["verdict"], facts["judged"]), red=failed)
+    for advice in facts["verdict"]["advice"]:
+        _say(advice, red=True)
+    print(REHEARSAL if facts["rehearsal"] else f"written: {job.out / HEF}" if facts["hef"] else "no HEF yet")
+    print(f"report: {page}", flush=True)
+    return TOO_MUCH_LOST if failed else 0
+
+
+def _commit(bundle: Bundle) -> str:
+    return bundle.manifest["environment"].get("git_commit", "")
+
+
+def _say(text: str, red: bool = False) -> None:
+    print(f"{RED}{text}{PLAIN}" if red and sys.stderr.isatty() else text, file=sys.stderr, flush=True)

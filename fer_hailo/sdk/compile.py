@@ -1,0 +1,291 @@
+"""Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the one before it.
+
+A step makes its artefact, which is recorded at once, and is scored then: hours of optimization are not lost when scoring is interrupted,
+and another number of pictures to score on costs no second optimization.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import locked, write_json, write_text, written
+from fer_hailo.common.progress import duration
+from fer_hailo.deploy.answers import ANSWERS, RECORD, Answers, write_answers
+from fer_hailo.deploy.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha256
+from fer_hailo.deploy.scoring import agreement, logits_of, score
+from fer_hailo.formats.hef import read_hef
+from fer_hailo.formats.tflite import WEIGHTED
+from fer_hailo.script.layers import Layers, resolve
+from fer_hailo.script.lint import lint_script
+from fer_hailo.script.text import format_finding, parse_script, render
+from fer_hailo.sdk import client as sdk
+from fer_hailo.sdk.log import findings
+
+STEPS = ("parse", "optimize", "compile")
+HAR, QUANTIZED, HEF, EFFECTIVE, LOG = "model.har", "model_quantized.har", "model.hef", "effective.alls", "sdk.log"
+ARTEFACTS = {"parse": HAR, "optimize": QUANTIZED, "compile": HEF}
+STAGES = {"parse": ("har-native",), "optimize": ("har-fp", "har-int8"), "compile": ()}
+ENTRY = {"inputs", "sha256", "seconds", "log", "sdk_version", "scores"}  # what the record of a step holds at least
+NOISE_PICTURES = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be compiled, for which chip, with which model script, scored on which pictures, into which folder."""
+
+    bundle: Bundle
+    hw_arch: str
+    script: str
+    script_name: str
+    pictures: EvalSet
+    digests: dict[str, str]
+    quick: int | None
+    out: Path
+
+    @property
+    def net_name(self) -> str:
+        return re.sub(r"\W", "_", self.bundle.manifest["arch"])
+
+    def inputs(self, step: str) -> dict:
+        """What the result of a step depends on."""
+        depends = {"bundle": self.bundle.digest, "hw_arch": self.hw_arch}
+        return depends if step == "parse" else depends | {"script": hashlib.sha256(self.script.encode()).hexdigest()}
+
+
+def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
+    """Run the steps, by default those whose results are not there yet. Returns the record of all steps done.
+
+    A record holds, for a step: inputs, sha256 of the artefact, seconds, log findings, what the step found out, and `scores`.
+    """
+    sdk.client()
+    job.out.mkdir(parents=True, exist_ok=True)
+    with locked(job.out / ".lock", wait=False):
+        record = _read_record(job.out / RECORD)
+        for number, step in enumerate(STEPS):
+            if wanted is None and _fits(job, record, step):
+                _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
+            elif wanted is None or step in wanted:
+                _check_earlier(job, record, STEPS[:number])
+                record = {earlier: record[earlier] for earlier in STEPS[:number]}  # what comes later is outdated
+                record[step] = _run(job, step)
+                write_json(job.out / RECORD, record)
+            if _fits(job, record, step) and not _scored(job, step, record[step]["scores"]):
+                record[step]["scores"] = _score(job, step)
+                write_json(job.out / RECORD, record)
+        return {step: record[step] for step in STEPS if _fits(job, record, step)}
+
+
+def _check_earlier(job: Job, record: dict, steps: tuple[str, ...]) -> None:
+    for step in steps:
+        if not _fits(job, record, step):
+            raise UserError(
+                f"{job.out / ARTEFACTS[step]} is missing, or was made from another bundle, script or architecture: "
+                f"run the step {step} first (--steps {','.join(STEPS[STEPS.index(step) :])})"
+            )
+
+
+def _run(job: Job, step: str) -> dict:
+    _say(f"{step}: begins; the SDK's log is {job.out / LOG}")
+    start, log = time.monotonic(), job.out / LOG
+    known = log.stat().st_size if log.exists() else 0
+    found = {"parse": _parse, "optimize": _optimize, "compile": _compile}[step](job)
+    with open(log, "rb") as file:
+        file.seek(known)
+        text = file.read().decode("utf-8", "replace")
+    seconds = time.monotonic() - start
+    _say(f"{step}: done in {duration(seconds)}")
+    return {
+        "inputs": job.inputs(step),
+        "sha256": file_sha256(job.out / ARTEFACTS[step]),
+        "seconds": round(seconds, 1),
+        "log": findings(text),
+        "sdk_version": getattr(sdk.client(), "__version__", "unknown"),
+        "scores": {},
+        **found,
+    }
+
+
+def _parse(job: Job) -> dict:
+    log, path, note = job.out / LOG, job.bundle.folder / FLOAT, None
+    runner = None
+
+    def translate(**options) -> None:
+        nonlocal runner
+        runner = sdk.client().ClientRunner(hw_arch=job.hw_arch)
+        runner.translate_tf_model(str(path), job.net_name, **options)
+
+    with sdk.calling("parse", log):
+        try:
+            translate()
+        except Exception as error:
+            names = _recommended(str(error)) if sdk.has_name(error, "ParsingWithRecommendationException") else []
+            if not names:
+                raise
+            note = f"the parser stopped; it was run again with the end nodes that it recommended: {', '.join(names)}"
+            print(note, flush=True)
+            translate(end_node_names=names)
+    layers = Layers.from_hn(runner.get_hn_dict())
+    notes = [note] if note else []
+    notes += _check_parsed(job, runner.get_hn_dict(), layers)
+    with written(job.out / HAR) as beside, sdk.calling("parse", log):
+        runner.save_har(str(beside))
+    return {"notes": notes, "layers": len(layers.layers)}
+
+
+def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
+    """Raise UserError where the parsed network is not the one in the bundle. Returns what else is worth a look."""
+    spec, count = job.bundle.spec, len(job.bundle.labels)
+    for name, layer in hn["layers"].items():
+        shape = list((layer.get("output_shapes") or [[]])[0])
+        if layer.get("type") == "input_layer" and shape[1:] != [spec.input_size, spec.input_size, 3]:
+            raise UserError(
+                f"parse: the network's input {name} came out with shape {shape}, not (-1, {spec.input_size}, {spec.input_size}, 3)"
+            )
+        if layer.get("type") == "output_layer" and shape and shape[-1] != count:
+            raise UserError(
+                f"parse: the network ends at {name} with shape {shape}, not with {count} logits: the parser cut off its end; "
+                "see the operators in conversion.html"
+            )
+    if any(layer.original_names for layer in layers.layers.values()):
+        weighted = [layer.name for layer in job.bundle.network.layers if layer.operator in WEIGHTED]
+        lost = [name for name in weighted if not layers.quoted(name)]
+        if lost:  # no error: how the parser names layers is not known well enough, and the scores tell whether they are lost
+            return [f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is {lost[0]}"]
+    return []
+
+
+def _optimize(job: Job) -> dict:
+    log = job.out / LOG
+    with sdk.calling("optimize", log):
+        runner = sdk.client().ClientRunner(har=str(job.out / HAR))
+    layers = Layers.from_hn(runner.get_hn_dict())
+    faults = [finding for finding in lint_script(job.script, layers=layers) if finding.level == "error"]
+    if faults:
+        raise UserError(format_finding(faults[0], job.script_name))
+    statements, _ = parse_script(job.script)
+    effective = render(resolve(statements, layers))
+    write_text(job.out / EFFECTIVE, effective)
+    calibration = job.bundle.calibration().astype(np.float32)
+    with sdk.calling("optimize", log):
+        runner.load_model_script(str(job.out / EFFECTIVE))
+        runner.optimize_full_precision(calib_data=calibration)
+        runner.optimize(calibration)
+    with written(job.out / QUANTIZED) as beside, sdk.calling("optimize", log):
+        runner.save_har(str(beside))
+    return {"script": effective}
+
+
+def _noise(job: Job, runner) -> dict[str, float]:
+    """Signal-to-noise ratio of each layer's output, dB; empty where this SDK cannot tell."""
+    calibration, log = job.bundle.calibration()[:NOISE_PICTURES].astype(np.float32), job.out / LOG
+    try:
+        with sdk.calling("noise analysis", log):
+            runner.analyze_noise(calibration, batch_size=2, data_count=len(calibration), analyze_mode="simple")
+            statistics = runner.get_params_statistics()
+    except UserError as error:  # the result does not depend on it
+        _say(f"note: {error}")
+        return {}
+    found = {}
+    for name, values in statistics.items():
+        value = values.get("layer_noise_analysis/snr") if hasattr(values, "get") else None
+        if value is not None and np.isfinite(value).all():  # a layer without noise has none
+            found[name] = float(np.min(value))  # one number, or one for each output
+    return found
+
+
+def _compile(job: Job) -> dict:
+    with sdk.calling("compile", job.out / LOG):
+        runner = sdk.client().ClientRunner(har=str(job.out / QUANTIZED))
+        content = runner.compile()
+    rejected = job.out / "model_rejected.hef"
+    with written(rejected) as beside:
+        beside.write_bytes(content)
+    hef = read_hef(rejected)
+    problems = _hef_problems(job, hef)
+    if problems:
+        raise UserError(f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}")
+    rejected.replace(job.out / HEF)
+    return {"hef": hef.to_dict()}
+
+
+def _hef_problems(job: Job, hef) -> list[str]:
+    side, wanted = job.bundle.spec.input_size, sdk.ARCHITECTURES[job.hw_arch]
+    problems = [] if hef.architecture == wanted else [f"it is for {hef.architecture}, not {wanted}"]
+    group = hef.groups[0]
+    shapes = [list(stream.shape) for stream in group.inputs]
+    if shapes != [[side, side, 3]]:
+        problems.append(f"its inputs have the shapes {shapes}, not [[{side}, {side}, 3]]")
+    elif not group.inputs[0].normalised_on_chip:
+        problems.append("it does not normalise on the chip, and the board sends bytes: the model script needs a normalization")
+    answers = [list(stream.shape) for stream in group.outputs]
+    if len(answers) != 1 or answers[0][-1] != len(job.bundle.labels):
+        problems.append(f"its outputs have the shapes {answers}, not one of {len(job.bundle.labels)} logits")
+    return problems
+
+
+def _score(job: Job, step: str) -> dict:
+    """{"quick", "date", "metrics": {stage: {split: metrics}}, "agreement": {stage: part of the answers that are the float TFLite's},
+    "noise": {layer: dB}}, from a step's artefact. With har-int8 also "answers": SHA-256 of the file that keeps them picture by picture.
+    """
+    scores = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
+    if not STAGES[step]:
+        return scores
+    with sdk.calling(f"scoring {step}", job.out / LOG):
+        runner = sdk.client().ClientRunner(har=str(job.out / ARTEFACTS[step]))
+    pictures, labels, data = job.pictures, job.bundle.labels, job.bundle.manifest["data"]["name"]
+    for stage in STAGES[step]:
+        with sdk.inference(runner, stage, job.bundle.spec, job.out / LOG) as infer:
+            logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
+        scores["metrics"][stage] = score(logits, pictures, labels, data=data, digests=job.digests, stage=stage)
+        scores["agreement"][stage] = agreement(logits, pictures.logits)
+        if stage == "har-int8":
+            scores["answers"] = _keep(job, logits)
+    return scores | ({"noise": _noise(job, runner)} if step == "optimize" else {})
+
+
+def _keep(job: Job, logits: np.ndarray) -> str:
+    index = np.arange(len(logits)) if job.quick is None else job.bundle.evaluation().sample(job.quick)
+    evaluation = job.bundle.manifest["files"][EVALUATION]["sha256"]
+    return write_answers(job.out / ANSWERS, Answers(logits.astype(np.float32), index, evaluation))
+
+
+def _scored(job: Job, step: str, scores: dict) -> bool:
+    """Whether a step was scored on these pictures, and its answers are still there."""
+    if scores.get("quick", 0) != job.quick:  # no count is None: all
+        return False
+    path = job.out / ANSWERS
+    return "har-int8" not in STAGES[step] or (path.is_file() and file_sha256(path) == scores.get("answers"))
+
+
+def _recommended(text: str) -> list[str]:
+    """End nodes from `... using these end node names: a, b`."""
+    match = re.search(r"end node names:\s*(.+)", text)
+    return [name.strip(" '\"[].") for name in match[1].split(",") if name.strip(" '\"[].")] if match else []
+
+
+def _fits(job: Job, record: dict, step: str) -> bool:
+    """Whether a step's artefact is there, unchanged, and made from these inputs."""
+    entry, path = record.get(step), job.out / ARTEFACTS[step]
+    return bool(entry) and entry["inputs"] == job.inputs(step) and path.is_file() and file_sha256(path) == entry["sha256"]
+
+
+def _read_record(path: Path) -> dict:
+    """steps.json; a damaged one, or another version's, costs time only."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {step: entry for step, entry in record.items() if entry.keys() >= ENTRY}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

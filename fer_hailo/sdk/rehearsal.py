@@ -1,0 +1,143 @@
+"""Everything about a compilation that can be found out without the SDK."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import normalise
+from fer_hailo.common.progress import track
+from fer_hailo.deploy.bundle import FLOAT, INT8, WITHOUT, Bundle, EvalSet
+from fer_hailo.deploy.scoring import logits_of, score
+from fer_hailo.emulation.noise import Noise
+from fer_hailo.emulation.stages import Emulation, emulation_of
+from fer_hailo.formats.tflite import single
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.sdk.client import TOPS
+
+NOISE_PICTURES = 64
+# Hailo's own diagnostic tool calls normalised inputs outside of these suspicious.
+MEAN_LIMITS, DEVIATION_LIMITS = (-2, 5), (0.1, 5)
+FULL_OPTIMIZATION = 1024  # pictures below which the SDK lowers its optimization level
+MOST_CLIPPED = 0.2
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """metrics: {stage: {split: metrics}}; noise: layer to dB; calibration, speed and, if there is one, emulation: facts for the report;
+    warnings: sentences."""
+
+    metrics: dict[str, dict]
+    noise: dict[str, float]
+    emulation: dict | None
+    calibration: dict
+    speed: dict
+    warnings: list[str]
+
+
+def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str], script: str) -> Rehearsal:
+    """Score the bundle's TFLite files and the emulation of the model script, rank layers by noise, look at the calibration set, bound
+    the speed. Writes nothing. script: its text."""
+    warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
+    emulation = None
+    try:
+        emulation = emulation_of(bundle, script)
+    except UserError as error:
+        judged = "the verdict is by the INT8 TFLite" if bundle.int8 else "what 8 bits lose is not known"
+        warnings.append(f"no integer emulation of this network: {error}; {judged}")
+    missing = bundle.manifest.get(WITHOUT, {}).items()
+    warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
+    files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
+    networks = {network.stage: network for network in map(LiteRT, files)} | (emulation.networks if emulation else {})
+    metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
+    calibration, noise = calibration_facts(bundle), _noise(bundle, emulation)
+    warnings += calibration.pop("warnings")
+    return Rehearsal(metrics, noise, emulation and emulation.facts(), calibration, speed_bound(bundle, hw_arch), warnings)
+
+
+def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> dict[str, dict]:
+    """Metrics for each split. network: has logits(images, spec)."""
+    logits = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}")
+    return score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+
+
+def _noise(bundle: Bundle, emulation: Emulation | None) -> dict[str, float]:
+    """Of the layers as the script has them; where nothing is emulated, of the INT8 TFLite."""
+    images = bundle.calibration()[:NOISE_PICTURES]
+    if emulation:
+        return emulation.noise(images, bundle.spec)
+    return layer_noise(bundle, images) if bundle.int8 else {}
+
+
+def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
+    """Signal-to-noise ratio of each tensor of the INT8 network against the float one, dB, the worst first.
+
+    What holds six times its value in the INT8 network, as a written out h-swish, is divided by six first.
+    images: uint8 (N, I, I, 3).
+    """
+    float32, int8 = (LiteRT(bundle.folder / name, keep_tensors=True) for name in (FLOAT, INT8))
+    noise = Noise()
+    for image in track(images, len(images), "measuring noise"):
+        exact, rounded = float32.tensors(image, bundle.spec), int8.tensors(image, bundle.spec)
+        for held, values in rounded.items():
+            name, factor = (held, 1) if held in exact else single(held)
+            if name in exact:
+                noise.add(name, exact[name], values / factor)
+    return noise.ratios()
+
+
+def calibration_facts(bundle: Bundle) -> dict:
+    """Count, classes, duplicates, clipped part, mean and deviation per channel (normalised) of the calibration set; warnings."""
+    images, spec = bundle.calibration(), bundle.spec
+    levels = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]).astype(np.float64)
+    values = normalise(np.arange(256, dtype=np.uint8), spec).astype(np.float64)
+    shares = levels / levels.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    deviation = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+    duplicates = len(images) - len({image.tobytes() for image in images})
+    clipped = float(shares[:, [0, 255]].sum() / 3)
+    classes = bundle.manifest["calibration"]["per_class"]
+    warnings = []
+    if len(images) < FULL_OPTIMIZATION:
+        warnings.append(f"{len(images)} calibration pictures: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
+    if duplicates:
+        warnings.append(f"{duplicates} calibration pictures are copies of others")
+    if min(classes) < max(classes) / 2:
+        warnings.append(f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} pictures")
+    if clipped > MOST_CLIPPED:
+        warnings.append(f"{clipped:.0%} of the calibration values are 0 or 255: over- or underexposed pictures")
+    for name, number, (low, high) in (("mean", mean, MEAN_LIMITS), ("deviation", deviation, DEVIATION_LIMITS)):
+        if not ((number > low) & (number < high)).all():
+            warnings.append(
+                f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, outside of {low} to {high}"
+            )
+    return {
+        "count": len(images),
+        "per_class": dict(zip(bundle.labels, classes, strict=True)),
+        "duplicates": duplicates,
+        "clipped": clipped,
+        "mean": mean.round(4).tolist(),
+        "deviation": deviation.round(4).tolist(),
+        "warnings": warnings,
+    }
+
+
+def speed_bound(bundle: Bundle, hw_arch: str) -> dict:
+    """Multiply-adds a picture against the chip's peak: an upper bound of frames/s that real networks stay far below.
+
+    One multiply-add is two operations; TOPS are 10^12 operations a second.
+    """
+    per_second = TOPS[hw_arch] * 1e12 / 2
+    count = bundle.network.multiply_adds
+    return {
+        "tops": TOPS[hw_arch],
+        "parameters": bundle.network.parameters,
+        "multiply_adds": count,
+        "most_frames_per_second": per_second / count if count else None,
+        "layers": [
+            {"name": layer.name, "operator": layer.operator, "parameters": layer.parameters, "multiply_adds": layer.multiply_adds}
+            for layer in bundle.network.layers
+        ],
+    }

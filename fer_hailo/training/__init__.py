@@ -1,0 +1,1 @@
+"""What needs the training packages: data, networks, training, scoring, conversion."""

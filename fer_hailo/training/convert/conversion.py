@@ -1,0 +1,379 @@
+"""The conversion of a trained model, from the .keras file to the deploy bundle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fer_hailo.common.calls import call
+from fer_hailo.common.confidence import Confidence, fit_confidence
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import locked, write_json, write_text, written
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.resources import resource
+from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
+from fer_hailo.deploy import bundle as parts
+from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.program import write_program
+from fer_hailo.deploy.scoring import SPLITS, logits_of, score
+from fer_hailo.deploy.selection import Selection
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict.litert import LiteRT
+from fer_hailo.script.lint import specialise
+from fer_hailo.training.convert.calibration import calibration_set, choose, prepare_all, write_sheet
+from fer_hailo.training.convert.cleanup import CLEAN, Change, clean_network
+from fer_hailo.training.convert.equalise import equalise
+from fer_hailo.training.convert.expectation import check_normalisation
+from fer_hailo.training.convert.graph import as_logits, flatten
+from fer_hailo.training.convert.parity import COUNT, check_parity
+from fer_hailo.training.convert.primitives import write_out_swishes
+from fer_hailo.training.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
+from fer_hailo.training.convert.ranges import tensor_ranges
+from fer_hailo.training.convert.report import write_conversion_report
+from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
+from fer_hailo.training.convert.trained_ranges import read_ranges
+from fer_hailo.training.convert.validated import selected, validated_side
+from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
+from fer_hailo.training.evaluate.evaluation import check_split
+from fer_hailo.training.evaluate.score import evaluate_model
+from fer_hailo.training.models.build import load_model
+
+SCRATCH = ".convert"
+READY = {"scaled": 0, "straight": {}, "tolerance": 0.0, "same": 1.0, "moved": 0.0}  # of a network that was fine-tuned for 8 bits
+MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
+MOST_SCORED = 10_000  # pictures a side
+CALIBRATION = Path("calib") / parts.CALIBRATION
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A converted file with its scores {split: metrics}, and its single-thread latency in milliseconds."""
+
+    stage: str
+    path: Path
+    metrics: dict[str, dict]
+    latency_ms: float
+
+
+def convert(path: str | None, overrides: dict, out: Path | None, mean: float | None, scale: float | None) -> Path:
+    """Convert a run's model, or a bare .keras file, and write RUN/deploy. Returns the bundle's folder.
+
+    mean, scale: the normalisation of a bare file; by default [-1, 1], which is checked.
+    Raises UserError where the TFLite does not give what the Keras model gives.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
+    subject = resolve(path, Use.LEARN, overrides)
+    if subject.config.arch == "ensemble":
+        raise UserError(f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what it taught")
+    check_split(subject, "validation")
+    model = as_logits(flatten(load_model(subject.model)))
+    spec = _spec(subject, overrides, model, mean, scale)
+    out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
+    _check_place(out, subject)
+    dataset = load_dataset(replace(subject.config, input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
+    dataset = _limited(dataset, subject.config.seed)
+    selection = selected(subject)
+    checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
+    if (subject.trained_on or dataset.key) != dataset.key:
+        _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
+    _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
+    reference = _score_keras(model, dataset, spec)
+    if subject.run is None:
+        check_normalisation(model, dataset.part("val"), spec, reference["val"]["accuracy"])
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock", wait=False):
+        for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
+            return Conversion(subject, model, spec, dataset, reference, out, Path(scratch), checks, selection).finish()
+
+
+def _limited(dataset: Dataset, seed: int) -> Dataset:
+    """The bundle holds every picture that is scored, prepared: of a large data set a part of them has to do."""
+    for split in ("val", "test"):
+        part = dataset.part(split) if len(getattr(dataset, split)) else None
+        if part and len(part) > MOST_SCORED:
+            chosen = np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED])
+            _say(f"{dataset.name} has {len(part):,} pictures in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
+            dataset = replace(dataset, **{split: part.take(chosen)})
+    return dataset
+
+
+class Conversion:
+    """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle as it was.
+
+    checks: images on which the changed network must answer as before; nothing is scored on them. selection: of a network that was
+    trained on all of train, whose choices are those of the validated run.
+    """
+
+    def __init__(
+        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path,
+        checks: Part, selection: Selection | None,
+    ):  # fmt: skip
+        self.checks, self.selection = checks, selection
+        self.trained_for = read_ranges(subject.run) if subject.config.quantise else {}
+        self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
+        self.reference, self.out, self.scratch = reference, out, scratch
+        self.config, self.deploy = subject.config, scratch / "deploy"
+        self.name = subject.name
+        self.without: dict[str, str] = {}  # files that could not be made, with the reason
+        self.seed = subject.config.seed if subject.run else ""  # of a model from elsewhere it is not known
+
+    def finish(self) -> Path:
+        train, checks, names = self.dataset.train, self.checks, self.dataset.names
+        calibration, labels = calibration_set(train, self.spec, self.config.seed)
+        clean, widened, equalised, changes = self._ready(calibration)
+        clean.save(self.scratch / CLEAN)
+        write_sheet(self.scratch / "calibration.png", calibration, labels)
+        _say("converting to TFLite")
+        float32, int8 = self.deploy / parts.FLOAT, self.deploy / parts.INT8
+        self.deploy.mkdir()
+        float32.write_bytes(to_tflite(clean))
+        ranges = tensor_ranges(float32, calibration, self.spec)
+        raised = raise_small_kernels(float32, ranges)
+        network = read_tflite(float32)
+        checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
+        exact = widened if equalised["straight"] else self.model  # what widening h-swish channels moved is stated by itself
+        parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
+        pictures = self._evaluation_set(float32)
+        trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
+        candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
+        candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
+        facts = {
+            "model": str(self.subject.model.resolve()),
+            "parity": asdict(parity),
+            "changes": [asdict(change) for change in changes],
+            "equalised": equalised,
+            "kernels_raised": raised,
+            "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in network.unexpected()],
+            "quantised_from": Path(self.config.quantise).name,
+            "trials": [asdict(trial) for trial in trials],
+            "candidates": [
+                {"stage": c.stage, "size_bytes": c.path.stat().st_size, "latency_ms": c.latency_ms, "metrics": c.metrics}
+                for c in candidates
+            ],
+            "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
+            "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
+            "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()},
+            "selection": self.selection.to_dict() if self.selection else None,
+        }
+        write_json(self.scratch / "conversion.json", facts)
+        write_conversion_report(self.scratch / "conversion.html", f"Conversion of {self.name}", facts)
+        rows = self._rows(candidates)
+        self._fill_bundle(candidates, calibration, facts["calibration"], pictures, network)
+        self._publish(calibration)
+        add_rows(resolve(self.out / "deploy").results, rows)
+        self._tell(facts)
+        return self.out / "deploy"
+
+    def _ready(self, calibration: np.ndarray) -> tuple[keras.Model, keras.Model, dict, list[Change]]:
+        """As `equalise` gives it, and the clean-up's changes. A network that was fine-tuned for 8 bits went through it before."""
+        if self.trained_for:
+            return self.model, self.model, READY, []
+        clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
+        return *equalise(clean, calibration, self.checks.images, self.spec), changes
+
+    def _quantised(
+        self, clean: keras.Model, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray,
+    ) -> tuple[list[Trial], dict]:  # fmt: skip
+        """Write the INT8 network. Returns the trials, and the ranges of the tensors that it was made from.
+
+        Where some layers have no INT8 kernel there is no INT8 network, no trial, and the bundle says so.
+        """
+        source, written_out = float32, clean if self.trained_for else write_out_swishes(clean)  # ranges were trained for the operators
+        if written_out is not clean:
+            source = self.scratch / "written_out.tflite"
+            source.write_bytes(to_tflite(written_out))
+            ranges = tensor_ranges(source, calibration, self.spec)
+            raise_small_kernels(source, ranges)
+        try:
+            if self.trained_for:
+                return [quantise_trained(float32, int8, self.trained_for, calibration, self.spec)], ranges
+            return quantise(source, int8, ranges, calibration, self.spec, self.scratch), ranges
+        except NoInt8Kernel as error:
+            self.without[parts.INT8] = str(error)
+            return [], ranges
+
+    def _evaluation_set(self, float32: Path) -> parts.EvalSet:
+        sides, network = [(split, getattr(self.dataset, split)) for split in SPLITS], LiteRT(float32)
+        images = np.concatenate([prepare_all(side.images, self.spec) for _, side in sides if len(side)])
+        return parts.EvalSet(
+            images,
+            np.concatenate([side.labels for _, side in sides]).astype(np.int64),
+            np.concatenate([np.full(len(side), split, "U4") for split, side in sides]),
+            logits_of(
+                lambda chunk: network.logits(chunk, self.spec), images, len(self.dataset.names), "answers of the float TFLite"
+            ).astype(np.float32),
+        )
+
+    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None) -> Candidate:
+        network, names = LiteRT(path), self.dataset.names
+        if logits is None:
+            logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
+        digests = {split: metrics["sha256"] for split, metrics in self.reference.items()}
+        metrics = score(logits, pictures, names, data=self.dataset.name, digests=digests, stage=stage)
+        return Candidate(stage, path, metrics, network.latency_ms())
+
+    def _publish(self, calibration: np.ndarray) -> None:
+        """Move all that was made to its place. Only names change here, the bundle's manifest first and last."""
+        target = self.out / "deploy"
+        target.mkdir(exist_ok=True)
+        (target / parts.MANIFEST).unlink(missing_ok=True)
+        for name in self.without:
+            (target / name).unlink(missing_ok=True)
+        for name in (*parts.files_of({parts.WITHOUT: self.without}), parts.MANIFEST):
+            os.replace(self.deploy / name, target / name)
+        for name in (CLEAN, "calibration.png", "conversion.json", "conversion.html"):
+            os.replace(self.scratch / name, self.out / name)
+        if not CALIBRATION.parent.exists():  # no folder is made that nobody asked for
+            return
+        try:
+            with written(CALIBRATION) as beside:
+                np.save(beside, calibration)
+        except OSError as error:  # a copy: the bundle has its own
+            _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
+
+    def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
+        folder, selection = self.deploy, self.selection
+        confidence = selection.confidence if selection else self._confidence(pictures)
+        script = selection.script if selection else specialise(_script(self.model.name), self.spec, len(calibration))
+        np.save(folder / parts.CALIBRATION, calibration)
+        np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
+        write_program(folder / parts.PROGRAM)
+        write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")
+        write_text(folder / parts.SCRIPT, script)
+        parts.seal(
+            folder,
+            {
+                "name": self.name,
+                "arch": self.model.name,
+                "seed": self.seed,
+                "data": {"name": self.dataset.name, "key": self.dataset.key},
+                "labels": list(self.dataset.names),
+                "preprocess": self.spec.to_dict(),
+                "calibration": counts,
+                "network": {
+                    "input": list(network.input.shape),
+                    "output": list(network.output.shape),
+                    "parameters": network.parameters,
+                    "multiply_adds": network.multiply_adds,
+                    "layers": [layer.to_dict() for layer in network.layers],
+                },
+                "confidence": confidence.to_dict(),
+                "metrics": {"keras": self.reference} | {candidate.stage: candidate.metrics for candidate in candidates},
+                "environment": environment(),
+                "selection": selection.to_dict() if selection else None,
+                parts.WITHOUT: self.without,
+            },
+        )
+
+    def _confidence(self, pictures: parts.EvalSet) -> Confidence:
+        held = pictures.split == "val"
+        return self.subject.confidence or fit_confidence(pictures.logits[held], pictures.labels[held])
+
+    def _rows(self, candidates: list[Candidate]) -> list[dict]:
+        return [
+            row_of(
+                metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.path.stat().st_size,
+                latency_ms=candidate.latency_ms, reference=self.reference[split],
+                selected_by=self.selection.name if self.selection else "",
+            )
+            for candidate in candidates
+            for split, metrics in candidate.metrics.items()
+        ]  # fmt: skip
+
+    def _tell(self, facts: dict) -> None:
+        parity = facts["parity"]
+        print(f"parity: {parity['same']} of {parity['count']} answers equal, largest logit difference {parity['difference']:.1e}")
+        for layer in facts["unexpected_operators"]:
+            print(f"warning: {layer['name']} is a {layer['operator']}, which the Dataflow Compiler may not take")
+        for stage, entry in [("keras", facts["keras"]), *((c["stage"], c) for c in facts["candidates"])]:
+            scores = "   ".join(
+                f"{split} {metrics['accuracy']:.2%} ({100 * (self.reference[split]['accuracy'] - metrics['accuracy']):.2f} points lost)"
+                for split, metrics in entry["metrics"].items()
+            )
+            latency = f"   {entry['latency_ms']:.2f} ms" if "latency_ms" in entry else ""
+            print(f"{stage:<12} {scores}   {entry['size_bytes'] / 2**20:.2f} MiB{latency}")
+        if self.selection:
+            scores = ", ".join(f"{stage} {metrics['accuracy']:.2%}" for stage, metrics in self.selection.metrics.items())
+            print(f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}")
+        for name, reason in self.without.items():
+            print(f"warning: {name} was not made: {reason}")
+        lost = _lost(facts)
+        if lost > MOST_LOST and not self.trained_for:
+            print(
+                f"INT8 loses {lost:.2f} points on validation; to win some back: {call('train')} --quantise {self.subject.run or self.out}"
+            )
+        print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
+
+
+def _lost(facts: dict) -> float:
+    """Points of validation accuracy (of a network that was trained on all of train, its validated run's) that INT8 is behind the Keras
+    model; 0 where either was not scored."""
+    metrics = {candidate["stage"]: candidate["metrics"].get("val") for candidate in facts["candidates"]}
+    metrics["keras"] = facts["keras"]["metrics"].get("val")
+    if facts["selection"]:
+        metrics = facts["selection"]["metrics"]
+    scores = [metrics.get(stage) for stage in ("keras", "tflite-int8")]
+    return 100 * (scores[0]["accuracy"] - scores[1]["accuracy"]) if all(scores) else 0.0
+
+
+def _check_place(out: Path, subject: Home) -> None:
+    """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
+    try:
+        other = json.loads((out / "conversion.json").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError):
+        return
+    if subject.run is None and other != str(subject.model.resolve()):
+        raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")
+
+
+def _spec(subject: Home, overrides: dict, model: keras.Model, mean: float | None, scale: float | None) -> PreprocessSpec:
+    spec = subject.config.preprocess
+    if subject.run:
+        if mean is not None or scale is not None:
+            raise UserError(f"{subject.run} states its own normalisation: --mean and --scale are for a bare .keras file")
+        return spec
+    if "data" not in overrides:
+        raise UserError(f"{subject.model} stands alone: name the data for calibration and parity with --data")
+    shape = model.input_shape
+    if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or not shape[1]:
+        raise UserError(f"{subject.model} takes inputs of shape {shape}; (batch, side, side, 3) is wanted")
+    if "input_size" not in overrides:
+        spec = replace(spec, input_size=shape[1])
+    return replace(spec, mean=spec.mean if mean is None else mean, scale=spec.scale if scale is None else scale)
+
+
+def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> dict[str, dict]:
+    """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of train) and test."""
+    dataset.part("train")
+    sides = [split for split in SPLITS if len(getattr(dataset, split))]
+    if not sides:
+        raise UserError(f"{dataset.name} has no test images, and the model was trained on all others: nothing is left to score")
+    return {split: evaluate_model(model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split)[0] for split in sides}
+
+
+def _range_rows(ranges: dict, scales: dict[str, float]) -> list[dict]:
+    """One entry a tensor, the worst used range first."""
+    rows = [{"name": name, **tensor.to_dict(), "scale": scales.get(name, 0.0)} for name, tensor in ranges.items()]
+    return sorted(rows, key=lambda row: row["used"])
+
+
+def _script(arch: str) -> str:
+    """The plain 8-bit model script of a network; it names no layers, so that the default one serves others too."""
+    path = resource(f"alls/{arch}_int8.alls")
+    return (path if path.is_file() else resource("alls/mobilenet_v3_small_int8.alls")).read_text(encoding="utf-8")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,104 @@
+"""What values each tensor of a network takes: the ranges from which it is quantized, and which of them are badly used."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.progress import track
+from fer_hailo.formats.tflite import GATE, Tflite
+from fer_hailo.predict.litert import LiteRT
+
+SAMPLES = 1024  # values of a tensor that are kept of each picture
+INPUT = "image"
+PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9)  # where a range may end
+WHOLE = "100"
+STEPS = 254  # between the smallest and the largest of 8 bits, less the one that rounding the zero point may take
+ZERO_BELOW = -3.0  # h-swish gives 0 for all that is no larger
+
+
+@dataclass
+class TensorRange:
+    """low, high, mean: float32 (channels,), smallest, largest and mean value of each channel. sample: float32, values drawn by chance."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    sample: np.ndarray
+
+    @functools.cached_property
+    def ends(self) -> dict[str, tuple[float, float]]:
+        """(low, high) for each percentile and its mirror, so that as much is cut off at each end; 0 lies within, as INT8 needs it."""
+        values = np.percentile(self.sample, [end for p in PERCENTILES for end in (100 - p, p)]).reshape(-1, 2)
+        found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {"100": (self.low.min(), self.high.max())}
+        return {name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in found.items()}
+
+    def to_dict(self) -> dict:
+        """channels; of them constant ones, and dead ones (always 0); min and max; the part of the range that 99.9 % of the values use."""
+        low, high = float(self.low.min()), float(self.high.max())
+        inner = np.percentile(self.sample, (0.05, 99.95))
+        still = self.high == self.low
+        return {
+            "channels": len(self.low),
+            "constant": int(still.sum()),
+            "dead": int((still & (self.low == 0)).sum()),
+            "min": low,
+            "max": high,
+            "used": float((inner[1] - inner[0]) / (high - low)) if high > low else 0.0,
+        }
+
+
+def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dict[str, tuple[float, float]]:
+    """(low, high) of the 8-bit range of each tensor, for a percentile of PERCENTILES.
+
+    What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole ranges stay whole: cutting
+    these made the answers worse. So do those of relu6(x + 3), which ends at 6 for many values of x.
+    """
+    limits = {name: tensor.ends[ends] for name, tensor in ranges.items()}
+    if ends != WHOLE:
+        limits |= {name: tensor.ends[WHOLE] for name, tensor in ranges.items() if _is_gate(name)}
+        for name in _before_swish(network):
+            low, high = limits[name]
+            limits[name] = max(low, ZERO_BELOW - (high - ZERO_BELOW) / STEPS), high
+    return limits
+
+
+def _before_swish(network: Tflite) -> list[str]:
+    """Tensors that only an h-swish reads: one operator, or written out, the gate and the product with it."""
+    readers: dict[str, list[bool]] = {}
+    for layer in network.layers:
+        swish = layer.operator == "HARD_SWISH" or any(map(_is_gate, (layer.name, *layer.inputs)))
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(swish)
+    others = {network.output.name, *filter(_is_gate, readers)}
+    return [name for name, swish in readers.items() if all(swish) and name not in others]
+
+
+def _is_gate(name: str) -> bool:
+    return name.endswith(GATE)
+
+
+def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:
+    """Ranges of the input and of every tensor that an operator makes, over prepared pictures uint8 (N, I, I, 3)."""
+    network, rng = LiteRT(path, keep_tensors=True), np.random.default_rng(seed)
+    lows: dict[str, np.ndarray] = {}
+    highs: dict[str, np.ndarray] = {}
+    sums: dict[str, np.ndarray] = {}
+    samples: dict[str, list[np.ndarray]] = {}
+    for image in track(images, len(images), "measuring ranges"):
+        for name, values in {INPUT: normalise(image[None], spec), **network.tensors(image, spec)}.items():
+            channels = values.reshape(-1, values.shape[-1])
+            low, high = channels.min(axis=0), channels.max(axis=0)
+            lows[name] = np.minimum(low, lows[name]) if name in lows else low
+            highs[name] = np.maximum(high, highs[name]) if name in highs else high
+            sums[name] = sums.get(name, 0) + channels.mean(axis=0, dtype=np.float64)
+            flat = values.ravel()
+            samples.setdefault(name, []).append(flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)])
+    return {
+        name: TensorRange(lows[name], highs[name], (sums[name] / len(images)).astype(np.float32), np.concatenate(samples[name]))
+        for name in lows
+    }

@@ -1,0 +1,167 @@
+"""All pictures of a source as one uint8 array, decoded once and kept in two files named after the content: KEY.images.npy, which is mapped
+into memory, not read, and KEY.npz, all that is known about them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import written
+from fer_hailo.common.preprocess import PreprocessSpec, to_source
+from fer_hailo.common.progress import track
+from fer_hailo.training.data.decode import decode
+from fer_hailo.training.data.duplicates import exact_groups, near_pairs
+from fer_hailo.training.data.entry import Entry, Source
+from fer_hailo.training.data.ferplus import FERPLUS
+from fer_hailo.training.data.pairs import kept_pairs
+from fer_hailo.training.data.sources import open_source
+
+VERSION = 2
+IMAGES = ".images.npy"
+BLOCK = 256
+MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few pictures
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A data set in memory, before cleaning and selection: every class, every split.
+
+    images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits: str (N,); split is train,
+    test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS; zeros where nobody was asked.
+    sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical pictures.
+    near: int64 (P, 2), pairs of near duplicates by the configured rule. bad: str (B, 2), id and reason of the files that could not be read.
+    name: what the data set is called. key: SHA-256 of source content and preprocessing.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    votes: np.ndarray
+    sizes: np.ndarray
+    exact: np.ndarray
+    near: np.ndarray
+    bad: np.ndarray
+    name: str
+    key: str
+
+
+def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | None, copies: str = "thumbnail") -> Pictures:
+    """Read a data set, from its cache file in the folder `cache` when that holds it, else by decoding it (and keep it there).
+
+    copies: the rule that names near duplicates, as in Config. `data` may also be a cache file KEY.npz itself, with KEY.images.npy
+    beside it, so that a machine without OpenCV or the archive can train.
+    """
+    given = Path(data).suffix == ".npz" and Path(data).is_file()
+    pictures, path = (_read(Path(data), spec), Path(data)) if given else _from_source(data, spec, cache)
+    if copies == "thumbnail":
+        return pictures
+    return replace(pictures, near=kept_pairs(pictures.images, pictures.exact, pictures.key, path))
+
+
+def _from_source(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> tuple[Pictures, Path | None]:
+    """The pictures, and the path of their cache file."""
+    source = open_source(data)
+    shape = f"{spec.source_shape}".encode()
+    key = hashlib.sha256(b"1\0%s\0%s" % (source.digest().encode(), shape)).hexdigest()
+    path = Path(cache) / f"{key[:16]}.npz" if cache else None
+    if path and path.exists():
+        try:
+            return replace(_read(path, spec), name=source.name), path  # another name may hold the same pictures
+        except UserError:  # a damaged cache costs time, not the run
+            path.unlink(missing_ok=True)
+    if not path:
+        return _decode_all(source, spec, key, np.empty), None
+    with written(path.with_suffix(IMAGES)) as beside:
+
+        def on_disk(shape, dtype):
+            array = np.lib.format.open_memmap(beside, "w+", dtype, shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not the end of the process later
+                with open(beside, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, beside.stat().st_size)
+            return array
+
+        pictures = _decode_all(source, spec, key, on_disk)
+        pictures.images.flush()
+        pictures = replace(pictures, images=None)  # closes the file, which Windows would not rename otherwise
+    _write(path, pictures)
+    return _read(path, spec), path
+
+
+def _decode_all(source: Source, spec: PreprocessSpec, key: str, make: Callable) -> Pictures:
+    """make(shape, dtype): the array that the pictures are put into."""
+
+    def one(entry: Entry):
+        try:
+            data = source.read(entry)
+            picture = decode(data) if isinstance(data, bytes) else data
+            return to_source(picture, spec), picture.shape[:2], ""
+        except (ValueError, OSError) as error:
+            return None, None, str(error)
+
+    entries, images = source.entries, make((len(source.entries), *spec.source_shape), np.uint8)
+    good, sizes, bad = [], [], []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # In blocks: what is decoded must not pile up where the disk is slower.
+        parts = (pool.map(one, entries[start : start + BLOCK]) for start in range(0, len(entries), BLOCK))
+        results = track(itertools.chain.from_iterable(parts), len(entries), f"decoding {source.name}")
+        for i, (image, size, problem) in enumerate(results):
+            if image is None:
+                bad.append((entries[i].id, problem))
+            else:
+                images[len(good)] = image
+                good.append(i)
+                sizes.append(size)
+    if len(bad) > max(MOST_BAD * len(entries), 3) or not good:
+        raise UserError(f"{len(bad):,} of {len(entries):,} pictures of {source.name} cannot be read, the first: {bad[0][0]} {bad[0][1]}")
+    images = images[: len(good)]
+    return Pictures(
+        images=images,
+        ids=np.array([entries[i].id for i in good]),
+        labels=np.array([entries[i].label for i in good]),
+        splits=np.array([entries[i].split for i in good]),
+        votes=np.array([entries[i].votes or [0] * len(FERPLUS) for i in good], dtype=np.float32),
+        sizes=np.array(sizes, dtype=np.int32),
+        exact=exact_groups(images),
+        near=near_pairs(images),
+        bad=np.array(bad, dtype=str).reshape(-1, 2),
+        name=source.name,
+        key=key,
+    )
+
+
+def _write(path: Path, pictures: Pictures) -> None:
+    known = {f.name: getattr(pictures, f.name) for f in fields(Pictures) if f.name != "images"}
+    with written(path) as beside:
+        np.savez_compressed(beside, version=VERSION, **known)
+
+
+def _read(path: Path, spec: PreprocessSpec) -> Pictures:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            version = int(file["version"])
+            values = {f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is not a data cache of this project ({error})") from None
+    if version != VERSION:
+        raise UserError(f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again")
+    try:
+        images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} needs its pictures, {path.with_suffix(IMAGES).name}, beside it ({error})") from None
+    if len(images) < len(values["ids"]) or images.dtype != np.uint8:
+        raise UserError(f"{path.with_suffix(IMAGES)} does not belong to {path.name}: copy both again")
+    if images.shape[1:] != spec.source_shape:
+        raise UserError(f"{path} holds pictures of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}")
+    known = {**values, "name": str(values["name"]), "key": str(values["key"])}
+    return Pictures(images=images[: len(values["ids"])], **known)

@@ -1,0 +1,32 @@
+"""One picture of a data set, and what every source of pictures offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a source. split is train, test, or empty where the layout has none. votes: how many people chose each class of
+    fer_hailo.training.data.ferplus.FERPLUS, empty where nobody was asked."""
+
+    id: str
+    label: str
+    split: str
+    votes: tuple[float, ...] = ()
+
+
+class Source(Protocol):
+    """A place that holds pictures. `entries` are sorted by id, so that folder and zip give one order."""
+
+    name: str
+    entries: list[Entry]
+
+    def read(self, entry: Entry) -> bytes | np.ndarray:
+        """The encoded file, or uint8 (H, W). Raises ValueError for a damaged picture."""
+
+    def digest(self) -> str:
+        """SHA-256 of all that the source holds."""

@@ -1,0 +1,104 @@
+"""Batches from memory: uint8 pictures, one-hot labels and MixUp weights, in an order fixed by (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from fer_hailo.training.data.mix import blend, mixup_weights
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """What every backend is fed with.
+
+    Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are blended already, the
+    compiled step blends the pictures by "mix" (1: not mixed). Every picture comes once an epoch; the last batch may be smaller.
+
+    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), pictures to feed,
+    repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 pictures out.
+    parts: pieces into which each batch will be cut before its pictures are mixed; labels are mixed within them. share: (i, n), of each
+    batch only the i-th of n equal pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs
+    too, as "targets", for losses that a model computes inside.
+    """
+
+    def __init__(
+        self,
+        images,
+        labels,
+        classes: int,
+        batch_size: int,
+        seed: int,
+        *,
+        indices=None,
+        mixup_alpha=0.0,
+        mixup_share=1.0,
+        multiple=1,
+        parts=1,
+        share=(0, 1),
+        labelled=False,
+    ):
+        super().__init__()
+        self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
+        self.targets = np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
+        self.indices = np.arange(len(labels)) if indices is None else indices
+        self.mixup_alpha, self.mixup_share, self.multiple, self.parts, self.share = mixup_alpha, mixup_share, multiple, parts, share
+        self.labelled = labelled
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and the MixUp weights of an epoch (counted from 0 in its stage)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.indices)
+        self._order = order[: len(order) // self.multiple * self.multiple]
+        self._weights = mixup_weights(len(self._order), self.mixup_alpha, self.mixup_share, rng)
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self.batch_size)
+
+    def __getitem__(self, number: int):
+        window = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        chosen, weights = self._order[window], self._weights[window, None]
+        pieces = zip(np.split(self.targets[chosen], self.parts), np.split(weights, self.parts), strict=True)
+        targets = np.concatenate([blend(piece, share, np) for piece, share in pieces])
+        number, count = self.share
+        mine = slice(number * len(chosen) // count, (number + 1) * len(chosen) // count)
+        inputs = {"images": np.asarray(self.images[chosen[mine]]), "mix": weights[mine]}
+        return inputs | ({"targets": targets[mine]} if self.labelled else {}), targets[mine]
+
+
+def feed(batches: TrainingBatches):
+    """The batches in the form in which this backend's `fit` takes them without delay; `set_epoch` goes on choosing the order."""
+    return _as_tf_dataset(batches, epochs=None) if keras.backend.backend() == "tensorflow" else batches
+
+
+def create_tf_dataset(images, labels, classes: int, batch_size: int, seed: int, *, epochs: int = 1, **options):
+    """The batches of TrainingBatches, epoch after epoch, as a tf.data.Dataset with prefetch.
+
+    For pipelines of one's own; same arguments, same batches, same order. With several epochs pass steps_per_epoch to `fit`.
+    """
+    return _as_tf_dataset(TrainingBatches(images, labels, classes, batch_size, seed, **options), epochs)
+
+
+def _as_tf_dataset(batches: TrainingBatches, epochs: int | None):
+    """Epochs 0, 1, 2 ... in a row, or (None) the epoch that the batches stand at whenever the dataset is iterated."""
+    import tensorflow as tf
+
+    def generate() -> Iterator:
+        for epoch in range(epochs or 1):
+            if epochs:
+                batches.set_epoch(epoch)
+            for number in range(len(batches)):
+                yield batches[number]
+
+    shape = (None, *batches.images.shape[1:])
+    targets = tf.TensorSpec((None, batches.classes), tf.float32)
+    inputs = {"images": tf.TensorSpec(shape, tf.uint8), "mix": tf.TensorSpec((None, 1), tf.float32)}
+    signature = inputs | ({"targets": targets} if batches.labelled else {})
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=(signature, targets))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches) * (epochs or 1))).prefetch(2)
+    # The autotuner sleeps for 10 ms, 20 ms, 40 ms ..., and the end of an epoch waits for it to wake: 3.4 s became 5.1 s.
+    settings = tf.data.Options()
+    settings.autotune.enabled = False
+    return dataset.with_options(settings)

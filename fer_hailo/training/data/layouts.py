@@ -1,0 +1,178 @@
+"""How data sets lay out their files: class folders (FER2013 as Kaggle packs it, CAER-S, one's own), RAF-DB, AffectNet, FERPlus.
+
+Each function takes the names of all files, POSIX paths, and how to read one. It returns {id: file} and the entries, sorted by id, or None
+where the layout is another. The same serve folders and zips. Class names come out in lower case, the same for every data set.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import track
+from fer_hailo.training.data.entry import Entry
+from fer_hailo.training.data.ferplus import FERPLUS, majority
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+SPLITS = ("train", "test")
+RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
+RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")  # 0 to 7; what follows is no expression
+AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
+FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
+CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
+Layout = tuple[dict[str, str], list[Entry]]
+Read = Callable[[str], bytes]
+
+
+def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
+    """The layout of a folder or zip. Raises UserError where a data set's own lists cannot be read. No entries: none was recognised."""
+    shown = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)]
+    for layout in (raf_db, affectnet, ferplus):
+        found = layout(shown, read, where)
+        if found:
+            return found
+    return class_folders(shown, where)
+
+
+def class_folders(names: Sequence[str], where: Path) -> Layout:
+    """<split>/<class>/picture or <class>/picture. Folders above are passed over; pictures outside are counted on standard error."""
+    paths = [path for path in map(PurePosixPath, names) if path.suffix.lower() in SUFFIXES]
+    split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
+    tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
+    found: dict[str, tuple[str, Entry]] = {}
+    for path in paths:
+        if split and len(path.parts) > 2 and path.parts[-3].lower() in SPLITS:
+            entry = Entry("/".join(path.parts[-3:]), path.parts[-2].lower(), path.parts[-3].lower())
+        elif not split and len(path.parts) > 1 and len(tops) == 1:
+            entry = Entry("/".join(path.parts[-2:]), path.parts[-2].lower(), "")
+        else:
+            continue
+        if entry.id in found:
+            raise UserError(f"{found[entry.id][0]} and {path} are two pictures of one name: keep one copy of the data set")
+        found[entry.id] = (str(path), entry)
+    if found and len(paths) > len(found):
+        layout = "train/<class>/ and test/<class>/" if split else "<class>/"
+        print(f"{where}: {len(paths) - len(found):,} pictures outside {layout} are not used", file=sys.stderr)
+    if {entry.label for _, entry in found.values()} == CAER_S:  # the one name that differs from FER2013's
+        found = {id: (file, Entry(id, "angry" if e.label == "anger" else e.label, e.split)) for id, (file, e) in found.items()}
+    return _sorted(found)
+
+
+def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
+    """RAF-DB's basic part: list_patition_label.txt ("train_00001.jpg 5") and the aligned pictures (train_00001_aligned.jpg)."""
+    lists = [name for name in names if PurePosixPath(name).name == RAF_DB_LIST]
+    if not lists:
+        return None
+    aligned = {PurePosixPath(name).stem: name for name in names if PurePosixPath(name).stem.endswith("_aligned")}
+    found, missing = {}, 0
+    for number, line in enumerate(_text(read, lists[0], where).splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, code = line.strip().partition(" ")
+        stem, split = PurePosixPath(name).stem, name.split("_")[0]
+        if split not in SPLITS or code.strip() not in map(str, range(1, len(RAF_DB) + 1)):
+            raise UserError(f"{where}: {RAF_DB_LIST} line {number} must be like 'train_00001.jpg 5', it is {line[:60]!r}")
+        entry = Entry(f"{split}/{stem}", RAF_DB[int(code) - 1], split)
+        file = aligned.get(f"{stem}_aligned")
+        missing += file is None
+        if file:
+            found[entry.id] = (file, entry)
+    return _checked(found, missing, "RAF-DB", where)
+
+
+def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
+    """AffectNet's manually annotated part: train_set and val_set, each with images/0.jpg and annotations/0_exp.npy."""
+    ending = "_exp.npy"
+    marks = [path for path in map(PurePosixPath, names) if path.name.endswith(ending) and path.parts[-2:-1] == ("annotations",)]
+    marks = [path for path in marks if len(path.parts) > 2 and path.parts[-3] in AFFECTNET_SPLITS]
+    if not marks:
+        return None
+    images = {
+        (path.parts[-3], path.stem): str(path) for path in map(PurePosixPath, names) if len(path.parts) > 2 and path.parts[-2] == "images"
+    }
+    found, missing = {}, 0
+    for path in track(marks, len(marks), "reading AffectNet's annotations"):
+        code = _number(read, str(path), where)
+        if not 0 <= code < len(AFFECTNET):
+            continue
+        folder, stem = path.parts[-3], path.name.removesuffix(ending)
+        split = AFFECTNET_SPLITS[folder]
+        file = images.get((folder, stem))
+        missing += file is None
+        if file:
+            found[f"{split}/{stem}"] = (file, Entry(f"{split}/{stem}", AFFECTNET[code], split))
+    return _checked(found, missing, "AffectNet", where)
+
+
+def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
+    """FERPlus as Microsoft's script writes it: FER2013Train, FER2013Valid and FER2013Test, each with label.csv and pictures."""
+    lists = [path for path in map(PurePosixPath, names) if path.name == "label.csv" and path.parts[-2:-1]]
+    lists = [path for path in lists if path.parts[-2] in FERPLUS_SPLITS]
+    if not lists:
+        return None
+    files, found, missing = set(names), {}, 0
+    for path in lists:
+        split = FERPLUS_SPLITS[path.parts[-2]]
+        for number, row in enumerate(_rows(_text(read, str(path), where)), 1):
+            if not row:
+                continue
+            votes = _votes(row[2:12])
+            if len(votes) != 10:
+                raise UserError(f"{where}: {path} line {number} must hold a picture, a box and ten votes")
+            label = majority(votes)
+            file = str(path.parent / row[0].strip())
+            missing += file not in files
+            if label and file in files:
+                id = f"{split}/{path.parts[-2]}/{PurePosixPath(file).stem}"
+                found[id] = (file, Entry(id, label, split, tuple(votes[: len(FERPLUS)])))
+    return _checked(found, missing, "FERPlus", where)
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text))
+    except csv.Error:
+        yield ["unreadable"]
+
+
+def _votes(cells: Sequence[str]) -> list[float]:
+    """The counts in some cells; empty where one is no number of people."""
+    try:
+        votes = [float(cell) for cell in cells]
+    except ValueError:
+        return []
+    return votes if all(0 <= vote < 1000 for vote in votes) else []
+
+
+def _checked(found: dict[str, tuple[str, Entry]], missing: int, name: str, where: Path) -> Layout:
+    if not found:
+        raise UserError(f"{where} holds the lists of {name}, and none of their pictures")
+    if missing:
+        print(f"{where}: {missing:,} pictures that {name} lists are not there", file=sys.stderr)
+    return _sorted(found)
+
+
+def _sorted(found: dict[str, tuple[str, Entry]]) -> Layout:
+    ids = sorted(found)
+    return {id: found[id][0] for id in ids}, [found[id][1] for id in ids]
+
+
+def _text(read: Read, name: str, where: Path) -> str:
+    try:
+        return read(name).decode("utf-8-sig")
+    except (UnicodeDecodeError, ValueError, OSError) as error:
+        raise UserError(f"{where}: {name} cannot be read: {error}") from None
+
+
+def _number(read: Read, name: str, where: Path) -> int:
+    try:
+        return int(str(np.load(io.BytesIO(read(name)), allow_pickle=False)))
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{where}: {name} holds no number: {error}") from None

@@ -1,0 +1,84 @@
+"""Evaluate a model file on a data set: score it, leave files and a row."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fer_hailo.common.calls import call, tool
+from fer_hailo.common.config import SPLITS_BY
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import RUNS, cache_of
+from fer_hailo.deploy.home import Format, Home, Kind
+from fer_hailo.deploy.selection import read_selection
+from fer_hailo.predict.predictor import load
+from fer_hailo.training.data.dataset import Part, load_dataset
+from fer_hailo.training.evaluate.outputs import write_evaluation, write_report
+from fer_hailo.training.evaluate.score import evaluate_model, evaluate_predictor
+from fer_hailo.training.models.build import load_model
+
+
+def check_split(home: Home, split: str) -> None:
+    """Raise UserError where the configuration would split the data otherwise than the run did: a side would hold other pictures."""
+    if home.own is None:
+        return
+    for name in SPLITS_BY:
+        own = getattr(home.own, name)
+        if getattr(home.config, name) != own:
+            raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other pictures")
+
+
+def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]:
+    """Score a model on one side of a data set.
+
+    Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained on, so that
+    its own metrics are renewed, else one named after model and data.
+    Raises UserError where `val` would not be the side that the run kept out of its training.
+    """
+    config, run, own = home.config, home.run, home.own
+    if split == "val" and own and own.selected_by:
+        raise UserError(
+            f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
+            f"{call('evaluate')} {own.selected_by} --split val"
+        )
+    if split != "test":
+        check_split(home, split)
+    if out and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out takes a folder")
+    dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
+    trained_on = home.trained_on or dataset.key
+    if trained_on != dataset.key and split != "test":
+        print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
+    stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)
+    if out is None:
+        # A released model's folder stays as it is: its files have been summed, and no face of the data may come into it.
+        trained = home.kind is Kind.RUN and stage == "keras"
+        renewed = replace(config, data=own.data, extra_classes=own.extra_classes, soft_labels=own.soft_labels) if own else None
+        same = trained and trained_on == dataset.key and renewed == own
+        kind = "" if stage == "keras" else f"_{stage}"
+        place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
+        out = run if same else home.results.parent / place
+    write_evaluation(out, metrics, dataset.part(split), probabilities)
+    write_report(out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}.")
+    add_rows(home.results, [_row(home, stage, metrics)])
+    return metrics, out
+
+
+def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, dict, np.ndarray]:
+    """Stage, metrics and probabilities of a model on one side of a data set."""
+    if home.format is Format.KERAS:
+        model = load_model(home.model)
+        return "keras", *evaluate_model(model, part, home.config.classes, home.config.preprocess, data=data, split=split)
+    with load(home) as predictor:
+        return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
+
+
+def _row(home: Home, stage: str, metrics: dict) -> dict:
+    selection = read_selection(home.run) if home.run else None
+    seed, selected = home.own.seed if home.own else "", selection.name if selection else ""
+    size = home.model.stat().st_size
+    return row_of(metrics, run=home.name, stage=stage, seed=seed, size_bytes=size, selected_by=selected)

@@ -1,0 +1,260 @@
+"""What happens around an epoch, in this order: choose the batches, watch the loss, validate, keep the best, stop, save, tell."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import written
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.progress import Line, duration
+from fer_hailo.training.data.dataset import Part
+from fer_hailo.training.data.feed import TrainingBatches
+from fer_hailo.training.evaluate.score import Scorer
+from fer_hailo.training.fit.devices import Devices
+from fer_hailo.training.fit.state import Progress, keras_numpy, save_state
+from fer_hailo.training.models.build import batch_norms
+from fer_hailo.training.models.inputs import FaceInput
+
+HISTORY = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_recall", "learning_rate", "seconds"]
+LOOK_EVERY = 50  # steps between looks at the loss: each look waits for the device
+STATISTICS_PICTURES, STATISTICS_BATCH = 2048, 128
+
+
+class Order(keras.callbacks.Callback):
+    """Gives each epoch its own order, a function of seed, stage and epoch alone, so that a resumed run sees the same."""
+
+    def __init__(self, batches: TrainingBatches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.set_epoch(epoch)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run before a broken model replaces a good one: watches `loss`, or, after validation, `val_loss`, which also
+    sees what the epoch's last step did."""
+
+    def __init__(self, stage: int, name: str):
+        super().__init__()
+        self.stage, self.name = stage, name
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch % LOOK_EVERY == 0 and self.name in logs:
+            self._check(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs)
+
+    def _check(self, logs):
+        value = float(logs[self.name])
+        if not math.isfinite(value):
+            raise UserError(
+                f"{self.name} became {value} in stage {self.stage}: the best model and the last whole epoch are kept; "
+                f"start again with a lower --stage{self.stage}-lr or --clipnorm 1"
+            )
+
+
+class Validate(keras.callbacks.Callback):
+    """Scores what would be exported: a float32 copy of the network, of the weights' average where one is kept.
+
+    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training pictures.
+    Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs; of a run on all of train, which has nothing to
+    validate on, the last alone.
+    """
+
+    def __init__(self, network, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, place: Devices, config):
+        super().__init__()
+        self.network, self.export, self.scorer, self.val, self.loss = network, export, scorer, val, loss
+        self.train, self.place, self.config = train, place, config
+        self._in_training = InTraining(export, config.preprocess)
+
+    def on_epoch_end(self, epoch, logs=None):
+        copy_weights(self.network, self.export)
+        with self.place.alone():
+            if self.config.ema:
+                self._average()
+                self._estimate_statistics()
+            if len(self.val):
+                self._judge(self.scorer.logits(self.val.images), logs)
+        logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
+
+    def _judge(self, logits: np.ndarray, logs: dict):
+        right = logits.argmax(axis=1) == self.val.labels
+        onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
+        macro = np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)])
+        scores = self.place.agree([float(keras_numpy(self.loss(onehot, logits))), float(right.mean()), float(macro)])
+        logs["val_loss"], logs["val_accuracy"], logs["val_macro_recall"] = map(float, scores)
+
+    def _average(self):
+        # Keras has no public name for the averages; its own SwapEMAWeights reads the same list.
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        averages = optimizer._model_variables_moving_average
+        twins = {id(variable): twin for variable, twin in _pairs(self.network, self.export)}
+        for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+            if id(variable) in twins:  # not what only training has
+                _assign(twins[id(variable)], keras_numpy(average))
+
+    def _estimate_statistics(self):
+        """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
+        norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
+        order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
+        whole = max(1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH)  # a small last batch would count as much as a full one
+        batches = [order[i * STATISTICS_BATCH : (i + 1) * STATISTICS_BATCH] for i in range(whole)]
+        kept = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 0.0  # the moving statistics become those of the batch
+        statistics = [v for layer in norms for v in (layer.moving_mean, layer.moving_variance)]
+        sums = [np.zeros(v.shape, np.float64) for v in statistics]
+        for batch in batches:
+            self._in_training.predict_on_batch(self.train.images[batch])
+            sums = [total + keras_numpy(v) for total, v in zip(sums, statistics, strict=True)]
+        for variable, total in zip(statistics, sums, strict=True):
+            variable.assign(total / len(batches))
+        for layer, momentum in zip(norms, kept, strict=True):
+            layer.momentum = momentum
+
+
+class InTraining(keras.Model):
+    """A network that behaves as in training whoever calls it, so that the compiled `predict` can update its statistics."""
+
+    def __init__(self, network: keras.Model, spec: PreprocessSpec):
+        super().__init__()
+        self.network, self.prepare = network, FaceInput(spec, dtype="float32")
+
+    def call(self, images):
+        return self.network(self.prepare(images), training=True)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the exported network when its validation accuracy is the run's best. Keras' ModelCheckpoint writes in place,
+    so that a kill at that moment would cost the model it was to protect."""
+
+    def __init__(self, path: Path, export: keras.Model, progress: Progress):
+        super().__init__()
+        self.path, self.export, self.progress = path, export, progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] > self.progress.best:
+            self.progress.best = logs["val_accuracy"]
+            with written(self.path) as beside:
+                self.export.save(beside)
+
+
+class KeepLast(KeepBest):
+    """Of a run on all of train, whose length is fixed: saves every epoch's network, so that the last stays."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not all(np.isfinite(weight).all() for weight in self.export.get_weights()):  # there is no validation loss to tell
+            raise UserError("the weights are no numbers any more: the last whole epoch's model is kept; repeat a run that went well")
+        self.progress.best = 0.0
+        with written(self.path) as beside:
+            self.export.save(beside)
+
+
+class Stopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping on validation accuracy, whose counters outlive the process."""
+
+    def __init__(self, patience: int, progress: Progress):
+        super().__init__(monitor="val_accuracy", mode="max", patience=patience)
+        self.progress = progress
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.wait = self.progress.wait
+        if self.progress.stage_best is not None:
+            self.best = self.progress.stage_best
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.progress.wait, self.progress.stage_best = self.wait, float(self.best)
+
+
+class SaveState(keras.callbacks.Callback):
+    """Writes the state from which `--resume` goes on. Comes after all that changes the counters."""
+
+    def __init__(self, state: Path, progress: Progress, export: keras.Model, write_history: Callable[[], None]):
+        super().__init__()
+        self.state, self.progress, self.export, self.write_history = state, progress, export, write_history
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = self.progress
+        row = {name: float(logs[name]) for name in HISTORY[2:-1] if name in logs}
+        seconds = round(time.monotonic() - self.start, 2)
+        progress.history.append({"stage": progress.stage, "epoch": epoch + 1, **row, "seconds": seconds})
+        progress.epoch, progress.finished = epoch + 1, self.model.stop_training
+        save_state(self.state, progress, all_variables(self.model, self.export))
+        self.write_history()
+
+
+class Tell(keras.callbacks.Callback):
+    """One line an epoch, with the time left if no stage ends early; within an epoch a line that moves, on a terminal."""
+
+    def __init__(self, progress: Progress, epochs: int, steps: int, later_epochs: int):
+        super().__init__()
+        self.progress, self.epochs, self.steps, self.later_epochs = progress, epochs, steps, later_epochs
+        self.line = Line()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.start = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.line.live:
+            left = duration((time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1))
+            place = f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}"
+            self.line.show(f"{place}: step {batch + 1:,} of {self.steps:,}, {left} left")
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
+        left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
+        validation = (
+            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro {logs['val_macro_recall']:.4f} "
+            f"(best {self.progress.best:.4f}), "
+            if "val_loss" in logs
+            else ""
+        )
+        self.line.done(
+            f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}, "
+            f"{validation}lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most {duration(left)} left"
+        )
+
+
+def copy_weights(source: keras.Model, target: keras.Model, agree: Callable = list) -> None:
+    """Copy the weights of a network to its twin, in float32. Where one has logits of extra classes, those that both have are copied;
+    where one is a part of the other, the layers of the same name. agree: applied to the list of weights first."""
+    values = dict(zip(map(id, source.weights), agree(source.get_weights()), strict=True))
+    for variable, twin in _pairs(source, target):
+        _assign(twin, np.asarray(values[id(variable)], np.float32))
+
+
+def _pairs(source: keras.Model, target: keras.Model) -> list[tuple]:
+    if len(source.weights) == len(target.weights):
+        return list(zip(source.weights, target.weights, strict=True))
+    layers = {layer.name: layer for layer in source.layers}
+    both = [(layers[layer.name], layer) for layer in target.layers if layer.name in layers]
+    return [pair for one, other in both for pair in zip(one.weights, other.weights, strict=True)]
+
+
+def _assign(variable, value: np.ndarray) -> None:
+    if tuple(variable.shape) != value.shape:
+        common = tuple(slice(min(sizes)) for sizes in zip(variable.shape, value.shape, strict=True))
+        whole = np.array(keras_numpy(variable))
+        whole[common] = value[common]
+        value = whole
+    variable.assign(value)
+
+
+def all_variables(model: keras.Model, export: keras.Model) -> list:
+    """Weights, optimizer, random generators: all on which the next epoch depends, but for the teachers, which do not change."""
+    fixed = {id(v) for layer in model.layers for teacher in getattr(layer, "teachers", ()) for v in teacher.variables}
+    return [*(v for v in model.variables if id(v) not in fixed), *model.optimizer.variables, *export.variables]

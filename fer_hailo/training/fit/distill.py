@@ -1,0 +1,64 @@
+"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same augmented pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.deploy.home import Use, resolve
+from fer_hailo.training.models.build import load_model
+from fer_hailo.training.models.inputs import resized
+
+
+class Distillation(keras.layers.Layer):
+    """Passes the student's logits (B, C or more) on, and adds weight x T^2 x KL(teachers || student) at temperature T.
+
+    Teachers take float32 (B, I, I, 3) of any I and give logits (B, C); their probabilities are averaged. Of a student with
+    logits of extra classes the first C are compared. T^2 keeps the gradients' size whatever T is.
+    """
+
+    def __init__(self, teachers: Sequence[keras.Model], temperature: float, weight: float, **options):
+        super().__init__(dtype="float32", name="distillation", **options)
+        self.teachers, self.temperature, self.weight = list(teachers), temperature, weight
+        for teacher in self.teachers:
+            teacher.trainable = False
+
+    def call(self, faces, logits):
+        answers = [ops.softmax(self._ask(teacher, faces) / self.temperature) for teacher in self.teachers]
+        wanted = sum(answers) / len(answers)
+        given = ops.log_softmax(logits[:, : wanted.shape[-1]] / self.temperature)
+        divergence = ops.sum(wanted * (ops.log(ops.maximum(wanted, 1e-12)) - given), axis=-1)
+        self.add_loss(self.weight * self.temperature**2 * ops.mean(divergence))
+        return logits
+
+    def compute_output_shape(self, faces_shape, logits_shape):
+        return logits_shape
+
+    def _ask(self, teacher: keras.Model, faces):
+        faces, side = ops.cast(faces, "float32"), teacher.input_shape[1]
+        faces = faces if faces.shape[1] == side else resized(faces, side)
+        return ops.stop_gradient(teacher(faces, training=False))
+
+
+def load_teachers(config: Config) -> list[keras.Model]:
+    """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
+    return [_teacher(place, config) for place in config.teacher]
+
+
+def _teacher(place: str, config: Config) -> keras.Model:
+    home = resolve(place, Use.LEARN)
+    model, (names, spec) = load_model(home.model), home.stated
+    count = model.output_shape[-1]
+    if count != len(config.classes) or names not in (None, config.classes):
+        known = ", ".join(names or [f"{count} classes"])
+        raise UserError(f"the teacher {place} knows {known}, the student is to know {', '.join(config.classes)}")
+    theirs = spec or config.preprocess  # a file by itself does not tell
+    for name in ("color", "source_size"):
+        own, wanted = getattr(theirs, name), getattr(config, name)
+        if own != wanted:
+            raise UserError(f"the teacher {place} was trained with {name} {own}, the student would be with {wanted}")
+    return model

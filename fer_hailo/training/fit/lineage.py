@@ -1,0 +1,31 @@
+"""Where initial weights and teachers come from: they must not have learnt from what is now validation."""
+
+from __future__ import annotations
+
+from fer_hailo.common.config import SPLITS_BY, Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.released import PREFIX
+from fer_hailo.deploy.home import Format, Use, resolve
+from fer_hailo.training.data.dataset import Dataset
+
+SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
+
+
+def check_lineage(config: Config, dataset: Dataset) -> None:
+    """Raise UserError where a model that this run learns from was trained on the same data, split otherwise.
+
+    Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
+    no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
+    """
+    models = config.weights.startswith(PREFIX) or config.weights.endswith(Format.KERAS.value)
+    for source in (*([config.weights] if models else []), *config.teacher):
+        home = resolve(source, Use.LEARN)
+        if home.own is None or home.trained_on != dataset.key:
+            continue  # it has learnt other images, or nobody knows which
+        for name in (*(name for name in SPLITS_BY if config.validation_fraction or name not in SIDES), "classes"):
+            theirs, ours = getattr(home.own, name), getattr(config, name)
+            if theirs != ours:
+                raise UserError(
+                    f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
+                    "now be validation; train it anew with the same, or start from other weights"
+                )

@@ -1,0 +1,68 @@
+"""What one training step computes: the model with its augmentation, the loss, the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from fer_hailo.common.config import Config
+from fer_hailo.training.data.balance import compute_class_weights_effective
+from fer_hailo.training.fit.distill import Distillation
+from fer_hailo.training.fit.losses import FocalLoss
+from fer_hailo.training.fit.objectives import Setting, objective
+from fer_hailo.training.fit.sam import SharpnessAware
+from fer_hailo.training.fit.schedules import WarmupCosine, WarmupSteps
+from fer_hailo.training.models.inputs import AugmentedFaceInput
+
+
+def training_model(network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()) -> keras.Model:
+    """The compiled step's model: uint8 pictures and MixUp weights in (and targets, where a method asks for them), augmentation inside,
+    logits out. Teachers see the same augmented pictures; what they say is added to the losses, and what the paper of the network or of
+    the method adds."""
+    config, method = setting.config, objective(setting.config)
+    images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
+    mix = keras.Input((1,), name="mix")
+    faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
+    inputs = {"images": images, "mix": mix}
+    if method.labelled:
+        inputs["targets"] = keras.Input((len(setting.counts),), name="targets")
+    logits = method.answer(network, faces, inputs.get("targets"), setting)
+    if teachers:
+        logits = Distillation(teachers, config.temperature, config.distill_weight)(faces, logits)
+    if not config.sam_rho:
+        return keras.Model(inputs, logits)
+    model = SharpnessAware(inputs, logits)
+    model.rho = config.sam_rho
+    return model
+
+
+def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
+    """The focal loss, weighted by the class counts (C,) of what is learnt from, before oversampling."""
+    weights = compute_class_weights_effective(counts, config.class_weight_beta) if config.class_weight_beta else None
+    spread = objective(config).spread
+    return FocalLoss(config.focal_gamma, weights, config.label_smoothing, spread(counts) if spread else None)
+
+
+def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
+    """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps` each."""
+    rate, warmup = config.stage1_lr, config.stage2_warmup_epochs * steps
+    if stage == 2 and config.stage2_schedule == "step":
+        rate = WarmupSteps(config.stage2_lr, config.stage2_decay, config.stage2_decay_epochs * steps, warmup)
+    elif stage == 2:
+        rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, warmup, config.stage2_epochs * steps)
+    options = {"clipnorm": config.clipnorm or None}
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": bool(config.momentum)}
+    if config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate, **options)
+    else:
+        kind = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[config.optimizer]
+        optimizer = kind(rate, weight_decay=config.weight_decay, **options)
+        # Decaying these would shift statistics; it regularises nothing.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the network.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer

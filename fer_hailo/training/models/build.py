@@ -1,0 +1,234 @@
+"""A classifier: backbone, head, initial weights, and which layers a stage trains."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.released import absent, weights_file
+from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
+from fer_hailo.training.models.checkpoint import SUFFIXES
+from fer_hailo.training.models.registry import Network, System, network
+from fer_hailo.training.models.restate import face_batches, restate
+from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
+from fer_hailo.training.models.twin import TWIN, twin_pair
+
+POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
+
+
+def build_model(
+    config: Config | None = None,
+    stage: int = 1,
+    weights: str | None = None,
+    logits: int | None = None,
+    training: bool = False,
+    images: np.ndarray | None = None,
+) -> keras.Model:
+    """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
+
+    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
+    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a .keras file of this project, or PyTorch's
+    tensors in .npz or .pth files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that
+    trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from
+    which batch norms get their statistics where weights come without (dlib's).
+    Raises UserError when weights cannot be had or do not fit.
+    """
+    config = config or Config()
+    weights = weights_file(weights or config.weights)
+    logits, known = logits or len(config.classes), network(config.arch)
+    files = [part.strip() for part in weights.split(",")]
+    checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.arch, weights)
+    if isinstance(known, System):
+        model = _system(known, config, weights, checkpoint, logits, training)
+    else:
+        model = _classifier(config, "none" if checkpoint else weights, logits)
+        if weights.endswith(".keras"):
+            transfer_weights(load_model(weights), model)
+        if images is not None and has_own_weights(config.arch, weights):
+            features = keras.Model(model.input, model.get_layer(POOL).input)
+            restate(features, face_batches(images, config.preprocess, config.seed))
+    if checkpoint:
+        load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
+    if training:
+        _check_names(model, config.freeze)
+    if training and config.method == "ada_df_fusion":
+        model = twin_pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
+    set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
+    return model
+
+
+def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_norm: bool = False, freeze: Sequence[str] = ()) -> None:
+    """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers (-1: all).
+
+    Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
+    `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole. Layers whose names begin with one of
+    `freeze` never train. A twin's layers do what those do of which they are copies.
+    """
+    if stage not in (1, 2):
+        raise ValueError(f"stage must be 1 or 2, got {stage}")
+    backbone = backbone_layers(model)
+    count = 0 if stage == 1 else len(backbone) if unfreeze < 0 else unfreeze
+    chosen = backbone[max(0, len(backbone) - count) :]
+    model.trainable = True
+    for layer in backbone:
+        layer.trainable = False
+    for layer in chosen:
+        layer.trainable = train_batch_norm or not isinstance(layer, keras.layers.BatchNormalization)
+    for layer in model.layers:
+        if layer.name.startswith(tuple(freeze)):
+            layer.trainable = False
+    names = {layer.name: layer for layer in model.layers}
+    for layer in names[TWIN].layers if TWIN in names else []:
+        layer.trainable = layer.name not in names or names[layer.name].trainable
+
+
+def has_own_weights(arch: str, weights: str) -> bool:
+    """Whether the file is of the kind in which this network alone has its weights: without the statistics of batch norms."""
+    known = network(arch)
+    return isinstance(known, Network) and weights.endswith(known.own)
+
+
+def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers before the head, in order."""
+    names = [layer.name for layer in model.layers]
+    return model.layers[: names.index(POOL)] if POOL in names else []
+
+
+def load_model(path: Path | str) -> keras.Model:
+    """Open a .keras file. Raises UserError when it is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(absent(path))
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be opened as a Keras model: {' '.join(str(error).split())[:200]}") from None
+
+
+def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Copy weights layer by layer where names and shapes agree; a larger kernel is cropped at its centre, so that the ReLU
+    twin can start from the full network. Returns the names of target layers left as they were.
+
+    The last layers differ where the classes do; anything else that differs is another network: UserError.
+    """
+    layers = {layer.name: layer for layer in source.layers}
+    left = []
+    for layer in target.layers:
+        shapes = [tuple(w.shape) for w in layer.weights]
+        values = layers[layer.name].get_weights() if layer.name in layers else []
+        if len(values) == len(shapes):
+            values = [_crop(value, shape) for value, shape in zip(values, shapes, strict=True)]
+        if [value.shape for value in values] == shapes:
+            layer.set_weights(values)
+        elif shapes:
+            left.append(layer.name)
+    if set(left) - last_layers(target):
+        raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
+    return left
+
+
+def _crop(kernel, shape: tuple[int, ...]):
+    """The central part of a convolution's kernel (height, width, ...); anything else as it is."""
+    if len(shape) != 4 or kernel.ndim != 4:
+        return kernel
+    starts = [max(0, (have - want) // 2) for have, want in zip(kernel.shape[:2], shape[:2], strict=True)]
+    return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
+
+
+def _classifier(config: Config, weights: str, logits: int) -> keras.Model:
+    """A backbone with the common head."""
+    backbone = _backbone(config, weights)
+    for layer in batch_norms(backbone.layers):
+        layer.momentum = config.batch_norm_momentum
+    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.arch)
+
+
+def _system(known: System, config: Config, weights: str, checkpoint: bool, logits: int, training: bool) -> keras.Model:
+    """A network that has a head of its own, or what trains in its stead."""
+    if config.input_size % known.multiple:
+        raise UserError(f"{config.arch} needs an input_size that {known.multiple} divides, not {config.input_size}")
+    if weights == "imagenet":
+        raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
+    if not (weights == "none" or weights.endswith(".keras") or checkpoint):
+        raise UserError(f"weights of {config.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
+    pair = training and known.training
+    model = (pair or known.build)(config.input_size, logits)
+    if weights.endswith(".keras"):
+        single = known.build(config.input_size, logits) if pair else model
+        transfer_weights(load_model(weights), single)
+        if pair:
+            _start_from(single, model, known.twin)
+    for layer in batch_norms(model.layers):
+        layer.momentum = config.batch_norm_momentum
+    return model
+
+
+def _start_from(single: keras.Model, pair: keras.Model, twin: tuple[str, str]) -> None:
+    """Give the layers of a network that trains what the network that is saved has, and their twins the same."""
+    layers = {layer.name: layer for layer in single.layers}
+    for layer in pair.layers:
+        source = layers.get(layer.name) or layers.get(layer.name.replace(*twin))
+        if source and layer.weights:
+            layer.set_weights(source.get_weights())
+
+
+def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
+    for start in starts:
+        if not any(layer.name.startswith(start) for layer in model.layers):
+            raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
+
+
+def _backbone(config: Config, weights: str) -> keras.Model:
+    known = network(config.arch)
+    build = known.build
+    if weights == "none" or weights.endswith(".keras"):
+        return build(config.input_size, None)
+    if weights == "imagenet":
+        if not known.licence:
+            raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
+        try:
+            return build(config.input_size, "imagenet")
+        except UserError:  # it is none of Keras' networks
+            raise
+        except Exception as error:  # Keras raises a bare Exception when the download fails
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
+                "use --weights FILE for a copy on disk, or --weights none to start from random weights"
+            ) from None
+    if known.own and not weights.endswith(known.own):
+        raise UserError(f"weights of {config.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
+    if not weights.endswith((".h5", *known.own)):
+        raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
+    if not Path(weights).is_file():
+        raise UserError(f"no weights at {weights}")
+    try:
+        return build(config.input_size, weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{weights} does not fit {config.arch}: {' '.join(str(error).split())[:160]}") from None
+
+
+def _head(features, config: Config, logits: int):
+    layers = keras.layers
+    penalty = keras.regularizers.L2(config.head_l2) if config.head_l2 else None
+    x = layers.GlobalAveragePooling2D(name=POOL)(features)
+    x = layers.BatchNormalization(name="head_norm")(x)
+    x = layers.Dropout(config.head_dropout[0], seed=config.seed, name="head_dropout")(x)
+    for i, (units, rate) in enumerate(zip(config.head_units, config.head_dropout[1:], strict=True), 1):
+        x = layers.Dense(units, use_bias=False, kernel_regularizer=penalty, name=f"head_dense{i}")(x)
+        x = layers.BatchNormalization(name=f"head_norm{i}")(x)
+        x = layers.ReLU(name=f"head_relu{i}")(x)
+        x = layers.Dropout(rate, seed=config.seed + i, name=f"head_dropout{i}")(x)
+    # Logits in float32 also where the rest runs in half precision.
+    return layers.Dense(logits, dtype="float32", name="logits")(x)
+
+
+def batch_norms(layers) -> list[keras.layers.BatchNormalization]:
+    """The batch norms among some layers."""
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
