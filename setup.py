@@ -9,6 +9,7 @@ RELEASE = ["*.tflite", "manifest.json", "labels.txt", "config.yaml", "environmen
 HELD = {  # folder: the files of it
     "alls": ["*.alls"],
     "configs": ["*.yaml"],
+    "configs/base": ["*.yaml"],
     "configs/experiments": ["*.yaml"],
     "configs/model": ["*.yaml"],
     "fer2013_keras_hailo/released": RELEASE,  # but the .keras, which is as large as all of the wheel

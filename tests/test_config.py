@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from fer_hailo.common.config import Config, load_config, save_config
+from fer_hailo.common.config import Config, config_values, load_config, save_config
 from fer_hailo.common.errors import UserError
 
 
@@ -75,9 +75,61 @@ def test_mistakes_are_named(tmp_path, text, said):
 def test_configs_of_the_repository_are_valid():
     from conftest import ROOT
 
-    files = sorted((ROOT / "configs").glob("*.yaml"))
-    assert {file.stem for file in files} >= {"demo", "finetune", "smoke"}
-    assert all(load_config(file) != Config() for file in files)
+    files = {file.stem: file for file in (ROOT / "configs").glob("*.yaml")}
+    assert set(files) >= {"demo", "finetune", "smoke", "seed"}
+    assert {name for name, file in files.items() if load_config(file) == Config()} == {"seed"}
+    stated = [line.split(":")[0] for line in files["seed"].read_text().splitlines() if line[0] not in "#-"]
+    assert stated == [field.name for field in dataclasses.fields(Config)]  # all of it, in the order of the help
+
+
+def test_a_recipe_goes_over_its_base(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "low.yaml").write_text("ema: 0.5\nzoom: 0.1\nshift: 0.1\n")
+    (tmp_path / "base" / "high.yaml").write_text("base: low.yaml\nzoom: 0.2\n")
+    file = write(tmp_path, "base: base/high.yaml\nshift: 0.3\n")
+    assert config_values(file) == {"ema": 0.5, "zoom": 0.2, "shift": 0.3}
+    own = tmp_path / "vgg19.yaml"
+    own.write_text("base: base/high.yaml\nema: 0.6\n")
+    config = load_config(None, {"arch": "vgg19", "shift": 0.4}, tmp_path)
+    assert (config.ema, config.zoom, config.shift) == (0.6, 0.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("base: b.yaml", "c.yaml is its own base, by way of b.yaml"),
+        ("base: nothing.yaml", "nothing.yaml"),
+        ("base: [b.yaml]", "must name a recipe, got"),
+        ("base: wrong.yaml", "did you mean ema.* in .*wrong.yaml"),
+    ],
+)
+def test_a_base_that_cannot_be(tmp_path, text, said):
+    (tmp_path / "b.yaml").write_text("base: c.yaml\n")
+    (tmp_path / "wrong.yaml").write_text("emma: 1\n")
+    with pytest.raises(UserError, match=said):
+        load_config(write(tmp_path, text))
+
+
+def test_recipes_by_hand():
+    """What recipes said before they had bases, of two that have two levels of them."""
+    from conftest import ROOT
+
+    twin = config_values(ROOT / "configs" / "twin.yaml")
+    assert twin.pop("teacher") == ["released:mobilenet_v3_small"] and twin.pop("weights") == "released:mobilenet_v3_small"
+    assert twin == {
+        "arch": "mobilenet_v3_small_minimalistic", "temperature": 2, "distill_weight": 0.7, "extra_classes": ["fear", "sad"],
+        "votes": "fer2013/ferplus_votes.csv", "votes_weight": 0.5, "input_size": 160, "unfreeze_layers": -1, "train_batch_norm": True,
+        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [256], "head_dropout": [0.2, 0.2], "head_l2": 0, "optimizer": "adamw",
+        "weight_decay": 0.05, "batch_size": 128, "stage1_epochs": 0, "stage2_epochs": 12, "stage2_warmup_epochs": 1, "stage2_lr": 0.0015,
+        "focal_gamma": 0, "class_weight_beta": 0, "oversample_ratio": 0.3, "mixup_alpha": 0.3, "mixup_share": 0.5, "shift": 0.08,
+        "rotation": 12, "zoom": 0.2,
+    }  # fmt: skip
+    assert config_values(ROOT / "configs" / "model" / "densenet121.yaml") == {
+        "input_size": 96, "optimizer": "adamw", "weight_decay": 0.05, "batch_size": 64, "stage1_epochs": 2, "stage1_lr": 0.001,
+        "stage2_epochs": 24, "stage2_warmup_epochs": 2, "stage2_lr": 0.0005, "unfreeze_layers": -1, "train_batch_norm": True,
+        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [], "head_dropout": [0.3], "head_l2": 0, "focal_gamma": 0,
+        "class_weight_beta": 0, "oversample_ratio": 0.3, "mixup_share": 0.5, "shift": 0.05, "rotation": 10,
+    }  # fmt: skip
 
 
 def test_a_networks_recipe_stands_below_file_and_flags(tmp_path):

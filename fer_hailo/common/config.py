@@ -235,10 +235,18 @@ def flag_values(namespace: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(namespace).items() if name in known}
 
 
-def _read(path: Path | str) -> dict:
+def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
+    """The values of a recipe over those of its base, which it names by a path seen from its own folder. above: whose base it is."""
     path = find(path)
+    if path.resolve() in above:
+        raise UserError(f"{path} is its own base, by way of {above[-1].name}: take one of the lines 'base: ...' out")
     values = read_yaml(path, "the configuration")
+    base = values.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise UserError(f"base in {path} must name a recipe, got {base!r}")
     _check_keys(values, f" in {path}")
+    if base is not None:
+        values = _read(path.parent / base, (*above, path.resolve())) | values
     if Path(path).name == "config.yaml" and "seed" in values:
         values.setdefault("split_seed", values["seed"])  # a run of the time when one seed decided both
     return values
