@@ -94,7 +94,7 @@ def test_messages_name_the_command_that_is_there(monkeypatch, tmp_path):
 def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("configs/finetune.yaml").input_size == 96
-    assert resources.find("alls/mobilenet_v3_small_int8.alls") == ROOT / "alls" / "mobilenet_v3_small_int8.alls"
+    assert resources.find("alls/int8.alls") == ROOT / "alls" / "int8.alls"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "finetune.yaml").write_text("input_size: 64")
     assert load_config("configs/finetune.yaml").input_size == 64  # the user's own goes first
@@ -302,7 +302,7 @@ def test_the_wheel_does_everything_in_an_empty_folder(installed, photograph, tmp
     bundle = run / "deploy"
     report = call(program, "compile", "--rehearse", "--max-drop", "100")
     assert "rehearsal: no HEF was made" in report.stdout
-    call(program, "compile", "--lint", "alls/mobilenet_v3_small_int8.alls")
+    call(program, "compile", "--lint", "alls/int8.alls")
     alone = tmp_path / "alone"
     shutil.copytree(bundle, alone)
     done = subprocess.run([sys.executable, "-I", "compile_hef.pyz", ".", "--rehearse", "--max-drop", "100"], cwd=alone,

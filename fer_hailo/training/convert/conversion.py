@@ -53,6 +53,7 @@ READY = {"scaled": 0, "straight": {}, "tolerance": 0.0, "same": 1.0, "moved": 0.
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # pictures a side
 CALIBRATION = Path("calib") / parts.CALIBRATION
+PLAIN = "alls/int8.alls"  # names no layers, so that it serves every network
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ class Conversion:
     def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
         folder, selection = self.deploy, self.selection
         confidence = selection.confidence if selection else self._confidence(pictures)
-        script = selection.script if selection else specialise(_script(self.model.name), self.spec, len(calibration))
+        plain = resource(PLAIN).read_text(encoding="utf-8")
+        script = selection.script if selection else specialise(plain, self.spec, len(calibration))
         np.save(folder / parts.CALIBRATION, calibration)
         np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
         write_program(folder / parts.PROGRAM)
@@ -367,12 +369,6 @@ def _range_rows(ranges: dict, scales: dict[str, float]) -> list[dict]:
     """One entry a tensor, the worst used range first."""
     rows = [{"name": name, **tensor.to_dict(), "scale": scales.get(name, 0.0)} for name, tensor in ranges.items()]
     return sorted(rows, key=lambda row: row["used"])
-
-
-def _script(arch: str) -> str:
-    """The plain 8-bit model script of a network; it names no layers, so that the default one serves others too."""
-    path = resource(f"alls/{arch}_int8.alls")
-    return (path if path.is_file() else resource("alls/mobilenet_v3_small_int8.alls")).read_text(encoding="utf-8")
 
 
 def _say(text: str) -> None:
