@@ -236,7 +236,7 @@ def test_our_own_scripts_correct_biases_at_every_level():
         text = read_script(path)
         assert [f for f in lint_script(text, **OURS) if f.level != "note"] == [] and CORRECTION in text, path.name
         levels.add(re.search(r"optimization_level=(\d)", text)[1])
-    assert len(scripts) == 6 and levels == {"0", "2"}
+    assert len(scripts) == 4 and levels == {"0", "2"}
 
 
 def test_exchanged_against_the_bundle():
