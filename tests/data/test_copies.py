@@ -14,6 +14,7 @@ from fer_hailo.common.config import SEVEN_CLASSES, SPLITS_BY, Config, save_confi
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.runs import MODEL
 from fer_hailo.training.data import pairs as pairs_module
 from fer_hailo.training.data.cache import load_pictures
 from fer_hailo.training.data.candidates import VIEWS, find_candidates, thumbnails
@@ -196,6 +197,7 @@ def test_the_rule_decides_the_split(sample_set, tmp_path):
     config = Config(data=str(sample_set))
     data, run = load_dataset(config, None), tmp_path / "run"
     save_config(config, run / "config.yaml")
+    (run / MODEL).touch()
     write_json(run / "environment.json", {"data": {"key": data.key}})
     check_lineage(replace(config, teacher=(str(run),)), data)
     with pytest.raises(UserError, match="split with copies thumbnail, not registered"):

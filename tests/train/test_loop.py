@@ -26,7 +26,7 @@ from fer_hailo.common.runs import CONFIG, DONE, MODEL, RUNS, cache_of, newest_ru
 from fer_hailo.training.fit import callbacks, loop
 from fer_hailo.training.fit.state import load_progress
 from fer_hailo.training.fit.step import make_optimizer
-from fer_hailo.training.start import resume
+from fer_hailo.training.start import resume, start
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -261,7 +261,7 @@ def test_mistakes_leave_no_run_folder(inside, sample_set, tmp_path):
 
 def test_out_folder_that_is_not_empty_is_refused(small, trained):
     with pytest.raises(UserError, match="is not an empty folder"):
-        loop.start(small, trained)
+        start(small, trained)
     assert (trained / DONE).exists()
 
 
@@ -341,10 +341,10 @@ def test_a_run_that_was_cut_before_it_began_does_not_stand_in_the_way(small, tmp
     run.mkdir()
     (run / "environment.json").write_text("{")
     with pytest.raises(UserError, match="unknown arch"):  # further than "is not an empty folder"
-        loop.start(replace(small, arch="resnet"), run)
+        start(replace(small, arch="resnet"), run)
     (run / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is not an empty folder"):
-        loop.start(small, run)
+        start(small, run)
 
 
 def test_runs_of_one_folder_share_the_decoded_data(tmp_path, monkeypatch):

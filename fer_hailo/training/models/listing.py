@@ -36,7 +36,7 @@ class Row:
 
 def kept() -> Path:
     """The file of the committed rows."""
-    return Path(str(importlib.resources.files("fer_hailo") / "models" / "networks.csv"))
+    return Path(str(importlib.resources.files("fer_hailo.training.models") / "networks.csv"))
 
 
 def read_rows() -> list[Row]:
