@@ -155,7 +155,7 @@ def test_recalls_by_hand():
 
 
 def test_networks_by_hand(monkeypatch):
-    what = (("One", "from nothing, 2 epochs", ("one",)), ("Two", "taught", ("a_s1", "a_s2")))
+    what = (("One", "from scratch, 2 epochs", ("one",)), ("Two", "taught", ("a_s1", "a_s2")))
     monkeypatch.setattr(results_table, "NETWORKS", what)
     common = {"stage": "keras", "split": "val", "accuracy_low": "0.6", "accuracy_high": "0.8", "macro_recall": "0.6", "input_size": "64"}
     scores = {"one": ("0.5", "0.7"), "a_s1": ("0.70", "0.71"), "a_s2": ("0.72", "0.71")}
@@ -165,7 +165,7 @@ def test_networks_by_hand(monkeypatch):
         for split, score in zip(("val", "test"), pair, strict=True)
     ]
     assert results_table.networks(rows).splitlines()[2:] == [
-        "| One | from nothing, 2 epochs | 64 px | 50.0 % [60.0, 80.0] | 70.0 % [60.0, 80.0] | 60.0 % |",
+        "| One | from scratch, 2 epochs | 64 px | 50.0 % [60.0, 80.0] | 70.0 % [60.0, 80.0] | 60.0 % |",
         "| Two | taught, 2 seeds | 64 px | 71.0 % ± 1.4 | 71.0 % ± 0.0 | 60.0 % ± 0.0 |",
     ]
     with pytest.raises(UserError, match="no validation or test row of one"):

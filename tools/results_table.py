@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: tools/results_table.py -->\n", "<!-- end of {} -->\n"
 STAGES = {"tflite": "float32", "tflite-int8": "INT8", FLOAT_STEM: "INT8, first block float32"}
 NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several: seeds)
-    ("DenseNet-121", "from nothing, 10 epochs", ("densenet121_48",)),
-    ("ResNet-18", "from nothing, 14 epochs", ("resnet18_64",)),
-    ("NASNetMobile", "from nothing, 6 epochs", ("nasnet_48",)),
-    ("DDAMFN", "from nothing, 10 epochs", ("ddamfn_48",)),
-    ("Ada-DF", "from nothing, 4 epochs", ("ada_df_48",)),
-    ("DAN", "from nothing, 6 epochs", ("dan_48",)),
+    ("DenseNet-121", "from scratch, 10 epochs", ("densenet121_48",)),
+    ("ResNet-18", "from scratch, 14 epochs", ("resnet18_64",)),
+    ("NASNetMobile", "from scratch, 6 epochs", ("nasnet_48",)),
+    ("DDAMFN", "from scratch, 10 epochs", ("ddamfn_48",)),
+    ("Ada-DF", "from scratch, 4 epochs", ("ada_df_48",)),
+    ("DAN", "from scratch, 6 epochs", ("dan_48",)),
     ("soft vote of the first three", "shares fitted on validation", ("ensemble_20261122-002043",)),
     ("soft vote of four MobileNetV3Small", "the released one, its twin, its ancestors", ("ensemble_20261121-220713",)),
     ("MobileNetV3Small", "from ImageNet's weights, 1 + 8 epochs", ("alone_s1", "alone_s2")),

@@ -125,7 +125,7 @@ def test_a_backbone_sees_what_it_was_trained_on(small_resnet, tmp_path, capsys):
     given = np.asarray(keras.Model(ours.input, ours.get_layer("head_pool").input)(pictures / 127.5 - 1, training=False))
     np.testing.assert_allclose(given, wanted, atol=1e-5 * np.abs(wanted).max())
     said = capsys.readouterr().err
-    assert "all tensors fit" in said and "layers start from nothing: head_norm, logits" in said
+    assert "all tensors fit" in said and "layers start from scratch: head_norm, logits" in said
 
 
 def test_a_backbone_within_a_system(small_resnet, tmp_path):
@@ -184,7 +184,7 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
     np.savez(tmp_path / "a.npz", **features)
     np.savez(tmp_path / "b.npz", **{name: value for name, value in values.items() if name not in features})
     ours = build_model(Config(arch="dan", weights=f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}", **settings))
-    assert "2 layers start from nothing: bn, fc" in capsys.readouterr().err
+    assert "2 layers start from scratch: bn, fc" in capsys.readouterr().err
     for layer, other in zip(ours.layers, official.layers, strict=True):
         scale = (127.5 / DEVIATION)[:, None] if layer.name == "features-0" else 1
         same = [np.allclose(one, two * scale) for one, two in zip(layer.get_weights(), other.get_weights(), strict=True)]

@@ -76,7 +76,7 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
         left &= set(without)
         print(f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit", file=sys.stderr)
     named = sorted(left)
-    print(f"{len(left):,} layers start from nothing: {', '.join(named[:4])}{', ...' * (len(left) > 4)}", file=sys.stderr)
+    print(f"{len(left):,} layers start from scratch: {', '.join(named[:4])}{', ...' * (len(left) > 4)}", file=sys.stderr)
 
 
 def _wanted(layer: layers.Layer) -> list[tuple[str, keras.Variable, tuple[int, ...] | None]]:

@@ -17,7 +17,7 @@ def twin_pair(model: keras.Model, backbone: Sequence[keras.layers.Layer], featur
     mean gate (B, 1). The second branch is the classifier itself, the first a layer called twin.
 
     backbone: its layers before the head, in order. features: what the gate sees, (B, D). copied: whether the twin's part of the backbone
-    starts with the same weights; its head, and the backbone of a network that starts from nothing, are drawn anew.
+    starts with the same weights; its head, and the backbone of a network that starts from scratch, are drawn anew.
     """
     start, branch = _branch(model, backbone, features)
     twin = keras.models.clone_model(branch, clone_function=_clone)
