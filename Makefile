@@ -14,7 +14,7 @@ test-slow: .venv/dev
 	$(VENV)/python -m pytest -m slow
 
 lint: .venv/dev
-	$(VENV)/ruff check . && $(VENV)/ruff format --check .
+	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
 
 bench: .venv/train
 	$(VENV)/python bench/training_step.py

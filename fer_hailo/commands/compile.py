@@ -84,7 +84,7 @@ def _lint(path: Path, bundle: Path | None, har: Path | None) -> int:
 
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None
-    findings = lint_script(read_script(path), loaded and loaded.spec, len(loaded.calibration()) if loaded else None, layers)
+    findings = lint_script(read_script(path), loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers)
     for finding in findings:
         print(format_finding(finding, str(path)))
     errors = sum(finding.level == "error" for finding in findings)

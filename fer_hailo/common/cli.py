@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fer_hailo.common.calls import calls, tool
 from fer_hailo.common.errors import UserError
@@ -43,7 +43,7 @@ def command_parser(command: str, text: str) -> Parser:
     return Parser(prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def nearest(word: str, known) -> str:
+def nearest(word: object, known: Iterable) -> str:
     """` (did you mean X?)` for the known word that is most like `word`, else an empty string."""
     found = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""

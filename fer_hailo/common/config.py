@@ -196,7 +196,7 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
     """
     values = config_values(path) | (overrides or {})
     own = [recipes / f"{values.get(name)}.yaml" for name in ("arch", "method")] if recipes else []
-    below = {}
+    below: dict = {}
     for recipe in own:
         below |= _read(recipe) if recipe.is_file() else {}
     values = below | values

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fer_hailo.common.errors import UserError
 
@@ -67,7 +68,8 @@ def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
             import msvcrt
 
             file.seek(0)
-            lock = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # noqa: E731
+            windows: Any = msvcrt
+            lock = lambda: windows.locking(file.fileno(), windows.LK_LOCK if wait else windows.LK_NBLCK, 1)  # noqa: E731
         else:
             lock = lambda: fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
         try:

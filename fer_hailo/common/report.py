@@ -96,8 +96,8 @@ def line_figure(series: dict[str, Sequence[float | None]], x_label: str, marks: 
         parts.append(_tag("polyline", points=points, fill="none", stroke=colour, stroke_width=2))
         parts.append(_tag("rect", x=at, y=top + tall + 38, width=12, height=12, fill=colour))
         parts.append(_text(at + 18, top + tall + 49, name, anchor="start"))
-    for at, label in ((left, 1), (left + wide, count), (left + wide / 2, x_label)):
-        parts.append(_text(at, top + tall + 18, label))
+    for middle, label in ((left, 1), (left + wide, count), (left + wide / 2, x_label)):
+        parts.append(_text(middle, top + tall + 18, label))
     return _figure(left + wide + 20, top + tall + 60, x_label, parts)
 
 

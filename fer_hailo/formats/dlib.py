@@ -121,7 +121,8 @@ class _Reader:
 
 def _network(reader: _Reader, plan: Plan) -> dict[str, np.ndarray]:
     loss, image, *layers = plan
-    arrays, convolutions = {}, 0
+    arrays: dict[str, np.ndarray] = {}
+    convolutions = 0
     reader.version(1)
     _layer(reader, loss)
     for i, (name, *_) in reversed(list(enumerate(layers))):

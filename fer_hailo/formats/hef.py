@@ -269,7 +269,8 @@ def _group(group: Message, architecture: str) -> Group:
         core = core.messages(7)[0].message(1)
     metadata, contexts = core.message(1), core.messages(3)
     name = metadata.text(1) or group.text(10)
-    inputs, outputs = [], []
+    inputs: list[Stream] = []
+    outputs: list[Stream] = []
     for edge in (edge for context in contexts for edge in context.message(3).messages(2)):
         if edge.message(5).uint32(3) == BOUNDARY:
             side = outputs if edge.uint32(1) else inputs

@@ -5,6 +5,7 @@ Source: the encoding chapter of the public protocol buffers documentation. Group
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import struct
 from collections.abc import Iterator
@@ -65,12 +66,12 @@ class Message:
         """An unsigned integer."""
         return ([0] + self._values(number, VARINT))[-1]
 
-    def float(self, number: int) -> float:
+    def float(self, number: int) -> builtins.float:
         """A 32-bit float as the shortest decimal that stands for it (0.1, not 0.10000000149); may be NaN or infinite."""
         values = self._values(number, FIXED32)
         return float(str(np.frombuffer(values[-1], "<f4")[0])) if values else 0.0
 
-    def double(self, number: int) -> float:
+    def double(self, number: int) -> builtins.float:
         """A 64-bit float; may be NaN or infinite."""
         values = self._values(number, FIXED64)
         return struct.unpack("<d", values[-1])[0] if values else 0.0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fer_hailo.common.errors import UserError
 
@@ -151,7 +151,8 @@ class Table:
     def root(cls, data: bytes) -> Table:
         return cls(data, struct.unpack_from("<I", data)[0])
 
-    def number(self, field: int, form: str, default: int = 0) -> int:
+    def number(self, field: int, form: str, default: Any = 0) -> Any:
+        """A whole number or a float, as `form` (of struct) says."""
         at = self._place(field)
         return self._number(form, at) if at else default
 

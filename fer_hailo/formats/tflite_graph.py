@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fer_hailo.formats.tflite import OPERATORS, TYPES, WEIGHTED, Table, open_tables
 
+WHOLE = (np.int32, np.int64)
 MAX_ELEMENTS = 1 << 26  # of one tensor; the largest of this project's networks has 0.8 million
 PADDINGS = {0: "SAME", 1: "VALID"}
 ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
@@ -126,7 +128,7 @@ def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation
     kind, options = OPERATORS.get(code, f"OPERATOR_{code}"), table.table(4)
     inputs = tuple(values[index] if index >= 0 else None for index in table.numbers(1, "i"))
     output = values[table.numbers(2, "i")[0]]
-    settings = {}
+    settings: dict[str, Any] = {}
     for name, field, form, default in SETTINGS.get(kind, ()):
         settings[name] = options.number(field, form, default) if options else default
     if "padding" in settings:
@@ -148,7 +150,7 @@ def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) ->
     lacking = len(inputs) < count or None in (inputs[:count] if kind in WEIGHTED else inputs)
     if lacking and (kind in SETTINGS or kind in pair):
         raise ValueError(f"{output.name[:60]} lacks an input")
-    if kind in ("MEAN", "PAD") and (inputs[1].data is None or inputs[1].data.dtype not in (np.int32, np.int64)):
+    if kind in ("MEAN", "PAD") and not ((axes := inputs[1]) and axes.data is not None and axes.data.dtype in WHOLE):
         raise ValueError(f"{output.name[:60]} has no whole numbers for its axes")
 
 
@@ -159,16 +161,16 @@ def _check_weights(kind: str, inputs: tuple[Value | None, ...], output: Value) -
     if kind not in WEIGHTED:
         return
     rank = 2 if kind == "FULLY_CONNECTED" else 4
-    kernel, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
-    if kernel.data is None or kernel.data.ndim != rank or len(output.shape) < 2:
+    source, kernel, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
+    if source is None or kernel is None or kernel.data is None or kernel.data.ndim != rank or len(output.shape) < 2:
         raise ValueError(f"{output.name[:60]} has no constant kernel of {rank} dimensions")
     count = kernel.shape[-1 if kind == "DEPTHWISE_CONV_2D" else 0]
     if count != output.shape[-1] or (bias is not None and (bias.data is None or bias.data.shape != (count,))):
         raise ValueError(f"{output.name[:60]} has a kernel for {count} channels, {output.shape[-1]} outputs, or a bias that does not fit")
-    channels = inputs[0].shape[-1] if inputs[0].shape else 0
+    channels = source.shape[-1] if source.shape else 0
     fits = {"CONV_2D": kernel.shape[-1] == channels, "DEPTHWISE_CONV_2D": channels and count % channels == 0}
-    if not fits.get(kind, True) or (kind == "FULLY_CONNECTED" and prod(inputs[0].shape[1:]) != kernel.shape[1]):
-        raise ValueError(f"{output.name[:60]} has a kernel of {kernel.shape} for an input of {inputs[0].shape}")
+    if not fits.get(kind, True) or (kind == "FULLY_CONNECTED" and prod(source.shape[1:]) != kernel.shape[1]):
+        raise ValueError(f"{output.name[:60]} has a kernel of {kernel.shape} for an input of {source.shape}")
 
 
 def _check_order(source: Value, target: Value, operations: tuple[Operation, ...]) -> None:

@@ -240,7 +240,8 @@ def _jobs(platform, device, path: str, batch: int) -> Iterator[Callable[[np.ndar
         slots = [_Slot(configured, batch, *shapes) for _ in range(JOBS)]
 
         def infer(images: np.ndarray) -> np.ndarray:
-            running, answers = deque(), []
+            running: deque[_Slot] = deque()
+            answers = []
             for number, start in enumerate(range(0, len(images), batch)):
                 if len(running) == JOBS:
                     answers.append(running.popleft().finish())

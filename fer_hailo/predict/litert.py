@@ -49,7 +49,8 @@ class LiteRT:
             raise UserError(f"{path} takes {self.dtype}: float32, int8 and uint8 inputs are known")
         # Functions that give NumPy's view of a tensor. The views must not live on: LiteRT refuses to run while one is held.
         self._at_input, self._at_output = (self._interpreter.tensor(detail["index"]) for detail in (self._input, self._output))
-        self._spec, self._steps = None, b""
+        self._spec: PreprocessSpec | None = None
+        self._steps = b""
 
     @functools.cached_property
     def stage(self) -> str:

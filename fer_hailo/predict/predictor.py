@@ -13,9 +13,11 @@ from fer_hailo.deploy.home import Format, Home
 
 
 class Backend(Protocol):
-    """What runs a network. stage: keras, tflite, tflite-int8 or hef, as in results.csv."""
+    """What runs a network."""
 
-    stage: str
+    @property
+    def stage(self) -> str:
+        """keras, tflite, tflite-int8 or hef, as in results.csv."""
 
     def logits(self, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
         """uint8 (N, I, I, 3) RGB as `prepare` makes them, N >= 1, to float32 (N, C)."""
@@ -75,7 +77,7 @@ def load(home: Home, threads: int = 1, batch: int = 8) -> Predictor:
         from fer_hailo.predict.litert import LiteRT
 
         check_network(read_tflite(path), path, spec, labels)
-        backend = LiteRT(path, threads)
+        backend: Backend = LiteRT(path, threads)
     elif home.format is Format.HEF:
         from fer_hailo.predict.hailort import HailoRT
 

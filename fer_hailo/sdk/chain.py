@@ -34,7 +34,10 @@ def compile_bundle(
     """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
     job = _job(folder, hw_arch, script, out, quick)
     record = run_steps(job, steps)
-    metrics, agreement, noise, dates = {}, {}, {}, {}
+    metrics: dict[str, dict] = {}
+    agreement: dict[str, float] = {}
+    noise: dict[str, float] = {}
+    dates: dict[str, str] = {}
     for entry in record.values():
         scores = entry["scores"]
         metrics |= scores["metrics"]

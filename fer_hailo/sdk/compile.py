@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _run(job: Job, step: str) -> dict:
 
 def _parse(job: Job) -> dict:
     log, path, note = job.out / LOG, job.bundle.folder / FLOAT, None
-    runner = None
+    runner: Any = None
 
     def translate(**options) -> None:
         nonlocal runner
@@ -236,7 +237,7 @@ def _score(job: Job, step: str) -> dict:
     """{"quick", "date", "metrics": {stage: {split: metrics}}, "agreement": {stage: part of the answers that are the float TFLite's},
     "noise": {layer: dB}}, from a step's artefact. With har-int8 also "answers": SHA-256 of the file that keeps them picture by picture.
     """
-    scores = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
+    scores: dict = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
     if not STAGES[step]:
         return scores
     with sdk.calling(f"scoring {step}", job.out / LOG):
@@ -275,7 +276,7 @@ def _recommended(text: str) -> list[str]:
 def _fits(job: Job, record: dict, step: str) -> bool:
     """Whether a step's artefact is there, unchanged, and made from these inputs."""
     entry, path = record.get(step), job.out / ARTEFACTS[step]
-    return bool(entry) and entry["inputs"] == job.inputs(step) and path.is_file() and file_sha256(path) == entry["sha256"]
+    return entry is not None and entry["inputs"] == job.inputs(step) and path.is_file() and file_sha256(path) == entry["sha256"]
 
 
 def _read_record(path: Path) -> dict:

@@ -54,7 +54,7 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
     calibration, noise = calibration_facts(bundle), _noise(bundle, emulation)
     warnings += calibration.pop("warnings")
-    return Rehearsal(metrics, noise, emulation and emulation.facts(), calibration, speed_bound(bundle, hw_arch), warnings)
+    return Rehearsal(metrics, noise, emulation.facts() if emulation else None, calibration, speed_bound(bundle, hw_arch), warnings)
 
 
 def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> dict[str, dict]:
