@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fer_hailo.emulation.scheme import MODES, Precision
 from fer_hailo.script.layers import Layers
-from fer_hailo.script.text import Statement, Value, parse_script, render, render_value
+from fer_hailo.script.text import Glob, Items, Statement, Text, Value, parse_script, render, render_value
 from fer_hailo.script.vocabulary import COMMANDS, topic_of
 
 CALIBSET = 64  # what the compiler takes where a script states no number
@@ -88,9 +88,9 @@ def _precision(statement: Statement, layers: Layers, found: Followed) -> Iterato
         yield f"{render_value(mode)} is not emulated; known are {', '.join(MODES)}"
         return
     for value in _flat(statement.args):
-        if value.kind == "string":
+        if isinstance(value, Text):
             names = layers.quoted(value.value)
-        elif value.kind == "glob" and value.value == "*":
+        elif isinstance(value, Glob) and value.value == "*":
             names = list(layers.layers)
         else:
             yield f"{render_value(value)}: the compiler's own names are known after the parse only, quoted TFLite names before it"
@@ -100,7 +100,7 @@ def _precision(statement: Statement, layers: Layers, found: Followed) -> Iterato
 
 def _flat(values: tuple[Value, ...]) -> Iterator[Value]:
     for value in values:
-        if value.kind == "list":
+        if isinstance(value, Items):
             yield from _flat(value.value)
         else:
             yield value

@@ -17,9 +17,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.script.text import Statement, Value
+from fer_hailo.script.text import Items, Name, Statement, Text, Value
 from fer_hailo.script.vocabulary import layer_values, names_layers, near, typed_values
 
 MAX_HN_BYTES = 64 << 20  # the HN of a network of a thousand layers has about 1 MB
@@ -61,7 +62,7 @@ class Layers:
     def from_har(cls, path: Path | str) -> Layers:
         """From the N.hn member of a HAR (a tar, plain or gzipped). Raises UserError for a file that is none."""
         try:
-            with open(path, "rb") as file, tarfile.open(fileobj=file, mode=f"r:{_compression(file)}") as archive:
+            with open(path, "rb") as file, tarfile.open(fileobj=file, mode=_mode(file)) as archive:
                 text = _read_hn(archive, path)
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is not a HAR, or is damaged ({str(error) or 'it ends too early'}): parse the network again") from None
@@ -122,17 +123,17 @@ def resolve(statements: Sequence[Statement], layers: Layers) -> list[Statement]:
 
 
 def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
-    if not any(value.kind == "string" for value in layer_values(statement)):
+    if not any(isinstance(value, Text) for value in layer_values(statement)):
         return statement
     domains = {(value.line, value.column): domain for value, domain in typed_values(statement) if names_layers(domain)}
 
     def found(value: Value) -> Iterator[Value]:
-        if value.kind == "list":
+        if isinstance(value, Items):
             for item in value.value:
                 yield from found(item)
-        elif value.kind == "string":
+        elif isinstance(value, Text):
             for name in _quoted(value, layers):
-                yield Value("name", name, value.line, value.column)
+                yield Name(name, value.line, value.column)
         else:
             yield value
 
@@ -141,8 +142,8 @@ def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
         if domain is None:
             return value
         names = tuple({new.value: new for new in found(value)}.values())  # one layer can come from several tensors
-        if value.kind == "list" or (len(names) > 1 and domain.kind != "layer"):
-            return Value("list", names, value.line, value.column)
+        if isinstance(value, Items) or (len(names) > 1 and domain.kind != "layer"):
+            return Items(names, value.line, value.column)
         if len(names) > 1:
             fits = ", ".join(str(name.value) for name in names)
             raise UserError(
@@ -155,7 +156,7 @@ def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
     return dataclasses.replace(statement, args=args, kwargs=kwargs)
 
 
-def _quoted(value: Value, layers: Layers) -> list[str]:
+def _quoted(value: Text, layers: Layers) -> list[str]:
     names = layers.quoted(value.value)
     if not names:
         guess = layers.nearest_quoted(value.value)
@@ -187,14 +188,15 @@ def _layer(name: str, entry, known: dict) -> Layer:
 
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
         raise UserError(f"the HN gives {name} no type: parse the network again")
-    neighbours = [tuple(other for other in strings(key) if other in known) for key in ("input", "output")]
-    return Layer(entry["type"], *neighbours, strings("original_names"))
+    before, after = (tuple(other for other in strings(key) if other in known) for key in ("input", "output"))
+    return Layer(entry["type"], before, after, strings("original_names"))
 
 
-def _compression(file) -> str:
+def _mode(file: BinaryIO) -> Literal["r:", "r:gz"]:
+    """In which a tar is to be opened, by its first bytes."""
     start = file.read(2)
     file.seek(0)
-    return "gz" if start == b"\x1f\x8b" else ""
+    return "r:gz" if start == b"\x1f\x8b" else "r:"
 
 
 def _read_hn(archive: tarfile.TarFile, path: Path | str) -> bytes:
@@ -210,4 +212,6 @@ def _read_hn(archive: tarfile.TarFile, path: Path | str) -> bytes:
         raise UserError(f"{path} holds {len(found) or 'no'} HN files (NAME.hn), one is expected: parse the network again")
     if found[0].size > MAX_HN_BYTES:
         raise UserError(f"the HN inside {path} is larger than {MAX_HN_BYTES >> 20} MiB: parse the network again")
-    return archive.extractfile(found[0]).read()
+    file = archive.extractfile(found[0])
+    assert file  # of a member that is a file
+    return file.read()

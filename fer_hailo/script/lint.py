@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.script.layers import Layers, bare
-from fer_hailo.script.text import Finding, Keyword, Statement, Value, format_finding, parse_script, render
+from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, format_finding, parse_script, render
 from fer_hailo.script.vocabulary import COMMANDS, check, layer_values, near, topic_of
 
 __all__ = ["Finding", "format_finding", "lint_script", "specialise"]
@@ -121,11 +121,11 @@ def _specialised(statement: Statement, spec: PreprocessSpec, calib_count: int) -
 
 
 def _number(value: int | float) -> Value:
-    return Value("number", value, 0, 0, repr(value))
+    return Number(value, 0, 0, repr(value))
 
 
 def _list(values: list[float]) -> Value:
-    return Value("list", tuple(map(_number, values)), 0, 0)
+    return Items(tuple(map(_number, values)), 0, 0)
 
 
 def _wanted(spec: PreprocessSpec) -> str:
@@ -151,7 +151,7 @@ def _duplicate_results(script: _Script) -> Iterator[Finding]:
     for statement in script.statements:
         for result in statement.results:
             first = seen.setdefault(bare(str(result.value)), result)
-            if first is not result and result.value != THROWAWAY and result.kind == "name":
+            if first is not result and result.value != THROWAWAY and isinstance(result, Name):
                 yield _at(result, "error", f"{result.value} is already the result of line {first.line}: every result needs its own name")
 
 
@@ -178,7 +178,7 @@ def _undefined_results(script: _Script) -> Iterator[Finding]:
             yield Finding("error", statement.line, statement.column, f"no statement makes {statement.scope}", guess)
         for value in layer_values(statement):
             name = bare(str(value.value))
-            if value.kind != "name" or not name:
+            if not isinstance(value, Name) or not name:
                 continue
             if name in defined:
                 if (defined[name].line, defined[name].column) > (value.line, value.column):
@@ -195,9 +195,9 @@ def _scopes(script: _Script) -> Iterator[Finding]:
     places: dict[str, list[Value]] = {}
     for statement in script.statements:
         for value in (*statement.results, *layer_values(statement)):
-            if value.kind == "name" and "/" in str(value.value):
+            if isinstance(value, Name) and "/" in str(value.value):
                 places.setdefault(str(value.value).split("/")[0], []).append(value)
-    groups = {str(item.value) for s in script.all("network_group") for arg in s.args if arg.kind == "list" for item in arg.value}
+    groups = {str(item.value) for s in script.all("network_group") for arg in s.args if isinstance(arg, Items) for item in arg.value}
     known = dict.fromkeys([*places, *groups])
     if len(known) > MAX_SCOPES:
         return
@@ -218,16 +218,16 @@ def _layer_names(script: _Script) -> Iterator[Finding]:
     unchecked: list[Value] = []
     for statement in script.statements:
         for value in layer_values(statement):
-            if bare(str(value.value)) in defined and value.kind == "name":
+            if bare(str(value.value)) in defined and isinstance(value, Name):
                 continue
-            if script.layers is None or (_graph(statement) and value.kind != "string"):
+            if script.layers is None or (_graph(statement) and not isinstance(value, Text)):
                 unchecked.append(value)
             else:
                 yield from _unknown_layer(value, script.layers, defined)
     if unchecked:
-        kinds = [(sum(value.kind == kind for value in unchecked), kind) for kind in ("name", "glob", "string")]
-        words = {"name": "plain", "glob": "patterns", "string": "quoted"}
-        counts = ", ".join(f"{count} {words[kind]}" for count, kind in kinds if count)
+        kinds = {"plain": Name, "patterns": Glob, "quoted": Text}
+        found = {word: sum(isinstance(value, kind) for value in unchecked) for word, kind in kinds.items()}
+        counts = ", ".join(f"{count} {word}" for word, count in found.items() if count)
         why = "they need the parsed network (a HAR)" if script.layers is None else "the compiler makes such layers after the parse"
         plural = "layer names are" if len(unchecked) > 1 else "layer name is"
         yield _at(min(unchecked, key=lambda v: (v.line, v.column)), "note", f"{len(unchecked)} {plural} unchecked ({counts}): {why}")
@@ -240,10 +240,10 @@ def _graph(statement: Statement) -> bool:
 def _unknown_layer(value: Value, layers: Layers, defined: dict[str, Value]) -> Iterator[Finding]:
     name = str(value.value)
     scope = name.rsplit("/", 1)[0] if "/" in name else ""
-    if value.kind == "string":
+    if isinstance(value, Text):
         if not layers.quoted(name):
             yield _at(value, "error", f'no layer of {layers.name} comes from "{name}"', layers.nearest_quoted(name))
-    elif value.kind == "glob":
+    elif isinstance(value, Glob):
         if not layers.match(name) and not fnmatch.filter(defined, bare(name)):
             yield _at(value, "warning", f"{{{name}}} fits no layer of {layers.name}")
     elif scope and scope not in layers.scopes:
@@ -276,10 +276,12 @@ def _normalizations(script: _Script) -> Iterator[Finding]:
 
 def _statistics(statement: Statement, spec: PreprocessSpec | None) -> Iterator[Finding]:
     """Mean and scale of one normalization."""
-    if len(statement.args) < 2 or any(arg.kind != "list" or any(v.kind != "number" for v in arg.value) for arg in statement.args[:2]):
+    if len(statement.args) < 2:
         return
     means, scales = statement.args[:2]
-    mean, scale = ([item.value for item in arg.value] for arg in (means, scales))
+    mean, scale = _numbers(means), _numbers(scales)
+    if mean is None or scale is None:
+        return
     if len(mean) != len(scale):
         yield _at(scales, "error", f"{len(mean)} means but {len(scale)} scales: one of each for every channel")
     elif spec:
@@ -293,6 +295,14 @@ def _statistics(statement: Statement, spec: PreprocessSpec | None) -> Iterator[F
         unit = max(mean) <= 1 and max(scale) <= 1
         reason = "these are numbers for pictures in 0..1, multiply them by 255" if unit else "check mean and scale"
         yield _at(means, "error", f"pictures in 0..255 would lie around {_landing(mean, scale)}, too far from 0 or too wide: {reason}")
+
+
+def _numbers(value: Value) -> list[int | float] | None:
+    """What a list of numbers holds; None of any other value."""
+    if not isinstance(value, Items):
+        return None
+    found = [item.value for item in value.value if isinstance(item, Number)]
+    return found if len(found) == len(value.value) else None
 
 
 def _alike(values: list, known: tuple) -> bool:
@@ -314,13 +324,12 @@ def _landing(mean: list, scale: list) -> str:
 
 def _loss_lists(script: _Script) -> Iterator[Finding]:
     for statement in script.all("post_quantization_optimization"):
-        lists = [k for k in statement.kwargs if k.key in ("loss_layer_names", "loss_types", "loss_factors") and k.value.kind == "list"]
-        for keyword in lists[1:]:
-            counts = len(lists[0].value.value), len(keyword.value.value)
-            if counts[0] != counts[1]:
-                yield _at(
-                    keyword, "error", f"{counts[0]} values for {lists[0].key}, but {counts[1]} for {keyword.key}: one each for every layer"
-                )
+        keys = [keyword for keyword in statement.kwargs if keyword.key in ("loss_layer_names", "loss_types", "loss_factors")]
+        lists = [(keyword, len(keyword.value.value)) for keyword in keys if isinstance(keyword.value, Items)]
+        for keyword, count in lists[1:]:
+            first, wanted = lists[0]
+            if count != wanted:
+                yield _at(keyword, "error", f"{wanted} values for {first.key}, but {count} for {keyword.key}: one each for every layer")
 
 
 def _settings(script: _Script) -> Iterator[Finding]:
@@ -349,7 +358,7 @@ def _precisions(script: _Script) -> Iterator[Finding]:
 def _modes(script: _Script) -> Iterator[tuple[Value, str]]:
     for statement in script.all("quantization_param"):
         mode = statement.get("precision_mode")
-        if mode is not None and mode.kind == "name":
+        if mode is not None and isinstance(mode, Name):
             for value in layer_values(statement):
                 yield value, str(mode.value)
 
@@ -359,7 +368,7 @@ def _partial_blocks(script: _Script) -> Iterator[Finding]:
     if script.layers is None:
         rigid = re.compile(rf"({'|'.join(RIGID)})[\d*?\[\]!-]*")
         names = [bare(str(value.value)) for value in wide]
-        alone = [v for v, name in zip(wide, names, strict=True) if v.kind != "string" and rigid.fullmatch(name)]
+        alone = [v for v, name in zip(wide, names, strict=True) if not isinstance(v, Text) and rigid.fullmatch(name)]
         if alone and all(rigid.fullmatch(name) or name.startswith("output_layer") for name in names):
             message = f"{alone[0].value} cannot change precision, and nothing else is 16 bit: convert the layers around it too"
             yield _at(alone[0], "error", message)
@@ -383,9 +392,9 @@ def _partial_blocks(script: _Script) -> Iterator[Finding]:
 
 
 def _meant(value: Value, layers: Layers) -> list[str]:
-    if value.kind == "string":
+    if isinstance(value, Text):
         return layers.quoted(str(value.value))
-    if value.kind == "glob":
+    if isinstance(value, Glob):
         return layers.match(str(value.value))
     found = layers.find(str(value.value))
     return [found] if found else []
@@ -402,7 +411,7 @@ def _levels(script: _Script) -> Iterator[Finding]:
     compression = _last(flavors, "compression_level")
     if compression is None:
         yield _at(place, script.choice, "compression_level is not stated: write 0, or the SDK may choose 4-bit weights")
-    elif compression.value != 0 and compression.kind == "number":
+    elif compression.value != 0 and isinstance(compression, Number):
         yield _at(compression, script.choice, f"compression_level {compression.text} makes weights 4 bit: write 0")
     level = _last(flavors, "optimization_level")
     if level is None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from fer_hailo.common.errors import UserError
 
@@ -65,18 +66,52 @@ def format_finding(finding: Finding, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Value:
-    """A value of a script and its place, which equality ignores.
+class Number:
+    """text: the number as it was written, so that rendering does not round it. line, column: its place, which equality ignores."""
 
-    kind: "number" (value int or float), "name", "string" or "glob" (value str, without quotes or braces), "list" (value a tuple of Values).
-    text: a number as it was written, so that rendering does not round it.
-    """
-
-    kind: str
-    value: int | float | str | tuple[Value, ...]
+    value: int | float
     line: int = field(compare=False)
     column: int = field(compare=False)
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A word without quotes."""
+
+    value: str
+    line: int = field(compare=False)
+    column: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A word in quotes, here without them."""
+
+    value: str
+    line: int = field(compare=False)
+    column: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Glob:
+    """A pattern in braces, here without them."""
+
+    value: str
+    line: int = field(compare=False)
+    column: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    value: tuple[Value, ...]
+    line: int = field(compare=False)
+    column: int = field(compare=False)
+
+
+Value: TypeAlias = "Number | Name | Text | Glob | Items"
 
 
 @dataclass(frozen=True)
@@ -146,7 +181,9 @@ def parse_script(text: str) -> tuple[list[Statement], list[Finding]]:
     A statement with a fault gives one error and is left out; the rest is parsed all the same. A positional argument after a key
     and a repeated key give an error, but keep their statement. Comments give one warning for the whole script.
     """
-    statements, findings, comments = [], [], []
+    statements: list[Statement] = []
+    findings: list[Finding] = []
+    comments: list[_Token] = []
     for tokens in _split(text, comments):
         try:
             statements.append(_Parser(tokens, findings).statement())
@@ -166,14 +203,14 @@ def render(statements: Sequence[Statement]) -> str:
 
 def render_value(value: Value) -> str:
     """One value as a script writes it."""
-    if value.kind == "list":
+    if isinstance(value, Items):
         return "[" + ", ".join(render_value(item) for item in value.value) + "]"
-    if value.kind == "string":
+    if isinstance(value, Text):
         quote = "'" if '"' in value.value else '"'
         return f"{quote}{value.value}{quote}"
-    if value.kind == "glob":
+    if isinstance(value, Glob):
         return "{" + value.value + "}"
-    return value.text or str(value.value)
+    return value.text or str(value.value) if isinstance(value, Number) else value.value
 
 
 def _render_statement(statement: Statement) -> str:
@@ -188,7 +225,7 @@ def _split(text: str, comments: list[_Token]) -> Iterator[list[_Token]]:
     tokens: list[_Token] = []
     depth, line, start = 0, 1, 0
     for match in TOKEN.finditer(text):
-        token = _Token(match.lastgroup, match.group(), line, match.start() - start + 1)
+        token = _Token(match.lastgroup or "", match.group(), line, match.start() - start + 1)
         if token.kind == "newline":
             line, start = line + 1, match.end()
             if tokens and (depth <= 0 or BEGINNING.match(text, start)):
@@ -253,7 +290,7 @@ class _Parser:
         token = self.take()
         if token.kind != "word" or not NAME.fullmatch(token.text):
             raise _Fault(token, f"the name of a result is expected here, not {_shown(token)}")
-        return Value("name", token.text, token.line, token.column)
+        return Name(token.text, token.line, token.column)
 
     def arguments(self, opened: _Token) -> tuple[tuple[Value, ...], tuple[Keyword, ...]]:
         args: list[Value] = []
@@ -307,19 +344,19 @@ class _Parser:
         if token.text == "[":
             if depth == MAX_DEPTH:
                 raise _Fault(token, f"lists are nested deeper than {MAX_DEPTH}")
-            return Value("list", tuple(self.value(depth + 1) for _ in self.items(token)), *place)
+            return Items(tuple(self.value(depth + 1) for _ in self.items(token)), *place)
         if token.kind == "string":
-            return Value("string", token.text[1:-1], *place)
+            return Text(token.text[1:-1], *place)
         if token.kind == "glob":
             pattern = token.text[1:-1].strip()
             if not PATTERN.fullmatch(pattern):
                 raise _Fault(token, f"{token.text} is no layer pattern: letters, digits, _ - / * ? and [ ] may stand in it")
-            return Value("glob", pattern, *place)
+            return Glob(pattern, *place)
         if NUMBER.fullmatch(token.text):
             number = float(token.text) if re.search("[.eE]", token.text) else int(token.text[:MAX_DIGITS])
-            return Value("number", number, *place, token.text)
+            return Number(number, *place, token.text)
         if NAME.fullmatch(token.text):
-            return Value("name", token.text, *place)
+            return Name(token.text, *place)
         raise _Fault(token, _no_value(token))
 
 

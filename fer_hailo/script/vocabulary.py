@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fer_hailo.script.text import Finding, Keyword, Statement, Value, render_value
+from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, render_value
 
 MAX_KNOWN = 5000  # the largest known script makes 335 layers
 ALIKE = 0.8  # difflib's ratio from which an unknown word counts as a misspelt known one
@@ -369,7 +369,7 @@ def layer_values(statement: Statement) -> Iterator[Value]:
 
 def names_layers(domain: Domain) -> bool:
     """Whether values of this domain are names of layers."""
-    return domain.kind in ("layer", "layers") or (domain.kind == "list" and domain.item.kind == "layer")
+    return domain.kind in ("layer", "layers") or (domain.kind == "list" and domain.item is not None and domain.item.kind == "layer")
 
 
 def typed_values(statement: Statement) -> Iterator[tuple[Value, Domain]]:
@@ -388,10 +388,10 @@ def typed_values(statement: Statement) -> Iterator[tuple[Value, Domain]]:
 
 
 def _flat(value: Value) -> Iterator[Value]:
-    if value.kind == "list":
+    if isinstance(value, Items):
         for item in value.value:
             yield from _flat(item)
-    elif value.kind in ("name", "glob", "string"):
+    elif isinstance(value, Name | Glob | Text):
         yield value
 
 
@@ -399,7 +399,7 @@ def _argument(statement: Statement, command: Command, index: int) -> Domain:
     # input_conversion(conversion), input_conversion(layer, conversion) and change_output_activation alike: the layer may be left out.
     if statement.command in ("input_conversion", "change_output_activation") and index == 0 and len(statement.args) > 1:
         return LAYER
-    if statement.command == "format_conversion" and index == 1 and statement.args[1].kind == "name":
+    if statement.command == "format_conversion" and index == 1 and isinstance(statement.args[1], Name):
         return LAYER
     if index < len(command.args):
         return command.args[index]
@@ -413,7 +413,7 @@ def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
         message = f"{statement.command} makes a layer that needs a name: write NAME = {statement.command}(...)"
         if least > 1:
             message = f"{statement.command} needs at least {least} names before '=', not {count}"
-        if not (statement.results and statement.results[0].kind == "glob"):
+        if not (statement.results and isinstance(statement.results[0], Glob)):
             yield Finding("error", statement.line, statement.column, message)
     elif most is not None and count > most:
         place = statement.results[most]
@@ -434,10 +434,11 @@ def _check_topic(statement: Statement, command: Command):
     topic, *others = statement.args
     for value in others:
         yield Finding("error", value.line, value.column, f"{render_value(value)[:60]} is one argument too many: write key=value")
-    if topic.kind != "name" or topic.value not in command.topics:
+    if not isinstance(topic, Name) or topic.value not in command.topics:
         shown = render_value(topic)[:60]
         message = f"{shown} is nothing that {statement.command} knows: one of {known}"
-        yield Finding("error", topic.line, topic.column, message, near(str(topic.value), command.topics) if topic.kind != "list" else "")
+        meant = "" if isinstance(topic, Items) else near(str(topic.value), command.topics)
+        yield Finding("error", topic.line, topic.column, message, meant)
         return None
     return command.keys | command.topics[topic.value]
 
@@ -455,7 +456,7 @@ def _check_args(statement: Statement, command: Command) -> Iterator[Finding]:
             return
         domain, word = _argument(statement, command, index), str(value.value)
         key = next((key for key in command.keys if word.startswith(key)), "")
-        if key and value.kind == "name" and not names_layers(domain) and word not in domain.words:
+        if key and isinstance(value, Name) and not names_layers(domain) and word not in domain.words:
             yield Finding("error", value.line, value.column, f"{word[:60]} is no argument of its own", f"{key}={word[len(key) :]}")
             continue
         yield from _check_value(value, domain, "")
@@ -479,13 +480,13 @@ def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
     def fault(message: str, suggestion: str = "", level: str = "error") -> Finding:
         return Finding(level, value.line, value.column, lead + message, suggestion)
 
-    if domain.kind in ("integer", "number") and (value.kind == "number" or value.kind != "name"):
+    if domain.kind in ("integer", "number") and (isinstance(value, Number) or not isinstance(value, Name)):
         yield from _check_number(value, domain, fault, shown)
     elif domain.kind in ("word", "integer", "number"):
         yield from _check_word(value, domain, fault, shown)
     elif domain.kind == "list":
         yield from _check_list(value, domain, fault, shown, key)
-    elif domain.kind == "string" and value.kind != "string":
+    elif domain.kind == "string" and not isinstance(value, Text):
         yield fault(f"a string in quotes is expected, not {shown}")
     elif (
         domain.kind == "time"
@@ -493,16 +494,16 @@ def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
         and not re.fullmatch(r"[1-9]\d*[smh]", str(value.value))
     ):
         yield fault(f"a time is expected (seconds, or with a unit: 90s, 25m, 5h), not {shown}")
-    elif domain.kind == "layer" and value.kind not in ("name", "string"):
+    elif domain.kind == "layer" and not isinstance(value, Name | Text):
         yield fault(f"the name of one layer is expected, not {shown}")
-    elif domain.kind == "layers" and any(v.kind == "number" for v in ([*value.value] if value.kind == "list" else [value])):
+    elif domain.kind == "layers" and any(isinstance(v, Number) for v in ([*value.value] if isinstance(value, Items) else [value])):
         yield fault(f"layers are expected (a name, {{pattern}} or [list]), not {shown}")
 
 
 def _check_number(value: Value, domain: Domain, fault, shown: str) -> Iterator[Finding]:
     expected = f"{_described(domain)} is expected, not {shown}"
-    if value.kind != "number":
-        quoted = value.kind == "string" and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value.value)
+    if not isinstance(value, Number):
+        quoted = isinstance(value, Text) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value.value)
         yield fault(expected + (": leave out the quotes" if quoted else ""), value.value if quoted else "")
         return
     if value.text in domain.words:
@@ -516,12 +517,12 @@ def _check_number(value: Value, domain: Domain, fault, shown: str) -> Iterator[F
 
 def _check_word(value: Value, domain: Domain, fault, shown: str) -> Iterator[Finding]:
     word = str(value.value)
-    if value.kind == "name" and word in domain.words:
+    if isinstance(value, Name) and word in domain.words:
         return
     expected = _described(domain)
-    if value.kind == "string" and word in domain.words:
+    if isinstance(value, Text) and word in domain.words:
         yield fault(f"{expected} is expected without quotes, not {shown}", word)
-    elif value.kind != "name":
+    elif not isinstance(value, Name):
         yield fault(f"{expected} is expected, not {shown}")
     elif guess := near(word, domain.words, 0.6 if domain.unlike == "error" else ALIKE):
         yield fault(f"{shown} is not {expected}", guess)
@@ -532,14 +533,15 @@ def _check_word(value: Value, domain: Domain, fault, shown: str) -> Iterator[Fin
 
 
 def _check_list(value: Value, domain: Domain, fault, shown: str, key: str) -> Iterator[Finding]:
-    if value.kind != "list" or not value.value:
-        yield fault(f"a list in [ ] is expected, not {'an empty one' if value.kind == 'list' else shown}")
+    if not isinstance(value, Items) or not value.value:
+        yield fault(f"a list in [ ] is expected, not {'an empty one' if isinstance(value, Items) else shown}")
         return
     if domain.size is not None and len(value.value) != domain.size:
         yield fault(f"{domain.size} values are expected, not {len(value.value)}")
-    for item in value.value:
-        yield from _check_value(item, domain.item, key)
-    numbers = [item.value for item in value.value if item.kind == "number"]
+    if domain.item:
+        for item in value.value:
+            yield from _check_value(item, domain.item, key)
+    numbers = [item.value for item in value.value if isinstance(item, Number)]
     if domain.rising and any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
         yield fault(f"the second value must be above the first, unlike {shown}")
 

@@ -13,7 +13,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script, specialise
-from fer_hailo.script.text import Finding, format_finding, parse_script, read_script, render
+from fer_hailo.script.text import Finding, Glob, Items, Name, Number, Text, format_finding, parse_script, read_script, render
 
 
 def parsed(text: str):
@@ -25,7 +25,7 @@ def parsed(text: str):
 def test_one_statement_with_every_kind_of_argument():
     (s,) = parsed("a, net/b = cmd(1, -2.5e-3, conv1, 'p \"q\"', {net/conv*_[0-9]}, [x, [2]], key=enabled)")
     assert ([r.value for r in s.results], s.scope, s.command) == (["a", "net/b"], "", "cmd")
-    assert [v.kind for v in s.args] == ["number", "number", "name", "string", "glob", "list"]
+    assert [type(v) for v in s.args] == [Number, Number, Name, Text, Glob, Items]
     assert [v.value for v in s.args[:5]] == [1, -0.0025, "conv1", 'p "q"', "net/conv*_[0-9]"]
     assert (s.args[5].value[0].value, s.args[5].value[1].value[0].value) == ("x", 2)
     assert (s.get("key").value, s.get("other")) == ("enabled", None)
@@ -37,7 +37,7 @@ def test_one_statement_with_every_kind_of_argument():
 def test_rare_forms():
     statements = parsed("context_0.place(0, [a,\r\n    b])\n\n{} = defuse_block(x, defuse_count=4)\nplace(1,[c])\n")
     assert [(s.scope, s.command, s.line) for s in statements] == [("context_0", "place", 1), ("", "defuse_block", 4), ("", "place", 5)]
-    assert [r.kind for r in statements[1].results] == ["glob"]
+    assert [type(r) for r in statements[1].results] == [Glob]
     assert statements[0].args[1].value[1].line == 2
     assert render(statements) == "context_0.place(0, [a, b])\n{} = defuse_block(x, defuse_count=4)\nplace(1, [c])\n"
 
