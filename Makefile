@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: demo test test-slow lint bench bench-peers clean
+.PHONY: demo test test-slow test-oldest lint bench bench-peers clean
 
 demo: .venv/train
 	$(VENV)/python tools/demo.py
@@ -12,6 +12,22 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(VENV)/python -m pytest -m slow
+
+# What the board and the SDK machine run, with the oldest packages that they may have.
+OLDEST := $(shell for p in python3.10 python3.11; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+OLD_TESTS := tests/test_home.py tests/test_report.py tests/test_results.py \
+	$(addprefix tests/hailo/test_,hef.py xxh3.py script.py lint.py) \
+	$(addprefix tests/runtime/test_,images.py faces.py draw.py tracker.py pipeline.py outputs.py open_sources.py channel.py)
+
+test-oldest:
+ifeq ($(OLDEST),)
+	@echo "test-oldest: skipped, there is neither Python 3.10 nor 3.11, for which numpy 1.23.5 exists"
+else
+	@echo "test-oldest: numpy 1.23.5 and OpenCV 4.8 on $$($(OLDEST) --version)"
+	@test -f .venv-oldest/ready || ($(OLDEST) -m venv .venv-oldest && .venv-oldest/bin/python -m pip install --quiet \
+		numpy==1.23.5 opencv-python==4.8.0.74 ai-edge-litert pyyaml pillow pytest && touch .venv-oldest/ready)
+	.venv-oldest/bin/python -m pytest $(OLD_TESTS)
+endif
 
 lint: .venv/dev
 	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
@@ -36,4 +52,4 @@ bench-peers: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .venv-oldest build *.egg-info .pytest_cache .ruff_cache
