@@ -76,30 +76,22 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Name:
+class _Word:
+    value: str
+    line: int = field(compare=False)
+    column: int = field(compare=False)
+
+
+class Name(_Word):
     """A word without quotes."""
 
-    value: str
-    line: int = field(compare=False)
-    column: int = field(compare=False)
 
-
-@dataclass(frozen=True)
-class Text:
+class Text(_Word):
     """A word in quotes, here without them."""
 
-    value: str
-    line: int = field(compare=False)
-    column: int = field(compare=False)
 
-
-@dataclass(frozen=True)
-class Glob:
+class Glob(_Word):
     """A pattern in braces, here without them."""
-
-    value: str
-    line: int = field(compare=False)
-    column: int = field(compare=False)
 
 
 @dataclass(frozen=True)
