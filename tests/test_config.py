@@ -4,6 +4,7 @@ import pytest
 
 from fer_hailo.common.config import Config, config_values, load_config, save_config
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.steps import load_steps
 
 
 def write(tmp_path, text):
@@ -77,6 +78,7 @@ def test_configs_of_the_repository_are_valid():
 
     files = {file.stem: file for file in (ROOT / "configs").glob("*.yaml")}
     assert set(files) >= {"demo", "finetune", "smoke", "seed"}
+    assert load_steps(files.pop("released"))  # of several steps
     assert {name for name, file in files.items() if load_config(file) == Config()} == {"seed"}
     stated = [line.split(":")[0] for line in files["seed"].read_text().splitlines() if line[0] not in "#-"]
     assert stated == [field.name for field in dataclasses.fields(Config)]  # all of it, in the order of the help

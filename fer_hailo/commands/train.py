@@ -2,6 +2,7 @@
 
 fer-hailo train                  the seed recipe on fer2013/
 fer-hailo train --config configs/finetune.yaml --data fer2013.zip
+fer-hailo train --config configs/released.yaml   several steps, each from the model of the one before
 fer-hailo train --arch resnet18  another network, by its own recipe in configs/model/
 fer-hailo train --list           all networks: size, cost, licence of weights, where they can go
 fer-hailo train --resume         go on with the newest interrupted run
@@ -20,6 +21,7 @@ from fer_hailo.common.config import Config, add_flags, config_values, flag_value
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.resources import resource
 from fer_hailo.common.runs import RUNS, new_run, newest_run
+from fer_hailo.common.steps import load_steps
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,20 +55,41 @@ def main(argv: list[str] | None = None) -> None:
 
         overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
     recipe = arguments.config or (resource("configs/smoke.yaml") if arguments.smoke else None)
-    config = _derived(recipe, overrides) or load_config(recipe, overrides, resource("configs/model"))
+    configs = _steps(recipe, overrides)
+    config = configs[-1] if configs else _single(recipe, overrides)
     if arguments.data_report:
         from fer_hailo.training.evaluate.data_report import write_data_report
 
         print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
         return
-    from fer_hailo.training.start import start
+    from fer_hailo.training.start import start, start_steps
 
-    start(config, arguments.out or new_run(config.arch, config.seed), arguments.devices)
+    run = arguments.out or new_run(config.arch, config.seed)
+    if configs:
+        start_steps(configs, run, arguments.devices)
+    else:
+        start(config, run, arguments.devices)
 
 
-def _derived(recipe: Path | str | None, overrides: dict) -> Config | None:
-    """The configuration that another run gives, where one is named to be fine-tuned for 8 bits or repeated on all of train; without it
-    Keras need not be loaded yet."""
+def _steps(recipe: Path | str | None, overrides: dict) -> tuple[Config, ...]:
+    """The configurations of a recipe's steps, or of those of a run that is repeated; else none."""
+    alone = [name for name in ("quantise", "selected_by") if overrides.get(name)]
+    others = {name: value for name, value in overrides.items() if name not in alone}
+    steps = load_steps(recipe, others, resource("configs/model"))
+    if steps and (alone or any(step.selected_by for step in steps)):
+        name = (alone or ["selected_by"])[0]
+        both = f"{name} takes the settings of another run, {recipe} has steps of its own"
+        raise UserError(f"{both}: give one without the other")
+    if steps or not (config_values(recipe) | overrides).get("selected_by"):
+        return steps
+    from fer_hailo.training.fit.repeat import repeated_steps
+
+    return repeated_steps(recipe, overrides)
+
+
+def _single(recipe: Path | str | None, overrides: dict) -> Config:
+    """The configuration that another run gives, where one is fine-tuned for 8 bits or repeated on all of train;
+    else the recipe's, for which Keras need not be loaded yet."""
     values = config_values(recipe) | overrides
     if values.get("quantise"):
         from fer_hailo.training.quantise.settings import quantised_config
@@ -75,5 +98,7 @@ def _derived(recipe: Path | str | None, overrides: dict) -> Config | None:
     if values.get("selected_by"):
         from fer_hailo.training.fit.repeat import repeated
 
-        return repeated(recipe, overrides)
-    return None
+        config = repeated(recipe, overrides)
+        if config:
+            return config
+    return load_config(recipe, overrides, resource("configs/model"))

@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fer_hailo.common.calls import call
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_yaml, write_text
@@ -235,19 +236,30 @@ def flag_values(namespace: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(namespace).items() if name in known}
 
 
+def over_base(values: dict, path: Path, above: tuple[Path, ...] = ()) -> dict:
+    """The values of a recipe at `path`, or of a part of it, over those of the base that they name.
+
+    above: whose base it is. Raises UserError as `load_config` does.
+    """
+    base = values.get("base")
+    if base is not None and not isinstance(base, str):
+        raise UserError(f"base in {path} must name a recipe, got {base!r}")
+    values = {key: value for key, value in values.items() if key != "base"}
+    _check_keys(values, f" in {path}")
+    return values if base is None else _read(path.parent / base, (*above, path.resolve())) | values
+
+
 def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
-    """The values of a recipe over those of its base, which it names by a path seen from its own folder. above: whose base it is."""
+    """The values of a recipe, over those of its base. above: whose base it is."""
     path = find(path)
     if path.resolve() in above:
         raise UserError(f"{path} is its own base, by way of {above[-1].name}: take one of the lines 'base: ...' out")
     values = read_yaml(path, "the configuration")
-    base = values.pop("base", None)
-    if base is not None and not isinstance(base, str):
-        raise UserError(f"base in {path} must name a recipe, got {base!r}")
-    _check_keys(values, f" in {path}")
-    if base is not None:
-        values = _read(path.parent / base, (*above, path.resolve())) | values
-    if Path(path).name == "config.yaml" and "seed" in values:
+    if "steps" in values:
+        only = f"only {call('train')} --config takes it"
+        raise UserError(f"{path} is a recipe of several steps, no single configuration: {only}")
+    values = over_base(values, path, above)
+    if path.name == "config.yaml" and "seed" in values:
         values.setdefault("split_seed", values["seed"])  # a run of the time when one seed decided both
     return values
 

@@ -18,6 +18,7 @@ from fer_hailo.common.results import git_commit
 RUNS = Path(os.environ.get("FER_HAILO_HOME") or "fer2013_keras_hailo")
 MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
 CONFIDENCE = "confidence.json"
+STEPS = "steps.yaml"  # of a run of several steps: all their configurations
 PACKAGES = (
     "fer-hailo",
     "tensorflow",
@@ -42,7 +43,12 @@ def new_run(arch: str, seed: int, parent: Path = RUNS) -> Path:
 
 
 def cache_of(run: Path) -> Path:
-    """Where decoded data is kept for a run: one folder for all runs below RUNS, else beside the run."""
+    """Where decoded data is kept for a run: one folder for all runs below RUNS, else beside the run.
+
+    A step of a run has its run's.
+    """
+    if (run.parent / STEPS).is_file():
+        run = run.parent
     inside = RUNS.absolute() in run.absolute().parents
     return (RUNS if inside else beside(run)) / "cache"
 
@@ -58,13 +64,18 @@ def beside(folder: Path) -> Path:
 
 def newest_run(done: bool, parent: Path = RUNS) -> Path:
     """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
-    names = sorted(p for p in parent.glob("*") if NAME.fullmatch(p.name) and (p / CONFIG).is_file() and (p / DONE).exists() == done)
+    runs = (p for p in parent.glob("*") if NAME.fullmatch(p.name))
+    names = sorted(p for p in runs if _is_begun(p) and (p / DONE).exists() == done)
     if not names:
         raise UserError(
             f"no {'complete' if done else 'unfinished'} run in {parent}: "
             + (f"train one with {call('train')}" if done else "nothing to resume")
         )
     return names[-1]
+
+
+def _is_begun(run: Path) -> bool:
+    return (run / CONFIG).is_file() or (run / STEPS).is_file()
 
 
 def read_labels(path: Path | str) -> tuple[str, ...]:

@@ -16,10 +16,12 @@ from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment
+from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.training.data.balance import oversample_minority_classes
 from fer_hailo.training.data.dataset import Dataset, describe, load_dataset
 from fer_hailo.training.data.feed import TrainingBatches, feed
+from fer_hailo.training.data.ferplus import read_votes
 from fer_hailo.training.data.votes import soften
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit import callbacks as cb
@@ -62,6 +64,15 @@ def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     if config.votes:
         _keep_targets(run / TARGETS, prepared[0])
     return Run(run, config, dataset, place, *prepared, Progress(dataset.key), selection).finish()
+
+
+def check(config: Config, count: int = 1) -> None:
+    """Raise UserError for what can be told before data is read: devices, network, method, votes, teachers."""
+    _check_method(config, _devices(config, count))
+    if config.votes:
+        read_votes(config.votes)
+    for teacher in config.teacher:
+        resolve(teacher, Use.LEARN)
 
 
 def resume(run: Path, wanted: Config, count: int = 1) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 from fer_hailo.common.config import Config, config_values, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
-from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT
+from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, STEPS
+from fer_hailo.common.steps import in_folders, load_steps
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import Selection
 from fer_hailo.training.data.dataset import Dataset
@@ -33,6 +34,17 @@ def repeated(path: Path | str | None, overrides: dict) -> Config | None:
             raise UserError(f"{run} was trained with {name} {own.to_dict()[name]}, not {value}: a run that it selects repeats its settings")
     kept = {name: value for name, value in values.items() if name in FREE}
     return load_config(run / CONFIG, {**kept, "validation_fraction": 0})
+
+
+def repeated_steps(path: Path | str | None, overrides: dict) -> tuple[Config, ...]:
+    """As `repeated`, of a run of several steps: each repeats its own, for its length. Empty for others."""
+    run = Path((config_values(path) | overrides).get("selected_by") or "")
+    if not (run / STEPS).is_file():
+        return ()
+    _config_of(run)  # first of all: a run that is not complete may lack its last steps
+    folders = [folder for folder, _ in in_folders(load_steps(run / STEPS), run)]
+    found = [repeated(path, overrides | {"selected_by": str(folder)}) for folder in folders]
+    return tuple(config for config in found if config)
 
 
 def select(config: Config, dataset: Dataset) -> Selection:
