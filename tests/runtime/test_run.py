@@ -278,7 +278,7 @@ def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, fa
     deploy = shutil.copytree(converted, tmp_path / "deploy")
     compiled = compile_hef(deploy, "--quick", 10, "--max-drop", 100, cwd=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
-    board = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/hailort")])}
+    board = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "doubles/hailort")])}
     labels = {}
     for model in (trained / MODEL, deploy / "model_float32.tflite", deploy / "model_int8.tflite", deploy / "hailo8"):
         result = command("run.py", "faces", "--detector", "none", "--model", model, "--json", **board)
