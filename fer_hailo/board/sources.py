@@ -17,7 +17,7 @@ from fer_hailo.board.camera import Camera
 from fer_hailo.board.frames import Shot
 from fer_hailo.board.headers import NO_PICTURE, picture_size, video_cut
 from fer_hailo.board.images import check_file, check_pixels, read_picture, to_rgb
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 
 # HEIC and AVIF stand here so that they are named as what they are, not passed over.
 PICTURES = {
@@ -163,7 +163,7 @@ class Video:
             finally:
                 capture.release()
         except (ValueError, OSError, MemoryError, cv2.error) as error:
-            yield Shot(self.name, None, problem=" ".join(str(error).split()) or "does not fit into memory")
+            yield Shot(self.name, None, problem=one_line(error) or "does not fit into memory")
 
     def _open(self):
         """An open capture. Raises ValueError with the reason."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.results import FLOAT_STEM
 from fer_hailo.formats.tflite import read_tflite
@@ -40,7 +40,7 @@ class LiteRT:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{path} cannot be run by LiteRT: {' '.join(str(error).split())[:200]}") from None
+            raise UserError(f"{path} cannot be run by LiteRT: {one_line(error, 200)}") from None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
             raise UserError(f"{path} is no classifier of pictures: it has {len(inputs)} inputs and {len(outputs)} outputs")

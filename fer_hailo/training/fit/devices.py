@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.training.models.build import batch_norms
 
 CLUSTER = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -81,7 +81,7 @@ class _DataParallel(Devices):
                 keras.distribution.initialize()
             except (ValueError, RuntimeError) as error:
                 names = f"${CLUSTER}, ..._NUM_PROCESSES and ..._PROCESS_ID"
-                raise UserError(f"the machines do not come together, check {names}: {' '.join(str(error).split())[:160]}") from None
+                raise UserError(f"the machines do not come together, check {names}: {one_line(error, 160)}") from None
             self.share, self.chief = (jax.process_index(), jax.process_count()), jax.process_index() == 0
         found = keras.distribution.list_devices()
         count = len(found) if together else count
