@@ -14,6 +14,7 @@ from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.results import FLOAT_STEM
 from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict import private
 
 TIE = 1e-3  # of an INT8 step
 MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
@@ -116,7 +117,7 @@ class LiteRT:
 
     def _made(self) -> Iterator[dict]:
         # Private, but the one way to know the operators' outputs; tensors that no operator makes are weights.
-        made = {index for operator in self._interpreter._get_ops_details() for index in operator["outputs"]}
+        made = {index for operator in private.operator_details(self._interpreter) for index in operator["outputs"]}
         return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
 
 
