@@ -21,6 +21,7 @@ from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.runs import RUNS
 from fer_hailo.deploy.bundle import FLOAT, INT8
+from fer_hailo.predict import private
 from fer_hailo.training.convert.flatbuffer import bytes_of, object_of, operators
 
 RELEASED = [RUNS / name for name in ("released", "released_minimalistic")]
@@ -67,7 +68,7 @@ def shares(content: bytes) -> list[tuple[str, int, float, bool]]:
     found: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for number, (kind, _) in enumerate(operators(object_of(content))):
         network = _opened(_alone(content, number))
-        delegated = any(operator["op_name"] == "DELEGATE" for operator in network._get_ops_details())
+        delegated = any(operator["op_name"] == "DELEGATE" for operator in private.operator_details(network))
         found[kind, delegated].append(float(np.median([_timed(network) for _ in range(3 * WARM)][WARM:])))
     rows = [(kind, len(seconds), sum(seconds), delegated) for (kind, delegated), seconds in found.items()]
     return sorted(rows, key=lambda row: -row[2])

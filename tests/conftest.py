@@ -92,7 +92,7 @@ def undrawn(monkeypatch):
     """Empty files for plots, which take a sixth of a short run and have tests of their own."""
     from fer_hailo.training.evaluate import plots
 
-    monkeypatch.setattr(plots, "_save", lambda figure, path: path.touch())
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: path.touch())
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fer_hailo.board.faces import cut, open_detector
 from fer_hailo.board.images import write_picture
 from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.decode import decode
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv
 from fer_hailo.common.progress import track
-from fer_hailo.training.data.decode import decode
 from fer_hailo.training.data.sources import FolderSource
 
 

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.board.faces import Detector, Face, open_detector
 from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.decode import decode
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import track
-from fer_hailo.training.data.decode import decode
 from fer_hailo.training.data.sources import open_source
 
 ENLARGED = 4

@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
-from fer_hailo.common.files import read_csv, written
+from fer_hailo.common.files import read_csv
+from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from tools.results_table import model_name, of_one_run
 
 ROOT = Path(__file__).parents[1]
@@ -22,17 +23,11 @@ SIZES = "size_"
 
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = read_csv(ROOT / "docs" / "results.csv")
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure(11, 4.4, columns=2)
     _sizes(left, rows)
     _speeds(right, rows)
-    with written(ROOT / "docs" / "pareto.png") as beside:
-        figure.savefig(beside, dpi=110)
+    save_figure(figure, ROOT / "docs" / "pareto.png")
 
 
 def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -19,7 +19,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
-from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.deploy.bundle import FLOAT, INT8, load_bundle
 from fer_hailo.emulation.noise import Noise
@@ -27,6 +26,7 @@ from fer_hailo.formats.tflite import read_tflite, single
 from fer_hailo.predict.litert import LiteRT
 from fer_hailo.training.convert.quantise import quantise_with
 from fer_hailo.training.convert.ranges import WHOLE, tensor_ranges
+from fer_hailo.training.evaluate.plots import new_figure, save_figure
 
 IMAGES = 64
 INNER = (0.05, 99.95)
@@ -77,12 +77,7 @@ def layer_quality(float32: Path, int8: Path, images: np.ndarray, spec: Preproces
 
 
 def _plot(path: Path, layers: list[str], series: dict[str, tuple[dict, dict]]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure, (above, below) = new_figure(12, 7, rows=2, sharex=True)
     for (name, found), colour in zip(series.items(), ("tab:orange", "tab:blue"), strict=True):
         for axis, numbers, factor in zip((above, below), found, (1, 100), strict=True):
             places = [i for i, layer in enumerate(layers) if layer in numbers]
@@ -93,8 +88,7 @@ def _plot(path: Path, layers: list[str], series: dict[str, tuple[dict, dict]]) -
     above.legend()
     for axis in (above, below):
         axis.grid(alpha=0.3)
-    with written(path) as beside:
-        figure.savefig(beside, dpi=90)
+    save_figure(figure, path, dpi=90)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.calls import call, install
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, first_line, with_class
 from fer_hailo.deploy.bundle import check_network
 from fer_hailo.deploy.home import Format, Home, resolve
 from fer_hailo.formats.hef import read_hef
@@ -137,7 +137,7 @@ def _opencv() -> Iterator[Finding]:
     try:
         import cv2
     except Exception as error:  # a missing system library, or another numpy, fails in many ways
-        yield Finding(FAIL, "OpenCV", f"cannot be imported ({type(error).__name__}: {_line(str(error))})", fix)
+        yield Finding(FAIL, "OpenCV", f"cannot be imported ({with_class(error, _line(error))})", fix)
         return
     folder = Path(cv2.data.haarcascades) if hasattr(cv2, "data") else Path()
     if (folder / "haarcascade_frontalface_default.xml").is_file():
@@ -371,5 +371,5 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _line(text: str) -> str:
-    return next((line.strip()[:160] for line in text.splitlines() if line.strip()), "nothing")
+def _line(text: object) -> str:
+    return first_line(text, 160, "nothing")

@@ -15,9 +15,10 @@ from typing import Protocol
 
 from fer_hailo.board.camera import Camera
 from fer_hailo.board.frames import Shot
-from fer_hailo.board.headers import NO_PICTURE, picture_size, video_cut
-from fer_hailo.board.images import check_file, check_pixels, read_picture, to_rgb
-from fer_hailo.common.errors import UserError
+from fer_hailo.board.images import REMEDY, check_file, read_picture, to_rgb
+from fer_hailo.common.decode import check_pixels
+from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.common.headers import NO_PICTURE, picture_size, video_cut
 
 # HEIC and AVIF stand here so that they are named as what they are, not passed over.
 PICTURES = {
@@ -163,7 +164,7 @@ class Video:
             finally:
                 capture.release()
         except (ValueError, OSError, MemoryError, cv2.error) as error:
-            yield Shot(self.name, None, problem=" ".join(str(error).split()) or "does not fit into memory")
+            yield Shot(self.name, None, problem=one_line(error) or "does not fit into memory")
 
     def _open(self):
         """An open capture. Raises ValueError with the reason."""
@@ -176,7 +177,7 @@ class Video:
             capture.release()
             raise ValueError(f"cannot be opened as a video{': the file is cut off' if _is_cut(self.path) else ''}")
         try:
-            check_pixels(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), self.max_pixels)
+            check_pixels(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), self.max_pixels, REMEDY)
         except ValueError:
             capture.release()
             raise

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def read_yaml(path: Path | str, what: str) -> dict:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {what} {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
     return values

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import written
 from fer_hailo.deploy.bundle import file_sha256
 
@@ -39,5 +39,5 @@ def read_answers(path: Path) -> Answers:
         if logits.ndim != 2 or index.shape != logits.shape[:1] or index.dtype.kind != "i":
             raise ValueError(f"logits of shape {logits.shape} for {index.dtype} pictures of shape {index.shape}")
     except Exception as error:  # NumPy raises whatever a damaged file leads it to
-        raise UserError(f"{path} does not hold the SDK's answers ({' '.join(str(error).split())[:80]}): copy it again") from None
+        raise UserError(f"{path} does not hold the SDK's answers ({one_line(error, 80)}): copy it again") from None
     return Answers(logits, index, str(evaluation))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.calls import call, tool
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import write_json
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.runs import LABELS, RUNS, read_labels
@@ -155,7 +155,7 @@ def _manifest(folder: Path, text: bytes) -> dict:
         manifest = json.loads(text)
         schema, digest = manifest["schema"], manifest.pop("sha256", None)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        reason = with_class(error, one_line(error, 80))
         raise UserError(f"{folder / MANIFEST} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
     if schema != SCHEMA:
         raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
@@ -204,7 +204,7 @@ def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
     try:
         images = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
-        raise UserError(f"{path} is no NumPy array ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+        raise UserError(f"{path} is no NumPy array ({one_line(error, 80)}): {AGAIN}") from None
     check_pictures(images, path, spec)
 
 
@@ -230,7 +230,7 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
                 np.lib.format.read_magic(images)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(images)
     except Exception as error:  # as above
-        raise UserError(f"{path} is no evaluation set ({' '.join(str(error).split())[:80]}): {AGAIN}") from None
+        raise UserError(f"{path} is no evaluation set ({one_line(error, 80)}): {AGAIN}") from None
     if (
         dtype != np.uint8
         or shape != (len(truth), spec.input_size, spec.input_size, 3)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fer_hailo.common.calls import call, install
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.confidence import Confidence
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.released import absent, place, released
 from fer_hailo.common.runs import CONFIDENCE, CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, beside, newest_run, read_labels
@@ -295,5 +295,5 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        reason = with_class(error, one_line(error, 80))
         raise UserError(f"{path} does not tell {what} ({reason}): copy its folder again") from None

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fer_hailo.common.confidence import Confidence
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import write_json
 
 SELECTION = "selection.json"
@@ -78,5 +78,5 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        reason = with_class(error, one_line(error, 80))
         raise UserError(f"{path} does not tell which run chose the settings ({reason}): copy the folder again") from None

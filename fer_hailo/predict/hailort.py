@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.calls import call, tool
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, first_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.formats.hef import Hef, read_hef
 
@@ -180,7 +180,7 @@ def import_hailort():
         if isinstance(error, ModuleNotFoundError) and error.name == "hailo_platform":
             raise UserError(MISSING) from None
         raise UserError(
-            f"HailoRT's Python is installed but cannot be imported ({type(error).__name__}: {_first_line(error)}): it must have the "
+            f"HailoRT's Python is installed but cannot be imported ({with_class(error, first_line(error))}): it must have the "
             "version of the package hailort, and be made for this Python and numpy"
         ) from error
 
@@ -203,7 +203,7 @@ def calling(what: str) -> Iterator[None]:
         classes = [kind.__name__ for kind in type(error).__mro__]
         if not {"HailoRTException", "HailoRTStatusException"} & set(classes):
             raise
-        raise UserError(f"{what}: {_advice(error, classes)} ({type(error).__name__}: {_first_line(error)})") from error
+        raise UserError(f"{what}: {_advice(error, classes)} ({with_class(error, first_line(error))})") from error
 
 
 def _advice(error: Exception, classes: list[str]) -> str:
@@ -212,10 +212,6 @@ def _advice(error: Exception, classes: list[str]) -> str:
     if "HailoRTStatusException" in classes and text.isdigit():
         names.append(NUMBERS.get(int(text), ""))
     return next((ADVICE[name] for name in names if name in ADVICE), "HailoRT failed: see hailort.log in the current folder")
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")
 
 
 def _parameters(platform):

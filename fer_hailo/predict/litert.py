@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.results import FLOAT_STEM
 from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict import private
 
 TIE = 1e-3  # of an INT8 step
 MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
@@ -40,7 +41,7 @@ class LiteRT:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{path} cannot be run by LiteRT: {' '.join(str(error).split())[:200]}") from None
+            raise UserError(f"{path} cannot be run by LiteRT: {one_line(error, 200)}") from None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
             raise UserError(f"{path} is no classifier of pictures: it has {len(inputs)} inputs and {len(outputs)} outputs")
@@ -117,7 +118,7 @@ class LiteRT:
 
     def _made(self) -> Iterator[dict]:
         # Private, but the one way to know the operators' outputs; tensors that no operator makes are weights.
-        made = {index for operator in self._interpreter._get_ops_details() for index in operator["outputs"]}
+        made = {index for operator in private.operator_details(self._interpreter) for index in operator["outputs"]}
         return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
 
 

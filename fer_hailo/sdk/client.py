@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.cli import PLACES
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, first_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.sdk.log import captured
 
@@ -40,7 +40,7 @@ def client():
     except Exception as error:  # an SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
         if isinstance(error, ModuleNotFoundError) and error.name == "hailo_sdk_client":
             raise UserError(MISSING) from None
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = with_class(error, first_line(error))
         raise UserError(
             f"the Dataflow Compiler is installed but cannot be imported ({reason}): install it again in an environment of its own, as "
             "its guide says"
@@ -64,7 +64,7 @@ def calling(what: str, log: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in PLACES:
             raise
         advice = next((text for name, text in ADVICE.items() if has_name(error, name)), "the SDK failed")
-        raise UserError(f"{what}: {advice} ({type(error).__name__}: {_first_line(error)}); the whole log is {log}") from error
+        raise UserError(f"{what}: {advice} ({with_class(error, first_line(error))}); the whole log is {log}") from error
 
 
 @contextlib.contextmanager
@@ -85,7 +85,3 @@ def inference(runner, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[C
             return np.asarray(answers[0] if isinstance(answers, (list, tuple)) else answers)
 
         yield infer
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")

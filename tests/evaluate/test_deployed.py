@@ -62,7 +62,7 @@ def board(whole, tmp_path):
 def evaluate(*arguments, cwd, before: str = "", double: bool = True, **switches) -> subprocess.CompletedProcess:
     """Run evaluate.py as a user does, with the double of HailoRT. before: Python to run first; switches: the double's."""
     code = f"{before}\nimport sys, evaluate\nsys.exit(evaluate.run(evaluate.main, sys.argv[1:]))"
-    places = [str(ROOT), *([str(ROOT / "tests" / "hailort")] if double else [])]
+    places = [str(ROOT), *([str(ROOT / "doubles" / "hailort")] if double else [])]
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=100,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "FER_HAILO_RT_DOUBLE": json.dumps(switches)},

@@ -152,5 +152,5 @@ def compile_hef(*arguments, cwd: Path, before: str = "", sdk: bool = True, **swi
 
 def environment(root: Path | None, sdk: bool = True, **switches) -> dict[str, str]:
     """The environment of such a run, with the double or without."""
-    places = ([str(root)] if root else []) + ([str(ROOT / "tests" / "sdk")] if sdk else [])
+    places = ([str(root)] if root else []) + ([str(ROOT / "doubles" / "sdk")] if sdk else [])
     return os.environ | {"PYTHONPATH": os.pathsep.join(places), "FER_HAILO_SDK_DOUBLE": json.dumps(switches)}

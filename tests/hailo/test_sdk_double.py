@@ -1,4 +1,4 @@
-"""The double of the vendor's SDK in tests/sdk: that it keeps the rules it stands for, and that its numbers are real.
+"""The double of the vendor's SDK in doubles/sdk: that it keeps the rules it stands for, and that its numbers are real.
 
 It runs in processes of its own, as it must be imported before TensorFlow, which builds the networks here.
 """
@@ -126,7 +126,7 @@ def run(folder):
     """Run code against the double with switches set; gives the CompletedProcess."""
 
     def call(code: str, **switches) -> subprocess.CompletedProcess:
-        environment = {"PYTHONPATH": str(ROOT / "tests" / "sdk"), "FER_HAILO_SDK_DOUBLE": json.dumps(switches)}
+        environment = {"PYTHONPATH": str(ROOT / "doubles" / "sdk"), "FER_HAILO_SDK_DOUBLE": json.dumps(switches)}
         program = PRELUDE.format(script=SCRIPT) + textwrap.dedent(code)
         command = [sys.executable, "-c", program]
         return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=100)
@@ -561,6 +561,6 @@ def test_kills(run, sdk, folder, switches, left):
 
 def test_must_be_imported_before_tensorflow(folder):
     code = "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); import hailo_sdk_client"
-    path = {"PYTHONPATH": str(ROOT / "tests" / "sdk")}
+    path = {"PYTHONPATH": str(ROOT / "doubles" / "sdk")}
     result = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
     assert result.returncode == 1 and "ImportError: hailo_sdk_client must be imported before tensorflow" in result.stderr

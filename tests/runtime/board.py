@@ -31,7 +31,7 @@ def double_of_hailort(monkeypatch, record: Path) -> Iterator[Callable[..., Path]
     """
 
     def put(**switches) -> Path:
-        monkeypatch.syspath_prepend(str(ROOT / "tests" / "hailort"))
+        monkeypatch.syspath_prepend(str(ROOT / "doubles" / "hailort"))
         monkeypatch.setenv("FER_HAILO_RT_DOUBLE", json.dumps({"record": str(record)} | switches))
         _forget()
         return record

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_hailo.board.headers import CUT, picture_size
 from fer_hailo.board.images import read_picture, to_bgr, to_rgb, write_picture
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.headers import CUT, picture_size
 
 FORMATS = {"a.jpg": "JPEG", "a.png": "PNG", "a.bmp": "BMP", "a.webp": "WEBP", "a.tif": "TIFF", "a.ppm": "PPM"}
 
@@ -177,6 +177,7 @@ def test_too_large_is_known_before_decoding(tmp_path, monkeypatch):
     import cv2
 
     monkeypatch.setattr(cv2, "imdecode", None)  # calling it would be a TypeError
+    monkeypatch.setattr(Image, "open", None)
     problem = said(tmp_path / "bomb.png", bomb(30000))
     assert problem == "is too large: 30000 x 30000 are more than 100,000,000 pixels (--max-pixels)"
     assert "too large: 61 x 37" in said(tmp_path / "a.jpg", encoded(photo(), "JPEG"), max_pixels=61 * 37 - 1)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.predict import private
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,7 @@ def _inline(model: keras.Model, tensor, pairs: list[tuple]):
         for layer in model.layers:
             tensor = call(copy(layer), tensor)
         return tensor
-    # What keras.models.clone_model does, which itself begins at inputs only, not at any tensor.
-    outputs = model._run_through_graph(tensor, operation_fn=copy, call_fn=call)
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    return private.call_through(model, tensor, call, copy)
 
 
 def _collect_histories(value, found: list) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.formats.tflite import WEIGHTED
 from fer_hailo.training.convert.graph import last_operation
 from fer_hailo.training.convert.ranges import WHOLE, TensorRange
@@ -38,7 +38,7 @@ def to_tflite(model: keras.Model) -> bytes:
             content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         except Exception as error:  # its own class, which is not public
             known = re.findall(r"tf\.\w+", str(error))
-            reason = f"it has no {', '.join(sorted(set(known)))}" if known else " ".join(str(error).split())[:160]
+            reason = f"it has no {', '.join(sorted(set(known)))}" if known else one_line(error, 160)
             raise UserError(f"TensorFlow cannot convert this network to TFLite: {reason}; nothing was written") from None
     file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     name_tensors(file, model)

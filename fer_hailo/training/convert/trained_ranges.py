@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
 
 RANGES = "ranges.json"
@@ -26,6 +26,6 @@ def read_ranges(folder: Path) -> dict[str, tuple[float, float]]:
             raise ValueError("a range is low, high with 0 between")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} does not tell the ranges that this network was trained for ({' '.join(str(error).split())[:80]}): copy the run again"
+            f"{path} does not tell the ranges that this network was trained for ({one_line(error, 80)}): copy the run again"
         ) from None
     return values

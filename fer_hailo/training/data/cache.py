@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.decode import decode
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec, to_source
 from fer_hailo.common.progress import track
-from fer_hailo.training.data.decode import decode
 from fer_hailo.training.data.duplicates import exact_groups, near_pairs
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS

@@ -18,27 +18,27 @@ def plot_confusion(path: Path, metrics: dict) -> None:
 
     matrix = np.array(metrics["confusion_matrix"], float)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure, axes = _figure(6, 5.4)
+    figure, axes = new_figure(6, 5.4)
     ConfusionMatrixDisplay(shares, display_labels=metrics["labels"]).plot(ax=axes, cmap="Blues", values_format=".0%", colorbar=False)
     axes.set_title(f"{metrics['data']}, {metrics['split']}: {metrics['accuracy']:.1%} of {metrics['count']:,}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(path: Path, bins: Sequence[dict], title: str) -> None:
     """Accuracy against confidence (`metrics.reliability`), above how many answers each bin holds."""
-    figure, (axis, below) = _figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
+    figure, (axis, below) = new_figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
     filled = [b for b in bins if b["count"]]
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axis.plot([b["confidence"] for b in filled], [b["accuracy"] for b in filled], marker="o")
     axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
     below.bar([b["low"] for b in bins], [b["count"] for b in bins], bins[0]["high"] - bins[0]["low"], align="edge", edgecolor="white")
     below.set(xlabel="probability of the answer", ylabel="answers")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_history(path: Path, history: Sequence[dict]) -> None:
     """Accuracy and loss over the epochs of both stages; a dotted line where stage 2 begins."""
-    figure, axes = _figure(10, 4, columns=2)
+    figure, axes = new_figure(10, 4, columns=2)
     epochs = np.arange(1, len(history) + 1)
     for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
         axis.plot(epochs, [row[name] for row in history], label="training (mixed and augmented)")
@@ -49,7 +49,7 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
             axis.axvline(start + 0.5, linestyle=":", color="grey")
         axis.set(xlabel="epoch", ylabel=name)
         axis.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str) -> None:
@@ -64,7 +64,7 @@ def plot_mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilit
 def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: str, columns: int) -> None:
     """Pictures (uint8, grey or RGB) in rows of `columns`, each with a title."""
     rows = max(1, -(-len(images) // columns))
-    figure, axis = _figure(columns * 1.4, rows * 1.75 + 0.4)
+    figure, axis = new_figure(columns * 1.4, rows * 1.75 + 0.4)
     for i, (image, title) in enumerate(zip(images, titles, strict=True)):
         x, y = i % columns, -PITCH * (i // columns)
         axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(x, x + 0.92, y - 0.92, y))
@@ -73,10 +73,11 @@ def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: st
     axis.set(xlim=(-0.04, columns), ylim=(-PITCH * rows + 0.3, 0.3), aspect="equal")
     axis.axis("off")
     axis.set_title(heading, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
+    """A matplotlib figure of so many inches, and its axes as `Figure.subplots(rows, columns, **options)` gives them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -85,6 +86,7 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **opti
     return figure, figure.subplots(rows, columns, **options)
 
 
-def _save(figure, path: Path) -> None:
+def save_figure(figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure in the format of the suffix, atomically. dpi: pixels of an inch."""
     with written(path) as beside:
-        figure.savefig(beside, dpi=110)
+        figure.savefig(beside, dpi=dpi)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fer_hailo.common.calls import install
 from fer_hailo.common.config import save_config
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.resources import importable
 from fer_hailo.common.runs import CONFIG
 from fer_hailo.training.experiments.plan import CellRun
@@ -46,7 +46,7 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
     try:
         ray.init(logging_level="error", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"no Ray cluster at $RAY_ADDRESS: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"no Ray cluster at $RAY_ADDRESS: {one_line(error, 160)}") from None
     try:
         most = {kind: max(node["Resources"].get(kind, 0) for node in ray.nodes()) for kind in ("CPU", "GPU")}
         if cores > most["CPU"] or gpus > most["GPU"]:
@@ -101,7 +101,7 @@ def _gather(results: Iterator[tuple[CellRun, Callable]], count: int) -> Failed:
         try:
             status, last = result()
         except Exception as error:  # Ray's and the system's own
-            status, last = "lost", " ".join(str(error).split())[:200]
+            status, last = "lost", one_line(error, 200)
         outcome = f"failed ({status}): {last}" if status else "done"
         print(f"[{number}/{count}] {run.folder.name}: {outcome}", file=sys.stderr, flush=True)
         if status:

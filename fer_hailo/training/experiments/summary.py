@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import write_csv, write_text, written
+from fer_hailo.common.files import write_csv, write_text
 from fer_hailo.common.runs import ENVIRONMENT
+from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from fer_hailo.training.experiments.plan import Grid
 
 SCORES = {"validation": ("val", "accuracy"), "validation macro": ("val", "macro_recall"), "test": ("test", "accuracy")}
@@ -96,12 +97,7 @@ def _cell(mean: float | None, deviation: float | None) -> str:
 
 def _plot(grid: Grid, scores: dict) -> None:
     """Each run a dot, each cell's mean a line, on validation."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(4, 1.6 * len(grid.cells)), 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    figure, axis = new_figure(max(4, 1.6 * len(grid.cells)), 4)
     for place, cell in enumerate(grid.cells):
         values = [100 * value for value in scores[cell]["validation"].values()]
         axis.plot([place] * len(values), values, "o", alpha=0.7)
@@ -109,5 +105,4 @@ def _plot(grid: Grid, scores: dict) -> None:
             axis.hlines(np.mean(values), place - 0.25, place + 0.25, color="black")
     axis.set(title=grid.name, ylabel="validation accuracy, %", xticks=range(len(grid.cells)), xlim=(-0.5, len(grid.cells) - 0.5))
     axis.set_xticklabels(grid.cells, rotation=20, ha="right")
-    with written(grid.out / "summary.png") as beside:
-        figure.savefig(beside, dpi=110)
+    save_figure(figure, grid.out / "summary.png")

@@ -14,6 +14,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.progress import Line, duration
+from fer_hailo.predict import private
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.feed import TrainingBatches
 from fer_hailo.training.evaluate.score import Scorer
@@ -94,11 +95,8 @@ class Validate(keras.callbacks.Callback):
         logs["val_loss"], logs["val_accuracy"], logs["val_macro_recall"] = map(float, scores)
 
     def _average(self):
-        # Keras has no public name for the averages; its own SwapEMAWeights reads the same list.
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        averages = optimizer._model_variables_moving_average
         twins = {id(variable): twin for variable, twin in _pairs(self.network, self.export)}
-        for variable, average in zip(optimizer._trainable_variables, averages, strict=True):
+        for variable, average in private.moving_averages(self.model.optimizer):
             if id(variable) in twins:  # not what only training has
                 _assign(twins[id(variable)], keras_numpy(average))
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.predict import private
 from fer_hailo.training.models.build import batch_norms
 
 CLUSTER = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -81,7 +82,7 @@ class _DataParallel(Devices):
                 keras.distribution.initialize()
             except (ValueError, RuntimeError) as error:
                 names = f"${CLUSTER}, ..._NUM_PROCESSES and ..._PROCESS_ID"
-                raise UserError(f"the machines do not come together, check {names}: {' '.join(str(error).split())[:160]}") from None
+                raise UserError(f"the machines do not come together, check {names}: {one_line(error, 160)}") from None
             self.share, self.chief = (jax.process_index(), jax.process_count()), jax.process_index() == 0
         found = keras.distribution.list_devices()
         count = len(found) if together else count
@@ -134,17 +135,14 @@ class _Strategy(Devices):
 
     def prepare_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         # Keras clips on each device, before the sum.
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of half precision is a wrapper
-        clip = optimizer._clip_gradients
-
-        def clip_sum(gradients):
+        def clip_sum(clip, gradients):
             here = self._tf.distribute.get_replica_context()
             if here is None:
                 return clip(gradients)
             total = clip(here.all_reduce("SUM", gradients))
             return [gradient / self.count for gradient in total]  # all are equal now, and will be summed
 
-        optimizer._clip_gradients = clip_sum
+        private.wrap_clipping(optimizer, clip_sum)
 
 
 def _check(count: int, found: int) -> None:

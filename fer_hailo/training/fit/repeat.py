@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fer_hailo.common.config import Config, config_values, load_config
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import read_csv
 from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, STEPS
 from fer_hailo.common.steps import in_folders, load_steps
@@ -59,7 +59,7 @@ def select(config: Config, dataset: Dataset) -> Selection:
         if not history or confidence is None or "accuracy" not in metrics:
             raise ValueError("it lacks its history, its confidence or its scores")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        reason = with_class(error, one_line(error, 80))
         raise UserError(f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again") from None
     if key != dataset.key:
         raise UserError(f"{run} was trained on other data than {config.data}: a run on all of train repeats it on the same")

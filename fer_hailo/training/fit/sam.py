@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from fer_hailo.predict import private
+
 
 class SharpnessAware(keras.Model):
     """A Functional model whose step takes the gradient at the worst of the near weights: w + rho g / |g|, g being the gradient at w.
@@ -45,7 +47,7 @@ class SharpnessAware(keras.Model):
         _assign(variables, kept)
         _assign(self.non_trainable_variables, after)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._loss_tracker.update_state(loss, sample_weight=ops.shape(keras.tree.flatten(x)[0])[0])
+        private.track_loss(self, loss, ops.shape(keras.tree.flatten(x)[0])[0])
         return self.compute_metrics(x, y, answer, sample_weight=weight)
 
     def _jax_step(self, state, data):
@@ -60,7 +62,7 @@ class SharpnessAware(keras.Model):
         _, gradients = gradient(near, fixed, metrics, x, y, weight, **options)
         loss, (_, answer, fixed, metrics) = first
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
-        logs, metrics = self._update_metrics_variables(metrics, loss, x, y, answer, weight)
+        logs, metrics = private.update_metrics(self, metrics, loss, x, y, answer, weight)
         return logs, (trainable, fixed, optimizer, metrics)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import keras
 
+from fer_hailo.predict import private
+
 
 @contextlib.contextmanager
 def fast_kernels() -> Iterator[None]:
@@ -18,17 +20,15 @@ def fast_kernels() -> Iterator[None]:
     if keras.backend.backend() != "torch":
         yield
         return
-    from keras.src.backend.torch import nn  # private: pyproject.toml pins Keras' minor version, and a test looks
-
-    copy, call = nn._transpose_spatial_inputs, keras.layers.BatchNormalization.call
-    nn._transpose_spatial_inputs = lambda maps: _channels_second(maps) if maps.device.type == "cpu" else copy(maps)
+    call = keras.layers.BatchNormalization.call
     keras.layers.BatchNormalization.call = lambda layer, maps, training=None, mask=None: (
         _norm(layer, maps) if _by_batch(layer, maps, training, mask) else call(layer, maps, training=training, mask=mask)
     )
     try:
-        yield
+        with private.torch_transposition(lambda copy: lambda maps: _channels_second(maps) if maps.device.type == "cpu" else copy(maps)):
+            yield
     finally:
-        nn._transpose_spatial_inputs, keras.layers.BatchNormalization.call = copy, call
+        keras.layers.BatchNormalization.call = call
 
 
 def _channels_second(maps):

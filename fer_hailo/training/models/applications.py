@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from fer_hailo.predict import private
 from fer_hailo.training.models.blocks import DEVIATION, MEAN
 
 # Red, green, blue, on 0..255.
@@ -44,7 +45,7 @@ def efficientnet_b0(input_size: int, weights: str | None) -> keras.Model:
     def make(include_top: bool, weights: str | None, input_tensor) -> keras.Model:
         source = keras.applications.EfficientNetB0(include_top=include_top, weights=weights, input_shape=(input_size, input_size, 3))
         built_in = keras.layers.Rescaling, keras.layers.Normalization
-        shift, image = input_tensor._keras_history.operation, keras.Input((input_size, input_size, 3))
+        shift, image = private.maker_of(input_tensor), keras.Input((input_size, input_size, 3))
         taken = iter([shift])  # takes the place of the first of them, the others go
 
         def call(layer, *inputs, **options):

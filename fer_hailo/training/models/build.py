@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.config import Config
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.released import absent, weights_file
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.training.models.checkpoint import SUFFIXES
@@ -108,7 +108,7 @@ def load_model(path: Path | str) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be opened as a Keras model: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path} cannot be opened as a Keras model: {one_line(error, 200)}") from None
 
 
 def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
@@ -197,7 +197,7 @@ def _backbone(config: Config, weights: str) -> keras.Model:
         except UserError:  # it is none of Keras' networks
             raise
         except Exception as error:  # Keras raises a bare Exception when the download fails
-            reason = " ".join(str(error).split())[:160]
+            reason = one_line(error, 160)
             raise UserError(
                 f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
                 "use --weights FILE for a copy on disk, or --weights none to start from random weights"
@@ -211,7 +211,7 @@ def _backbone(config: Config, weights: str) -> keras.Model:
     try:
         return build(config.input_size, weights)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{weights} does not fit {config.arch}: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"{weights} does not fit {config.arch}: {one_line(error, 160)}") from None
 
 
 def _head(features, config: Config, logits: int):

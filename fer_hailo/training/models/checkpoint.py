@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 
 SUFFIXES = (".npz", ".pth", ".pt", ".pth.tar")
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number at the beginning of what torch.save wrote before version 1.6
@@ -38,7 +38,7 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
         else:
             tensors = _resolve(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except Exception as error:  # what a damaged pickle or archive can raise has no end
-        raise UserError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:160]}") from None
+        raise UserError(f"{path} cannot be read as a checkpoint: {one_line(error, 160)}") from None
     tensors = {name: value for name, value in tensors.items() if value.dtype.kind == "f"}
     if not tensors:
         raise UserError(f"{path} holds no weights")

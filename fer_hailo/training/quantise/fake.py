@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.predict import private
 from fer_hailo.predict.litert import TIE
 from fer_hailo.training.quantise.places import places_of
 
@@ -92,9 +93,7 @@ class FakeQuantised(keras.layers.Layer):
             row = self.places.rounded.get(operation.name)
             return values if row is None else self._rounded(operation.name, values, limits[2 * row], limits[2 * row + 1])
 
-        # What keras.models.clone_model does to call each operation by a function.
-        outputs = self.network._run_through_graph(round_input(images, self.spec), operation_fn=lambda operation: operation, call_fn=compute)
-        return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+        return private.call_through(self.network, round_input(images, self.spec), compute)
 
     def compute_output_shape(self, shape):
         return (shape[0], self.network.output_shape[-1])

@@ -4,7 +4,7 @@ It shares no code with fer_hailo, keeps to what HailoRT's public code does, and 
 answers are real: the INT8 TFLite that lies beside a HEF, or one folder up, is run on what the chip's normalisation makes of the bytes;
 what it gives is rounded to the 256 steps of the HEF's output, and dequantized again for FLOAT32.
 
-    PYTHONPATH=tests/hailort FER_HAILO_RT_DOUBLE='{"architecture": "HAILO8L"}' python run.py ...
+    PYTHONPATH=doubles/hailort FER_HAILO_RT_DOUBLE='{"architecture": "HAILO8L"}' python run.py ...
 
 switches.py lists the faults that can be ordered.
 """

@@ -4,7 +4,7 @@ It shares no code with fer_hailo, keeps to what is known of the SDK and is stric
 network is run by LiteRT, and the quantized one is the same network with its weights and activations rounded as a model script says. What
 it cannot emulate it refuses, but for the SDK's accuracy algorithms (equalization, fine-tuning, ...), which it accepts and leaves out.
 
-    PYTHONPATH=tests/sdk FER_HAILO_SDK_DOUBLE='{"downgrade": true}' python compile_hef.py ...
+    PYTHONPATH=doubles/sdk FER_HAILO_SDK_DOUBLE='{"downgrade": true}' python compile_hef.py ...
 
 switches.py lists the faults that can be ordered. The package is a double of paths too, as far as they are known.
 """
