@@ -9,7 +9,7 @@ import zipapp
 from pathlib import Path
 
 ROOMS = ("common", "formats", "script", "deploy", "emulation", "sdk")
-MODULES = ("__init__", "predict/__init__", "predict/litert", "commands/__init__", "commands/compile")
+MODULES = ("__init__", "predict/__init__", "predict/litert", "predict/private", "commands/__init__", "commands/compile")
 START = "import sys\n\nfrom fer_hailo.common.cli import run\nfrom fer_hailo.commands.compile import main\n\nsys.exit(run(main))\n"
 
 

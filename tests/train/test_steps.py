@@ -112,7 +112,7 @@ def test_the_second_step_starts_from_the_model_of_the_first(looked):
     assert any((a != b).any() for a, b in zip(before, weights(run), strict=True))
 
 
-@pytest.mark.parametrize(("size", "epoch"), [(32, 1), (40, 1)])
+@pytest.mark.parametrize(("size", "epoch"), [pytest.param(32, 1, marks=pytest.mark.slow), (40, 1)])
 def test_cut_in_either_step_and_resumed_it_is_the_whole_run(recipe, whole, tmp_path, monkeypatch, size, epoch):
     run = tmp_path / "fer2013_keras_hailo" / RUN
     told = callbacks.SaveState.on_epoch_end
@@ -133,6 +133,7 @@ def test_cut_in_either_step_and_resumed_it_is_the_whole_run(recipe, whole, tmp_p
     assert same(run / "step1_32px", whole / "step1_32px") and same(run, whole)
 
 
+@pytest.mark.slow
 def test_cut_between_two_steps(recipe, whole, tmp_path):
     """The first is complete, of the second there is a folder without its configuration."""
     run = shutil.copytree(whole, tmp_path / RUN)
