@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def round_away(values: np.ndarray) -> np.ndarray:
+def round_away(values: np.ndarray | np.float64) -> np.ndarray:
     """To the nearest whole number, halves away from zero, float64."""
     return np.copysign(np.floor(np.abs(values) + 0.5), values)
 
@@ -39,7 +39,7 @@ class Factor:
     rounding: str = "twice"
 
     @classmethod
-    def of(cls, factors, rounding: str = "twice") -> Factor:
+    def of(cls, factors: float | np.ndarray, rounding: str = "twice") -> Factor:
         """From real factors, float or (C,)."""
         pairs = [multiplier_of(float(factor)) for factor in np.atleast_1d(np.asarray(factors, np.float64))]
         m, shift = (np.array(column, np.int64) for column in zip(*pairs, strict=True))

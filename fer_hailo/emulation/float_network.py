@@ -10,10 +10,12 @@ import numpy as np
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.progress import track
 from fer_hailo.emulation import windows
-from fer_hailo.emulation.steps import BATCH, NotEmulated, Step, in_batches, run
-from fer_hailo.formats.tflite_graph import Graph, Operation
+from fer_hailo.emulation.steps import BATCH, NotEmulated, Step, Visit, in_batches, run
+from fer_hailo.formats.tflite_graph import Constant, Graph, Operation
 
-CURVES = {
+Function = Callable[..., np.ndarray]  # of the arrays of an operator's inputs that are no constants
+
+CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "RELU": lambda x: np.maximum(x, 0),
     "RELU6": lambda x: np.clip(x, 0, 6),
     "HARD_SWISH": lambda x: x * np.clip(x + 3, 0, 6) / 6,
@@ -31,7 +33,7 @@ class Measured:
     low: float = np.inf
     high: float = -np.inf
     count: int = 0
-    total: np.ndarray | float = field(default=0.0)
+    total: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
     @property
     def mean(self) -> np.ndarray:
@@ -54,7 +56,7 @@ class FloatNetwork:
         self.graph = graph
         self.steps = [Step(operation.name, float_function(operation), operation.sources) for operation in graph.operations]
 
-    def run(self, values: np.ndarray, visit: Callable[[str, np.ndarray], None] | None = None) -> np.ndarray:
+    def run(self, values: np.ndarray, visit: Visit | None = None) -> np.ndarray:
         """float32 (N, I, I, 3), normalised, to float32 (N, C). visit: see `steps.run`."""
         return run(self.steps, self.graph.input.name, values, self.graph.output.name, visit)
 
@@ -79,14 +81,14 @@ class FloatNetwork:
         return total
 
 
-def float_function(operation: Operation) -> Callable[..., np.ndarray]:
+def float_function(operation: Operation) -> Function:
     """What an operator computes, of float32 arrays."""
     if operation.kind in CURVES:
         return lambda x: CURVES[operation.kind](x).astype(np.float32)
     if operation.kind not in FLOAT:
         raise NotEmulated(operation)
     for value in operation.inputs:
-        if value is not None and value.data is not None and value.data.dtype not in (np.float32, np.int32, np.int64):
+        if isinstance(value, Constant) and value.data.dtype not in (np.float32, np.int32, np.int64):
             raise NotEmulated(operation, f"its constant {value.name} is {value.dtype}")
     activation = activation_of(operation)
     function = FLOAT[operation.kind](operation)
@@ -103,11 +105,11 @@ def activation_of(operation: Operation) -> str:
 
 def window_of(operation: Operation) -> windows.Window:
     """The window of a convolution or of a pooling."""
-    source, options = operation.inputs[0], operation.options
+    source, options = operation.source, operation.options
     if len(source.shape) != 4:
         raise NotEmulated(operation, f"of a tensor of shape {source.shape}")
-    size = (options["height"], options["width"]) if "height" in options else operation.inputs[1].shape[1:3]
-    window = windows.Window.of(source.shape[1:3], size, options)
+    size = (options["height"], options["width"]) if "height" in options else operation.kernel.plane
+    window = windows.Window.of(source.plane, size, options)
     if min(window.places) < 1 or window.places != operation.output.shape[1:3]:
         raise NotEmulated(operation, f"it states an output of shape {operation.output.shape}")
     return window
@@ -115,16 +117,17 @@ def window_of(operation: Operation) -> windows.Window:
 
 def axes_of(operation: Operation) -> tuple[int, ...]:
     """The axes of a MEAN: rows and columns, nothing else is known."""
-    axes = tuple(sorted(int(axis) % len(operation.inputs[0].shape) for axis in operation.inputs[1].data.ravel()))
-    if axes != (1, 2) or len(operation.inputs[0].shape) != 4:
-        raise NotEmulated(operation, f"over the axes {axes} of {operation.inputs[0].shape}")
+    shape = operation.source.shape
+    axes = tuple(sorted(int(axis) % len(shape) for axis in operation.kernel.data.ravel()))
+    if axes != (1, 2) or len(shape) != 4:
+        raise NotEmulated(operation, f"over the axes {axes} of {shape}")
     return axes
 
 
 def pads_of(operation: Operation) -> np.ndarray:
     """The paddings of a PAD: int (axes, 2), none of the images' axis."""
-    pads = operation.inputs[1].data
-    if pads is None or pads.shape != (len(operation.inputs[0].shape), 2) or pads[0].any() or (pads < 0).any() or (pads > 1024).any():
+    pads = operation.kernel.data
+    if pads.shape != (len(operation.source.shape), 2) or pads[0].any() or (pads < 0).any() or (pads > 1024).any():
         raise NotEmulated(operation, "with paddings that are not constant, or out of bounds")
     return pads
 
@@ -137,7 +140,7 @@ def aligned(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 def operands(operation: Operation) -> Callable[..., list[np.ndarray]]:
     """Puts an elementwise operator's constants between its other inputs."""
-    constants = [None if value.data is None else value.data for value in operation.inputs]
+    constants = [value.data if isinstance(value, Constant) else None for value in operation.inputs]
 
     def joined(*inputs: np.ndarray) -> list[np.ndarray]:
         left = iter(aligned(list(inputs)))
@@ -153,8 +156,8 @@ def shaped(operation: Operation) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: values.reshape(-1, *operation.output.shape[1:])
 
 
-def _convolution(operation: Operation):
-    kernel, window = operation.inputs[1].data, window_of(operation)
+def _convolution(operation: Operation) -> Function:
+    kernel, window = operation.kernel.data, window_of(operation)
     bias = bias_of(operation)
     if operation.kind == "DEPTHWISE_CONV_2D":
         return lambda x: windows.depthwise(x, kernel[0], window) + bias
@@ -164,51 +167,51 @@ def _convolution(operation: Operation):
 
 def bias_of(operation: Operation) -> np.ndarray:
     """The bias, or zeros: float32 (O,)."""
-    bias = operation.inputs[2] if len(operation.inputs) > 2 else None
+    bias = operation.bias
     return np.zeros(operation.output.shape[-1], np.float32) if bias is None else bias.data
 
 
-def _fully_connected(operation: Operation):
+def _fully_connected(operation: Operation) -> Function:
     if operation.options["layout"]:
         raise NotEmulated(operation, "with shuffled weights")
-    kernel, bias, shape = operation.inputs[1].data.T, bias_of(operation), shaped(operation)
+    kernel, bias, shape = operation.kernel.data.T, bias_of(operation), shaped(operation)
     return lambda x: shape(x.reshape(len(x), -1) @ kernel + bias)
 
 
-def _mean(operation: Operation):
+def _mean(operation: Operation) -> Function:
     axes, shape = axes_of(operation), shaped(operation)
     return lambda x: shape(x.mean(axis=axes, dtype=np.float32))
 
 
-def _average_pool(operation: Operation):
+def _average_pool(operation: Operation) -> Function:
     window = window_of(operation)
-    counts = window.counts(operation.inputs[0].shape[1:3]).astype(np.float32)
+    counts = window.counts(operation.source.plane).astype(np.float32)
     return lambda x: windows.summed(x, window) / counts
 
 
-def _max_pool(operation: Operation):
+def _max_pool(operation: Operation) -> Function:
     window = window_of(operation)
     return lambda x: windows.largest(x, window, -np.inf)
 
 
-def _elementwise(operation: Operation):
+def _elementwise(operation: Operation) -> Function:
     joined, function = operands(operation), {"ADD": np.add, "MUL": np.multiply}[operation.kind]
     return lambda *inputs: function(*joined(*inputs))
 
 
-def _pad(operation: Operation):
+def _pad(operation: Operation) -> Function:
     pads = pads_of(operation)
     return lambda x: np.pad(x, pads)
 
 
-def _concatenation(operation: Operation):
+def _concatenation(operation: Operation) -> Function:
     axis = operation.options["axis"] % len(operation.output.shape)
-    if axis == 0 or any(value.data is not None for value in operation.inputs):
+    if axis == 0 or any(isinstance(value, Constant) for value in operation.inputs):
         raise NotEmulated(operation, "of constants, or along the images")
     return lambda *inputs: np.concatenate(inputs, axis=axis)
 
 
-def _softmax(operation: Operation):
+def _softmax(operation: Operation) -> Function:
     beta = np.float32(operation.options["beta"])
 
     def softmax(x: np.ndarray) -> np.ndarray:
@@ -218,7 +221,7 @@ def _softmax(operation: Operation):
     return softmax
 
 
-FLOAT = {
+FLOAT: dict[str, Callable[[Operation], Function]] = {
     "ADD": _elementwise, "MUL": _elementwise, "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _convolution,
     "FULLY_CONNECTED": _fully_connected, "MEAN": _mean, "AVERAGE_POOL_2D": _average_pool, "MAX_POOL_2D": _max_pool, "PAD": _pad,
     "RESHAPE": shaped, "SQUEEZE": shaped, "CONCATENATION": _concatenation, "SOFTMAX": _softmax,

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from fer_hailo.emulation import windows
 from fer_hailo.emulation.fixed_point import Factor, divide, high_product, multiplier_of, round_away, shift_right
-from fer_hailo.emulation.float_network import CURVES, activation_of, aligned, axes_of, pads_of, shaped, window_of
-from fer_hailo.emulation.scheme import DTYPES, Grid
+from fer_hailo.emulation.float_network import CURVES, Function, activation_of, aligned, axes_of, pads_of, shaped, window_of
+from fer_hailo.emulation.scheme import DTYPES, Grid, Scheme
 from fer_hailo.emulation.steps import NotEmulated
-from fer_hailo.formats.tflite_graph import Operation
+from fer_hailo.formats.tflite_graph import Constant, Operation
 
 SOFTMAX_GRID = Grid(1 / 256, -128, 8)
 KEEP_GRID = {"MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "SQUEEZE"}  # their results have the scale of what they read
@@ -30,7 +31,7 @@ class Site:
     operation: Operation
     sources: tuple[Grid, ...]
     target: Grid
-    scheme: object
+    scheme: Scheme
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -46,7 +47,7 @@ class Site:
         return np.clip(steps, *self.limits, out=steps).astype(DTYPES[self.target.bits])
 
 
-def integer_function(site: Site) -> Callable[..., np.ndarray]:
+def integer_function(site: Site) -> Function:
     """What an operator computes, of arrays of whole numbers."""
     kind = site.operation.kind
     if kind in CURVES:
@@ -56,7 +57,7 @@ def integer_function(site: Site) -> Callable[..., np.ndarray]:
     return INTEGER[kind](site)
 
 
-def exact_dtype(largest: int, operation: Operation) -> type:
+def exact_dtype(largest: int, operation: Operation) -> type[np.floating]:
     """The float type in which all sums up to `largest` are exact, whatever the order of adding."""
     if largest < 1 << 24:
         return np.float32
@@ -79,7 +80,7 @@ def rescale(source: Grid, target: Grid) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-def _weighted(site: Site):
+def _weighted(site: Site) -> Function:
     operation, (source,) = site.operation, site.sources
     weights = site.scheme.weights(operation, source)
     depthwise = operation.kind == "DEPTHWISE_CONV_2D"
@@ -115,15 +116,17 @@ def _terms(site: Site) -> tuple[Callable[..., list[np.ndarray]], list[Grid]]:
     """For an elementwise operator: what gives its two inputs as int64 steps from their zeros, and their
     grids.
     """
-    left, grids, constants = iter(site.sources), [], []
+    left = iter(site.sources)
+    grids: list[Grid] = []
+    constants: list[np.ndarray | None] = []
     for value in site.operation.inputs:
-        if value.data is None:
-            constants.append(None)
-            grids.append(next(left))
-        else:
+        if isinstance(value, Constant):
             whole, grid = site.scheme.constant(value, site.target.bits)
             constants.append(whole.astype(np.int64) - grid.zero)
             grids.append(grid)
+        else:
+            constants.append(None)
+            grids.append(next(left))
 
     def steps(*inputs: np.ndarray) -> list[np.ndarray]:
         rest = iter(aligned(list(inputs)))
@@ -133,20 +136,20 @@ def _terms(site: Site) -> tuple[Callable[..., list[np.ndarray]], list[Grid]]:
     return steps, grids
 
 
-def _add(site: Site):
+def _add(site: Site) -> Function:
     steps, grids = _terms(site)
     shift, widest = ADD_SHIFT[site.target.bits], 2 * max(grid.scale for grid in grids)
     factors = [Factor.of(grid.scale / widest) for grid in grids]
     last = Factor.of(widest / ((1 << shift) * site.target.scale))
 
     def compute(*inputs: np.ndarray) -> np.ndarray:
-        total = sum(factor(term << shift) for factor, term in zip(factors, steps(*inputs), strict=True))
-        return site.finish(last(total))
+        first, second = (factor(term << shift) for factor, term in zip(factors, steps(*inputs), strict=True))
+        return site.finish(last(first + second))
 
     return compute
 
 
-def _mul(site: Site):
+def _mul(site: Site) -> Function:
     steps, grids = _terms(site)
     factor = Factor.of(grids[0].scale * grids[1].scale / site.target.scale)
 
@@ -157,9 +160,9 @@ def _mul(site: Site):
     return compute
 
 
-def _mean(site: Site):
+def _mean(site: Site) -> Function:
     axes, shape, (source,) = axes_of(site.operation), shaped(site.operation), site.sources
-    count = int(np.prod([site.operation.inputs[0].shape[axis] for axis in axes]))
+    count = prod(site.operation.source.shape[axis] for axis in axes)
     factor = Factor.of(source.scale / site.target.scale).divided(count)
 
     def compute(x: np.ndarray) -> np.ndarray:
@@ -168,9 +171,9 @@ def _mean(site: Site):
     return compute
 
 
-def _average_pool(site: Site):
+def _average_pool(site: Site) -> Function:
     window = window_of(site.operation)
-    counts = window.counts(site.operation.inputs[0].shape[1:3])
+    counts = window.counts(site.operation.source.plane)
     low, high = site.limits
 
     def compute(x: np.ndarray) -> np.ndarray:
@@ -179,17 +182,17 @@ def _average_pool(site: Site):
     return compute
 
 
-def _max_pool(site: Site):
+def _max_pool(site: Site) -> Function:
     window, (low, high) = window_of(site.operation), site.limits
     return lambda x: np.clip(windows.largest(x, window, site.target.low), low, high)
 
 
-def _pad(site: Site):
+def _pad(site: Site) -> Function:
     pads, zero = pads_of(site.operation), site.target.zero
     return lambda x: np.pad(x, pads, constant_values=zero)
 
 
-def _concatenation(site: Site):
+def _concatenation(site: Site) -> Function:
     axis = site.operation.options["axis"] % len(site.operation.output.shape)
     if activation_of(site.operation) != "NONE":
         raise NotEmulated(site.operation, "with an activation")
@@ -197,7 +200,7 @@ def _concatenation(site: Site):
     return lambda *inputs: np.concatenate([change(x) for change, x in zip(changes, inputs, strict=True)], axis=axis)
 
 
-def _softmax(site: Site):
+def _softmax(site: Site) -> Function:
     """Powers from a table of 23 bits, their sum, one division."""
     operation, (source,) = site.operation, site.sources
     if site.target != SOFTMAX_GRID or source.bits != 8:
@@ -213,7 +216,7 @@ def _softmax(site: Site):
     return compute
 
 
-def _curve(site: Site):
+def _curve(site: Site) -> Function:
     """An activation by itself: a table with one entry for each whole number."""
     (source,), target = site.sources, site.target
     inputs = np.arange(source.low, source.high + 1)
@@ -247,7 +250,7 @@ def hard_swish_8(inputs: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     return np.clip(steps, target.low, target.high).astype(np.int8)
 
 
-INTEGER = {
+INTEGER: dict[str, Callable[[Site], Function]] = {
     "CONV_2D": _weighted, "DEPTHWISE_CONV_2D": _weighted, "FULLY_CONNECTED": _weighted, "ADD": _add, "MUL": _mul, "MEAN": _mean,
     "AVERAGE_POOL_2D": _average_pool, "MAX_POOL_2D": _max_pool, "PAD": _pad, "CONCATENATION": _concatenation, "SOFTMAX": _softmax,
     "RESHAPE": lambda site: shaped(site.operation), "SQUEEZE": lambda site: shaped(site.operation),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.emulation.integer import KEEP_GRID, SOFTMAX_GRID, Site, integer_function, rescale
-from fer_hailo.emulation.scheme import DTYPES, FileScheme, Grid, MeasuredScheme
-from fer_hailo.emulation.steps import NotEmulated, Step, in_batches, run
-from fer_hailo.formats.tflite_graph import Graph, Operation
+from fer_hailo.emulation.scheme import DTYPES, Grid, Scheme
+from fer_hailo.emulation.steps import NotEmulated, Step, Visit, in_batches, run
+from fer_hailo.formats.tflite_graph import Constant, Graph, Operation, Value
 
 TIE = 1e-3  # of a step: bytes lie half-way between two steps of a [-1, 1] input, see fer_hailo.predict.litert
 
@@ -22,7 +20,7 @@ class IntegerNetwork:
     INT8 one's.
     """
 
-    def __init__(self, graph: Graph, scheme: MeasuredScheme | FileScheme):
+    def __init__(self, graph: Graph, scheme: Scheme):
         self.graph, self.scheme = graph, scheme
         self.grids: dict[str, Grid] = {graph.input.name: scheme.grid(graph.input, 8)}
         self.steps: list[Step] = []
@@ -35,7 +33,7 @@ class IntegerNetwork:
         steps = np.floor(normalise(np.arange(256, dtype=np.uint8), spec) / grid.scale + grid.zero + 0.5 + TIE)
         return np.clip(steps, grid.low, grid.high).astype(DTYPES[grid.bits])[images]
 
-    def run(self, values: np.ndarray, visit: Callable[[str, np.ndarray], None] | None = None) -> np.ndarray:
+    def run(self, values: np.ndarray, visit: Visit | None = None) -> np.ndarray:
         """Whole numbers (N, I, I, 3) to whole numbers (N, C). visit: is shown each tensor, and each in 8 bits
         that has 16.
         """
@@ -49,7 +47,7 @@ class IntegerNetwork:
     def _add(self, operation: Operation) -> None:
         bits, sources = self.scheme.precision(operation).activations, []
         for value in operation.inputs:
-            if value is not None and value.data is None:
+            if value is not None and not isinstance(value, Constant):
                 sources.append(self._narrowed(value, bits))
         grids = tuple(self.grids[name] for name in sources)
         if not grids:
@@ -66,7 +64,7 @@ class IntegerNetwork:
             return source
         return self.scheme.grid(operation.output, bits)
 
-    def _narrowed(self, value, bits: int) -> str:
+    def _narrowed(self, value: Value, bits: int) -> str:
         """The name of a tensor as a layer of so many bits reads it. 8 bits are read in 16 as they are:
         nothing is lost.
 

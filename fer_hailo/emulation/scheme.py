@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fer_hailo.emulation.fixed_point import round_away
 from fer_hailo.emulation.float_network import CURVES, Measured, bias_of
 from fer_hailo.emulation.steps import NotEmulated
 from fer_hailo.formats.tflite import WEIGHTED
-from fer_hailo.formats.tflite_graph import Graph, Operation, Value
+from fer_hailo.formats.tflite_graph import Constant, Graph, Operation, Value
 
 DTYPES = {8: np.int8, 16: np.int16}
 LARGEST_BIAS = {8: 1 << 30, 16: 1 << 45}  # leaves room for the sum: 32 bits in all, and 48
@@ -84,6 +85,22 @@ class Weights:
     bias: np.ndarray
 
 
+class Scheme(Protocol):
+    """How the tensors of a network become whole numbers."""
+
+    def precision(self, operation: Operation) -> Precision:
+        """Bits of an operator's activations and weights."""
+
+    def grid(self, value: Value, bits: int) -> Grid:
+        """The grid of a tensor for a layer that computes in so many bits."""
+
+    def constant(self, value: Constant, bits: int) -> tuple[np.ndarray, Grid]:
+        """Whole numbers of a constant that an elementwise operator reads, and their grid."""
+
+    def weights(self, operation: Operation, source: Grid) -> Weights:
+        """Kernel and bias of a layer whose input has the grid `source`. Raises NotEmulated."""
+
+
 class MeasuredScheme:
     """Grids from measured ranges, weights from float kernels.
 
@@ -101,13 +118,12 @@ class MeasuredScheme:
     def grid(self, value: Value, bits: int) -> Grid:
         return Grid.of_range(self.ranges[value.name].low, self.ranges[value.name].high, bits)
 
-    def constant(self, value: Value, bits: int) -> tuple[np.ndarray, Grid]:
-        """Whole numbers of a constant that an elementwise operator reads, and their grid."""
+    def constant(self, value: Constant, bits: int) -> tuple[np.ndarray, Grid]:
         grid = Grid.of_range(float(value.data.min()), float(value.data.max()), bits)
         return grid.whole(value.data), grid
 
     def weights(self, operation: Operation, source: Grid) -> Weights:
-        bits, kernel = self.precision(operation), operation.inputs[1].data.astype(np.float64)
+        bits, kernel = self.precision(operation), operation.kernel.data.astype(np.float64)
         bias, axis = bias_of(operation).astype(np.float64), kernel.ndim - 1 if operation.kind == "DEPTHWISE_CONV_2D" else 0
         others = tuple(number for number in range(kernel.ndim) if number != axis)
         most = (1 << (bits.weights - 1)) - 1
@@ -119,7 +135,7 @@ class MeasuredScheme:
         along = scales.reshape([-1 if number == axis else 1 for number in range(kernel.ndim)])
         rounded = np.clip(round_away(kernel / along), -most, most)
         if self.correct:
-            bias = bias - _shift(operation, rounded * along - kernel, self.ranges[operation.inputs[0].name].mean)
+            bias = bias - _shift(operation, rounded * along - kernel, self.ranges[operation.source.name].mean)
         whole = round_away(bias / (source.scale * scales))
         return Weights(rounded.astype(np.int64), scales, whole.astype(np.int64))
 
@@ -136,11 +152,11 @@ class FileScheme:
             raise UserError(f"{value.name} is {value.dtype} with {len(value.scales)} scales: no tensor of an INT8 network")
         return Grid(float(value.scales[0]), int(value.zeros[0]), 8 if value.dtype == "int8" else 16)
 
-    def constant(self, value: Value, bits: int) -> tuple[np.ndarray, Grid]:
+    def constant(self, value: Constant, bits: int) -> tuple[np.ndarray, Grid]:
         return value.data, self.grid(value, bits)
 
     def weights(self, operation: Operation, source: Grid) -> Weights:
-        kernel, bias = operation.inputs[1], operation.inputs[2] if len(operation.inputs) > 2 else None
+        kernel, bias = operation.kernel, operation.bias
         count = operation.output.shape[-1]
         if kernel.data.dtype != np.int8 or kernel.zeros.any() or not len(kernel.scales):
             raise NotEmulated(operation, f"its kernel is {kernel.dtype}")

@@ -74,11 +74,12 @@ def noise_of(exact: FloatNetwork, rounded: IntegerNetwork, images: np.ndarray, s
     """
     noise = Noise()
     for start in range(0, len(images), batch):
-        some, values = images[start : start + batch], {}
+        some = images[start : start + batch]
+        values: dict[str, np.ndarray] = {}
         exact.run(normalise(some, spec), values.__setitem__)
         del values[exact.graph.input.name]
 
-        def compare(name: str, whole: np.ndarray, values: dict = values) -> None:
+        def compare(name: str, whole: np.ndarray, values: dict[str, np.ndarray] = values) -> None:
             if name in values:
                 noise.add(name, values[name], rounded.grids[name].real(whole))
 

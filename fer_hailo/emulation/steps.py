@@ -16,6 +16,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.formats.tflite_graph import Operation
 
 Result = TypeVar("Result")
+Visit = Callable[[str, np.ndarray], None]  # is shown tensors by name
 BATCH = 8  # images whose largest tensors stay in the processor's cache
 
 
@@ -37,7 +38,7 @@ class Step:
     inputs: tuple[str, ...]
 
 
-def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, visit: Callable[[str, np.ndarray], None] | None = None):
+def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, visit: Visit | None = None) -> np.ndarray:
     """The result called `target` for the input `values` called `source`. visit: is shown each result with its
     name, the input too.
 

@@ -29,14 +29,9 @@ class Window:
         """
         stride = options["stride_y"], options["stride_x"]
         dilation = options.get("dilation_y", 1), options.get("dilation_x", 1)
-        pads, places = [], []
-        for length, taps, step, gap in zip(side, size, stride, dilation, strict=True):
-            reach = (taps - 1) * gap + 1
-            count = -(-length // step) if options["padding"] == "SAME" else -(-(length - reach + 1) // step)
-            lack = max((count - 1) * step + reach - length, 0) if options["padding"] == "SAME" else 0
-            pads.append((lack // 2, lack - lack // 2))
-            places.append(count)
-        return cls(size, stride, dilation, tuple(pads), tuple(places))
+        same = options["padding"] == "SAME"
+        rows, columns = (_laid(*axis, same) for axis in zip(side, size, stride, dilation, strict=True))
+        return cls(size, stride, dilation, (rows[0], columns[0]), (rows[1], columns[1]))
 
     @property
     def is_point(self) -> bool:
@@ -58,7 +53,15 @@ class Window:
 
     def counts(self, side: tuple[int, int]) -> np.ndarray:
         """How many pixels, not of the padding, each output sees: int64 (1, *places, 1)."""
-        return sum(self.slices(self.padded(np.ones((1, *side, 1), np.int64))))
+        return summed(np.ones((1, *side, 1), np.int64), self)
+
+
+def _laid(length: int, taps: int, step: int, gap: int, same: bool) -> tuple[tuple[int, int], int]:
+    """Along one axis: the padding before and after, and how many places the output has."""
+    reach = (taps - 1) * gap + 1
+    count = -(-length // step) if same else -(-(length - reach + 1) // step)
+    lack = max((count - 1) * step + reach - length, 0) if same else 0
+    return (lack // 2, lack - lack // 2), count
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
@@ -73,28 +76,29 @@ def depthwise(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
     times = kernel.shape[-1] // x.shape[-1]
     x = window.padded(np.repeat(x, times, axis=-1) if times > 1 else x)
     rows = np.tile(taps, window.places[1])  # a row of outputs at once: long rows are quicker
-    total, product = None, None
-    for seen, weights in zip(window.slices(x), rows, strict=True):
-        weights = weights.reshape(window.places[1], -1)
-        if total is None:
-            total, product = seen * weights, np.empty((len(x), *window.places, kernel.shape[-1]), x.dtype)
-        else:
-            np.multiply(seen, weights, out=product)
-            total += product
+    pairs = zip(window.slices(x), rows.reshape(len(rows), window.places[1], -1), strict=True)
+    seen, weights = next(pairs)
+    total = seen * weights
+    product = np.empty_like(total)
+    for seen, weights in pairs:
+        np.multiply(seen, weights, out=product)
+        total += product
     return total
 
 
 def largest(x: np.ndarray, window: Window, lowest: float) -> np.ndarray:
     """Max pooling; the padding counts as `lowest`."""
-    total = None
-    for seen in window.slices(window.padded(x, lowest)):
-        total = seen.copy() if total is None else np.maximum(total, seen, out=total)
+    views = window.slices(window.padded(x, lowest))
+    total = next(views).copy()
+    for seen in views:
+        np.maximum(total, seen, out=total)
     return total
 
 
 def summed(x: np.ndarray, window: Window) -> np.ndarray:
     """Sums of the pixels that each output sees."""
-    total = None
-    for seen in window.slices(window.padded(x)):
-        total = seen.copy() if total is None else np.add(total, seen, out=total)
+    views = window.slices(window.padded(x))
+    total = next(views).copy()
+    for seen in views:
+        np.add(total, seen, out=total)
     return total

@@ -36,10 +36,8 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor. scales, zeros: float32 and int64, one or one for each place of `axis`, empty where not
-    quantized.
-
-    data: of a constant, an array of `shape`; None for what the network computes.
+    """A tensor that the network computes. scales, zeros: float32 and int64, one or one for each place of `axis`,
+    empty where not quantized.
     """
 
     name: str
@@ -48,7 +46,19 @@ class Value:
     scales: np.ndarray
     zeros: np.ndarray
     axis: int
-    data: np.ndarray | None
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """(rows, columns) of images or of a kernel. Raises ValueError where it has not 4 axes."""
+        _, rows, columns, _ = self.shape
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Constant(Value):
+    """A tensor that stands in the file. data: an array of `shape`."""
+
+    data: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,30 @@ class Operation:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the inputs that are no constants."""
-        return tuple(value.name for value in self.inputs if value is not None and value.data is None)
+        return tuple(value.name for value in self.inputs if value is not None and not isinstance(value, Constant))
+
+    @property
+    def source(self) -> Value:
+        """What it reads first. Raises ValueError where that is left out."""
+        if not self.inputs or self.inputs[0] is None:
+            raise ValueError(f"{self.name[:60]} lacks an input")
+        return self.inputs[0]
+
+    @property
+    def kernel(self) -> Constant:
+        """What it reads second: a kernel, axes or paddings. Raises ValueError where that is no constant."""
+        kernel = self.inputs[1] if len(self.inputs) > 1 else None
+        if not isinstance(kernel, Constant):
+            raise ValueError(f"{self.name[:60]} has no constant as its second input")
+        return kernel
+
+    @property
+    def bias(self) -> Constant | None:
+        """What a layer with weights reads third. Raises ValueError where that is no constant."""
+        bias = self.inputs[2] if len(self.inputs) > 2 else None
+        if bias is None or isinstance(bias, Constant):
+            return bias
+        raise ValueError(f"{self.name[:60]} has a bias that is computed")
 
 
 @dataclass(frozen=True)
@@ -107,7 +140,7 @@ def _value(table: Table, buffers: list[Table]) -> Value:
         raise ValueError(f"{name[:60]} has the shape {shape}")
     number = table.number(2, "<I")
     raw = buffers[number].content() if number else b""
-    data = None
+    data: np.ndarray | None = None
     if raw:
         if dtype not in ("float32", "int8", "int16", "int32", "int64", "uint8"):
             raise ValueError(f"{name[:60]} is a constant of type {dtype}, which is not read")
@@ -120,7 +153,9 @@ def _value(table: Table, buffers: list[Table]) -> Value:
     axis = quantization.number(6, "<i") if quantization else 0
     if len(scales) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scales)):
         raise ValueError(f"{name[:60]} has {len(scales)} scales for the shape {shape}")
-    return Value(name, shape, dtype, scales, zeros, axis, data)
+    if data is None:
+        return Value(name, shape, dtype, scales, zeros, axis)
+    return Constant(name, shape, dtype, scales, zeros, axis, data)
 
 
 def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation:
@@ -150,7 +185,7 @@ def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) ->
     lacking = len(inputs) < count or None in (inputs[:count] if kind in WEIGHTED else inputs)
     if lacking and (kind in SETTINGS or kind in pair):
         raise ValueError(f"{output.name[:60]} lacks an input")
-    if kind in ("MEAN", "PAD") and not ((axes := inputs[1]) and axes.data is not None and axes.data.dtype in WHOLE):
+    if kind in ("MEAN", "PAD") and not (isinstance(axes := inputs[1], Constant) and axes.data.dtype in WHOLE):
         raise ValueError(f"{output.name[:60]} has no whole numbers for its axes")
 
 
@@ -162,10 +197,10 @@ def _check_weights(kind: str, inputs: tuple[Value | None, ...], output: Value) -
         return
     rank = 2 if kind == "FULLY_CONNECTED" else 4
     source, kernel, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
-    if source is None or kernel is None or kernel.data is None or kernel.data.ndim != rank or len(output.shape) < 2:
+    if source is None or not isinstance(kernel, Constant) or kernel.data.ndim != rank or len(output.shape) < 2:
         raise ValueError(f"{output.name[:60]} has no constant kernel of {rank} dimensions")
     count = kernel.shape[-1 if kind == "DEPTHWISE_CONV_2D" else 0]
-    if count != output.shape[-1] or (bias is not None and (bias.data is None or bias.data.shape != (count,))):
+    if count != output.shape[-1] or (bias is not None and not (isinstance(bias, Constant) and bias.data.shape == (count,))):
         raise ValueError(f"{output.name[:60]} has a kernel for {count} channels, {output.shape[-1]} outputs, or a bias that does not fit")
     channels = source.shape[-1] if source.shape else 0
     fits = {"CONV_2D": kernel.shape[-1] == channels, "DEPTHWISE_CONV_2D": channels and count % channels == 0}

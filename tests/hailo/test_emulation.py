@@ -18,7 +18,7 @@ from fer_hailo.emulation.precision import followed
 from fer_hailo.emulation.program import IntegerNetwork
 from fer_hailo.emulation.scheme import FileScheme, Grid, MeasuredScheme, Precision, with_activations
 from fer_hailo.emulation.stages import noise_of
-from fer_hailo.formats.tflite_graph import Graph, Operation, Value, read_graph
+from fer_hailo.formats.tflite_graph import Constant, Graph, Operation, Value, read_graph
 from fer_hailo.script.layers import Layer, Layers
 
 
@@ -39,13 +39,14 @@ def test_factors_by_hand():
 
 def value(name: str, shape: tuple, scale: float = 1.0, zero: int = 0, data=None, dtype: str = "int8") -> Value:
     scales = np.atleast_1d(np.array(scale, np.float32))
-    return Value(name, shape, dtype, scales, np.full(len(scales), zero, np.int64), 0, data)
+    known = (name, shape, dtype, scales, np.full(len(scales), zero, np.int64), 0)
+    return Value(*known) if data is None else Constant(*known, data)
 
 
 def computed(kind: str, inputs: list[Value], output: Value, *arrays, **options) -> list:
     """What the integer operator makes of arrays of whole numbers."""
     scheme = FileScheme()
-    sources = tuple(scheme.grid(one) for one in inputs if one is not None and one.data is None)
+    sources = tuple(scheme.grid(one) for one in inputs if one is not None and not isinstance(one, Constant))
     target = SOFTMAX_GRID if kind == "SOFTMAX" else scheme.grid(output)
     site = Site(Operation(output.name, kind, tuple(inputs), output, options), sources, target, scheme)
     return integer_function(site)(*(np.array(array, np.int8) for array in arrays)).tolist()
