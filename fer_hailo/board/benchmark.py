@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def measure(home: Home, threads: int, seconds: float) -> dict:
     with load(home, threads) as predictor:
         side = predictor.spec.input_size
         faces = np.random.default_rng(0).integers(0, 256, (max(BATCHES), side, side, 3), np.uint8)
-        times = {count: call_times(lambda count=count: predictor.predict(faces[:count]), seconds) for count in BATCHES}
+        times = {count: call_times(partial(predictor.predict, faces[:count]), seconds) for count in BATCHES}
         middle, high, highest = (1000 * float(v) for v in np.percentile(times[1], (50, 95, 99)))
         alone = getattr(predictor.backend, "latency_ms", None)
         peak = peak_mib()
@@ -77,14 +78,16 @@ def measure(home: Home, threads: int, seconds: float) -> dict:
             **{f"images_per_s_{count}": count / float(taken.mean()) for count, taken in times.items()},
             "invoke_ms": alone() if alone else None,
             "memory_mib": peak,
-            "added_mib": None if peak is None else peak - before,
+            "added_mib": None if peak is None or before is None else peak - before,
         }
 
 
 def call_times(call: Callable[[], object], seconds: float) -> np.ndarray:
     """Seconds that each call took, float64 (calls,): for `seconds` after a fifth of that to warm up, and at least LEAST_CALLS."""
+    times: list[float] = []
     for span in (seconds / 5, seconds):
-        times, end = [], time.perf_counter() + span
+        times.clear()
+        end = time.perf_counter() + span
         while len(times) < LEAST_CALLS or time.perf_counter() < end:
             start = time.perf_counter()
             call()

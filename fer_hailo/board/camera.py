@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +17,24 @@ GONE_AFTER = 5  # failed reads in a row
 GONE_AFTER_S = 2.0  # or seconds without a frame when a read fails: a driver's failing read may itself take 10 s
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 RATES = (1.0, 240.0)  # frames a second that a device may claim; streams often claim their clock, 90000
+
+
+class Capture(Protocol):
+    """What is used of a cv2.VideoCapture; frames are uint8 (H, W, 3) BGR."""
+
+    def isOpened(self) -> bool: ...
+
+    def get(self, setting: int, /) -> float: ...
+
+    def set(self, setting: int, value: float, /) -> bool: ...
+
+    def read(self) -> tuple[bool, Any]: ...
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
 
 
 def waits() -> Iterator[float]:
@@ -35,12 +54,12 @@ class Camera:
     """
 
     live = True
-    count = None
+    count: int | None = None
 
     def __init__(
         self,
         name: str,
-        connect: Callable,
+        connect: Callable[[], Capture],
         advice: str,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -64,8 +83,10 @@ class Camera:
         A read that fails between others is a damaged frame: a Shot with a problem, its number counted. After several in a row the
         camera is taken for gone: it is released, one Shot says so, and it is opened again and again (`waits`) until it gives frames.
         """
-        capture, failed, number = self._capture, [], 0
-        first, last, rate = None, self._clock(), _rate(capture)
+        capture, number = self._capture, 0
+        failed: list[float] = []
+        first: float | None = None
+        last, rate = self._clock(), _rate(capture)
         try:
             while not self._stopped.is_set():
                 image, taken = self._read(capture)
@@ -91,7 +112,7 @@ class Camera:
         finally:
             capture.release()
 
-    def _read(self, capture) -> tuple[np.ndarray | None, float]:
+    def _read(self, capture: Capture) -> tuple[np.ndarray | None, float]:
         """A BGR frame or None, and when it was captured: before it is decoded, so that decoding counts as latency."""
         import cv2
 
@@ -102,7 +123,7 @@ class Camera:
             return None, self._clock()
         return (image if done else None), taken
 
-    def _return(self, capture) -> tuple:
+    def _return(self, capture: Capture) -> tuple[Capture, np.ndarray | None, float]:
         """Open the camera until it gives a frame: capture, frame, time; the frame is None after `stop`."""
         for seconds in waits():
             self._sleep(seconds)
@@ -117,7 +138,7 @@ class Camera:
         return capture, None, 0.0
 
 
-def _rate(capture) -> float | None:
+def _rate(capture: Capture) -> float | None:
     import cv2
 
     rate = capture.get(cv2.CAP_PROP_FPS)

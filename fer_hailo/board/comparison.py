@@ -111,7 +111,8 @@ def compare(
     difference (board less SDK), interval, gained and lost (pictures that the board alone gets right, the SDK alone); else None.
     With known answers all numbers are of the common pictures; without, of what each has seen.
     """
-    splits, disagreements = {}, None if emulation.answers is None else []
+    splits: dict[str, dict] = {}
+    disagreements: list[dict] = []
     for split in metrics:
         if split not in emulation.metrics:
             continue
@@ -134,7 +135,7 @@ def compare(
             names = {"truth": labels[truth[at]], "board": labels[ours[at]], "sdk": labels[other[at]]}
             surety = {"board_probability": f"{board[at, ours[at]]:.4f}", "sdk_probability": f"{sdk[at, other[at]]:.4f}"}
             disagreements.append({"index": int(index[own[at]]), "split": split, **names, **surety})
-    return Comparison(emulation.record, splits, disagreements)
+    return Comparison(emulation.record, splits, None if emulation.answers is None else disagreements)
 
 
 def _sentence(split: str, numbers: dict) -> str:

@@ -43,9 +43,12 @@ def bundle_for(home: Home) -> Path | None:
     if home.format is Format.KERAS:
         return None
     data = home.overrides.get("data")
-    if not data and not home.manifest:
+    if data:
+        folder = Path(data)
+    elif home.manifest:
+        folder = home.manifest.parent
+    else:
         raise UserError(f"{home.model} lies in no deploy bundle: name one, or a data set, with --data")
-    folder = Path(data) if data else home.manifest.parent
     if not folder.exists():
         raise UserError(f"no bundle or data set at {folder}")
     if not is_bundle(folder):
@@ -77,10 +80,12 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     reference = bundle.manifest["metrics"]["keras"]
     digests = {name: metrics["sha256"] for name, metrics in reference.items()}
     metrics = score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
-    comparison, note = None, ""
+    comparison: Comparison | None = None
+    note = ""
     if stage == "hef":
         emulation, note = find_emulation(model, bundle)
-        comparison = emulation and compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
+        if emulation:
+            comparison = compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
     out = out or folder / f"evaluation_{stage}"
     _write(out, model, bundle, pictures, logits, metrics, comparison, note)
     row = {
@@ -113,8 +118,8 @@ def as_in(bundle: Bundle, home: Home) -> Home:
         theirs, ours = ", ".join(home.labels), ", ".join(bundle.labels)
         raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds pictures of {ours}")
     if home.manifest and home.spec != bundle.spec:
-        theirs, ours = home.spec.to_dict(), bundle.spec.to_dict()
-        raise UserError(f"{path} takes faces prepared as {theirs}; those in {bundle.folder} are {ours}")
+        prepared = home.spec.to_dict(), bundle.spec.to_dict()
+        raise UserError(f"{path} takes faces prepared as {prepared[0]}; those in {bundle.folder} are {prepared[1]}")
     return replace(home, given=Stated(bundle.labels, bundle.spec))
 
 

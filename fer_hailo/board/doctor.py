@@ -278,8 +278,8 @@ def _holds(version: str, sign: str, bound: str) -> bool:
 
 
 def _cameras(board: Board) -> Iterator[Finding]:
-    nodes = [(node, board.text(f"/sys/class/video4linux/{node.name}/name")) for node in board.path("/dev").glob("video*")]
-    nodes = sorted((int(node.name[5:]), node, name) for node, name in nodes if node.name[5:].isdigit() and not name.startswith(INNER))
+    named = [(node, board.text(f"/sys/class/video4linux/{node.name}/name")) for node in board.path("/dev").glob("video*")]
+    nodes = sorted((int(node.name[5:]), node, name) for node, name in named if node.name[5:].isdigit() and not name.startswith(INNER))
     cameras = [(number, node, name) for number, node, name in nodes if not name.startswith(CSI)]
     closed = [node for _, node, _ in cameras if not os.access(node, os.R_OK | os.W_OK)]
     if closed:
@@ -361,7 +361,7 @@ def _release(version: str) -> str:
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]
+    return [int(part) for part in re.split(r"[^\d.]", version, maxsplit=1)[0].split(".") if part]
 
 
 def _read(path: Path) -> str:

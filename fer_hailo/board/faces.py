@@ -5,6 +5,7 @@ Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -161,9 +162,10 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int], margin: float) -> np
     side = max(1, round(max(width, height) * (1 + margin)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     high, wide = image.shape[:2]
-    over = [max(0, -top), max(0, top + side - high), max(0, -left), max(0, left + side - wide)]
-    padded = cv2.copyMakeBorder(image, *over, cv2.BORDER_REPLICATE) if any(over) else image
-    return padded[top + over[0] :, left + over[2] :][:side, :side]
+    above, below, before, after = max(0, -top), max(0, top + side - high), max(0, -left), max(0, left + side - wide)
+    if above or below or before or after:
+        image = cv2.copyMakeBorder(image, above, below, before, after, cv2.BORDER_REPLICATE)
+    return image[top + above :, left + before :][:side, :side]
 
 
 def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:
@@ -188,8 +190,9 @@ def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _box(values, scale: float) -> tuple[int, int, int, int]:
-    return tuple(round(float(value) * scale) for value in values)
+def _box(values: Sequence[float] | np.ndarray, scale: float) -> tuple[int, int, int, int]:
+    x, y, width, height = (round(float(value) * scale) for value in values)
+    return x, y, width, height
 
 
 def _points(values: np.ndarray) -> tuple[tuple[float, float], ...]:

@@ -13,17 +13,22 @@ class Shot:
     """A picture or one frame of a video or camera, or the reason why there is none.
 
     source: what the user named. image: uint8 (H, W, 3) RGB, C-contiguous; None where `problem` says why.
-    frame, time_s, rate: of videos and cameras: the frame's number from 0 on, its time in seconds, frames a second.
+    frame, time_s, rate: of videos and cameras: the frame's number from 0 on, its time in seconds, frames a second
+    (None where unknown); a picture has no number, and the time 0.
     taken: when it was captured, by time.perf_counter(): latency counts from there.
     """
 
     source: str
     image: np.ndarray | None
     frame: int | None = None
-    time_s: float | None = None
+    time_s: float = 0.0
     rate: float | None = None
     problem: str = ""
     taken: float = field(default_factory=time.perf_counter)
+
+    def follows(self, other: Shot) -> bool:
+        """Whether it is a later frame of the same video: not of another source, nor of the same file played once more."""
+        return self.source == other.source and self.frame is not None and other.frame is not None and self.frame > other.frame
 
 
 @dataclass(frozen=True)

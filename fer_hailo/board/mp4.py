@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,11 @@ from fer_hailo.board.images import to_bgr
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 
+if TYPE_CHECKING:
+    import cv2
+
 RATE, FASTEST = 25.0, 240.0  # frames a second where the source does not know its rate, or states one above FASTEST
+CODEC = int.from_bytes(b"mp4v", "little")  # MPEG-4 part 2, as a FOURCC code
 ROOM = 16 * 2**20  # bytes that are left free on the disk, so that the index at the end can still be written
 
 
@@ -26,19 +31,21 @@ class Mp4:
     """
 
     def __init__(self, path: Path, shot: Shot):
-        self._path, self._source, self._start, self._newest = path, shot.source, shot.time_s, -1
+        self._path, self._start, self._newest = path, shot.time_s, shot
         rate = shot.rate if shot.rate and 0 < shot.rate <= FASTEST else RATE
         self._rate = round(rate, 3 if rate < 65 else 2)  # MPEG-4 counts time in at most 65535 parts of a second
-        self._frames, self._last, self._writer = 0, None, None
+        self._frames = 0
+        self._last: np.ndarray | None = None
+        self._writer: cv2.VideoWriter | None = None
         self._stack = contextlib.ExitStack()
 
     def goes_on(self, shot: Shot) -> bool:
-        """Whether the shot belongs to this video: not to another source, nor to the same file played once more."""
-        return shot.source == self._source and shot.frame is not None and shot.frame > self._newest
+        """Whether the shot belongs to this video, of which something was added."""
+        return shot.follows(self._newest)
 
     def add(self, shot: Shot, drawn: np.ndarray | None) -> None:
         """Take the next frame. drawn: uint8 (H, W, 3) RGB; None where it could not be read. Raises UserError on a full disk."""
-        self._newest = shot.frame
+        self._newest = shot
         due = round((shot.time_s - self._start) * self._rate) + 1 - self._frames  # the new frame is the last of them
         new = None if drawn is None else self._fit(drawn)
         old = new if self._last is None else self._last
@@ -70,19 +77,19 @@ class Mp4:
         if shutil.disk_usage(self._path.parent).free < ROOM:
             raise UserError(f"{self._path} ends after {self._frames} frames, the disk is full: make room or choose another folder")
         if self._writer is None:
-            self._open(frame.shape[1::-1])
+            self._writer = self._open(frame.shape[1], frame.shape[0])
         self._writer.write(frame)
         self._frames += 1
 
-    def _open(self, size: tuple[int, int]) -> None:
+    def _open(self, wide: int, high: int) -> cv2.VideoWriter:
         import cv2
 
         self._beside = self._stack.enter_context(written(self._path))
-        writer = cv2.VideoWriter(str(self._beside), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), self._rate, size)
+        writer = cv2.VideoWriter(str(self._beside), cv2.CAP_FFMPEG, CODEC, self._rate, (wide, high))
         if not writer.isOpened():
             self._stack.close()
-            raise UserError(f"{self._path}: this OpenCV cannot write such a video ({size[0]}x{size[1]}, {self._rate:g} frames a second)")
-        self._writer = writer
+            raise UserError(f"{self._path}: this OpenCV cannot write such a video ({wide}x{high}, {self._rate:g} frames a second)")
+        return writer
 
     def _check(self) -> None:
         """OpenCV does not say when writing fails, so look at what is there."""

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -87,8 +86,8 @@ def held() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in came:
-        signal.raise_signal(number)
+    for received in came:
+        signal.raise_signal(received)
 
 
 class Table:
@@ -97,7 +96,8 @@ class Table:
     draws = False
 
     def __init__(self):
-        self._out, self._source, self._said = _Text(), "", {}
+        self._out, self._source = _Text(), ""
+        self._said: dict[int | None, tuple[str, float]] = {}  # by track: label and time
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
         shot = result.shot
@@ -225,7 +225,7 @@ class SavedPictures:
         if shot.frame is not None:
             self._video = self._video or Mp4(self._free(_stem(shot.source), ".mp4"), shot)
             self._video.add(shot, drawn)
-        else:
+        elif drawn is not None:
             suffix = Path(shot.source).suffix
             write_picture(self._free(_stem(shot.source), suffix if suffix.lower() in SUFFIXES else ".png"), drawn)
 
@@ -236,12 +236,14 @@ class SavedPictures:
 
     def _free(self, stem: str, suffix: str) -> Path:
         """A name that this run has not used, and that is no source's."""
-        for number in count(self._numbers.get(stem + suffix, 1)):
+        number = self._numbers.get(stem + suffix, 1)
+        while True:
             path = self._folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
             if path.name.casefold() not in self._names and not _identity(path) & self._sources:
                 self._names.add(path.name.casefold())  # for file systems to which A.png and a.png are the same
                 self._numbers[stem + suffix] = number
                 return path
+            number += 1
 
 
 class SavedVideo:
@@ -253,7 +255,8 @@ class SavedVideo:
     draws = True
 
     def __init__(self, path: Path | str, sources: Sequence[str]):
-        self._path, self._video = Path(path), None
+        self._path = Path(path)
+        self._video: Mp4 | None = None
         if _identity(self._path) & _identities(sources):
             raise UserError(f"{path} is a source, and would be lost: choose another file")
         if self._path.is_dir():

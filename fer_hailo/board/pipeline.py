@@ -15,6 +15,7 @@ import numpy as np
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.channel import Channel, Closed
 from fer_hailo.board.draw import draw
+from fer_hailo.board.faces import Face
 from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import Sink
 from fer_hailo.board.sources import Source
@@ -96,16 +97,20 @@ def run(
     Raises what a source, detector, predictor or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
-    shots, found, read = (Channel(drop=live) for _ in range(3))
+    shots: Channel[Shot] = Channel(drop=live)
+    found: Channel[tuple[Shot, list[Face]]] = Channel(drop=live)
+    read: Channel[Result] = Channel(drop=live)
 
-    def detected(shot: Shot):
+    def detected(shot: Shot) -> tuple[Shot, list[Face]]:
         with statistics.timing("detect"):
             return shot, analyzer.detect(shot.image) if shot.image is not None else []
 
-    def classified(item):
+    def classified(item: tuple[Shot, list[Face]]) -> Result:
         shot, faces = item
         with statistics.timing("classify"):
-            return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)) if faces else ())
+            if shot.image is None or not faces:
+                return Result(shot)
+            return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)))
 
     pool, depth = ThreadPoolExecutor(len(analyzer.detectors), "detect"), len(analyzer.detectors)
     counted = _counted(sources, watched and not live, statistics, on_problem)
@@ -147,7 +152,7 @@ def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_
             if shot.image is None:
                 statistics.problems += 1
                 on_problem(shot)
-            elif paced and shot.time_s is not None:
+            elif paced and shot.frame is not None:
                 time.sleep(max(0.0, begin + shot.time_s - time.perf_counter()))
                 shot = replace(shot, taken=time.perf_counter())  # as if a camera had given it now
             yield shot
@@ -185,13 +190,14 @@ def _stage(items: Iterable, target: Channel) -> None:
 
 def _tracked(results: Iterable[Result], smooth_s: float) -> Iterator[Result]:
     """Follow faces from frame to frame, in each video for itself; pictures stay as they are."""
-    source = frame = tracker = None
+    tracker = Tracker(smooth_s)
+    last: Shot | None = None
     for result in results:
         shot = result.shot
         if shot.frame is None or shot.image is None:
             yield result
             continue
-        if shot.source != source or shot.frame <= frame:  # another video, or the same one played again
+        if last is not None and not shot.follows(last):
             tracker = Tracker(smooth_s)
-        source, frame = shot.source, shot.frame
+        last = shot
         yield Result(shot, tracker.update(result.faces, shot.time_s))

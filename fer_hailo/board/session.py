@@ -110,8 +110,10 @@ class _Status:
 
     def __init__(self, sources: list[Source], statistics: Statistics):
         counts = [source.count for source in sources]
-        self._total = sum(counts) if None not in counts else None
-        self._statistics, self._line, self._damaged = statistics, Line(), set()
+        known = [count for count in counts if count is not None]
+        self._total = sum(known) if len(known) == len(counts) else None
+        self._statistics, self._line = statistics, Line()
+        self._damaged: set[str] = set()
 
     def problem(self, shot: Shot) -> None:
         """Damaged frames can be thousands: a source's first one is told, the others are counted."""

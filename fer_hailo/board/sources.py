@@ -8,12 +8,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from fer_hailo.board.camera import Camera
+from fer_hailo.board.camera import Camera, Capture
 from fer_hailo.board.frames import Shot
 from fer_hailo.board.images import REMEDY, check_file, read_picture, to_rgb
 from fer_hailo.common.decode import check_pixels
@@ -32,6 +32,7 @@ VIDEOS = {
 ADDRESS = re.compile(r"(?i)(rtsps?|https?)://")
 TIMEOUT_MS = 5000  # to open a stream, and to wait for its next frame
 DAMAGED_IN_A_ROW = 25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
+Open = Callable[..., Capture]  # as cv2.VideoCapture: of a file, address or number, a backend and settings
 USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells neither times nor rate
 
 
@@ -42,9 +43,14 @@ class Source(Protocol):
     (a video's is what its header says).
     """
 
-    name: str
-    live: bool
-    count: int | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def count(self) -> int | None: ...
 
     def shots(self) -> Iterator[Shot]:
         """The pictures in order, once. What cannot be read is a Shot with a problem, never an exception."""
@@ -56,7 +62,7 @@ class Source(Protocol):
 def open_sources(
     arguments: list[str],
     max_pixels: int,
-    capture: Callable | None = None,
+    capture: Open | None = None,
     sleep: Callable[[float], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Source]:
@@ -130,7 +136,7 @@ class Video:
 
     live = False
 
-    def __init__(self, path: Path, max_pixels: int, capture: Callable):
+    def __init__(self, path: Path, max_pixels: int, capture: Open):
         self.name, self.path, self.max_pixels, self._new = str(path), path, max_pixels, capture
         self._stopped = threading.Event()
 
@@ -166,7 +172,7 @@ class Video:
         except (ValueError, OSError, MemoryError, cv2.error) as error:
             yield Shot(self.name, None, problem=one_line(error) or "does not fit into memory")
 
-    def _open(self):
+    def _open(self) -> Capture:
         """An open capture. Raises ValueError with the reason."""
         import cv2
 
@@ -183,12 +189,12 @@ class Video:
             raise
         return capture
 
-    def _frames(self, capture) -> Iterator[Shot]:
+    def _frames(self, capture: Capture) -> Generator[Shot, None, int]:
         """Yield the frames, return their number."""
         import cv2
 
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        rate = float(rate) if 0 < rate <= 1000 else None
+        stated = capture.get(cv2.CAP_PROP_FPS)
+        rate = float(stated) if 0 < stated <= 1000 else None
         number, failed, step, time_s = 0, 0, 1 / (rate or USUAL_RATE), -math.inf
         while not self._stopped.is_set() and failed < DAMAGED_IN_A_ROW:
             taken = time.perf_counter()
@@ -215,7 +221,7 @@ def _next_time(stamp: float, last: float, step: float) -> float:
     return max(0.0, last + step)
 
 
-def _frame_count(capture) -> int | None:
+def _frame_count(capture: Capture) -> int | None:
     import cv2
 
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -233,7 +239,7 @@ def _is_live(argument: str) -> bool:
     return bool(ADDRESS.match(argument)) or argument.startswith(("/dev/video", "/dev/v4l/")) or (argument.isascii() and argument.isdigit())
 
 
-def _camera(argument: str, capture: Callable, sleep, clock) -> Camera:
+def _camera(argument: str, capture: Open, sleep: Callable[[float], object] | None, clock: Callable[[], float]) -> Camera:
     import cv2
 
     if ADDRESS.match(argument):
@@ -243,7 +249,7 @@ def _camera(argument: str, capture: Callable, sleep, clock) -> Camera:
     number = argument.isdigit()
     target, backend = (int(argument), cv2.CAP_ANY) if number else (argument, cv2.CAP_V4L2)
 
-    def connect():
+    def connect() -> Capture:
         opened = capture(target, backend, [])
         opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited; ignored where it cannot be set
         return opened
@@ -253,7 +259,7 @@ def _camera(argument: str, capture: Callable, sleep, clock) -> Camera:
     return Camera(f"camera {argument}" if number else argument, connect, advice, sleep, clock)
 
 
-def _files(argument: str, max_pixels: int, capture: Callable) -> list[Source]:
+def _files(argument: str, max_pixels: int, capture: Open) -> list[Source]:
     path = Path(argument)
     if path.is_dir():
         return _folder(path, max_pixels, capture)
@@ -264,7 +270,7 @@ def _files(argument: str, max_pixels: int, capture: Callable) -> list[Source]:
     return [_file(path, max_pixels, capture)]
 
 
-def _folder(path: Path, max_pixels: int, capture: Callable) -> list[Source]:
+def _folder(path: Path, max_pixels: int, capture: Open) -> list[Source]:
     unreadable: list[OSError] = []
     files = []
     for place, folders, names in os.walk(path, onerror=unreadable.append):
@@ -275,7 +281,7 @@ def _folder(path: Path, max_pixels: int, capture: Callable) -> list[Source]:
     return sources or [Problem(str(path), "holds no pictures or videos")]
 
 
-def _file(path: Path, max_pixels: int, capture: Callable) -> Source:
+def _file(path: Path, max_pixels: int, capture: Open) -> Source:
     suffix = path.suffix.lower()
     if suffix in VIDEOS:
         return Video(path, max_pixels, capture)

@@ -148,7 +148,7 @@ def _page(labels: Sequence[str], title: str, run: str) -> tuple[str, str]:
     html = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     hashes = {}
     for tag in ("script", "style"):
-        content = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[1]
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
         hashes[tag] = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "

@@ -47,7 +47,7 @@ def test_a_picture(place):
     (source,) = open_sources(["red.png"], PIXELS)
     (shot,) = source.shots()
     assert (source.name, source.live, source.count) == ("red.png", False, 1)
-    assert (shot.source, shot.frame, shot.time_s, shot.problem) == ("red.png", None, None, "")
+    assert (shot.source, shot.frame, shot.time_s, shot.problem) == ("red.png", None, 0.0, "")
     assert shot.image.shape == (48, 64, 3) and shot.image[0, 0].tolist() == list(RED)
 
 
@@ -296,7 +296,7 @@ def test_a_camera_that_stalls_dies_and_returns():
     assert [shot.frame for shot in found] == [0, 1, 2, None, 3, 4]
     # A frame, one 3 s later, one 0.1 s later; five failed reads of 1 ms; the waits with two failed reads; a good one.
     back = 3.0 + 0.1 + 5 * 0.001 + 0.5 + 1 + 2 + 4 + 8 + 2 * 0.001 + 0.1
-    assert [shot.time_s for shot in found] == pytest.approx([0, 3, 3.1, None, back, back + 0.1])
+    assert [shot.time_s for shot in found] == pytest.approx([0, 3, 3.1, 0, back, back + 0.1])
     assert fake.slept == [0.5, 1, 2, 4, 8] and len(fake.opened) == fake.released == 6
 
 
