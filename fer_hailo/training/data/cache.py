@@ -8,7 +8,6 @@ import itertools
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -80,37 +79,43 @@ def _from_source(data: Path | str, spec: PreprocessSpec, cache: Path | str | Non
             return replace(_read(path, spec), name=source.name), path  # another name may hold the same pictures
         except UserError:  # a damaged cache costs time, not the run
             path.unlink(missing_ok=True)
+    place = (len(source.entries), *spec.source_shape)
     if not path:
-        return _decode_all(source, spec, key, np.empty), None
+        return _decode_all(source, spec, key, np.empty(place, np.uint8)), None
     with written(path.with_suffix(IMAGES)) as beside:
-
-        def on_disk(shape, dtype):
-            array = np.lib.format.open_memmap(beside, "w+", dtype, shape)
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not the end of the process later
-                with open(beside, "r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, beside.stat().st_size)
-            return array
-
-        pictures = _decode_all(source, spec, key, on_disk)
-        pictures.images.flush()
-        pictures = replace(pictures, images=None)  # closes the file, which Windows would not rename otherwise
+        mapped = _on_disk(beside, place)
+        pictures = _decode_all(source, spec, key, mapped)
+        mapped.flush()
+        pictures = replace(pictures, images=np.empty(0, np.uint8))
+        del mapped  # closes the file, which Windows would not rename otherwise
     _write(path, pictures)
     return _read(path, spec), path
 
 
-def _decode_all(source: Source, spec: PreprocessSpec, key: str, make: Callable) -> Pictures:
-    """make(shape, dtype): the array that the pictures are put into."""
+def _on_disk(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new uint8 array in a file of its full size."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not the end of the process later
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
-    def one(entry: Entry):
+
+def _decode_all(source: Source, spec: PreprocessSpec, key: str, images: np.ndarray) -> Pictures:
+    """images: uint8, a place for each entry, which the pictures are put into."""
+
+    def one(entry: Entry) -> tuple[np.ndarray | None, tuple[int, ...], str]:
         try:
             data = source.read(entry)
             picture = decode(data) if isinstance(data, bytes) else data
             return to_source(picture, spec), picture.shape[:2], ""
         except (ValueError, OSError) as error:
-            return None, None, str(error)
+            return None, (), str(error)
 
-    entries, images = source.entries, make((len(source.entries), *spec.source_shape), np.uint8)
-    good, sizes, bad = [], [], []
+    entries = source.entries
+    good: list[int] = []
+    sizes: list[tuple[int, ...]] = []
+    bad: list[tuple[str, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # In blocks: what is decoded must not pile up where the disk is slower.
         parts = (pool.map(one, entries[start : start + BLOCK]) for start in range(0, len(entries), BLOCK))

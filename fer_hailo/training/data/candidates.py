@@ -47,8 +47,8 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         right = _with_halves(described[0])
         right = np.ascontiguousarray(np.concatenate([right[:, :KEPT], right[:, :-3:-1]], axis=1).T)
         starts = range(0, len(images), ROWS)
-        found = list(track(pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"))
-    found = np.concatenate(found, axis=1)
+        blocks = list(track(pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"))
+    found = np.concatenate(blocks, axis=1)
     found = found[:, np.argsort(found[3], kind="stable")]
     pairs = found[:2].T.astype(np.int64)
     _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
@@ -101,7 +101,7 @@ def _cropped(image: np.ndarray, part: float, rng: np.random.Generator) -> np.nda
     """Somewhere, by a part of the side, and enlarged again."""
     size = len(image)
     x, y = rng.uniform(0, part * size, 2)
-    return _warped(image, np.float32([[1 - part, 0, x - part / 2], [0, 1 - part, y - part / 2]]))
+    return _warped(image, np.array([[1 - part, 0, x - part / 2], [0, 1 - part, y - part / 2]], np.float32))
 
 
 def _turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.duplicates import merge_groups
-from fer_hailo.training.data.rows import blocks
+from fer_hailo.training.data.rows import Images, blocks
 
 
 def duplicate_groups(pictures: Pictures) -> np.ndarray:
@@ -16,7 +16,7 @@ def duplicate_groups(pictures: Pictures) -> np.ndarray:
     return merge_groups(pictures.exact, pictures.near)
 
 
-def blank(images: np.ndarray) -> np.ndarray:
+def blank(images: Images) -> np.ndarray:
     """bool (N,): all pixels of a picture are equal."""
     flat = (block.reshape(len(block), -1) for block in blocks(images))
     return np.concatenate([np.zeros(0, bool), *(block.max(axis=1) == block.min(axis=1) for block in flat)])

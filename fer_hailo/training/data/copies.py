@@ -48,7 +48,8 @@ def _compared(images: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.nda
     """Which of the images `index` are not blank, int64 (M,), and they, grey: uint8 (M, S, S), S at most SIDE."""
     import cv2
 
-    kept, full = [np.empty((0, *images.shape[1:3]), np.uint8)] if not len(index) else [], [np.zeros(0, bool)]
+    kept = [np.empty((0, *images.shape[1:3]), np.uint8)] if not len(index) else []
+    full = [np.zeros(0, bool)]
     for start in range(0, len(index), PART):
         grey = images[index[start : start + PART]]
         grey = grey.mean(axis=3).astype(np.uint8) if grey.ndim == 4 else grey
@@ -56,14 +57,14 @@ def _compared(images: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.nda
             grey = np.stack([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in grey])
         kept.append(grey)
         full.append(grey.std(axis=(1, 2), dtype=np.float32) > FLAT)
-    grey, full = np.concatenate(kept), np.concatenate(full)
-    return index[full], grey[full]
+    chosen = np.concatenate(full)
+    return index[chosen], np.concatenate(kept)[chosen]
 
 
-def _laid_over(images, pairs, maps, side: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _laid_over(images: np.ndarray, pairs: np.ndarray, maps: np.ndarray, side: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Better maps, float32 (P, 2, 3), and their correlations, float32 (P,), of images reduced to `side`."""
 
-    def one(start: int):
+    def one(start: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(start, start + size)
         moving, fixed = (_reduced(images[index], side) for index in pairs[part].T)
         better = register(moving, fixed, maps[part], steps)
@@ -77,7 +78,8 @@ def _laid_over(images, pairs, maps, side: int, steps: int) -> tuple[np.ndarray, 
     starts = range(0, len(pairs), size)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         done = list(track(pool.map(one, starts), len(starts), f"laying {len(pairs):,} pairs over each other at {side} px"))
-    return tuple(np.concatenate(values) for values in zip(*done, strict=True))
+    better, scores = (np.concatenate(values) for values in zip(*done, strict=True))
+    return better, scores
 
 
 def _reduced(images: np.ndarray, side: int) -> np.ndarray:
@@ -90,4 +92,5 @@ def _reduced(images: np.ndarray, side: int) -> np.ndarray:
 
 def _map(left: float, top: float, side: float, mirrored: bool) -> np.ndarray:
     """float32 (2, 3): from positions in a view to positions in the image, both from -1 to 1."""
-    return np.float32([[-side if mirrored else side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]])
+    rows = [[-side if mirrored else side, 0, 2 * left + side - 1], [0, side, 2 * top + side - 1]]
+    return np.array(rows, np.float32)

@@ -6,34 +6,34 @@ import hashlib
 
 import numpy as np
 
-from fer_hailo.training.data.rows import blocks
+from fer_hailo.training.data.rows import Images, blocks
 
 THUMBNAIL = 16
 NEAR = 0.98  # correlation; on FER2013 every pair looked at from .97 up was one photograph
 BLOCK = 2048
 
 
-def exact_groups(images: np.ndarray) -> np.ndarray:
+def exact_groups(images: Images) -> np.ndarray:
     """int64 (N,): pictures with the same number are pixel-identical. Numbered in order of first occurrence."""
     seen: dict[bytes, int] = {}
     digests = (hashlib.sha1(image.tobytes()).digest() for block in blocks(images) for image in block)
     return np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
 
 
-def near_pairs(images: np.ndarray) -> np.ndarray:
+def near_pairs(images: Images) -> np.ndarray:
     """int64 (P, 2): pairs i < j, not identical, whose thumbnails correlate at NEAR or more. Blank pictures have no pairs.
 
     images: uint8 (N, S, S) or (N, S, S, 3). Thumbnails are 16x16 grey means with mean and contrast removed.
     """
     thumbs = np.concatenate([_thumbnails(block) for block in blocks(images)])
     same = exact_groups(images)
-    pairs = [np.empty((0, 2), np.int64)]
+    parts = [np.empty((0, 2), np.int64)]
     for start in range(0, len(thumbs), BLOCK):
         for other in range(start, len(thumbs), BLOCK):
             likeness = thumbs[start : start + BLOCK] @ thumbs[other : other + BLOCK].T
             rows, columns = np.nonzero(likeness >= NEAR)
-            pairs.append(np.stack([rows + start, columns + other], axis=1))
-    pairs = np.concatenate(pairs)
+            parts.append(np.stack([rows + start, columns + other], axis=1))
+    pairs = np.concatenate(parts)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     return pairs[same[pairs[:, 0]] != same[pairs[:, 1]]]
 

@@ -14,7 +14,7 @@ FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "c
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 
 
-def majority(votes: Sequence[float]) -> str | None:
+def majority(votes: Sequence[float] | np.ndarray) -> str | None:
     """The class for which more than half of the people voted, of ten counts: FERPlus' eight classes, unknown, no face.
 
     As its authors count (Barsoum et al. 2016), a single vote for a class is a slip. None where there is no majority, or where it says

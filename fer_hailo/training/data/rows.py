@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 BLOCK = 64 * 2**20  # bytes
 
@@ -22,7 +24,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, key) -> np.ndarray:
+    def __getitem__(self, key: Any) -> np.ndarray:
         if isinstance(key, tuple):
             return self[key[0]][(slice(None), *key[1:]) if np.ndim(self.index[key[0]]) else key[1:]]
         return np.asarray(self.array[self.index[key]])
@@ -31,7 +33,7 @@ class Rows:
         for block in blocks(self):
             yield from block
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __add__(self, other: Rows) -> Rows:
@@ -41,7 +43,10 @@ class Rows:
         return Rows(self.array, np.concatenate([self.index, other.index]))
 
 
-def blocks(images) -> Iterator[np.ndarray]:
+Images = np.ndarray | Rows  # what is read by numbers or slices along its first axis
+
+
+def blocks(images: Images) -> Iterator[np.ndarray]:
     """An array or Rows, some rows at a time."""
     size = max(1, BLOCK // max(1, int(np.prod(images.shape[1:])) * images.dtype.itemsize))
     for start in range(0, len(images), size):

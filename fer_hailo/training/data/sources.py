@@ -7,7 +7,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -66,7 +66,7 @@ def load_filtered_image_paths(data: Path | str, classes: Sequence[str] = FIVE_CL
     return [entry.id for entry in chosen], np.array([names.index(entry.label) for entry in chosen]), names
 
 
-def require_classes(found: Iterable[str], wanted: Iterable[str], where) -> None:
+def require_classes(found: Iterable[str], wanted: Iterable[str], where: Path | str) -> None:
     """Raise UserError unless every wanted class was found."""
     found = sorted(set(found))
     for name in wanted:
@@ -153,7 +153,7 @@ class CsvSource:
             raise UserError(f"{path} holds no rows")
         self.entries.sort(key=lambda entry: entry.id)
 
-    def _load(self, rows) -> None:
+    def _load(self, rows: Iterator[list[str]]) -> None:
         header = [name.strip().lower() for name in next(rows, [])]
         missing = [name for name in ("emotion", "pixels", "usage") if name not in header]
         if missing:
@@ -198,8 +198,8 @@ class FerPlusSource(CsvSource):
             raise UserError(f"{path} holds votes only: put fer2013.csv, which has the pictures, beside it")
         super().__init__(pixels)
         self.name, self.votes_path, counts = "ferplus", path, read_votes(path)
-        self.entries = [_as_voted(entry, counts.get(entry.id.rsplit("/", 1)[1])) for entry in self.entries]
-        self.entries = [entry for entry in self.entries if entry]
+        voted = (_as_voted(entry, counts.get(entry.id.rsplit("/", 1)[1])) for entry in self.entries)
+        self.entries = [entry for entry in voted if entry]
         if not self.entries:
             raise UserError(f"{path} has no majority for any picture of {pixels}: they are not of one data set")
 
@@ -210,5 +210,7 @@ class FerPlusSource(CsvSource):
 
 
 def _as_voted(entry: Entry, counts: np.ndarray | None) -> Entry | None:
-    label = None if counts is None else majority(counts)
+    if counts is None:
+        return None
+    label = majority(counts)
     return replace(entry, label=label, votes=tuple(counts[: len(FERPLUS)].tolist())) if label else None
