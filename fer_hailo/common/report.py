@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def confusion_figure(metrics: dict) -> str:
     return _figure(left + side + 10, top + side + 24, "confusion matrix", parts)
 
 
-def line_figure(series: dict[str, Sequence[float | None]], x_label: str, marks: Sequence[int] = ()) -> str:
+def line_figure(series: Mapping[str, Sequence[float | None]], x_label: str, marks: Sequence[int] = ()) -> str:
     """Curves over 1, 2, 3 ... as SVG. None leaves a gap; `marks` are places between points that get a dashed line."""
     values = [v for line in series.values() for v in line if v is not None]
     if not values:

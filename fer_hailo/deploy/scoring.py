@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,15 @@ SPLITS = ("val", "test")
 CAUSES = "look for dead channels in conversion.html and for extreme settings in the model script"
 
 
-def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: np.ndarray, classes: int, label: str) -> np.ndarray:
+class Images(Protocol):
+    """An array of images, or what reads them from disk as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
+def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: Images, classes: int, label: str) -> np.ndarray:
     """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
 
     infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers a picture.

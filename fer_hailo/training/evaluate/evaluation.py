@@ -61,7 +61,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]
         same = trained and trained_on == dataset.key and renewed == own
         kind = "" if stage == "keras" else f"_{stage}"
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
-        out = run if same else home.results.parent / place
+        out = run if run and same else home.results.parent / place
     write_evaluation(out, metrics, dataset.part(split), probabilities)
     write_report(out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}.")
     add_rows(home.results, [_row(home, stage, metrics)])

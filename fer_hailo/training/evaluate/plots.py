@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.files import written
+from fer_hailo.training.data.rows import Images
 
 PITCH = 1.25  # from row to row of a grid, in widths of a picture
 
@@ -52,7 +53,7 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
     save_figure(figure, path)
 
 
-def plot_mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str) -> None:
+def plot_mistakes(path: Path, images: Images, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str) -> None:
     """The mistakes of which the model was surest: truth, answer and its probability over each picture."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)

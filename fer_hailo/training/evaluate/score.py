@@ -13,6 +13,7 @@ from fer_hailo.common.preprocess import PreprocessSpec, prepare
 from fer_hailo.deploy.scoring import logits_of
 from fer_hailo.predict.predictor import Predictor
 from fer_hailo.training.data.dataset import Part
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models.inputs import FaceInput
 
 BATCH = 256
@@ -30,7 +31,7 @@ class Scorer:
         inputs = keras.Input(spec.source_shape, dtype="uint8")
         self._model = keras.Model(inputs, network(FaceInput(spec, dtype="float32")(inputs)))
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: Images) -> np.ndarray:
         """uint8 (N, S, S[, 3]) to float32 (N, C)."""
         # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see fer_hailo.training.data.feed.
         parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]

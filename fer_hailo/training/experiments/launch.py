@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
         raise UserError(f"Ray is not installed: {install('ray')}") from None
 
     try:
-        ray.init(logging_level="error", log_to_driver=False)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"no Ray cluster at $RAY_ADDRESS: {one_line(error, 160)}") from None
     try:

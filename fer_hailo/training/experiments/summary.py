@@ -12,7 +12,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv, write_text
 from fer_hailo.common.runs import ENVIRONMENT
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
-from fer_hailo.training.experiments.plan import Grid
+from fer_hailo.training.experiments.plan import CellRun, Grid
 
 SCORES = {"validation": ("val", "accuracy"), "validation macro": ("val", "macro_recall"), "test": ("test", "accuracy")}
 COLUMNS = ["cell", "runs", *(f"{name} {what}" for name in SCORES for what in ("mean", "sd")), "difference", "low", "high"]
@@ -41,14 +41,14 @@ def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple
 
     gains = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     mean, deviation = mean_and_deviation(gains)
-    if deviation is None:
+    if mean is None or deviation is None:
         return mean, None, None
     reach = float(t.ppf(0.975, len(gains) - 1)) * deviation / math.sqrt(len(gains))
     return mean, mean - reach, mean + reach
 
 
 def _check_data(grid: Grid) -> None:
-    keys = {}
+    keys: dict[tuple, CellRun] = {}
     for run in grid.runs:
         if run.done and (run.folder / ENVIRONMENT).is_file():
             data = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]
@@ -61,7 +61,7 @@ def _check_data(grid: Grid) -> None:
 
 def _scores(grid: Grid, cell: str) -> dict[str, dict[int, float]]:
     """{score: {seed: value}} of the runs that are complete."""
-    found = {name: {} for name in SCORES}
+    found: dict[str, dict[int, float]] = {name: {} for name in SCORES}
     for run in grid.runs:
         for name, (split, key) in SCORES.items():
             path = run.folder / f"metrics_{split}.json"
