@@ -10,6 +10,7 @@ from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec, prepare
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.duplicates import exact_groups
+from fer_hailo.training.data.rows import Images
 
 COUNT = 1024  # the Dataflow Compiler optimizes fully from 1024 pictures on
 SHEET_SIDE, SHEET_COLUMNS = 48, 32
@@ -35,7 +36,7 @@ def calibration_set(train: Part, spec: PreprocessSpec, seed: int, count: int = C
     return prepare_all(train.images[chosen], spec), train.labels[chosen]
 
 
-def prepare_all(images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+def prepare_all(images: Images, spec: PreprocessSpec) -> np.ndarray:
     """`prepare` for each of uint8 (N, S, S[, 3]): uint8 (N, I, I, 3)."""
     return np.stack([prepare(image, spec) for image in images])
 

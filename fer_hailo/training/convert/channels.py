@@ -30,7 +30,9 @@ def measure(model: keras.Model, names: list[str], images: np.ndarray, spec: Prep
         return {}
     operations = {operation.name: operation for operation in model.operations}
     probe = keras.Model(model.inputs, [operations[name].output for name in names])
-    lows, highs, tops = ({name: [] for name in names} for _ in range(3))
+    lows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    highs: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    tops: dict[str, list[np.ndarray]] = {name: [] for name in names}
     starts = range(0, len(images), BATCH)
     for start in track(starts, len(starts), "measuring channels"):
         outputs = probe.predict_on_batch(normalise(images[start : start + BATCH], spec))

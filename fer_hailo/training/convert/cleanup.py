@@ -16,6 +16,7 @@ import numpy as np
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.progress import track
 from fer_hailo.training.convert.graph import Edit, Graph, graph_of, rebuild
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.models.inputs import FaceInput
 
@@ -38,7 +39,7 @@ class Change:
     kept: bool
 
 
-def clean_network(model: keras.Model, train: np.ndarray, val: np.ndarray, spec: PreprocessSpec) -> tuple[keras.Model, list[Change]]:
+def clean_network(model: keras.Model, train: Images, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, list[Change]]:
     """Fold constant gates and prune constant units of a Functional classifier.
 
     train, val: uint8 (N, S, S[, 3]) cached pictures; constant means on every picture of `train`.
@@ -48,7 +49,8 @@ def clean_network(model: keras.Model, train: np.ndarray, val: np.ndarray, spec: 
     gates, units = list(_gates(model, graph)), list(_units(model, graph))
     probed = {gate for _, gate, _, _ in gates} | {last for _, _, last, _ in units}
     ranges = _ranges(model, sorted(probed), train, spec)
-    reference, changes = Scorer(model, spec).logits(val), []
+    reference = Scorer(model, spec).logits(val)
+    changes: list[Change] = []
     steps = [(_fold_gate, "constant gate folded", gate) for gate in gates] + [(_prune, "constant units pruned", unit) for unit in units]
     for make, what, place in track(steps, len(steps), "cleaning the graph"):
         if not _present(model, place[0]):  # it went with the gate that it belonged to
@@ -116,7 +118,7 @@ def _prune(model: keras.Model, producer: str, chain: list[str], last: str, consu
     return edit, int(dead.sum()), len(dead)
 
 
-def _ranges(model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _ranges(model: keras.Model, names: list[str], images: Images, spec: PreprocessSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Smallest and largest value of each unit at the outputs of some operations, over all images: float32 (units,) each."""
     if not names:
         return {}

@@ -27,7 +27,7 @@ from fer_hailo.deploy.home import Home, Use, resolve
 from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
 from fer_hailo.deploy.selection import Selection
-from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.formats.tflite import Tflite, read_tflite
 from fer_hailo.predict.litert import LiteRT
 from fer_hailo.script.lint import specialise
 from fer_hailo.training.convert.calibration import calibration_set, choose, prepare_all, write_sheet
@@ -101,13 +101,14 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
 
 def _limited(dataset: Dataset, seed: int) -> Dataset:
     """The bundle holds every picture that is scored, prepared: of a large data set a part of them has to do."""
-    for split in ("val", "test"):
-        part = dataset.part(split) if len(getattr(dataset, split)) else None
-        if part and len(part) > MOST_SCORED:
-            chosen = np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED])
-            _say(f"{dataset.name} has {len(part):,} pictures in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
-            dataset = replace(dataset, **{split: part.take(chosen)})
-    return dataset
+
+    def some(split: str, part: Part) -> Part:
+        if len(part) <= MOST_SCORED:
+            return part
+        _say(f"{dataset.name} has {len(part):,} pictures in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
+        return part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED]))
+
+    return replace(dataset, val=some("val", dataset.val), test=some("test", dataset.test))
 
 
 class Conversion:
@@ -122,7 +123,7 @@ class Conversion:
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
-        self.trained_for = read_ranges(subject.run) if subject.config.quantise else {}
+        self.trained_for = read_ranges(subject.run) if subject.run and subject.config.quantise else {}
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
@@ -150,6 +151,7 @@ class Conversion:
         trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
         candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
         candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
+        counted = {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()}
         facts = {
             "model": str(self.subject.model.resolve()),
             "parity": asdict(parity),
@@ -165,13 +167,13 @@ class Conversion:
             ],
             "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
             "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
-            "calibration": {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()},
+            "calibration": counted,
             "selection": self.selection.to_dict() if self.selection else None,
         }
         write_json(self.scratch / "conversion.json", facts)
         write_conversion_report(self.scratch / "conversion.html", f"Conversion of {self.name}", facts)
         rows = self._rows(candidates)
-        self._fill_bundle(candidates, calibration, facts["calibration"], pictures, network)
+        self._fill_bundle(candidates, calibration, counted, pictures, network)
         self._publish(calibration)
         add_rows(resolve(self.out / "deploy").results, rows)
         self._tell(facts)
@@ -244,7 +246,9 @@ class Conversion:
         except OSError as error:  # a copy: the bundle has its own
             _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
 
-    def _fill_bundle(self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures, network) -> None:
+    def _fill_bundle(
+        self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures: parts.EvalSet, network: Tflite
+    ) -> None:
         folder, selection = self.deploy, self.selection
         confidence = selection.confidence if selection else self._confidence(pictures)
         plain = resource(PLAIN).read_text(encoding="utf-8")
@@ -326,8 +330,8 @@ def _lost(facts: dict) -> float:
     metrics["keras"] = facts["keras"]["metrics"].get("val")
     if facts["selection"]:
         metrics = facts["selection"]["metrics"]
-    scores = [metrics.get(stage) for stage in ("keras", "tflite-int8")]
-    return 100 * (scores[0]["accuracy"] - scores[1]["accuracy"]) if all(scores) else 0.0
+    exact, rounded = (metrics.get(stage) for stage in ("keras", "tflite-int8"))
+    return 100 * (exact["accuracy"] - rounded["accuracy"]) if exact and rounded else 0.0
 
 
 def _check_place(out: Path, subject: Home) -> None:

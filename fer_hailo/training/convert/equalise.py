@@ -12,11 +12,12 @@ from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.training.convert.folding import fold_constants
 from fer_hailo.training.convert.scaling import scale_channels
 from fer_hailo.training.convert.swish_scaling import widen_swishes
+from fer_hailo.training.data.rows import Images
 
 IMAGES = 256  # calibration pictures that tell how wide a channel is
 
 
-def equalise(model: keras.Model, calibration: np.ndarray, val: np.ndarray, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, dict]:
+def equalise(model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, dict]:
     """(network for 8 bits, network that it must equal in float, facts for the report).
 
     model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached pictures.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +26,13 @@ def bytes_of(file) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
-def operators(file) -> Iterator[tuple[str, object]]:
+class Operator(Protocol):
+    """An operator of the file. inputs: int (N,), numbers of tensors; -1 for one that is left out."""
+
+    inputs: np.ndarray
+
+
+def operators(file) -> Iterator[tuple[str, Operator]]:
     """(kind, such as CONV_2D; operator) of a file's one subgraph, in order."""
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -38,7 +45,7 @@ def constant(file, tensor, dtype) -> np.ndarray:
     return file.buffers[tensor.buffer].data.copy().view(dtype).reshape(tensor.shape)
 
 
-def replace_constant(file, operator, place: int, values: np.ndarray) -> None:
+def replace_constant(file, operator: Operator, place: int, values: np.ndarray) -> None:
     """Give the input `place` of an operator new values. Other operators that share its tensor or buffer (equal zeros) keep theirs."""
     (graph,) = file.subgraphs
     index = operator.inputs[place]

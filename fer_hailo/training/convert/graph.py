@@ -73,12 +73,12 @@ def last_operation(model: keras.Model):
 
 def graph_of(model: keras.Model) -> Graph:
     """Read the graph from the model's public configuration. Every operation must stand in it once (no shared layers)."""
-    inputs = {}
+    inputs: dict[str, list[str]] = {}
     for layer in model.get_config()["layers"]:
-        histories = []
+        histories: list[tuple[str, int, int]] = []
         _collect_histories(layer["inbound_nodes"], histories)
         inputs[layer["name"]] = [name for name, _, _ in histories]
-    consumers = {name: [] for name in inputs}
+    consumers: dict[str, list[str]] = {name: [] for name in inputs}
     for name, sources in inputs.items():
         for source in sources:
             consumers[source].append(name)

@@ -28,7 +28,7 @@ def times_outputs(layer, kernel: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return (kernel * factors).astype(kernel.dtype)
 
 
-def times_inputs(kernel: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def times_inputs(kernel: np.ndarray, factors: np.ndarray | float) -> np.ndarray:
     """The kernel of a layer that gives with inputs x what it gave with factors * x, factors (C_in,) or one number."""
     return (kernel * np.broadcast_to(factors, kernel.shape[-2])[:, None]).astype(kernel.dtype)
 

@@ -109,11 +109,12 @@ def quantise_with(source: Path, limits: dict[str, tuple[float, float]], spec: Pr
     """The INT8 network with ranges (low, high) of its tensors, biases not corrected; the layers in `float_layers` stay float32."""
     from ai_edge_quantizer import quantizer, recipe
 
-    limits = limits | {INPUT: tuple(float(value) for value in normalise(np.array([0, 255], np.uint8), spec))}
+    darkest, brightest = (float(value) for value in normalise(np.array([0, 255], np.uint8), spec))
+    limits = limits | {INPUT: (darkest, brightest)}
     rules = recipe.static_wi8_ai8() + [
         {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize", "op_config": {}} for name in float_layers
     ]
-    calibration = {name: {"min": np.float32([low]), "max": np.float32([high])} for name, (low, high) in limits.items()}
+    calibration = {name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)} for name, (low, high) in limits.items()}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         worker = quantizer.Quantizer(str(source))

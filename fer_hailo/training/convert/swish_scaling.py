@@ -17,6 +17,7 @@ from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.training.convert.graph import Edit, graph_of, rebuild
 from fer_hailo.training.convert.kernels import LINEAR, is_weighted, kernel_and_bias, times_inputs, times_outputs
 from fer_hailo.training.convert.scaling import MOST, Group, channel_groups
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.evaluate.score import Scorer
 
 TOLERANCES = (0.1, 0.05, 0.02, 0.01)  # largest difference of h-swish and the straight line, over the values that a channel takes
@@ -48,14 +49,15 @@ class Outcome:
     moved: float
 
 
-def widen_swishes(model: keras.Model, images: np.ndarray, val: np.ndarray, spec: PreprocessSpec) -> tuple[keras.Model, Outcome]:
+def widen_swishes(model: keras.Model, images: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, Outcome]:
     """Widen with the largest tolerance that leaves 995 of 1000 validation answers as they are.
 
     model: Functional, constants folded. images: calibration pictures, uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached pictures.
     """
     places = _places(model)
     values = {name: _values(model, before, images, spec) for name, (before, _) in places.items()}
-    expected, tried = None, {}
+    expected: np.ndarray | None = None
+    tried: dict[str, list[Straight]] = {}
     for tolerance in TOLERANCES if places else ():
         channels = {name: straight_channels(values[name], tolerance) for name in places}
         channels = {name: straight for name, straight in channels.items() if straight}
@@ -90,8 +92,8 @@ def _widen(edit: Edit, layers: dict, before: str, group: Group, gains: np.ndarra
     edit.weights[before] = [times_outputs(layers[before], kernel, gains * slopes), gains * (offsets + slopes * bias)]
     edit.config[before] = {"use_bias": True}
     for name in group.readers:
-        kernel, *bias = edit.weights.get(name) or layers[name].get_weights()
-        edit.weights[name] = [times_inputs(kernel, 1 / gains), *bias]
+        kernel, *rest = edit.weights.get(name) or layers[name].get_weights()
+        edit.weights[name] = [times_inputs(kernel, 1 / gains), *rest]
 
 
 def straight_channels(values: np.ndarray, tolerance: float) -> list[Straight]:
