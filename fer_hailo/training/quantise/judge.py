@@ -15,6 +15,7 @@ from fer_hailo.common.runs import MODEL
 from fer_hailo.training.convert.quantise import judged
 from fer_hailo.training.convert.trained_ranges import write_ranges
 from fer_hailo.training.data.dataset import Part
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit.state import Progress, keras_numpy
 from fer_hailo.training.quantise.fake import FakeQuantised
@@ -27,7 +28,7 @@ class Judge(keras.callbacks.Callback):
     learning_rate; without a validation side the last alone. source: gives the float network's logits of cached images.
     """
 
-    def __init__(self, scorer: Scorer, val: Part, source: Callable[[np.ndarray], np.ndarray]):
+    def __init__(self, scorer: Scorer, val: Part, source: Callable[[Images], np.ndarray]):
         super().__init__()
         self.scorer, self.val = scorer, val
         self.wanted = softmax(source(val.images)) if len(val) else None

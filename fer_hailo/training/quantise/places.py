@@ -44,7 +44,9 @@ class Places:
 def places_of(model: keras.Model) -> Places:
     """Of a Functional model with its constants folded. Raises UserError where LiteRT's rounding of a layer is not known here."""
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}
-    places, tensor_of, ends = Places(), {}, {}
+    places = Places()
+    tensor_of: dict[str, str] = {}
+    ends: dict[str, str] = {}
     for name, operation in operations.items():
         sources = graph.inputs[name]
         if not sources:

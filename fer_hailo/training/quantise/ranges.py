@@ -34,7 +34,7 @@ def choose_ranges(quantised: FakeQuantised, teacher: keras.Model, images: np.nda
     expected = softmax(_logits(teacher, images, spec))
     trials: dict[Trial, np.ndarray] = {}
     for percentile in track(PERCENTILES, len(PERCENTILES), "choosing ranges"):
-        limits = np.float32([(0, 0), *ends_of(network, found, percentile)])
+        limits = np.array([(0, 0), *ends_of(network, found, percentile)], np.float32)
         limits[:, 1] = np.maximum(limits[:, 1], limits[:, 0] + LEAST)
         quantised.ranges.assign(limits)
         answers = softmax(_logits(rounded, images, spec))
@@ -68,7 +68,10 @@ def tensor_values(model: keras.Model, names: list[str], images: np.ndarray, spec
     """What the outputs of some operations of a Functional model are over prepared images uint8 (N, I, I, 3)."""
     operations, rng = {operation.name: operation for operation in model.operations}, np.random.default_rng(seed)
     probe = keras.Model(model.inputs, [operations[name].output for name in names])
-    lows, highs, sums, samples = ([[] for _ in names] for _ in range(4))
+    lows: list[list[np.ndarray]] = [[] for _ in names]
+    highs: list[list[np.ndarray]] = [[] for _ in names]
+    sums: list[list[np.ndarray]] = [[] for _ in names]
+    samples: list[list[np.ndarray]] = [[] for _ in names]
     starts = range(0, len(images), BATCH)
     for start in track(starts, len(starts), "measuring ranges"):
         outputs = probe.predict_on_batch(normalise(images[start : start + BATCH], spec))
