@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -19,9 +20,9 @@ class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
     def __init__(
         self,
         gamma: float = 0.5,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | np.ndarray | None = None,
         label_smoothing: float = 0.0,
-        spread: Sequence[Sequence[float]] | None = None,
+        spread: Sequence[Sequence[float]] | np.ndarray | None = None,
         name: str = "focal_loss",
         **options,
     ):

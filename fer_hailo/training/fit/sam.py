@@ -18,8 +18,7 @@ class SharpnessAware(keras.Model):
     rho = 0.05
 
     def train_step(self, *arguments):
-        steps = {"tensorflow": self._tensorflow_step, "jax": self._jax_step}
-        return steps[keras.backend.backend()](*arguments)
+        return self._jax_step(*arguments) if keras.backend.backend() == "jax" else self._tensorflow_step(*arguments)
 
     def _away(self, gradients) -> list:
         """The steps from the weights to where the second gradient is taken."""

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Progress:
 
 def save_state(path: Path, progress: Progress, variables: list) -> None:
     """Write progress and variables to one .npz, atomically."""
-    arrays = {f"v{i:05d}": np.asarray(keras_numpy(v)) for i, v in enumerate(variables)}
+    arrays: dict[str, Any] = {f"v{i:05d}": np.asarray(keras_numpy(v)) for i, v in enumerate(variables)}
     with written(path) as beside:
         np.savez(beside, progress=json.dumps(asdict(progress)), **arrays)
 
