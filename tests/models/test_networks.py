@@ -180,7 +180,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     np.testing.assert_allclose(given, model(seen), atol=1e-3)
     if name in ("ada_df", "ddamfn"):
         stage = "tflite" if name == "ddamfn" else "tflite-int8"  # ai-edge-quantizer has no PReLU in 8 bits
-        assert rehearse_bundle(bundle.folder, "hailo8", None, None, most_lost=100.0, quick=None) == 0
+        assert rehearse_bundle(bundle.folder, "hailo8", [None], None, most_lost=100.0, quick=None) == 0
         report = json.loads((bundle.folder / "rehearsal_hailo8" / "compile_report.json").read_text())
         assert report["rehearsal"] and report["metrics"][stage]["test"]["count"] == 30
         assert stage in bundle.manifest["metrics"] and bool(bundle.int8) == (stage == "tflite-int8")

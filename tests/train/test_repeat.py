@@ -200,7 +200,7 @@ def test_without_a_conversion_of_the_validated_run_there_is_nothing_to_judge_by(
 def test_compile_judges_by_the_validated_run(bundle, trained, tmp_path, capsys):
     held = json.loads((bundle / "manifest.json").read_text())["selection"]["metrics"]
     lost = 100 * (held["tflite"]["accuracy"] - held["tflite-int8"]["accuracy"])
-    assert rehearse_bundle(bundle, "hailo8", None, tmp_path / "out", 100, None) == 0
+    assert rehearse_bundle(bundle, "hailo8", [None], tmp_path / "out", 100, None) == 0
     facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
     assert facts["verdict"]["lost"] == pytest.approx(lost, abs=1e-4) and facts["verdict"]["selected_by"] == trained.name
     assert {split for scores in facts["metrics"].values() for split in scores} == {"test"}
