@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from fer_hailo.deploy.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
 from fer_hailo.deploy.home import resolve
 from fer_hailo.deploy.selection import selection_of
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
+from fer_hailo.script.files import ScriptFiles, read_scripts
 from fer_hailo.script.layers import resolve as resolve_layers
 from fer_hailo.script.lint import lint_script
 from fer_hailo.script.settings import settings_of
-from fer_hailo.script.text import format_finding, parse_script, read_script
+from fer_hailo.script.text import parse_script
 from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
 from fer_hailo.sdk.rehearsal import rehearse
 from fer_hailo.sdk.report import REHEARSAL, write_compile_report
@@ -29,10 +31,18 @@ RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def compile_bundle(
-    folder: Path, hw_arch: str, script: Path | None, steps: tuple[str, ...] | None, out: Path | None, most_lost: float, quick: int | None
+    folder: Path,
+    hw_arch: str,
+    scripts: Sequence[Path | None],
+    steps: tuple[str, ...] | None,
+    out: Path | None,
+    most_lost: float,
+    quick: int | None,
 ) -> int:
-    """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
-    job = _job(folder, hw_arch, script, out, quick)
+    """Compile with the SDK. scripts: the files of the model script in order, None for the bundle's own.
+
+    Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
+    job = _job(folder, hw_arch, scripts, out, quick)
     record = run_steps(job, steps)
     metrics: dict[str, dict] = {}
     agreement: dict[str, float] = {}
@@ -51,8 +61,8 @@ def compile_bundle(
         "agreement": agreement,
         "rehearsal": False,
         "noise": noise,
-        "settings": settings_of(optimized.get("script", job.script), notes),
-        "script": optimized.get("script", job.script),
+        "settings": settings_of(optimized.get("script", job.script.text), notes),
+        "script": optimized.get("script", job.script.text),
         "seconds": {step: entry["seconds"] for step, entry in record.items()},
         "hef": record.get("compile", {}).get("hef"),
     }
@@ -60,11 +70,18 @@ def compile_bundle(
     return _finish(job, facts, dates)
 
 
-def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
+def rehearse_bundle(
+    folder: Path,
+    hw_arch: str,
+    scripts: Sequence[Path | None],
+    out: Path | None,
+    most_lost: float,
+    quick: int | None,
+) -> int:
     """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the emulation of the model script."""
-    job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
+    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
-    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script)
+    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
     for line in rehearsal.emulation["ignored"] if rehearsal.emulation else ():
         _say(f"the emulation ignores {line}")
     facts = _facts(job, rehearsal.metrics, {}, most_lost, rehearsal.warnings) | {
@@ -73,39 +90,38 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
         "emulation": rehearsal.emulation,
         "calibration": rehearsal.calibration,
         "speed": rehearsal.speed,
-        "settings": settings_of(job.script, []),
-        "script": job.script,
+        "settings": settings_of(job.script.text, []),
+        "script": job.script.text,
         "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
     }
     emulated = rehearsal.metrics.keys() & {NARROW, WIDE}  # the TFLite files have their rows since they were made
     return _finish(job, facts, {stage: facts["date"] for stage in rehearsal.metrics if stage in emulated})
 
 
-def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
+def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None) -> Job:
     """Check the bundle and the script, before anything slow begins."""
     bundle = load_bundle(folder)
-    path = script or bundle.folder / SCRIPT
-    text = read_script(path)
-    findings = lint_script(text, bundle.spec, len(bundle.calibration()))
+    script = read_scripts([path or bundle.folder / SCRIPT for path in scripts])
+    findings = lint_script(script.text, bundle.spec, len(bundle.calibration()))
     for finding in findings:
-        _say(format_finding(finding, str(path)), red=finding.level != "note")
+        _say(script.format(finding), red=finding.level != "note")
     faults = sum(finding.level == "error" for finding in findings)
     if faults:
-        raise UserError(f"{path} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
-    _check_quoted(text, path, bundle)
+        raise UserError(f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+    _check_quoted(script, bundle)
     pictures, digests = bundle.evaluation(), _digests(bundle)
     if quick is not None:
         pictures = pictures.quick(quick)
         digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
-    return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
+    return Job(bundle, hw_arch, script, pictures, digests, quick, out or bundle.folder / hw_arch)
 
 
-def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
+def _check_quoted(script: ScriptFiles, bundle: Bundle) -> None:
     """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
     try:
-        resolve_layers(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
+        resolve_layers(parse_script(script.text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{script.name}: {error}") from None
 
 
 def _digests(bundle: Bundle) -> dict[str, str]:

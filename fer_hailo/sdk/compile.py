@@ -25,9 +25,10 @@ from fer_hailo.deploy.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha
 from fer_hailo.deploy.scoring import agreement, logits_of, score
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.formats.tflite import WEIGHTED
+from fer_hailo.script.files import ScriptFiles
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script
-from fer_hailo.script.text import format_finding, parse_script, render
+from fer_hailo.script.text import parse_script, render
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.log import findings
 
@@ -45,8 +46,7 @@ class Job:
 
     bundle: Bundle
     hw_arch: str
-    script: str
-    script_name: str
+    script: ScriptFiles
     pictures: EvalSet
     digests: dict[str, str]
     quick: int | None
@@ -59,7 +59,7 @@ class Job:
     def inputs(self, step: str) -> dict:
         """What the result of a step depends on."""
         depends = {"bundle": self.bundle.digest, "hw_arch": self.hw_arch}
-        return depends if step == "parse" else depends | {"script": hashlib.sha256(self.script.encode()).hexdigest()}
+        return depends if step == "parse" else depends | {"script": hashlib.sha256(self.script.text.encode()).hexdigest()}
 
 
 def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
@@ -169,10 +169,10 @@ def _optimize(job: Job) -> dict:
     with sdk.calling("optimize", log):
         runner = sdk.client().ClientRunner(har=str(job.out / HAR))
     layers = Layers.from_hn(runner.get_hn_dict())
-    faults = [finding for finding in lint_script(job.script, layers=layers) if finding.level == "error"]
+    faults = [finding for finding in lint_script(job.script.text, layers=layers) if finding.level == "error"]
     if faults:
-        raise UserError(format_finding(faults[0], job.script_name))
-    statements, _ = parse_script(job.script)
+        raise UserError(job.script.format(faults[0]))
+    statements, _ = parse_script(job.script.text)
     effective = render(resolve(statements, layers))
     write_text(job.out / EFFECTIVE, effective)
     calibration = job.bundle.calibration().astype(np.float32)

@@ -153,10 +153,17 @@ def lint(*arguments, cwd):
     return compile_hef("--lint", *arguments, cwd=cwd, sdk=False)
 
 
-@pytest.mark.parametrize("name", ["int8", "fast", "mobilenet_v3_small_a16", "mobilenet_v3_small_minimalistic_a16"])
-def test_own_scripts_have_no_errors(tmp_path, name):
-    result = lint(ROOT / "alls" / f"{name}.alls", cwd=tmp_path)
-    assert result.returncode == 0 and f"{name}.alls: 0 errors" in result.stdout
+@pytest.mark.parametrize("name", ["int8", "fast"])
+@pytest.mark.parametrize("own", [None, "mobilenet_v3_small_a16", "mobilenet_v3_small_minimalistic_a16"])
+def test_own_scripts_have_no_errors(tmp_path, name, own):
+    layers = ["--layers", ROOT / "alls" / f"{own}.alls"] if own else []
+    result = lint(ROOT / "alls" / f"{name}.alls", *layers, cwd=tmp_path)
+    assert result.returncode == 0 and f"{own or name}.alls: 0 errors" in result.stdout
+
+
+def test_a_networks_own_lines_are_no_script(right, tmp_path):
+    result = lint(ROOT / "alls/mobilenet_v3_small_a16.alls", "--bundle", right, cwd=tmp_path)
+    assert result.returncode == 2 and "does not normalise" in result.stdout
 
 
 def test_lint_tells_place_and_suggestion(right, made, tmp_path):

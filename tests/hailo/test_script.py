@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.script.files import read_scripts
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script, specialise
 from fer_hailo.script.text import Finding, Glob, Items, Name, Number, Text, format_finding, parse_script, read_script, render
@@ -294,13 +295,14 @@ def test_what_cannot_be_fitted(text, word):
 NETWORKS = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic")
 
 
-@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0), *((f"{network}_a16", 2) for network in NETWORKS)])
-def test_the_projects_scripts(name, level):
-    text = read_script(ROOT / "alls" / f"{name}.alls")
+@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0)])
+@pytest.mark.parametrize("own", [None, *NETWORKS])
+def test_the_projects_scripts(name, level, own):
+    text = read_scripts([ROOT / "alls" / f"{part}.alls" for part in (name, own and f"{own}_a16") if part]).text
     assert [f for f in lint_script(text, PreprocessSpec(), 1024) if f.level != "note"] == []
     flavor = next(s for s in parsed(text) if s.command == "model_optimization_flavor")
     assert (flavor.get("optimization_level").value, flavor.get("compression_level").value) == (level, 0)
-    assert ("a16_w16" in text) == name.endswith("a16")
+    assert text.count("a16_w16") == bool(own)
 
 
 def chain(minimal: bool) -> dict:
@@ -329,10 +331,23 @@ def chain(minimal: bool) -> dict:
     return {"name": "net", "layers": layers}
 
 
+def test_a_finding_is_told_by_its_own_file(tmp_path):
+    shared, own = tmp_path / "shared.alls", tmp_path / "own.alls"
+    shared.write_text("normalization1 = normalization([0], [1])\nnormalisation(1)")  # without an end of line
+    own.write_text("quantization_param(conv1, precision_mode=a8_w8)\nquantization_parm(conv1)\n")
+    script = read_scripts([shared, own])
+    assert [statement.line for statement in parsed(script.text)] == [1, 2, 3, 4]
+    told = [script.format(finding) for finding in lint_script(script.text) if "unknown command" in finding.message]
+    assert [line.partition(": error")[0] for line in told] == [f"{shared}:2:1", f"{own}:2:1"]
+    assert script.name == f"{shared} + {own}"
+    nowhere = Finding("warning", 9, 1, "beyond the end")  # stays in the last file
+    assert script.format(nowhere).startswith(f"{own}:7:1: warning")
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_16_bit_scripts_name_whole_blocks(network):
     layers = Layers.from_hn(chain("minimal" in network))
-    text = read_script(ROOT / "alls" / f"{network}_a16.alls")
+    text = read_scripts([ROOT / "alls/int8.alls", ROOT / f"alls/{network}_a16.alls"]).text
     assert lint_script(text, PreprocessSpec(), 1024, layers) == []
     effective = render(resolve(parsed(text), layers))
     assert '"' not in effective and lint_script(effective, PreprocessSpec(), 1024, layers) == []
