@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+Rounding = Literal["twice", "once", "wide"]
 
 
 def round_away(values: np.ndarray | np.float64) -> np.ndarray:
@@ -36,10 +39,10 @@ class Factor:
 
     m: np.ndarray
     shift: np.ndarray
-    rounding: str = "twice"
+    rounding: Rounding = "twice"
 
     @classmethod
-    def of(cls, factors: float | np.ndarray, rounding: str = "twice") -> Factor:
+    def of(cls, factors: float | np.ndarray, rounding: Rounding = "twice") -> Factor:
         """From real factors, float or (C,)."""
         pairs = [multiplier_of(float(factor)) for factor in np.atleast_1d(np.asarray(factors, np.float64))]
         m, shift = (np.array(column, np.int64) for column in zip(*pairs, strict=True))

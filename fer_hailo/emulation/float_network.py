@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.progress import track
 from fer_hailo.emulation import windows
 from fer_hailo.emulation.steps import BATCH, NotEmulated, Step, Visit, in_batches, run
-from fer_hailo.formats.tflite_graph import Constant, Graph, Operation
+from fer_hailo.formats.tflite_graph import Constant, Dense, Graph, Joining, Operation, Sharpness, Sliding
 
+Set = TypeVar("Set", Sliding, Dense, Joining, Sharpness)
 Function = Callable[..., np.ndarray]  # of the arrays of an operator's inputs that are no constants
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -97,19 +99,24 @@ def float_function(operation: Operation) -> Function:
 
 def activation_of(operation: Operation) -> str:
     """The activation that is fused into an operator: NONE, RELU or RELU6."""
-    activation = operation.options.get("activation", "NONE")
-    if activation not in ("NONE", "RELU", "RELU6"):
-        raise NotEmulated(operation, f"with {activation}")
-    return activation
+    if operation.activation not in ("NONE", "RELU", "RELU6"):
+        raise NotEmulated(operation, f"with {operation.activation}")
+    return operation.activation
+
+
+def setting(operation: Operation, kind: type[Set]) -> Set:
+    """An operator's settings, which are of this kind."""
+    if not isinstance(operation.settings, kind):
+        raise NotEmulated(operation, "with settings of another operator")
+    return operation.settings
 
 
 def window_of(operation: Operation) -> windows.Window:
     """The window of a convolution or of a pooling."""
-    source, options = operation.source, operation.options
+    source, settings = operation.source, setting(operation, Sliding)
     if len(source.shape) != 4:
         raise NotEmulated(operation, f"of a tensor of shape {source.shape}")
-    size = (options["height"], options["width"]) if "height" in options else operation.kernel.plane
-    window = windows.Window.of(source.plane, size, options)
+    window = windows.Window.of(source.plane, settings.size or operation.kernel.plane, settings)
     if min(window.places) < 1 or window.places != operation.output.shape[1:3]:
         raise NotEmulated(operation, f"it states an output of shape {operation.output.shape}")
     return window
@@ -172,7 +179,7 @@ def bias_of(operation: Operation) -> np.ndarray:
 
 
 def _fully_connected(operation: Operation) -> Function:
-    if operation.options["layout"]:
+    if setting(operation, Dense).shuffled:
         raise NotEmulated(operation, "with shuffled weights")
     kernel, bias, shape = operation.kernel.data.T, bias_of(operation), shaped(operation)
     return lambda x: shape(x.reshape(len(x), -1) @ kernel + bias)
@@ -205,14 +212,14 @@ def _pad(operation: Operation) -> Function:
 
 
 def _concatenation(operation: Operation) -> Function:
-    axis = operation.options["axis"] % len(operation.output.shape)
+    axis = setting(operation, Joining).axis % len(operation.output.shape)
     if axis == 0 or any(isinstance(value, Constant) for value in operation.inputs):
         raise NotEmulated(operation, "of constants, or along the images")
     return lambda *inputs: np.concatenate(inputs, axis=axis)
 
 
 def _softmax(operation: Operation) -> Function:
-    beta = np.float32(operation.options["beta"])
+    beta = np.float32(setting(operation, Sharpness).beta)
 
     def softmax(x: np.ndarray) -> np.ndarray:
         powers = np.exp(beta * (x - x.max(axis=-1, keepdims=True)))

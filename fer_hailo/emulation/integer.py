@@ -11,11 +11,11 @@ from math import prod
 import numpy as np
 
 from fer_hailo.emulation import windows
-from fer_hailo.emulation.fixed_point import Factor, divide, high_product, multiplier_of, round_away, shift_right
-from fer_hailo.emulation.float_network import CURVES, Function, activation_of, aligned, axes_of, pads_of, shaped, window_of
+from fer_hailo.emulation.fixed_point import Factor, Rounding, divide, high_product, multiplier_of, round_away, shift_right
+from fer_hailo.emulation.float_network import CURVES, Function, activation_of, aligned, axes_of, pads_of, setting, shaped, window_of
 from fer_hailo.emulation.scheme import DTYPES, Grid, Scheme
 from fer_hailo.emulation.steps import NotEmulated
-from fer_hailo.formats.tflite_graph import Constant, Operation
+from fer_hailo.formats.tflite_graph import Constant, Dense, Joining, Operation, Sharpness
 
 SOFTMAX_GRID = Grid(1 / 256, -128, 8)
 KEEP_GRID = {"MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "SQUEEZE"}  # their results have the scale of what they read
@@ -86,11 +86,11 @@ def _weighted(site: Site) -> Function:
     depthwise = operation.kind == "DEPTHWISE_CONV_2D"
     rows = weights.kernel.reshape(-1, weights.kernel.shape[-1]) if depthwise else weights.kernel.reshape(len(weights.kernel), -1).T
     dtype = exact_dtype(int(np.abs(rows).sum(axis=0).max()) * source.farthest, operation)
-    rounding = "wide" if site.target.bits == 16 else "once" if operation.kind == "FULLY_CONNECTED" else "twice"
+    rounding: Rounding = "wide" if site.target.bits == 16 else "once" if operation.kind == "FULLY_CONNECTED" else "twice"
     factor = Factor.of(source.scale * weights.scales / site.target.scale, rounding)
     kernel = np.ascontiguousarray(rows.astype(dtype))
     if operation.kind == "FULLY_CONNECTED":
-        if operation.options["layout"]:
+        if setting(operation, Dense).shuffled:
             raise NotEmulated(operation, "with shuffled weights")
         width, contract = 1, lambda x: x.reshape(len(x), -1) @ kernel
     else:
@@ -193,7 +193,7 @@ def _pad(site: Site) -> Function:
 
 
 def _concatenation(site: Site) -> Function:
-    axis = site.operation.options["axis"] % len(site.operation.output.shape)
+    axis = setting(site.operation, Joining).axis % len(site.operation.output.shape)
     if activation_of(site.operation) != "NONE":
         raise NotEmulated(site.operation, "with an activation")
     changes = [rescale(grid, site.target) for grid in site.sources]
@@ -205,7 +205,7 @@ def _softmax(site: Site) -> Function:
     operation, (source,) = site.operation, site.sources
     if site.target != SOFTMAX_GRID or source.bits != 8:
         raise NotEmulated(operation, "but in 8 bits")
-    differences = np.arange(256) * source.scale * operation.options["beta"]
+    differences = np.arange(256) * source.scale * setting(operation, Sharpness).beta
     powers = round_away(np.exp(-differences) * (1 << 23)).astype(np.int64)
 
     def compute(x: np.ndarray) -> np.ndarray:

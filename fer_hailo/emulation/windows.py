@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_hailo.formats.tflite_graph import Sliding
+
 
 @dataclass(frozen=True)
 class Window:
@@ -23,15 +25,13 @@ class Window:
     places: tuple[int, int]
 
     @classmethod
-    def of(cls, side: tuple[int, int], size: tuple[int, int], options: dict) -> Window:
+    def of(cls, side: tuple[int, int], size: tuple[int, int], settings: Sliding) -> Window:
         """For inputs of `side` (rows, columns), as TFLite lays it: SAME puts the odd pixel of padding below
         and right.
         """
-        stride = options["stride_y"], options["stride_x"]
-        dilation = options.get("dilation_y", 1), options.get("dilation_x", 1)
-        same = options["padding"] == "SAME"
-        rows, columns = (_laid(*axis, same) for axis in zip(side, size, stride, dilation, strict=True))
-        return cls(size, stride, dilation, (rows[0], columns[0]), (rows[1], columns[1]))
+        axes = zip(side, size, settings.stride, settings.dilation, strict=True)
+        rows, columns = (_laid(*axis, settings.same) for axis in axes)
+        return cls(size, settings.stride, settings.dilation, (rows[0], columns[0]), (rows[1], columns[1]))
 
     @property
     def is_point(self) -> bool:

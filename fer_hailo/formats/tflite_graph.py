@@ -62,17 +62,54 @@ class Constant(Value):
 
 
 @dataclass(frozen=True)
+class Sliding:
+    """Of convolutions and poolings. same: SAME padding, else VALID. stride, dilation, size: (rows, columns); size: of
+    a pooling's window, None where the kernel tells it.
+    """
+
+    same: bool
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Of a fully connected layer. shuffled: its weights lie in an order of their own."""
+
+    shuffled: bool = False
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Of a concatenation. axis: along which, from the last where below 0."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """Of a softmax. beta: what its inputs are multiplied by."""
+
+    beta: float
+
+
+Settings = Sliding | Dense | Joining | Sharpness | None  # None: an operator without any
+
+
+@dataclass(frozen=True)
 class Operation:
     """An operator, called as the tensor that it makes. inputs: None stands for one that is left out (a bias).
 
-    options: of SETTINGS, padding and activation as words.
+    activation: the one that is fused into it, NONE, RELU, RELU6 or what is not known here.
     """
 
     name: str
     kind: str
     inputs: tuple[Value | None, ...]
     output: Value
-    options: dict
+    activation: str = "NONE"
+    settings: Settings = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -163,19 +200,32 @@ def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation
     kind, options = OPERATORS.get(code, f"OPERATOR_{code}"), table.table(4)
     inputs = tuple(values[index] if index >= 0 else None for index in table.numbers(1, "i"))
     output = values[table.numbers(2, "i")[0]]
-    settings: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, field, form, default in SETTINGS.get(kind, ()):
-        settings[name] = options.number(field, form, default) if options else default
-    if "padding" in settings:
-        settings["padding"] = PADDINGS[settings["padding"]]
-    if "activation" in settings:
-        settings["activation"] = ACTIVATIONS.get(settings["activation"], f"activation {settings['activation']}")
-    sizes = [settings[name] for name in settings.keys() & {"stride_x", "stride_y", "dilation_x", "dilation_y", "width", "height"}]
+        numbers[name] = options.number(field, form, default) if options else default
+    sizes = [numbers[name] for name in numbers.keys() & {"stride_x", "stride_y", "dilation_x", "dilation_y", "width", "height"}]
     if any(not 1 <= size <= 1024 for size in sizes):
-        raise ValueError(f"{output.name[:60]} has the settings {settings}")
+        raise ValueError(f"{output.name[:60]} has the settings {numbers}")
+    activation = numbers.get("activation", 0)
     _check_inputs(kind, inputs, output)
     _check_weights(kind, inputs, output)
-    return Operation(output.name, kind, inputs, output, settings)
+    return Operation(output.name, kind, inputs, output, ACTIVATIONS.get(activation, f"activation {activation}"), _settings(numbers))
+
+
+def _settings(numbers: dict[str, Any]) -> Settings:
+    """What the numbers of an operator's table of settings say."""
+    if "padding" in numbers:
+        return Sliding(
+            PADDINGS[numbers["padding"]] == "SAME",
+            (numbers["stride_y"], numbers["stride_x"]),
+            (numbers.get("dilation_y", 1), numbers.get("dilation_x", 1)),
+            (numbers["height"], numbers["width"]) if "height" in numbers else None,
+        )
+    if "layout" in numbers:
+        return Dense(bool(numbers["layout"]))
+    if "axis" in numbers:
+        return Joining(numbers["axis"])
+    return Sharpness(numbers["beta"]) if "beta" in numbers else None
 
 
 def _check_inputs(kind: str, inputs: tuple[Value | None, ...], output: Value) -> None:

@@ -18,7 +18,7 @@ from fer_hailo.emulation.precision import followed
 from fer_hailo.emulation.program import IntegerNetwork
 from fer_hailo.emulation.scheme import FileScheme, Grid, MeasuredScheme, Precision, with_activations
 from fer_hailo.emulation.stages import noise_of
-from fer_hailo.formats.tflite_graph import Constant, Graph, Operation, Value, read_graph
+from fer_hailo.formats.tflite_graph import Constant, Dense, Graph, Joining, Operation, Settings, Sharpness, Sliding, Value, read_graph
 from fer_hailo.script.layers import Layer, Layers
 
 
@@ -43,17 +43,17 @@ def value(name: str, shape: tuple, scale: float = 1.0, zero: int = 0, data=None,
     return Value(*known) if data is None else Constant(*known, data)
 
 
-def computed(kind: str, inputs: list[Value], output: Value, *arrays, **options) -> list:
+def computed(kind: str, inputs: list[Value], output: Value, *arrays, activation="NONE", settings: Settings = None) -> list:
     """What the integer operator makes of arrays of whole numbers."""
     scheme = FileScheme()
     sources = tuple(scheme.grid(one) for one in inputs if one is not None and not isinstance(one, Constant))
     target = SOFTMAX_GRID if kind == "SOFTMAX" else scheme.grid(output)
-    site = Site(Operation(output.name, kind, tuple(inputs), output, options), sources, target, scheme)
+    operation = Operation(output.name, kind, tuple(inputs), output, activation, settings)
+    site = Site(operation, sources, target, scheme)
     return integer_function(site)(*(np.array(array, np.int8) for array in arrays)).tolist()
 
 
-POINT = {"padding": "VALID", "stride_x": 1, "stride_y": 1, "activation": "NONE"}
-SAME = POINT | {"padding": "SAME"}
+POINT, SAME = Sliding(same=False), Sliding(same=True)
 
 
 def test_weighted_operators_by_hand():
@@ -61,18 +61,18 @@ def test_weighted_operators_by_hand():
     bias = value("b", (2,), dtype="int32", data=np.array([8, -4], np.int32))
     x, y = value("x", (1, 2), 0.5, 10), value("y", (1, 2), 1.0, -5)
     # steps 2 and -4: (2 * 2 + 4 * 3 + 8) * 0.125 = 3, (2 - 4 - 4) * 0.25 = -1.5, the half upwards: -1
-    assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], activation="NONE", layout=0) == [[-2, -6]]
-    assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], activation="RELU", layout=0) == [[-2, -5]]
+    assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], settings=Dense()) == [[-2, -6]]
+    assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], activation="RELU", settings=Dense()) == [[-2, -5]]
     # Three pixels in a row, padded with the zero point: 1 + 2, 1 + 2 + 3, 2 + 3
     row, sums = value("x", (1, 1, 3, 1), 1.0, 7), value("y", (1, 1, 3, 1), 1.0, 0)
     ones = value("w", (1, 1, 3, 1), 1.0, data=np.ones((1, 1, 3, 1), np.int8))
     for kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        assert computed(kind, [row, ones], sums, [[[[8], [9], [10]]]], **SAME) == [[[[3], [6], [5]]]]
+        assert computed(kind, [row, ones], sums, [[[[8], [9], [10]]]], settings=SAME) == [[[[3], [6], [5]]]]
     # Two outputs a channel, every second pixel
     two = value("w", (1, 1, 1, 2), [1.0, 1.0], data=np.array([[[[1, -2]]]], np.int8))
     pair = value("y", (1, 1, 2, 2), 1.0, 0)
-    stride = POINT | {"stride_x": 2, "stride_y": 2}
-    assert computed("DEPTHWISE_CONV_2D", [row, two], pair, [[[[8], [9], [10]]]], **stride) == [[[[1, -2], [3, -6]]]]
+    stride = Sliding(same=False, stride=(2, 2))
+    assert computed("DEPTHWISE_CONV_2D", [row, two], pair, [[[[8], [9], [10]]]], settings=stride) == [[[[1, -2], [3, -6]]]]
 
 
 def test_other_operators_by_hand():
@@ -86,16 +86,16 @@ def test_other_operators_by_hand():
     assert computed("MUL", [x, third], z, [[[[6], [9]]]], activation="NONE") == [[[[1], [2]]]]  # 1 and 1.5
     axes = value("axes", (2,), dtype="int32", data=np.array([1, 2], np.int32))
     assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [[14]]  # 2.75 in quarters and 3
-    pool = {"stride_x": 1, "stride_y": 1, "width": 2, "height": 2, "padding": "SAME", "activation": "NONE"}
-    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], **pool) == [[[[-2], [-7]]]]  # -1.5, without the padding
-    assert computed("MAX_POOL_2D", [x], x, [[[[-4], [-7]]]], **pool) == [[[[-4], [-7]]]]
+    pool = Sliding(same=True, size=(2, 2))
+    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], settings=pool) == [[[[-2], [-7]]]]  # -1.5, without the padding
+    assert computed("MAX_POOL_2D", [x], x, [[[[-4], [-7]]]], settings=pool) == [[[[-4], [-7]]]]
     pads = value("pads", (4, 2), dtype="int32", data=np.array([[0, 0], [0, 0], [1, 0], [0, 0]], np.int32))
     assert computed("PAD", [y, pads], value("p", (1, 1, 3, 1), 0.25, 4), other) == [[[[4], [12], [0]]]]
     joined = value("j", (1, 1, 2, 2), 0.5, 0)
-    assert computed("CONCATENATION", [x, y], joined, one, other, axis=3, activation="NONE") == [[[[2, 4], [20, -2]]]]
+    assert computed("CONCATENATION", [x, y], joined, one, other, settings=Joining(3)) == [[[[2, 4], [20, -2]]]]
     # Differences of log 2 and 2 log 2: shares of 4, 2 and 1 of 7
     logits, shares = value("x", (1, 3), float(np.log(2)), 0), value("y", (1, 3))
-    assert computed("SOFTMAX", [logits], shares, [[5, 4, 3]], beta=1.0) == [[146 - 128, 73 - 128, 37 - 128]]
+    assert computed("SOFTMAX", [logits], shares, [[5, 4, 3]], settings=Sharpness(1.0)) == [[146 - 128, 73 - 128, 37 - 128]]
     assert computed("RELU6", [x], z, [[[[-3], [40]]]]) == [[[[-1], [11]]]]
     assert rescale(Grid(0.001, 0, 16), Grid(0.5, -3, 8))(np.array([2500, -2500], np.int16)).tolist() == [2, -8]
 
@@ -256,7 +256,7 @@ def one_layer(kernel: np.ndarray, bias: np.ndarray, kind: str = "CONV_2D") -> Op
     shape = (1, 1, 1, len(bias))
     pairs = ("w", kernel.astype(np.float32)), ("b", bias.astype(np.float32))
     constants = [value(name, array.shape, (), data=array, dtype="float32") for name, array in pairs]
-    return Operation("y", kind, (value("x", (1, 1, 1, kernel.shape[-1])), *constants), value("y", shape), dict(POINT))
+    return Operation("y", kind, (value("x", (1, 1, 1, kernel.shape[-1])), *constants), value("y", shape), settings=POINT)
 
 
 def test_weights_by_hand():
@@ -384,9 +384,9 @@ def test_what_a_script_asks_for():
 def test_what_is_not_known_is_named():
     x, y = value("x", (1, 4), dtype="float32"), value("y", (1, 4), dtype="float32")
     with pytest.raises(UserError, match=r"y \(EXP\) is not emulated"):
-        FloatNetwork(Graph(x, y, (Operation("y", "EXP", (x,), y, {}),)))
+        FloatNetwork(Graph(x, y, (Operation("y", "EXP", (x,), y),)))
     with pytest.raises(UserError, match=r"y \(ADD\) is not emulated: with activation 2"):
-        FloatNetwork(Graph(x, y, (Operation("y", "ADD", (x, x), y, {"activation": "activation 2"}),)))
+        FloatNetwork(Graph(x, y, (Operation("y", "ADD", (x, x), y, "activation 2"),)))
 
 
 def test_damaged_files_give_a_network_or_one_line(tmp_path):
