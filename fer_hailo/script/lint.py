@@ -24,7 +24,21 @@ from dataclasses import dataclass
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.script.layers import Layers, bare
-from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, format_finding, parse_script, render
+from fer_hailo.script.text import (
+    Finding,
+    Glob,
+    Items,
+    Keyword,
+    Level,
+    Name,
+    Number,
+    Statement,
+    Text,
+    Value,
+    format_finding,
+    parse_script,
+    render,
+)
 from fer_hailo.script.vocabulary import COMMANDS, check, layer_values, near, topic_of
 
 __all__ = ["Finding", "format_finding", "lint_script", "specialise"]
@@ -57,7 +71,7 @@ class _Script:
     broken: bool
 
     @property
-    def choice(self) -> str:
+    def choice(self) -> Level:
         """The level of a breach of this project's choices."""
         return "warning" if self.spec is None and self.calib_count is None else "error"
 
@@ -133,7 +147,7 @@ def _wanted(spec: PreprocessSpec) -> str:
     return f"normalization1 = normalization({mean}, {scale})"
 
 
-def _at(place: Value | Keyword | Statement | None, level: str, message: str, suggestion: str = "") -> Finding:
+def _at(place: Value | Keyword | Statement | None, level: Level, message: str, suggestion: str = "") -> Finding:
     """A finding at a place; the start of the script where there is none."""
     return Finding(level, place.line if place else 1, place.column if place else 1, message, suggestion)
 
@@ -385,7 +399,7 @@ def _partial_blocks(script: _Script) -> Iterator[Finding]:
         wide_ones = [member for member in block if member in bits and bits[member][0] == 16]
         narrow = [member for member in block if member not in wide_ones]
         if wide_ones and narrow:
-            level = "error" if layer.type in RIGID else "warning"
+            level: Level = "error" if layer.type in RIGID else "warning"
             there, rest = ", ".join(map(bare, wide_ones)), ", ".join(map(bare, narrow))
             message = f"only part of the block of {bare(name)} is 16 bit ({there}), the rest is not ({rest}): convert all or none"
             yield _at(bits[wide_ones[0]][1], level, message)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from fer_hailo.common.errors import UserError
 
@@ -23,7 +23,8 @@ MAX_BYTES = 4 << 20  # the largest known script has 0.34 MB
 MAX_WORD = 400  # the longest word of a known script has 127 letters
 MAX_DEPTH = 16  # lists in lists: known scripts have one level, and the parser recurses
 MAX_DIGITS = 100  # Python refuses to read whole numbers of thousands of digits
-LEVELS = ("error", "warning", "note")
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 TOKEN = re.compile(
     r"""(?P<space>[ \t\r\f]+) | (?P<newline>\n) | (?P<comment>\#[^\n]*)
@@ -46,7 +47,7 @@ CLOSER = {"(": ")", "[": "]"}
 class Finding:
     """What is to be said of one place of a script. Lines and columns count from 1; findings sort by place."""
 
-    level: str  # one of LEVELS
+    level: Level
     line: int
     column: int
     message: str

@@ -12,11 +12,15 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, render_value
+from fer_hailo.script.text import Finding, Glob, Items, Keyword, Level, Name, Number, Statement, Text, Value, render_value
 
 MAX_KNOWN = 5000  # the largest known script makes 335 layers
 ALIKE = 0.8  # difflib's ratio from which an unknown word counts as a misspelt known one
+
+
+Kind = Literal["integer", "number", "word", "layer", "layers", "string", "time", "list", "any"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,12 @@ class Domain:
     item, size, rising: of lists: what they hold, how many (None: any number but 0), whether each number must exceed the one before.
     """
 
-    kind: str
+    kind: Kind
     low: float | None = None
     high: float | None = None
     above: bool = False
     words: tuple[str, ...] = ()
-    unlike: str = "error"
+    unlike: Level | Literal[""] = "error"
     item: Domain | None = None
     size: int | None = None
     rising: bool = False
@@ -69,7 +73,7 @@ def number(low: float | None = None, high: float | None = None, above: bool = Fa
     return Domain("number", low, high, above)
 
 
-def words(known: str, unlike: str = "error") -> Domain:
+def words(known: str, unlike: Level | Literal[""] = "error") -> Domain:
     return Domain("word", words=tuple(known.split()), unlike=unlike)
 
 
@@ -477,7 +481,7 @@ def _check_key(statement: Statement, command: Command, keyword: Keyword, known: 
 def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
     shown, lead = render_value(value)[:60], f"{key}: " if key else ""
 
-    def fault(message: str, suggestion: str = "", level: str = "error") -> Finding:
+    def fault(message: str, suggestion: str = "", level: Level = "error") -> Finding:
         return Finding(level, value.line, value.column, lead + message, suggestion)
 
     if domain.kind in ("integer", "number") and (isinstance(value, Number) or not isinstance(value, Name)):
