@@ -18,7 +18,7 @@ class Confidence:
     temperature: float = 1.0
     unsure_below: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (0 < self.temperature < np.inf and 0 <= self.unsure_below <= 1):
             raise ValueError(f"temperature must be above 0 and unsure_below from 0 to 1, got {self.temperature} and {self.unsure_below}")
 

@@ -34,7 +34,7 @@ def write_text(path: Path | str, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path | str, value) -> None:
+def write_json(path: Path | str, value: object) -> None:
     """Write a value as indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from dataclasses import field
+from dataclasses import dataclass, field
+from typing import Any
 
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 
 
 def option(
-    default,
+    default: Any,
     help: str,
     *,
     key: str = "",
     choices: tuple = (),
     low: float | None = None,
     high: float | None = None,
-):
+) -> Any:
     """A field with its documentation and its bounds (both inclusive). key: its name in files and flags, where it
     is not the field's own."""
     metadata = {"help": help, "key": key, "choices": choices, "low": low, "high": high}
@@ -36,15 +37,16 @@ def key_of(entry: dataclasses.Field) -> str:
     return entry.metadata["key"] or entry.name
 
 
+@dataclass(frozen=True)
 class Options:
     """Base of a frozen dataclass of options. Text is converted, as flags and YAML give it.
 
     Raises UserError for a value of another type or out of bounds, by the option's key.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))  # the annotations themselves are text
-        for entry in dataclasses.fields(self):  # type: ignore[arg-type]  # whoever inherits is a dataclass
+        for entry in dataclasses.fields(self):
             if is_option(entry):
                 value = _typed(entry, kinds[entry.name], getattr(self, entry.name))
                 _check_bounds(entry, value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class PreprocessSpec:
     mean: float = 127.5
     scale: float = 127.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.source_size < 16 or self.input_size < 16:
             raise UserError(f"sizes must be at least 16 pixels, got source {self.source_size}, input {self.input_size}")
         if self.scale <= 0:
@@ -81,7 +82,7 @@ def normalise(images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     return (images.astype(np.float32) - np.float32(spec.mean)) / np.float32(spec.scale)
 
 
-def cubic(distance, xp=np):
+def cubic(distance: Any, xp: Any = np) -> Any:
     """Keys' cubic convolution kernel (1981) with a = -0.75, for distances in source pixels.
 
     `xp` is numpy, or keras.ops for tensors: the arithmetic is the same.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import TextIO
 
 
 def duration(seconds: float) -> str:
@@ -20,7 +21,7 @@ def duration(seconds: float) -> str:
 class Line:
     """A status line that overwrites itself on a terminal and stays silent elsewhere (logs get whole lines only)."""
 
-    def __init__(self, stream=None):
+    def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self._last = 0.0

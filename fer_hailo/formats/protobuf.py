@@ -29,27 +29,28 @@ class Message:
     Everything raises WireError where the bytes do not fit.
     """
 
-    def __init__(self, data, depth: int = 0, count: Iterator[int] | None = None):
+    def __init__(self, data: bytes | memoryview, depth: int = 0, count: Iterator[int] | None = None):
         """`data`: any buffer of bytes. `depth` and `count` (fields read so far, over all messages of a file) come from the parent."""
         if depth > MAX_DEPTH:
             raise WireError(f"messages lie more than {MAX_DEPTH} deep in each other")
         self._depth, self._count = depth, count or itertools.count(1)
         self._fields: dict[int, list[tuple[int, int | memoryview]]] = {}
-        data, at = memoryview(data), 0
-        while at < len(data):
+        rest, at = memoryview(data), 0
+        value: int | memoryview
+        while at < len(rest):
             if next(self._count) > MAX_FIELDS:
                 raise WireError(f"more than {MAX_FIELDS:,} fields")
-            tag, at = _varint(data, at)
+            tag, at = _varint(rest, at)
             number, wire = tag >> 3, tag & 7
             if not 0 < number < 1 << 29:
                 raise WireError(f"a field has the impossible number {number}")
             if wire == VARINT:
-                value, at = _varint(data, at)
+                value, at = _varint(rest, at)
             elif wire in (FIXED64, FIXED32, BYTES):
-                size, at = _varint(data, at) if wire == BYTES else (8 if wire == FIXED64 else 4, at)
-                if size > len(data) - at:
-                    raise WireError(f"field {number} has {size} bytes where {len(data) - at} are left")
-                value, at = data[at : at + size], at + size
+                size, at = _varint(rest, at) if wire == BYTES else (8 if wire == FIXED64 else 4, at)
+                if size > len(rest) - at:
+                    raise WireError(f"field {number} has {size} bytes where {len(rest) - at} are left")
+                value, at = rest[at : at + size], at + size
             else:
                 raise WireError(f"field {number} has the unknown wire type {wire}")
             self._fields.setdefault(number, []).append((wire, value))

@@ -23,7 +23,7 @@ BLOCK = STRIPE * STRIPES
 CHUNK = 512 * BLOCK  # what is worked on at a time: bounds the memory needed beside the data
 
 
-def xxh3_64(data) -> int:
+def xxh3_64(data: bytes | memoryview) -> int:
     """XXH3-64 of `data` (bytes or another contiguous buffer of bytes) as an unsigned integer; 3.5 MB take some 10 ms."""
     data = memoryview(data).cast("B")
     if len(data) > 240:

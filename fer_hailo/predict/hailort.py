@@ -11,6 +11,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -172,7 +174,7 @@ def misfit(hef: Hef, architecture: str) -> str:
     return f"is for {hef.architecture}, but the device is a {architecture}: {call('compile')} --hw-arch {architecture.lower()}"
 
 
-def import_hailort():
+def import_hailort() -> ModuleType:
     """The module hailo_platform. Raises UserError, saying where to get it, where it is missing or cannot be imported."""
     try:
         return importlib.import_module("hailo_platform")
@@ -185,7 +187,7 @@ def import_hailort():
         ) from error
 
 
-def device_architecture(platform) -> str:
+def device_architecture(platform: ModuleType) -> str:
     """The chip of the first device, HAILO8 or HAILO8L (others: as HailoRT calls them). Raises UserError where there is no device."""
     devices = platform.Device.scan()
     if not devices:
@@ -252,7 +254,7 @@ def _jobs(platform, device, path: str, batch: int) -> Iterator[Callable[[np.ndar
 class _Slot:
     """The buffers of one job, used again and again."""
 
-    def __init__(self, configured, batch: int, source: tuple[int, ...], answer: tuple[int, ...]):
+    def __init__(self, configured: Any, batch: int, source: tuple[int, ...], answer: tuple[int, ...]):
         self._configured = configured
         self._inputs, self._outputs = np.empty((batch, *source), np.uint8), np.empty((batch, *answer), np.float32)
         self._bindings = [configured.create_bindings() for _ in range(batch)]  # each is for one picture

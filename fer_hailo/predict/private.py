@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
 
 
-def call_through(model, values, call: Callable, operation: Callable = lambda operation: operation):
+def call_through(model: keras.Model, values: Any, call: Callable, operation: Callable = lambda operation: operation) -> Any:
     """What a Functional model gives for `values`, its operations replaced by `operation(op)` and called by `call(op, *inputs, **options)`.
 
     keras.models.clone_model does this, but begins at inputs only, not at any tensor, and makes a model of it.
@@ -19,12 +23,12 @@ def call_through(model, values, call: Callable, operation: Callable = lambda ope
     return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
-def maker_of(tensor):
+def maker_of(tensor: keras.KerasTensor) -> keras.Operation:
     """The operation that made a KerasTensor. Where a function of Keras hands over a tensor alone, nothing public leads back."""
     return tensor._keras_history.operation
 
 
-def moving_averages(optimizer) -> list[tuple]:
+def moving_averages(optimizer: keras.Optimizer) -> list[tuple[keras.Variable, keras.Variable]]:
     """(variable, its exponential moving average) of all that the optimizer trains.
 
     Keras has no public name for the averages; its own callback SwapEMAWeights reads the same list, and swaps in place.
@@ -33,19 +37,19 @@ def moving_averages(optimizer) -> list[tuple]:
     return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
 
 
-def wrap_clipping(optimizer, wrap: Callable) -> None:
+def wrap_clipping(optimizer: keras.Optimizer, wrap: Callable) -> None:
     """Let the optimizer clip gradients by `wrap(clip, gradients)`, `clip` being its own function. No argument of Keras' changes that."""
     optimizer = _inner(optimizer)
     clip = optimizer._clip_gradients
     optimizer._clip_gradients = lambda gradients: wrap(clip, gradients)
 
 
-def track_loss(model, loss, count) -> None:
+def track_loss(model: keras.Model, loss: Any, count: Any) -> None:
     """Add the loss of a batch of `count` to the epoch's mean, in a train_step of one's own: compute_metrics leaves it out."""
     model._loss_tracker.update_state(loss, sample_weight=count)
 
 
-def update_metrics(model, metrics, loss, x, y, answer, weight) -> tuple:
+def update_metrics(model: keras.Model, metrics: Any, loss: Any, x: Any, y: Any, answer: Any, weight: Any) -> tuple:
     """(logs, metrics' variables) after a batch, for a step of one's own on JAX, where metrics have no state of their own."""
     return model._update_metrics_variables(metrics, loss, x, y, answer, weight)
 
@@ -66,11 +70,11 @@ def torch_transposition(make: Callable) -> Iterator[None]:
         nn._transpose_spatial_inputs = copy
 
 
-def operator_details(interpreter) -> list[dict]:
+def operator_details(interpreter: Any) -> list[dict]:
     """op_name, inputs and outputs (tensors' numbers) of what LiteRT runs, delegates among them: it publishes tensors' details only."""
     return interpreter._get_ops_details()
 
 
-def _inner(optimizer):
+def _inner(optimizer: keras.Optimizer) -> keras.Optimizer:
     """That of half precision is a wrapper."""
     return getattr(optimizer, "inner_optimizer", optimizer)

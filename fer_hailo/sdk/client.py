@@ -6,6 +6,8 @@ import contextlib
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ ADVICE = {
 }
 
 
-def client():
+def client() -> ModuleType:
     """The module hailo_sdk_client. Raises UserError, saying where to get it, where it is missing."""
     try:
         return importlib.import_module("hailo_sdk_client")
@@ -68,7 +70,7 @@ def calling(what: str, log: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def inference(runner, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def inference(runner: Any, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     """Give a function from pictures, uint8 (N, I, I, 3), to logits, in the stage's domain.
 
     The native network ignores the model script, so it gets normalised values; the others normalise themselves.

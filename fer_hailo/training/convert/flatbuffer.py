@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 
-def object_of(content: bytes):
+def object_of(content: bytes) -> Any:
     """The file as TensorFlow's flatbuffer_utils lays it out."""
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -20,7 +21,7 @@ def object_of(content: bytes):
     return file
 
 
-def bytes_of(file) -> bytes:
+def bytes_of(file: Any) -> bytes:
     from tensorflow.lite.tools import flatbuffer_utils
 
     return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
@@ -32,7 +33,7 @@ class Operator(Protocol):
     inputs: np.ndarray
 
 
-def operators(file) -> Iterator[tuple[str, Operator]]:
+def operators(file: Any) -> Iterator[tuple[str, Operator]]:
     """(kind, such as CONV_2D; operator) of a file's one subgraph, in order."""
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -40,12 +41,12 @@ def operators(file) -> Iterator[tuple[str, Operator]]:
     return ((flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex), operator) for operator in graph.operators)
 
 
-def constant(file, tensor, dtype) -> np.ndarray:
+def constant(file: Any, tensor: Any, dtype: npt.DTypeLike) -> np.ndarray:
     """The values of a tensor that holds weights, as a copy that can be written to."""
     return file.buffers[tensor.buffer].data.copy().view(dtype).reshape(tensor.shape)
 
 
-def replace_constant(file, operator: Operator, place: int, values: np.ndarray) -> None:
+def replace_constant(file: Any, operator: Operator, place: int, values: np.ndarray) -> None:
     """Give the input `place` of an operator new values. Other operators that share its tensor or buffer (equal zeros) keep theirs."""
     (graph,) = file.subgraphs
     index = operator.inputs[place]

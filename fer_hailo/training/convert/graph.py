@@ -65,7 +65,7 @@ def as_logits(model: keras.Model) -> keras.Model:
     return model
 
 
-def last_operation(model: keras.Model):
+def last_operation(model: keras.Model) -> keras.Operation:
     """The layer or bare operation that makes the model's output."""
     (name,) = [name for name, readers in graph_of(model).consumers.items() if not readers]
     return next(operation for operation in model.operations if operation.name == name)

@@ -9,6 +9,7 @@ Tensors that are added share their factors.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import keras
@@ -66,7 +67,7 @@ def factors_of(channels: list[Channels]) -> np.ndarray:
     return np.exp(np.clip(np.mean(wanted, axis=0), -np.log(MOST), np.log(MOST))).astype(np.float32)
 
 
-def rescaled(model: keras.Model, scales) -> Edit:
+def rescaled(model: keras.Model, scales: Iterable[tuple[Group, np.ndarray]]) -> Edit:
     """The change that multiplies what each group's makers give by factors, and divides what its readers expect.
 
     scales: pairs of (Group, factors (C,)).
@@ -127,7 +128,7 @@ def _shape(operation) -> tuple | None:
     return getattr(operation.output, "shape", None)
 
 
-def is_swish(operation) -> bool:
+def is_swish(operation: keras.Operation) -> bool:
     return isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.hard_swish
 
 

@@ -6,6 +6,7 @@ import itertools
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +46,7 @@ def to_tflite(model: keras.Model) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
-def name_tensors(file, model: keras.Model) -> None:
+def name_tensors(file: Any, model: keras.Model) -> None:
     """Rename the tensors of a TFLite (an object of TensorFlow's flatbuffer_utils) after the Keras layers that they come from.
 
     TensorFlow's own names join every operation that was fused, "A;B;C", and number the scopes. Model scripts, reports and

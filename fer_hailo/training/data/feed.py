@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from fer_hailo.training.data.mix import blend, mixup_weights
+from fer_hailo.training.data.rows import Images
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -25,19 +27,19 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images,
-        labels,
+        images: Images,
+        labels: np.ndarray,
         classes: int,
         batch_size: int,
         seed: int,
         *,
-        indices=None,
-        mixup_alpha=0.0,
-        mixup_share=1.0,
-        multiple=1,
-        parts=1,
-        share=(0, 1),
-        labelled=False,
+        indices: np.ndarray | None = None,
+        mixup_alpha: float = 0.0,
+        mixup_share: float = 1.0,
+        multiple: int = 1,
+        parts: int = 1,
+        share: tuple[int, int] = (0, 1),
+        labelled: bool = False,
     ):
         super().__init__()
         self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
@@ -57,7 +59,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._order) // self.batch_size)
 
-    def __getitem__(self, number: int):
+    def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         window = slice(number * self.batch_size, (number + 1) * self.batch_size)
         chosen, weights = self._order[window], self._weights[window, None]
         pieces = zip(np.split(self.targets[chosen], self.parts), np.split(weights, self.parts), strict=True)
@@ -68,12 +70,14 @@ class TrainingBatches(keras.utils.PyDataset):
         return inputs | ({"targets": targets[mine]} if self.labelled else {}), targets[mine]
 
 
-def feed(batches: TrainingBatches):
+def feed(batches: TrainingBatches) -> Any:
     """The batches in the form in which this backend's `fit` takes them without delay; `set_epoch` goes on choosing the order."""
     return _as_tf_dataset(batches, epochs=None) if keras.backend.backend() == "tensorflow" else batches
 
 
-def create_tf_dataset(images, labels, classes: int, batch_size: int, seed: int, *, epochs: int = 1, **options):
+def create_tf_dataset(
+    images: Images, labels: np.ndarray, classes: int, batch_size: int, seed: int, *, epochs: int = 1, **options: Any
+) -> Any:
     """The batches of TrainingBatches, epoch after epoch, as a tf.data.Dataset with prefetch.
 
     For pipelines of one's own; same arguments, same batches, same order. With several epochs pass steps_per_epoch to `fit`.

@@ -7,6 +7,8 @@ labels are out of reach without a training step of one's own for every backend.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -29,6 +31,6 @@ def mixup_weights(count: int, alpha: float, share: float, rng: np.random.Generat
     return np.where(mixed, rng.beta(alpha, alpha, count), 1).astype(np.float32)
 
 
-def blend(values, weights, xp):
+def blend(values: Any, weights: Any, xp: Any) -> Any:
     """weights x values + (1 - weights) x neighbour. `xp` is numpy or keras.ops."""
     return weights * values + (1 - weights) * xp.roll(values, 1, axis=0)

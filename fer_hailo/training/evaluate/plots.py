@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_hailo.common.files import written
 from fer_hailo.training.data.rows import Images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PITCH = 1.25  # from row to row of a grid, in widths of a picture
 
@@ -77,7 +81,7 @@ def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: st
     save_figure(figure, path)
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A matplotlib figure of so many inches, and its axes as `Figure.subplots(rows, columns, **options)` gives them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -87,7 +91,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, figure.subplots(rows, columns, **options)
 
 
-def save_figure(figure, path: Path, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure in the format of the suffix, atomically. dpi: pixels of an inch."""
     with written(path) as beside:
         figure.savefig(beside, dpi=dpi)

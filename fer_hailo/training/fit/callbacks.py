@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec
@@ -35,7 +37,7 @@ class Order(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.batches.set_epoch(epoch)
 
 
@@ -47,11 +49,11 @@ class StopOnNaN(keras.callbacks.Callback):
         super().__init__()
         self.stage, self.name = stage, name
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if batch % LOOK_EVERY == 0 and self.name in logs:
             self._check(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self._check(logs)
 
     def _check(self, logs):
@@ -71,13 +73,16 @@ class Validate(keras.callbacks.Callback):
     validate on, the last alone.
     """
 
-    def __init__(self, network, export: keras.Model, scorer: Scorer, val: Part, loss, train: TrainingBatches, place: Devices, config):
+    def __init__(
+        self, network: keras.Model, export: keras.Model, scorer: Scorer, val: Part, loss: keras.Loss, train: TrainingBatches,
+        place: Devices, config: Config,
+    ):  # fmt: skip
         super().__init__()
         self.network, self.export, self.scorer, self.val, self.loss = network, export, scorer, val, loss
         self.train, self.place, self.config = train, place, config
         self._in_training = InTraining(export, config.preprocess)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         copy_weights(self.network, self.export)
         with self.place.alone():
             if self.config.optimiser.ema:
@@ -87,7 +92,7 @@ class Validate(keras.callbacks.Callback):
                 self._judge(self.scorer.logits(self.val.images), logs)
         logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
 
-    def _judge(self, logits: np.ndarray, logs: dict):
+    def _judge(self, logits: np.ndarray, logs: dict) -> None:
         right = logits.argmax(axis=1) == self.val.labels
         onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
         macro = np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)])
@@ -127,7 +132,7 @@ class InTraining(keras.Model):
         super().__init__()
         self.network, self.prepare = network, FaceInput(spec, dtype="float32")
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         return self.network(self.prepare(images), training=True)
 
 
@@ -139,7 +144,7 @@ class KeepBest(keras.callbacks.Callback):
         super().__init__()
         self.path, self.export, self.progress = path, export, progress
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if logs["val_accuracy"] > self.progress.best:
             self.progress.best = logs["val_accuracy"]
             with written(self.path) as beside:
@@ -149,7 +154,7 @@ class KeepBest(keras.callbacks.Callback):
 class KeepLast(KeepBest):
     """Of a run on all of train, whose length is fixed: saves every epoch's network, so that the last stays."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not all(np.isfinite(weight).all() for weight in self.export.get_weights()):  # there is no validation loss to tell
             raise UserError("the weights are no numbers any more: the last whole epoch's model is kept; repeat a run that went well")
         self.progress.best = 0.0
@@ -164,13 +169,13 @@ class Stopping(keras.callbacks.EarlyStopping):
         super().__init__(monitor="val_accuracy", mode="max", patience=patience)
         self.progress = progress
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
         self.wait = self.progress.wait
         if self.progress.stage_best is not None:
             self.best = self.progress.stage_best
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_end(epoch, logs)
         self.progress.wait, self.progress.stage_best = self.wait, float(self.best)
 
@@ -182,10 +187,10 @@ class SaveState(keras.callbacks.Callback):
         super().__init__()
         self.state, self.progress, self.export, self.write_history = state, progress, export, write_history
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.start = time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         progress = self.progress
         row = {name: float(logs[name]) for name in HISTORY[2:-1] if name in logs}
         seconds = round(time.monotonic() - self.start, 2)
@@ -203,16 +208,16 @@ class Tell(keras.callbacks.Callback):
         self.progress, self.epochs, self.steps, self.later_epochs = progress, epochs, steps, later_epochs
         self.line = Line()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch, self.start = epoch, time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.line.live:
             left = duration((time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1))
             place = f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}"
             self.line.show(f"{place}: step {batch + 1:,} of {self.steps:,}, {left} left")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
         left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
         validation = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -31,19 +32,19 @@ class Devices:
     share = (0, 1)
     chief = True
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         """Where the network that trains, its optimizer and its compiled step are made."""
         return contextlib.nullcontext()
 
-    def running(self):
+    def running(self) -> AbstractContextManager:
         """Where it is trained."""
         return contextlib.nullcontext()
 
-    def alone(self):
+    def alone(self) -> AbstractContextManager:
         """Where the scored twin runs: on one device."""
         return contextlib.nullcontext()
 
-    def agree(self, values):
+    def agree(self, values: list) -> list:
         """What the first process has: numbers that decide how training goes on must be equal to the last digit in all."""
         return values
 
@@ -90,13 +91,13 @@ class _DataParallel(Devices):
         self.count = count
         self._distribution = keras.distribution.DataParallel(devices=found[:count], auto_shard_dataset=False)
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         return self._distribution.scope()
 
-    def running(self):
+    def running(self) -> AbstractContextManager:
         return self._distribution.scope()
 
-    def agree(self, values):
+    def agree(self, values: list) -> list:
         if self.share[1] == 1:
             return values
         import jax
@@ -126,7 +127,7 @@ class _Strategy(Devices):
         self._strategy = tf.distribute.MirroredStrategy([device.name for device in found[:count]])
         self.count = self.parts = self._strategy.num_replicas_in_sync
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         return self._strategy.scope()
 
     def prepare(self, network: keras.Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -27,7 +28,7 @@ class Distillation(keras.layers.Layer):
         for teacher in self.teachers:
             teacher.trainable = False
 
-    def call(self, faces, logits):
+    def call(self, faces: Any, logits: Any) -> Any:
         answers = [ops.softmax(self._ask(teacher, faces) / self.temperature) for teacher in self.teachers]
         wanted = sum(answers) / len(answers)
         given = ops.log_softmax(logits[:, : wanted.shape[-1]] / self.temperature)
@@ -35,7 +36,7 @@ class Distillation(keras.layers.Layer):
         self.add_loss(self.weight * self.temperature**2 * ops.mean(divergence))
         return logits
 
-    def compute_output_shape(self, faces_shape, logits_shape):
+    def compute_output_shape(self, faces_shape: tuple, logits_shape: tuple) -> tuple:
         return logits_shape
 
     def _ask(self, teacher: keras.Model, faces):

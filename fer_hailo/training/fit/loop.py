@@ -99,8 +99,8 @@ class Run:
     is saved, the teachers; of a run on all of train what its validated run told."""
 
     def __init__(
-        self, folder: Path, config: Config, dataset: Dataset, place, targets, network, export, teachers, progress: Progress,
-        selection: Selection | None = None,
+        self, folder: Path, config: Config, dataset: Dataset, place: Devices, targets: np.ndarray, network: keras.Model,
+        export: keras.Model, teachers: list[keras.Model], progress: Progress, selection: Selection | None = None,
     ):  # fmt: skip
         self.selection = selection
         self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
@@ -166,13 +166,12 @@ class Run:
         indices = np.arange(len(lessons))
         if config.data.oversample_ratio:
             indices = oversample_minority_classes(indices, lessons.labels, config.data.oversample_ratio, config.seed)
-        mixing = {"mixup_alpha": config.augmentation.mixup_alpha, "mixup_share": config.augmentation.mixup_share}
         classes, seed = self.targets.shape[1], config.seed + stage
-        mixing |= {"multiple": self.place.count, "parts": self.place.parts, "share": self.place.share}
-        labelled = objective(config).labelled
         return TrainingBatches(
-            lessons.images, self.targets, classes, config.optimiser.batch_size, seed, indices=indices, labelled=labelled, **mixing
-        )
+            lessons.images, self.targets, classes, config.optimiser.batch_size, seed, indices=indices,
+            mixup_alpha=config.augmentation.mixup_alpha, mixup_share=config.augmentation.mixup_share,
+            multiple=self.place.count, parts=self.place.parts, share=self.place.share, labelled=objective(config).labelled,
+        )  # fmt: skip
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
         label_smoothing: float = 0.0,
         spread: Sequence[Sequence[float]] | np.ndarray | None = None,
         name: str = "focal_loss",
-        **options,
+        **options: Any,
     ):
         self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
         self.spread = None if spread is None else [[float(part) for part in row] for row in spread]
@@ -38,7 +39,7 @@ class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
             **options,
         )
 
-    def call(self, targets, logits):
+    def call(self, targets: Any, logits: Any) -> Any:
         if self.spread is not None:
             targets = ops.matmul(ops.cast(targets, "float32"), ops.convert_to_tensor(self.spread, "float32"))
         return super().call(targets, logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -17,7 +19,7 @@ class SharpnessAware(keras.Model):
 
     rho = 0.05
 
-    def train_step(self, *arguments):
+    def train_step(self, *arguments: Any) -> Any:
         return self._jax_step(*arguments) if keras.backend.backend() == "jax" else self._tensorflow_step(*arguments)
 
     def _away(self, gradients) -> list:

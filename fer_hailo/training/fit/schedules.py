@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -34,7 +36,7 @@ class WarmupSteps(keras.optimizers.schedules.LearningRateSchedule):
         self.arguments = {"peak": peak, "factor": factor, "every": every, "warmup_steps": warmup_steps}
         self.falling = keras.optimizers.schedules.ExponentialDecay(peak, every, factor, staircase=True)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         peak, warmup = self.arguments["peak"], self.arguments["warmup_steps"]
         step = ops.cast(step, "float32")
         return ops.where(step < warmup, peak * step / max(warmup, 1), self.falling(ops.maximum(step - warmup, 0)))

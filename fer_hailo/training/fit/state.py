@@ -75,7 +75,7 @@ def _read(path: Path, take: Callable):
         raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
 
 
-def keras_numpy(variable) -> np.ndarray:
+def keras_numpy(variable: Any) -> np.ndarray:
     """The value of a Keras variable on any backend and device."""
     import keras
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.released import absent, weights_file
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.training.models.checkpoint import SUFFIXES
 from fer_hailo.training.models.registry import Network, System, network
@@ -28,7 +28,7 @@ def build_model(
     weights: str | None = None,
     logits: int | None = None,
     training: bool = False,
-    images: np.ndarray | None = None,
+    images: Images | None = None,
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
@@ -47,7 +47,7 @@ def build_model(
     if isinstance(known, System):
         model = _system(known, config, weights, checkpoint, logits, training)
     else:
-        model = _classifier(config, "none" if checkpoint else weights, logits)
+        model = _classifier(known, config, "none" if checkpoint else weights, logits)
         if weights.endswith(".keras"):
             transfer_weights(load_model(weights), model)
         if images is not None and has_own_weights(config.model.arch, weights):
@@ -141,9 +141,9 @@ def _crop(kernel, shape: tuple[int, ...]):
     return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
-def _classifier(config: Config, weights: str, logits: int) -> keras.Model:
+def _classifier(known: Network, config: Config, weights: str, logits: int) -> keras.Model:
     """A backbone with the common head."""
-    backbone = _backbone(config, weights)
+    backbone = _backbone(known, config, weights)
     for layer in batch_norms(backbone.layers):
         layer.momentum = config.model.batch_norm_momentum
     return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.model.arch)
@@ -184,8 +184,7 @@ def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
             raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
 
 
-def _backbone(config: Config, weights: str) -> keras.Model:
-    known = network(config.model.arch)
+def _backbone(known: Network, config: Config, weights: str) -> keras.Model:
     build = known.build
     if weights == "none" or weights.endswith(".keras"):
         return build(config.face.input_size, None)
@@ -229,6 +228,6 @@ def _head(features, config: Config, logits: int):
     return layers.Dense(logits, dtype="float32", name="logits")(x)
 
 
-def batch_norms(layers) -> list[keras.layers.BatchNormalization]:
+def batch_norms(layers: Iterable[keras.Layer]) -> list[keras.layers.BatchNormalization]:
     """The batch norms among some layers."""
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,11 +23,11 @@ class Enlarge(keras.layers.Layer):
         super().__init__(**options)
         self.side, self.mean, self.scale = side, mean, scale
 
-    def call(self, faces):
+    def call(self, faces: Any) -> Any:
         levels = ops.round(ops.cast(faces, "float32") * self.scale + self.mean)
         return (ops.clip(ops.round(resized(levels, self.side)), 0, 255) - self.mean) / self.scale
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], self.side, self.side, shape[3])
 
     def get_config(self) -> dict:
@@ -37,22 +38,22 @@ class Enlarge(keras.layers.Layer):
 class SoftVote(keras.layers.Layer):
     """Logits of K classifiers, each (B, C), to log(sum of share x probability) (B, C), of which the softmax is the weighted mean."""
 
-    def __init__(self, shares: Sequence[float], **options):
+    def __init__(self, shares: Sequence[float] | np.ndarray, **options: Any):
         super().__init__(**options)
         self.shares = [float(share) for share in shares]
 
-    def call(self, answers):
+    def call(self, answers: Any) -> Any:
         mean = sum(share * ops.softmax(logits) for share, logits in zip(self.shares, answers, strict=True))
         return ops.log(ops.maximum(mean, 1e-12))
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: list[tuple]) -> tuple:
         return shapes[0]
 
     def get_config(self) -> dict:
         return super().get_config() | {"shares": self.shares}
 
 
-def build_ensemble(members: Sequence[keras.Model], shares: Sequence[float], spec: PreprocessSpec) -> keras.Model:
+def build_ensemble(members: Sequence[keras.Model], shares: Sequence[float] | np.ndarray, spec: PreprocessSpec) -> keras.Model:
     """One network from the small pictures, (S, S, 3) floats in [-1, 1], to logits (C,): each member sees them at its own size.
 
     members: classifiers from (I, I, 3), of any I, to logits (C,). They are renamed, since names in a network must differ.

@@ -6,6 +6,8 @@ sampled, so augmentation by them costs no second interpolation.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -29,12 +31,12 @@ class FaceInput(keras.layers.Layer):
         self.spec = spec
         self._matrix = cubic_matrix(spec.source_size, spec.input_size)
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         values = self._planes(images)
         matrix = ops.cast(self._matrix, values.dtype)
         return self._finish(values if self.spec.source_size == self.spec.input_size else self._resize(values, matrix, matrix))
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], self.spec.input_size, self.spec.input_size, 3)
 
     def _planes(self, images):
@@ -57,6 +59,7 @@ class FaceInput(keras.layers.Layer):
 class AugmentedFaceInput(FaceInput):
     """FaceInput with the configuration's augmentation and MixUp; random in every call, whatever `training` says.
 
+    mix: float32 (B, 1), each image's weight in its mixture with its neighbour; None: nothing is mixed.
     Draws from a SeedGenerator of its own, one set of numbers a picture: the crop's side (1 - zoom to 1) and place, a shift, a
     mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small picture.
     """
@@ -69,7 +72,7 @@ class AugmentedFaceInput(FaceInput):
         self._borders = border_matrix(config.face.source_size, self.margin)
         self._layers_before = _keras_augmentation(config)
 
-    def call(self, images, mix):
+    def call(self, images: Any, mix: Any = None) -> Any:
         values = ops.cast(images, "float32")
         if self._layers_before:
             # On 0..1, the only range on which Keras' RandomSaturation is right.
@@ -81,7 +84,7 @@ class AugmentedFaceInput(FaceInput):
         rows, columns = self._sampling(ops.shape(images)[0])
         return self._finish(self._resize(values, rows, columns), mix)
 
-    def compute_output_shape(self, images_shape, mix_shape=None):
+    def compute_output_shape(self, images_shape: tuple, mix_shape: tuple | None = None) -> tuple:
         return super().compute_output_shape(images_shape)
 
     def _sampling(self, count):

@@ -41,8 +41,13 @@ def kept() -> Path:
 
 def read_rows() -> list[Row]:
     """The committed rows, by name."""
-    kinds = {field.name: int if field.type == "int" else str for field in fields(Row)}
-    return [Row(**{name: kinds[name](value) for name, value in row.items()}) for row in read_csv(kept())]
+    return [
+        Row(
+            row["network"], int(row["input_size"]), int(row["parameters"]), int(row["multiply_adds"]), row["licence"], row["tflite"],
+            row["hailo"],
+        )
+        for row in read_csv(kept())
+    ]  # fmt: skip
 
 
 def write_rows(rows: list[Row]) -> None:

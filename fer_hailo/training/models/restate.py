@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models.inputs import FaceInput
 
 IMAGES, BATCH = 640, 32
@@ -25,20 +26,21 @@ def restate(model: keras.Model, batches: Iterable) -> None:
     """
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     probe = keras.Model(model.input, [layer.input for layer in norms])
-    count, means, squares = 0, [0.0] * len(norms), [0.0] * len(norms)
+    count = 0
+    means, squares = [np.zeros(1) for _ in norms], [np.zeros(1) for _ in norms]
     for batch in batches:
         count += len(batch)
         for i, seen in enumerate(probe(batch, training=False)):
             values = _numbers(seen).reshape(-1, seen.shape[-1])
             mean = values.mean(0, dtype=np.float64)
-            means[i] += len(batch) * mean
-            squares[i] += len(batch) * (values.var(0, dtype=np.float64) + mean**2)
+            means[i] = means[i] + len(batch) * mean
+            squares[i] = squares[i] + len(batch) * (values.var(0, dtype=np.float64) + mean**2)
     for layer, mean, square in zip(norms, means, squares, strict=True):
         mean = mean / count
         _restate(layer, mean, np.maximum(square / count - mean**2, 0))
 
 
-def face_batches(images: np.ndarray, spec: PreprocessSpec, seed: int) -> Iterator:
+def face_batches(images: Images, spec: PreprocessSpec, seed: int) -> Iterator:
     """Up to 640 of the cached images, uint8 (N, S, S[, 3]), chosen by the seed, as a network sees them:
     float32 (B, I, I, 3)."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:IMAGES])

@@ -15,8 +15,9 @@ from fer_hailo.training.models.blocks import DEVIATION
 from fer_hailo.training.models.checkpoint import read_tensors
 
 # Where a layer's variables stand in a state dict, and how axes turn: PyTorch has channels first.
-_NORM = {"gamma": ("weight", None), "beta": ("bias", None)}
-_NAMES: dict[type, dict[str, tuple[str, tuple[int, ...] | None]]] = {
+Places = dict[str, tuple[str, tuple[int, ...] | None]]
+_NORM: Places = {"gamma": ("weight", None), "beta": ("bias", None)}
+_NAMES: dict[type, Places] = {
     layers.Conv2D: {"kernel": ("weight", (2, 3, 1, 0)), "bias": ("bias", None)},
     layers.DepthwiseConv2D: {"kernel": ("weight", (2, 3, 0, 1)), "bias": ("bias", None)},
     layers.Conv1D: {"kernel": ("weight", (2, 1, 0)), "bias": ("bias", None)},

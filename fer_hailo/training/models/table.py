@@ -41,9 +41,9 @@ def _of_layer(layer: keras.layers.Layer) -> int:
     if isinstance(layer, layers.Conv1DTranspose):
         return layer.input.shape[1] * math.prod(layer.kernel.shape)
     if isinstance(layer, layers.SeparableConv2D):
-        weights = (layer.depthwise_kernel, layer.pointwise_kernel)
+        weights = [layer.depthwise_kernel, layer.pointwise_kernel]
     elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D)):
-        weights = (layer.kernel,)
+        weights = [layer.kernel]
     else:
         return 0
     return math.prod(layer.output.shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in weights)

@@ -7,6 +7,8 @@ high; a bias counts steps of its kernel times steps of the input, which is coars
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -21,7 +23,7 @@ SMALLEST = 1e-9  # of a scale, as ai-edge-quantizer has it
 FASTER = 100.0  # than a weight's step is the relative step of a range, which is far larger than the weights are
 
 
-def kernel_steps(kernel, depthwise: bool):
+def kernel_steps(kernel: Any, depthwise: bool) -> Any:
     """The step of each output channel, whose largest weight is 127 of them; shaped so that it divides the kernel.
 
     kernel: (k, k, C_in, C_out), (C_in, C_out), or of a depthwise layer (k, k, C, multiplier).
@@ -30,7 +32,7 @@ def kernel_steps(kernel, depthwise: bool):
     return ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True), SMALLEST) / KERNEL_STEPS)
 
 
-def on_steps(values, steps):
+def on_steps(values: Any, steps: Any) -> Any:
     """Values rounded to whole numbers of steps. The gradient passes unchanged."""
     return values + ops.stop_gradient(ops.round(values / steps) * steps - values)
 
@@ -41,7 +43,7 @@ def input_limits(spec: PreprocessSpec) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def round_input(images, spec: PreprocessSpec):
+def round_input(images: Any, spec: PreprocessSpec) -> Any:
     """Images float (B, I, I, 3) on the steps that LiteRT has for the input, whose range is that of the bytes 0 to 255.
 
     0 is a step, so that bytes, which lie half-way between two, all go up by half a step (fer_hailo.predict.litert).
@@ -69,7 +71,7 @@ class FakeQuantised(keras.layers.Layer):
         self.ranges = self.add_weight(shape=(self.places.count, 2), initializer="zeros", name="ranges", trainable=False)
         self.moves = self.add_weight(shape=self.ranges.shape, initializer="zeros", name="moves")
 
-    def limits(self):
+    def limits(self) -> Any:
         """The ranges as they are now, float32 as `ranges`. An end that is 0 stays 0."""
         return self.ranges * ops.exp(FASTER * self.moves)
 
@@ -78,7 +80,7 @@ class FakeQuantised(keras.layers.Layer):
         limits = ops.convert_to_numpy(self.limits()).tolist()
         return {name: tuple(limits[row]) for name, row in self.places.tensors.items() if row}
 
-    def call(self, images):
+    def call(self, images: Any) -> Any:
         limits = ops.unstack(ops.reshape(self.limits(), (-1,)), 2 * self.places.count)
         limits[:2] = input_limits(self.spec)
 
@@ -95,7 +97,7 @@ class FakeQuantised(keras.layers.Layer):
 
         return private.call_through(self.network, round_input(images, self.spec), compute)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], self.network.output_shape[-1])
 
     def _rounded(self, name: str, values, low, high):

@@ -157,9 +157,11 @@ class Run:
         indices = np.arange(len(train))
         if config.data.oversample_ratio:
             indices = oversample_minority_classes(indices, train.labels, config.data.oversample_ratio, config.seed)
-        mixing = {"mixup_alpha": config.augmentation.mixup_alpha, "mixup_share": config.augmentation.mixup_share}
         classes = len(self.dataset.names)
-        return TrainingBatches(train.images, train.labels, classes, config.optimiser.batch_size, config.seed, indices=indices, **mixing)
+        return TrainingBatches(
+            train.images, train.labels, classes, config.optimiser.batch_size, config.seed, indices=indices,
+            mixup_alpha=config.augmentation.mixup_alpha, mixup_share=config.augmentation.mixup_share,
+        )  # fmt: skip
 
     def _judge(self) -> Judge:
         image = keras.Input(self.source.input_shape[1:])

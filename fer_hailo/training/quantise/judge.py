@@ -43,7 +43,7 @@ class Judge(keras.callbacks.Callback):
         apart = judged("", self.wanted, softmax(logits)).divergence
         return {"val_loss": apart, "val_accuracy": float(right.mean()), "val_macro_recall": float(macro)}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         logs.update(self.scores())
         logs["learning_rate"] = float(keras_numpy(self.model.optimizer.learning_rate))
 
@@ -55,7 +55,7 @@ class Keep(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.quantised, self.progress = folder, quantised, progress
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.offer(logs.get("val_accuracy"))
 
     def offer(self, accuracy: float | None) -> None:

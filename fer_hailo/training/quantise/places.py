@@ -107,7 +107,7 @@ def _fused_reader(model: keras.Model, graph: Graph, operations: dict, name: str)
     return after if sums and is_relu(operations[after]) else None
 
 
-def is_relu(operation) -> bool:
+def is_relu(operation: keras.Operation) -> bool:
     """Whether it is ReLU or ReLU6."""
     if isinstance(operation, keras.layers.ReLU):
         return operation.max_value in (None, 6) and operation.threshold == 0 and operation.negative_slope == 0
