@@ -3,7 +3,7 @@
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
-fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--bundle DIR] [--har FILE.har]
+fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
 fer-hailo compile --inspect FILE.hef [--json]
 """
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     own = [arguments.layers] if arguments.layers else []
     if arguments.lint:
-        return _lint([arguments.lint, *own], arguments.bundle or arguments.bundle_option, arguments.har)
+        return _lint([arguments.lint, *own], arguments.strict, arguments.bundle or arguments.bundle_option, arguments.har)
     from fer_hailo.deploy.bundle import newest_bundle
     from fer_hailo.sdk.chain import compile_bundle, rehearse_bundle
     from fer_hailo.sdk.client import ARCHITECTURES
@@ -57,6 +57,7 @@ def _parser() -> Parser:
     parser.add_argument("--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]")
     parser.add_argument("--alls", type=find, metavar="FILE", help="model script [the bundle's model.alls]")
     parser.add_argument("--layers", type=find, metavar="FILE", help="lines of the network's own, below those of the model script")
+    parser.add_argument("--strict", action="store_true", help="with --lint: warnings are errors")
     parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
@@ -78,16 +79,17 @@ def _inspect(path: Path, as_json: bool) -> int:
     return 0
 
 
-def _lint(paths: list[Path], bundle: Path | None, har: Path | None) -> int:
+def _lint(paths: list[Path], strict: bool, bundle: Path | None, har: Path | None) -> int:
     from fer_hailo.deploy.bundle import load_bundle
     from fer_hailo.script.files import read_scripts
     from fer_hailo.script.layers import Layers
-    from fer_hailo.script.lint import lint_script
+    from fer_hailo.script.lint import lint_script, strictly
 
     script = read_scripts(paths)
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None
     findings = lint_script(script.text, loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers)
+    findings = strictly(findings) if strict else findings
     for finding in findings:
         print(script.format(finding))
     errors = sum(finding.level == "error" for finding in findings)
