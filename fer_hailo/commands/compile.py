@@ -4,7 +4,7 @@ fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
 fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
-fer-hailo compile --inspect FILE.hef [--json]
+fer-hailo compile --inspect FILE.hef [--json]    or FILE.har
 """
 
 from __future__ import annotations
@@ -66,16 +66,21 @@ def _parser() -> Parser:
     parser.add_argument("--lint", type=find, metavar="FILE", help="check a model script and stop")
     parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
     parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")
-    parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF and stop")
+    parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF or a HAR and stop")
     parser.add_argument("--json", action="store_true", help="with --inspect: as JSON")
     return parser
 
 
 def _inspect(path: Path, as_json: bool) -> int:
+    from fer_hailo.formats.har import format_har, read_har
     from fer_hailo.formats.hef import format_hef, read_hef
 
-    hef = read_hef(path)
-    print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
+    if path.suffix == ".har":
+        har = read_har(path)
+        print(json.dumps(har.to_dict(), indent=2) if as_json else format_har(har))
+    else:
+        hef = read_hef(path)
+        print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
     return 0
 
 
