@@ -95,7 +95,7 @@ def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     copy = Path(shutil.copytree(released, tmp_path / "released"))
     data = {"data": load_config(trained / "config.yaml").data}
     metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
-    assert metrics["accuracy"] == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
+    assert metrics.accuracy == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     name = json.loads((copy / "manifest.json").read_text())["name"]  # its rows stand with those of its run
     assert read_csv(tmp_path / "results.csv")[-1]["run"] == name and folder.name.startswith(f"evaluation_{name}_")
     assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}

@@ -1,4 +1,4 @@
-"""results.csv: one row for every measurement of every stage, beside the run folders. Standard library only."""
+"""results.csv: one row for every measurement of every stage, beside the run folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, read_csv, write_csv
+from fer_hailo.common.metrics import Metrics
 from fer_hailo.common.resources import checkout
 
 FLOAT_STEM = "tflite-int8-floatstem"  # INT8 but for layers that compute in float, which no 8-bit chip does: files of before that was cured
@@ -21,35 +22,35 @@ LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files
 
 
 def row_of(
-    metrics: dict,
+    metrics: Metrics,
     *,
     run: str,
     stage: str,
     seed: int | str = "",
     size_bytes: int | str = "",
     latency_ms: float | str = "",
-    reference: dict | None = None,
+    reference: Metrics | None = None,
     parameters: int | str = "",
     input_size: int | str = "",
     selected_by: str = "",
 ) -> dict:
-    """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
+    """A row from metrics. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
 
     reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since. input_size: side, pixels.
     selected_by: the validated run that a run on all of train repeats, under whose name its validation stands.
     """
     origin = _origin(run, stage)
-    low, high = metrics["accuracy_ci95"]
-    numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {
+    low, high = metrics.accuracy_ci95
+    numbers = {name: getattr(metrics, name) for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {
         "accuracy_low": low,
         "accuracy_high": high,
     }
-    recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics["per_class_recall"].items() if value is not None)
+    recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics.per_class_recall.items() if value is not None)
     return {
         **origin,
-        **{name: metrics[name] for name in ("data", "split", "count", "sha256")},
+        **{name: getattr(metrics, name) for name in ("data", "split", "count", "sha256")},
         **{name: f"{value:.6f}" for name, value in numbers.items()},
-        "drop": f"{reference['accuracy'] - metrics['accuracy']:.6f}" if reference else "",
+        "drop": f"{reference.accuracy - metrics.accuracy:.6f}" if reference else "",
         "per_class_recall": recalls,
         "latency_ms": f"{latency_ms:.3f}" if latency_ms else "",
         "parameters": parameters,
