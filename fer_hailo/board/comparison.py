@@ -73,10 +73,8 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """comparison.json, and disagreements.csv where the answers are known."""
-        write_json(
-            folder / "comparison.json",
-            {"record": str(self.record), "splits": {split: asdict(numbers) for split, numbers in self.splits.items()}},
-        )
+        splits = {split: asdict(numbers) for split, numbers in self.splits.items()}
+        write_json(folder / "comparison.json", {"record": str(self.record), "splits": splits})
         if self.disagreements is not None:
             write_csv(folder / "disagreements.csv", COLUMNS, self.disagreements)
 

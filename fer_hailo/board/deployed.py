@@ -82,7 +82,7 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
         comparison = emulation and compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
     out = out or folder / f"evaluation_{stage}"
     _write(out, model, bundle, pictures, logits, metrics, comparison, note)
-    origin = {"commit": git_commit() or manifest.commit}  # a board may have no checkout
+    commit = git_commit() or manifest.commit  # a board may have no checkout
     rows = [
         row_of(
             scores,
@@ -94,9 +94,9 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
             reference=reference[name],
             selected_by=manifest.selected_by,
         )
-        | origin
         for name, scores in metrics.items()
     ]
+    rows = [replace(row, commit=commit) for row in rows]
     add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,16 +156,20 @@ def _warning(finding: Finding) -> str:
 def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
     """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
     page = write_compile_report(job.out, facts)
+    manifest = job.bundle.manifest
     rows = [
-        row_of(
-            metrics,
-            run=job.bundle.name,
-            stage=stage,
-            seed=job.bundle.manifest.seed,
-            reference=facts.reference.get(split),
-            selected_by=facts.verdict.selected_by,
+        replace(
+            row_of(
+                metrics,
+                run=job.bundle.name,
+                stage=stage,
+                seed=manifest.seed,
+                reference=facts.reference.get(split),
+                selected_by=facts.verdict.selected_by,
+            ),
+            commit=manifest.commit,
+            date=date,
         )
-        | {"commit": job.bundle.manifest.commit, "date": date}
         for stage, date in dates.items()
         for split, metrics in facts.metrics[stage].items()
     ]

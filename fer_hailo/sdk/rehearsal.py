@@ -144,7 +144,8 @@ def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
                 f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, outside of {low} to {high}"
             )
     by_class = dict(zip(bundle.labels, classes, strict=True))
-    return CalibrationFacts(len(images), by_class, duplicates, clipped, mean.round(4).tolist(), deviation.round(4).tolist()), warnings
+    moments = mean.round(4).tolist(), deviation.round(4).tolist()
+    return CalibrationFacts(len(images), by_class, duplicates, clipped, *moments), warnings
 
 
 def speed_bound(bundle: Bundle, hw_arch: str) -> SpeedBound:

@@ -21,7 +21,7 @@ from fer_hailo.common.files import locked, write_json, write_text, written
 from fer_hailo.common.metrics import Splits
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import resource
-from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.deploy import bundle as parts
 from fer_hailo.deploy.home import Home, Use, resolve
@@ -267,7 +267,7 @@ class Converter:
         held = pictures.split == "val"
         return self.subject.confidence or fit_confidence(pictures.logits[held], pictures.labels[held])
 
-    def _rows(self, candidates: list[Scored]) -> list[dict]:
+    def _rows(self, candidates: list[Scored]) -> list[Row]:
         return [
             row_of(
                 metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.size_bytes,

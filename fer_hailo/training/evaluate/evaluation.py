@@ -12,7 +12,7 @@ from fer_hailo.common.calls import call, tool
 from fer_hailo.common.config import SPLITS_BY
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Metrics
-from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.home import Format, Home, Kind
 from fer_hailo.deploy.selection import read_selection
@@ -78,7 +78,7 @@ def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, Metri
         return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
 
 
-def _row(home: Home, stage: str, metrics: Metrics) -> dict:
+def _row(home: Home, stage: str, metrics: Metrics) -> Row:
     selection = read_selection(home.run) if home.run else None
     seed, selected = home.own.seed if home.own else "", selection.name if selection else ""
     size = home.model.stat().st_size

@@ -41,9 +41,17 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection:
         write_evaluation(run, metrics, part, probabilities)
         if split == "val":
             write_json(run / CONFIDENCE, fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict())
-        origin = {"run": run.name, "seed": config.seed, "input_size": config.input_size}
-        origin["selected_by"] = selection.name if selection else ""
-        rows.append(row_of(metrics, **origin, stage="keras", size_bytes=(run / MODEL).stat().st_size))
+        rows.append(
+            row_of(
+                metrics,
+                run=run.name,
+                stage="keras",
+                seed=config.seed,
+                size_bytes=(run / MODEL).stat().st_size,
+                input_size=config.input_size,
+                selected_by=selection.name if selection else "",
+            )
+        )
         print(format_metrics(metrics), flush=True)
     add_rows(run.parent / "results.csv", rows)
     write_report(run, f"{config.arch} on {dataset.name}", f"Run {run.name}, seed {config.seed}. {note}")
