@@ -56,7 +56,7 @@ def keras_step(arguments, images: np.ndarray, onehot: np.ndarray):
     from fer_hailo.training.fit.step import make_loss, make_optimizer
     from fer_hailo.training.models.build import build_model
 
-    config = Config(
+    config = Config.of(
         arch=arguments.arch, input_size=arguments.size, batch_size=arguments.batch, weights="none", optimizer="adamw",
         weight_decay=1e-4, unfreeze_layers=-1, train_batch_norm=True, focal_gamma=0, class_weight_beta=0,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def plain_step(arguments, images: np.ndarray, onehot: np.ndarray):
     from bench.mobilenet_torch import mobilenet_v3_small
     from fer_hailo.common.config import Config
 
-    model = mobilenet_v3_small(CLASSES, Config().head_units, Config().head_dropout)
+    model = mobilenet_v3_small(CLASSES, Config().model.head_units, Config().model.head_dropout)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)
     images = torch.from_numpy(images).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
     onehot = torch.from_numpy(onehot)

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RUNS / "results.csv", metavar="FILE", help=f"where rows go [{RUNS}/results.csv]")
     parser.add_argument("--model", nargs="+", type=Path, default=OURS, help="ours: TFLite files beside their manifest.json [the released]")
     arguments = parser.parse_args(argv)
-    dataset = load_dataset(Config(data=arguments.data), RUNS / "cache")
+    dataset = load_dataset(Config.of(data=arguments.data), RUNS / "cache")
     test = dataset.part("test")
     names = {path: _name(path, dataset.names) for path in arguments.model}
     rows = [_row(*own(path, test), test, dataset, run=name, size_bytes=path.stat().st_size) for path, name in names.items()]

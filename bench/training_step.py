@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 def compare(config, steps: int, rounds: int) -> None:
     """Time the four ways in turn, round by round, and print the medians and their ratios."""
     dataset = load_dataset(config, RUNS / "cache")
-    count = steps * config.batch_size
+    count = steps * config.optimiser.batch_size
     ways = {
         "a": whole(config, dataset, count),
         "b": in_memory(config, dataset, steps),
@@ -57,7 +57,7 @@ def compare(config, steps: int, rounds: int) -> None:
             if number:
                 speeds[name].append(count / (time.perf_counter() - start))
         print(f"round {number}: " + ", ".join(f"{n} {s[-1]:.0f}" for n, s in speeds.items() if s), file=sys.stderr)
-    print(f"{dataset.name}, {config.arch} at {config.input_size} px, stage 2, batch {config.batch_size}")
+    print(f"{dataset.name}, {config.model.arch} at {config.face.input_size} px, stage 2, batch {config.optimiser.batch_size}")
     print(f"median of {rounds - 1} rounds of {steps} steps [lowest, highest]")
     for name, speed in speeds.items():
         print(f"  ({name}) {np.median(speed):7.1f} pictures/s  [{min(speed):.1f}, {max(speed):.1f}]")
@@ -95,8 +95,8 @@ def step_model(config, dataset, steps: int):
 
 def whole(config, dataset, count: int):
     indices = np.resize(np.random.default_rng(0).permutation(len(dataset.train)), count)
-    batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed,
-                              indices=indices, mixup_alpha=config.mixup_alpha)  # fmt: skip
+    batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.optimiser.batch_size, config.seed,
+                              indices=indices, mixup_alpha=config.augmentation.mixup_alpha)  # fmt: skip
     model = compiled(step_model(config, dataset, len(batches)), config, dataset, len(batches))
     return lambda: model.fit(feed(batches), verbose=0, shuffle=False)
 
@@ -105,7 +105,12 @@ def in_memory(config, dataset, steps: int):
     import tensorflow as tf
 
     batch = TrainingBatches(
-        dataset.train.images, dataset.train.labels, len(dataset.names), config.batch_size, config.seed, mixup_alpha=config.mixup_alpha
+        dataset.train.images,
+        dataset.train.labels,
+        len(dataset.names),
+        config.optimiser.batch_size,
+        config.seed,
+        mixup_alpha=config.augmentation.mixup_alpha,
     )[0]
     model = compiled(step_model(config, dataset, steps), config, dataset, steps)
     repeated = plain(tf.data.Dataset.from_tensors(batch).cache().repeat(steps))
@@ -126,11 +131,11 @@ def bare(config, dataset, steps: int):
 
     from fer_hailo.training.models.build import build_model
 
-    size, classes = config.input_size, len(dataset.names)
+    size, classes = config.face.input_size, len(dataset.names)
     rng = np.random.default_rng(0)
     batch = (
-        rng.uniform(-1, 1, (config.batch_size, size, size, 3)).astype("f4"),
-        np.eye(classes, dtype="f4")[rng.integers(0, classes, config.batch_size)],
+        rng.uniform(-1, 1, (config.optimiser.batch_size, size, size, 3)).astype("f4"),
+        np.eye(classes, dtype="f4")[rng.integers(0, classes, config.optimiser.batch_size)],
     )
     model = compiled(build_model(config, stage=2), config, dataset, steps)
     repeated = plain(tf.data.Dataset.from_tensors(batch).cache().repeat(steps))
@@ -146,17 +151,17 @@ def per_picture(config, dataset, count: int):
 
     chosen = np.resize(np.arange(len(dataset.train)), count)
     encoded = [cv2.imencode(".jpg", image)[1].tobytes() for image in dataset.train.images[: min(count, len(dataset.train))]]
-    size, crop = config.input_size, int(config.input_size * (1 - config.zoom / 2))
+    size, crop = config.face.input_size, int(config.face.input_size * (1 - config.augmentation.zoom / 2))
 
     def picture(data, label):
         image = tf.image.decode_jpeg(data, channels=1)
         image = tf.image.resize(tf.cast(image, tf.float32), (size, size), "bicubic")
         image = tf.repeat(image, 3, axis=-1)
         image = tf.image.random_flip_left_right(image)
-        image = tf.image.random_brightness(image / 255, config.brightness)
-        image = tf.image.random_contrast(image, 1 - config.contrast, 1 + config.contrast)
-        image = tf.image.random_saturation(image, 1 - config.saturation, 1 + config.saturation)
-        image = tf.image.random_hue(image, config.hue)
+        image = tf.image.random_brightness(image / 255, config.augmentation.brightness)
+        image = tf.image.random_contrast(image, 1 - config.augmentation.contrast, 1 + config.augmentation.contrast)
+        image = tf.image.random_saturation(image, 1 - config.augmentation.saturation, 1 + config.augmentation.saturation)
+        image = tf.image.random_hue(image, config.augmentation.hue)
         image = tf.image.resize(tf.image.random_crop(image, (crop, crop, 3)), (size, size))
         return tf.clip_by_value(image, 0, 1) * 2 - 1, tf.one_hot(label, len(dataset.names))
 
@@ -166,8 +171,8 @@ def per_picture(config, dataset, count: int):
         return blend * images + (1 - blend) * tf.roll(images, 1, 0), weight * onehot + (1 - weight) * tf.roll(onehot, 1, 0)
 
     source = tf.data.Dataset.from_tensor_slices(([encoded[i % len(encoded)] for i in range(count)], dataset.train.labels[chosen]))
-    feed = source.map(picture, tf.data.AUTOTUNE).batch(config.batch_size).map(mixed, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    model = compiled(build_model(config, stage=2), config, dataset, count // config.batch_size)
+    feed = source.map(picture, tf.data.AUTOTUNE).batch(config.optimiser.batch_size).map(mixed, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    model = compiled(build_model(config, stage=2), config, dataset, count // config.optimiser.batch_size)
     return lambda: model.fit(feed, verbose=0, shuffle=False)
 
 

@@ -4,7 +4,10 @@ import pytest
 
 from fer_hailo.common.config import Config, config_values, load_config, save_config
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.groups import Augmentation, Data, Face, Loss, Model, Optimiser, Schedule
 from fer_hailo.common.steps import load_steps
+
+GROUPS = (Data, Face, Model, Loss, Augmentation, Optimiser, Schedule)
 
 
 def write(tmp_path, text):
@@ -15,16 +18,44 @@ def write(tmp_path, text):
 
 def test_defaults_are_the_seed_recipe():
     c = Config()
-    assert c.classes == ("angry", "disgust", "happy", "neutral", "surprise")
-    assert (c.input_size, c.batch_size, c.seed, c.validation_fraction) == (128, 32, 42, 0.2)
-    assert (c.stage1_lr, c.stage1_epochs, c.stage1_patience) == (5e-4, 25, 15)
-    assert (c.stage2_lr, c.stage2_floor_lr, c.stage2_epochs, c.stage2_warmup_epochs, c.stage2_patience) == (1e-4, 1e-7, 150, 5, 35)
-    assert (c.focal_gamma, c.class_weight_beta, c.mixup_alpha, c.oversample_ratio, c.unfreeze_layers) == (0.5, 0.99, 0.2, 0.6, 60)
-    assert c.head_units == (512, 256, 128) and c.head_dropout == (0.5, 0.4, 0.3, 0.2)
+    assert c.data.classes == ("angry", "disgust", "happy", "neutral", "surprise")
+    assert (c.face.input_size, c.optimiser.batch_size, c.seed, c.data.validation_fraction) == (128, 32, 42, 0.2)
+    assert (c.schedule.stage1_lr, c.schedule.stage1_epochs, c.schedule.stage1_patience) == (5e-4, 25, 15)
+    assert (
+        c.schedule.stage2_lr,
+        c.schedule.stage2_floor_lr,
+        c.schedule.stage2_epochs,
+        c.schedule.stage2_warmup_epochs,
+        c.schedule.stage2_patience,
+    ) == (1e-4, 1e-7, 150, 5, 35)
+    assert (
+        c.loss.focal_gamma,
+        c.loss.class_weight_beta,
+        c.augmentation.mixup_alpha,
+        c.data.oversample_ratio,
+        c.schedule.unfreeze_layers,
+    ) == (0.5, 0.99, 0.2, 0.6, 60)
+    assert c.model.head_units == (512, 256, 128) and c.model.head_dropout == (0.5, 0.4, 0.3, 0.2)
 
 
 def test_every_field_is_documented():
-    assert all(len(field.metadata["help"]) > 5 for field in dataclasses.fields(Config))
+    options = [field for group in GROUPS for field in dataclasses.fields(group)]
+    assert len(options) > 60 and all(len(field.metadata["help"]) > 5 for field in options)
+    assert all(group.__doc__ for group in GROUPS)
+
+
+def test_keys_are_flat_whatever_the_group():
+    c = Config.of(data="d", arch="dan", optimizer="sgd", seed=3)
+    assert (c.data.source, c.model.arch, c.optimiser.name, c.seed) == ("d", "dan", "sgd", 3)
+    assert [c.value(key) for key in ("data", "arch", "optimizer", "seed")] == ["d", "dan", "sgd", 3]
+    flat = c.to_dict()
+    assert {type(value) for value in flat.values()} <= {str, int, float, bool, list} and Config.of(**flat) == c
+    changed = c.change(zoom=0.5, classes=("b", "a"))
+    assert (changed.augmentation.zoom, changed.data.classes, changed.model) == (0.5, ("a", "b"), c.model)
+    with pytest.raises(UserError, match="unknown configuration key 'zom'.*zoom"):
+        c.change(zom=0.5)
+    with pytest.raises(UserError, match="weight_decay 0.1 has no effect with adam"):
+        c.change(optimizer="adam", weight_decay=0.1)
 
 
 def test_frozen():
@@ -35,15 +66,15 @@ def test_frozen():
 def test_file_overrides_defaults_and_flags_override_the_file(tmp_path):
     path = write(tmp_path, "stage1_lr: 1e-3\nseed: 7\nhead_units: [64]\nhead_dropout: [0.1, 0]\n")
     c = load_config(path, {"seed": "9"})
-    assert c.stage1_lr == 1e-3  # YAML itself reads 1e-3 as text
-    assert c.seed == 9 and c.head_units == (64,) and c.head_dropout == (0.1, 0.0)
+    assert c.schedule.stage1_lr == 1e-3  # YAML itself reads 1e-3 as text
+    assert c.seed == 9 and c.model.head_units == (64,) and c.model.head_dropout == (0.1, 0.0)
 
 
 def test_round_trip(tmp_path):
     c = load_config(None, {"classes": "happy,sad,angry", "ema": 0.9})
     save_config(c, tmp_path / "saved.yaml")
     assert load_config(tmp_path / "saved.yaml") == c
-    assert c.classes == ("angry", "happy", "sad")
+    assert c.data.classes == ("angry", "happy", "sad")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +112,7 @@ def test_configs_of_the_repository_are_valid():
     assert load_steps(files.pop("released"))  # of several steps
     assert {name for name, file in files.items() if load_config(file) == Config()} == {"seed"}
     stated = [line.split(":")[0] for line in files["seed"].read_text().splitlines() if line[0] not in "#-"]
-    assert stated == [field.name for field in dataclasses.fields(Config)]  # all of it, in the order of the help
+    assert stated == list(Config().to_dict())  # all of it, in the order of the help
 
 
 def test_a_recipe_goes_over_its_base(tmp_path):
@@ -93,7 +124,7 @@ def test_a_recipe_goes_over_its_base(tmp_path):
     own = tmp_path / "vgg19.yaml"
     own.write_text("base: base/high.yaml\nema: 0.6\n")
     config = load_config(None, {"arch": "vgg19", "shift": 0.4}, tmp_path)
-    assert (config.ema, config.zoom, config.shift) == (0.6, 0.2, 0.4)
+    assert (config.optimiser.ema, config.augmentation.zoom, config.augmentation.shift) == (0.6, 0.2, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +169,7 @@ def test_a_networks_recipe_stands_below_file_and_flags(tmp_path):
     (tmp_path / "resnet18.yaml").write_text("weights: none\nema: 0.5\nbatch_size: 64\n")
     file = write(tmp_path, "ema: 0.6\narch: resnet18\n")
     config = load_config(file, {"batch_size": "16"}, tmp_path)
-    assert (config.weights, config.ema, config.batch_size) == ("none", 0.6, 16)
+    assert (config.model.weights, config.optimiser.ema, config.optimiser.batch_size) == ("none", 0.6, 16)
     assert load_config(None, {"arch": "vgg19"}, tmp_path) == load_config(None, {"arch": "vgg19"})  # no recipe
     (tmp_path / "vgg19.yaml").write_text("emma: 1\n")
     with pytest.raises(UserError, match="did you mean ema.* in .*vgg19.yaml"):
@@ -147,7 +178,7 @@ def test_a_networks_recipe_stands_below_file_and_flags(tmp_path):
 
 def test_a_run_of_the_time_of_one_seed_keeps_its_split(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 7\n")
-    assert load_config(tmp_path / "config.yaml").split_seed == 7
+    assert load_config(tmp_path / "config.yaml").data.split_seed == 7
     (tmp_path / "config.yaml").write_text("seed: 7\nsplit_seed: 42\n")
-    assert load_config(tmp_path / "config.yaml").split_seed == 42
-    assert load_config(write(tmp_path, "seed: 7")).split_seed == 42  # a recipe
+    assert load_config(tmp_path / "config.yaml").data.split_seed == 42
+    assert load_config(write(tmp_path, "seed: 7")).data.split_seed == 42  # a recipe

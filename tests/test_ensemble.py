@@ -26,7 +26,7 @@ from fer_hailo.training.models.ensemble import fit_shares
 @pytest.fixture(scope="module")
 def other(small, tmp_path_factory):
     """A second run, with another size of input and another seed."""
-    return start(replace(small, seed=1, input_size=40, stage2_epochs=0), tmp_path_factory.mktemp("other") / "other")
+    return start(small.change(seed=1, input_size=40, stage2_epochs=0), tmp_path_factory.mktemp("other") / "other")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_it_is_evaluated_as_one_model(joined):
 
 
 def test_it_can_teach(joined, small):
-    config = replace(small, teacher=(str(joined),), weights="none")
+    config = small.change(teacher=(str(joined),), weights="none")
     (teacher,) = load_teachers(config)
     faces = keras.random.uniform((4, 32, 32, 3), -1, 1, seed=1)
     layer = Distillation([teacher], 2.0, 1.0)
@@ -85,7 +85,7 @@ def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
         command.main([str(trained)])
     with pytest.raises(UserError, match="is no Keras model"):
         ensemble.join([str(trained), str(converted / "model_float32.tflite")], True, {}, tmp_path / "x")
-    two = start(replace(small, classes=("angry", "happy"), stage2_epochs=0), tmp_path / "two")
+    two = start(small.change(classes=("angry", "happy"), stage2_epochs=0), tmp_path / "two")
     with pytest.raises(UserError, match="has classes"):
         ensemble.join([str(trained), str(two)], True, {}, tmp_path / "x")
     with pytest.raises(UserError, match="not an empty folder"):

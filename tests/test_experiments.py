@@ -1,7 +1,6 @@
 """Grids of runs: planned, launched, resumed, summed up."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,15 +45,15 @@ def test_cells_times_grid_times_seeds(tmp_path):
     grid = read_grid(write(tmp_path / "a.yaml", text), tmp_path / "out", {"data": "elsewhere"})
     assert len(grid.cells) == 8 and len(grid.runs) == 24 and grid.cells[0] == "alone_stage2_lr=0.001_head_units=16"
     last = grid.runs[-1]
-    assert (last.cell, last.config.seed, last.config.temperature, last.config.stage2_lr) == (grid.cells[-1], 3, 3.0, 0.0001)
-    assert last.config.head_units == (32,) and last.config.ema == 0.5 and last.config.data == "elsewhere"
+    assert (last.cell, last.config.seed, last.config.loss.temperature, last.config.schedule.stage2_lr) == (grid.cells[-1], 3, 3.0, 0.0001)
+    assert last.config.model.head_units == (32,) and last.config.optimiser.ema == 0.5 and last.config.data.source == "elsewhere"
     assert last.folder.name == "taught_stage2_lr=0.0001_head_units=32_s3" and last.log.name == last.folder.name + ".log"
-    assert len({run.config.split_seed for run in grid.runs}) == 1  # one validation side for all
+    assert len({run.config.data.split_seed for run in grid.runs}) == 1  # one validation side for all
 
 
 def test_a_networks_recipe_applies(tmp_path):
     grid = read_grid(write(tmp_path / "a.yaml", "grid: {arch: [mobilenet_v3_small, resnet18]}"), tmp_path, {})
-    assert [run.config.weights for run in grid.runs] == ["imagenet", "none"] and grid.runs[1].config.optimizer == "sgd"
+    assert [run.config.model.weights for run in grid.runs] == ["imagenet", "none"] and grid.runs[1].config.optimiser.name == "sgd"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_files_that_are_no_experiment(tmp_path, text, said):
 def test_runs_of_another_configuration_are_not_mixed_in(tmp_path):
     file = write(tmp_path / "a.yaml", "common: {ema: 0.5}")
     (run,) = read_grid(file, tmp_path, {}).runs
-    save_config(replace(run.config, ema=0.6, data="moved"), run.folder / "config.yaml")
+    save_config(run.config.change(ema=0.6, data="moved"), run.folder / "config.yaml")
     with pytest.raises(UserError, match="was trained with ema 0.6, the file now says 0.5"):
         read_grid(file, tmp_path, {})
 
@@ -102,7 +101,7 @@ def test_one_failure_does_not_stop_the_rest_and_the_same_command_goes_on(quick, 
     assert "2 runs, 1 of them done" in capsys.readouterr().err and (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns == kept
     (tmp_path / "out/good_s1/DONE").unlink()  # as if it had been cut at its very end
     grid = read_grid(file, Path("out"), {})
-    assert launch._order(grid.runs[1])[0][-4:] == ["--resume", "out/good_s1", "--data", grid.runs[1].config.data]
+    assert launch._order(grid.runs[1])[0][-4:] == ["--resume", "out/good_s1", "--data", grid.runs[1].config.data.source]
 
 
 @pytest.mark.slow  # a cluster takes half a minute to start and stop

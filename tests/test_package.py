@@ -8,7 +8,6 @@ import subprocess
 import sys
 import venv
 import zipfile
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,11 +92,11 @@ def test_messages_name_the_command_that_is_there(monkeypatch, tmp_path):
 
 def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load_config("configs/finetune.yaml").input_size == 96
+    assert load_config("configs/finetune.yaml").face.input_size == 96
     assert resources.find("alls/int8.alls") == ROOT / "alls" / "int8.alls"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "finetune.yaml").write_text("input_size: 64")
-    assert load_config("configs/finetune.yaml").input_size == 64  # the user's own goes first
+    assert load_config("configs/finetune.yaml").face.input_size == 64  # the user's own goes first
     for other in ("configs/nothing.yaml", "fer2013_keras_hailo/results.csv", "elsewhere/configs/best.yaml", "/configs/best.yaml"):
         assert resources.find(other) == Path(other)
 
@@ -132,16 +131,16 @@ def test_what_a_recipe_calls_by_name_is_opened_and_checked_as_a_path_is(tmp_path
 
     monkeypatch.chdir(tmp_path)
     tuned = quantised_config({}, {"quantise": "released:mobilenet_v3_small"})
-    assert (tuned.weights, tuned.teacher) == ("released:mobilenet_v3_small", ("released:mobilenet_v3_small",))
+    assert (tuned.model.weights, tuned.loss.teacher) == ("released:mobilenet_v3_small", ("released:mobilenet_v3_small",))
     folder = ROOT / "fer2013_keras_hailo" / "released"
-    assert tuned.input_size == load_config(folder / "config.yaml").input_size
-    by_name, by_path = (build_model(tuned, weights=weights) for weights in (tuned.weights, str(folder / MODEL)))
+    assert tuned.face.input_size == load_config(folder / "config.yaml").face.input_size
+    by_name, by_path = (build_model(tuned, weights=weights) for weights in (tuned.model.weights, str(folder / MODEL)))
     assert all((one == other).all() for one, other in zip(by_name.get_weights(), by_path.get_weights(), strict=True))
     same = SimpleNamespace(key=json.loads((folder / "environment.json").read_text())["data"]["key"])
     check_lineage(tuned, same)
-    for learns_from in ({"weights": tuned.weights, "teacher": ()}, {"weights": "none"}):
+    for learns_from in ({"weights": tuned.model.weights, "teacher": ()}, {"weights": "none"}):
         with pytest.raises(UserError, match="released:mobilenet_v3_small was trained on this data split with split_seed 42, not 7"):
-            check_lineage(replace(tuned, split_seed=7, **learns_from), same)
+            check_lineage(tuned.change(split_seed=7, **learns_from), same)
 
 
 def test_runs_go_where_the_environment_says(command, tmp_path):

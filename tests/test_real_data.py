@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from fer_hailo.common.config import SEVEN_CLASSES, Config
+from fer_hailo.common.config import Config
+from fer_hailo.common.groups import SEVEN_CLASSES
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.training.data.balance import oversample_minority_classes
 from fer_hailo.training.data.cache import load_pictures
@@ -54,7 +55,7 @@ def test_oversampled_counts_of_the_seed(archive):
 @pytest.mark.parametrize("cleaning", [True, False])
 def test_no_copies_on_both_sides(archive, cache, pictures, cleaning):
     switches = dict.fromkeys(("drop_blank", "drop_conflicts", "drop_test_copies"), cleaning)
-    data = load_dataset(Config(data=str(archive), classes=SEVEN_CLASSES, **switches), cache)
+    data = load_dataset(Config.of(data=str(archive), classes=SEVEN_CLASSES, **switches), cache)
     group = dict(zip(pictures.ids, duplicate_groups(pictures), strict=True))
     train, val, test = ({group[id] for id in part.ids} for part in (data.train, data.val, data.test))
     assert not train & val

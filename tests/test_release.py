@@ -94,7 +94,7 @@ def test_a_release_takes_the_place_of_an_older_one_and_of_nothing_else(released,
 
 def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     copy = Path(shutil.copytree(released, tmp_path / "released"))
-    data = {"data": load_config(trained / "config.yaml").data}
+    data = {"data": load_config(trained / "config.yaml").data.source}
     metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
     assert metrics.accuracy == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     name = json.loads((copy / "manifest.json").read_text())["name"]  # its rows stand with those of its run

@@ -34,7 +34,7 @@ def test_a_run_and_its_bundle_give_the_answers_that_were_kept(saved):
         with load(resolve(name)) as predictor:
             np.testing.assert_allclose(predictor.logits(kept.images), kept.logits, atol=1e-4)
     home = resolve("run", Use.LEARN)
-    assert (home.labels, home.spec.input_size, home.config.head_units) == (tuple(bundle.labels), 32, (16,))
+    assert (home.labels, home.spec.input_size, home.config.model.head_units) == (tuple(bundle.labels), 32, (16,))
 
 
 def test_this_projects_own_layers_open():

@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -111,7 +111,7 @@ def _check_place(out: Path) -> None:
 
 
 def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
-    ranges = [RANGES] if load_config(run / CONFIG).quantise else []
+    ranges = [RANGES] if load_config(run / CONFIG).model.quantise else []
     for name in (MODEL, "history.csv", LABELS, *ranges):
         shutil.copy(run / name, folder)
     _without_places(folder, run)
@@ -141,9 +141,9 @@ def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
 def _without_places(folder: Path, run: Path) -> None:
     """Configuration and environment, without the paths of the machine that trained."""
     config = load_config(run / CONFIG)
-    values = {name: getattr(config, name) for name in PLACES}
+    values = {name: config.value(name) for name in PLACES}
     short = {name: tuple(map(_short, value)) if isinstance(value, tuple) else _short(value) for name, value in values.items()}
-    save_config(replace(config, **short | {"data": "fer2013"}), folder / CONFIG)
+    save_config(config.change(**short | {"data": "fer2013"}), folder / CONFIG)
     environment = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
     for record in (environment, *environment["resumed"]):
         record["command"] = [_short(word) for word in record["command"]]
@@ -212,15 +212,18 @@ def _card(folder: Path, manifest: Manifest, candidates: tuple[Scored, ...], pair
 def _learnt(config: Config) -> str:
     """What it learnt from beside the labels of its own classes, as sentences."""
     facts = []
-    if config.extra_classes:
-        facts.append(f"Pictures of {' and '.join(config.extra_classes)} were trained on too; they are not scored.")
-    if config.votes:
-        facts.append(f"FER+'s votes are {config.votes_weight:.0%} of each target.")
-    if config.quantise:
-        return f"It was fine-tuned for 8 bits from {config.quantise}, which taught it: the float network is meant to be rounded."
-    if config.teacher:
-        facts.append(f"It was taught by {' and '.join(config.teacher)} (weight {config.distill_weight}, temperature {config.temperature}).")
-    facts.append(f"Initial weights: {config.weights}.")
+    if config.data.extra_classes:
+        facts.append(f"Pictures of {' and '.join(config.data.extra_classes)} were trained on too; they are not scored.")
+    if config.loss.votes:
+        facts.append(f"FER+'s votes are {config.loss.votes_weight:.0%} of each target.")
+    if config.model.quantise:
+        return f"It was fine-tuned for 8 bits from {config.model.quantise}, which taught it: the float network is meant to be rounded."
+    if config.loss.teacher:
+        facts.append(
+            f"It was taught by {' and '.join(config.loss.teacher)} "
+            f"(weight {config.loss.distill_weight}, temperature {config.loss.temperature})."
+        )
+    facts.append(f"Initial weights: {config.model.weights}.")
     return " ".join(facts)
 
 

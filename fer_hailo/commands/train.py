@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     from fer_hailo.training.start import start, start_steps
 
-    run = arguments.out or new_run(config.arch, config.seed)
+    run = arguments.out or new_run(config.model.arch, config.seed)
     if configs:
         start_steps(configs, run, arguments.devices)
     else:
@@ -76,7 +76,7 @@ def _steps(recipe: Path | str | None, overrides: dict) -> tuple[Config, ...]:
     alone = [name for name in ("quantise", "selected_by") if overrides.get(name)]
     others = {name: value for name, value in overrides.items() if name not in alone}
     steps = load_steps(recipe, others, resource("configs/model"))
-    if steps and (alone or any(step.selected_by for step in steps)):
+    if steps and (alone or any(step.data.selected_by for step in steps)):
         name = (alone or ["selected_by"])[0]
         both = f"{name} takes the settings of another run, {recipe} has steps of its own"
         raise UserError(f"{both}: give one without the other")

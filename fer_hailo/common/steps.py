@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fer_hailo.common.config import SPLITS_BY, Config, config_values, load_config, over_base
@@ -42,7 +41,7 @@ def load_steps(path: Path | str | None, overrides: dict | None = None, recipes: 
             steps.append(load_config(None, own | given, recipes))
         except UserError as error:
             raise UserError(f"step {number} of {path}: {error}") from None
-        if steps[-1].quantise:
+        if steps[-1].model.quantise:
             instead = "leave it out, and fine-tune the finished run with --quantise RUN"
             raise UserError(f"step {number} of {path} has quantise: {instead}")
     _check_sides(steps, path)
@@ -64,9 +63,9 @@ def in_folders(steps: Sequence[Config], run: Path) -> list[tuple[Path, Config]]:
 
     The last step is the run itself.
     """
-    folders = [run / f"step{number}_{step.input_size}px" for number, step in enumerate(steps[:-1], 1)]
-    weights = [steps[0].weights, *(str(folder / MODEL) for folder in folders)]
-    begun = [replace(step, weights=name) for step, name in zip(steps, weights, strict=True)]
+    folders = [run / f"step{number}_{step.face.input_size}px" for number, step in enumerate(steps[:-1], 1)]
+    weights = [steps[0].model.weights, *(str(folder / MODEL) for folder in folders)]
+    begun = [step.change(weights=name) for step, name in zip(steps, weights, strict=True)]
     return list(zip([*folders, run], begun, strict=True))
 
 
@@ -86,10 +85,10 @@ def _own(entry, number: int, path: Path) -> dict:
 def _check_sides(steps: Sequence[Config], path: Path) -> None:
     """What one step learns must not be validation, or test, in a later one."""
     for (first, one), (second, other) in itertools.combinations(enumerate(steps, 1), 2):
-        for name in (*SPLITS_BY, "classes") if one.data == other.data else ():
-            ours, theirs = getattr(other, name), getattr(one, name)
+        for name in (*SPLITS_BY, "classes") if one.data.source == other.data.source else ():
+            ours, theirs = other.value(name), one.value(name)
             if ours != theirs:
                 raise UserError(
-                    f"step {second} of {path} splits {other.data} with {name} {ours}, "
+                    f"step {second} of {path} splits {other.data.source} with {name} {ours}, "
                     f"step {first} with {theirs}: it would be judged by images that were learnt; give both the same"
                 )

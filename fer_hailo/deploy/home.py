@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -118,7 +118,7 @@ class Home:
         if self._settings is None:
             return Stated(labels, None)
         config = _config(self._settings)
-        return Stated(labels or config.classes, config.preprocess)
+        return Stated(labels or config.data.classes, config.preprocess)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -164,18 +164,18 @@ class Home:
         from fer_hailo.common.config import load_config
 
         config = load_config(self._settings, self.overrides)
-        config = replace(config, extra_classes=(), soft_labels=False)  # scoring needs neither
+        config = config.change(extra_classes=(), soft_labels=False)  # scoring needs neither
         if self.format is not Format.KERAS:
             taken = {name: getattr(self.spec, name) for name in PREPARED_BY}
             for name, value in taken.items():
-                if name in self.overrides and getattr(config, name) != value:
-                    raise UserError(f"{self.model} was made for {name} {value}, not {getattr(config, name)}")
-            config = replace(config, **taken)
-        labels = self.stated.labels or config.classes
+                if name in self.overrides and config.value(name) != value:
+                    raise UserError(f"{self.model} was made for {name} {value}, not {config.value(name)}")
+            config = config.change(**taken)
+        labels = self.stated.labels or config.data.classes
         if "classes" not in self.overrides:
-            config = replace(config, classes=labels)
-        if config.classes != labels:
-            raise UserError(f"the model's classes are {', '.join(labels)}, not {', '.join(config.classes)}")
+            config = config.change(classes=labels)
+        if config.data.classes != labels:
+            raise UserError(f"the model's classes are {', '.join(labels)}, not {', '.join(config.data.classes)}")
         return config
 
     @property

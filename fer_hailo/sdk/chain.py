@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
 from fer_hailo.deploy.home import resolve
 from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
+from fer_hailo.script.files import ScriptFiles, read_scripts
 from fer_hailo.script.layers import resolve as resolve_layers
 from fer_hailo.script.lint import lint_script
 from fer_hailo.script.settings import settings_of
-from fer_hailo.script.text import format_finding, parse_script, read_script
+from fer_hailo.script.text import parse_script
 from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
 from fer_hailo.sdk.facts import Compiled, Facts, Rehearsed
 from fer_hailo.sdk.rehearsal import rehearse
@@ -32,10 +34,18 @@ RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 def compile_bundle(
-    folder: Path, hw_arch: str, script: Path | None, steps: tuple[str, ...] | None, out: Path | None, most_lost: float, quick: int | None
+    folder: Path,
+    hw_arch: str,
+    scripts: Sequence[Path | None],
+    steps: tuple[str, ...] | None,
+    out: Path | None,
+    most_lost: float,
+    quick: int | None,
 ) -> int:
-    """Compile with the SDK. Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
-    job = _job(folder, hw_arch, script, out, quick)
+    """Compile with the SDK. scripts: the files of the model script in order, None for the bundle's own.
+
+    Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
+    job = _job(folder, hw_arch, scripts, out, quick)
     record = run_steps(job, steps)
     metrics: Scores = {}
     agreement: dict[str, float] = {}
@@ -56,7 +66,7 @@ def compile_bundle(
         most_lost,
         Compiled(version, agreement, compiled.hef if compiled else None),
         noise=noise,
-        script=optimized.script if optimized and optimized.script is not None else job.script,
+        script=optimized.script if optimized and optimized.script is not None else job.script.text,
         levels=[finding.level for finding in said if finding.level is not None],
         seconds={name: step.seconds for name, step in record.items()},
         warnings=warnings,
@@ -64,11 +74,18 @@ def compile_bundle(
     return _finish(job, facts, dates)
 
 
-def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path | None, most_lost: float, quick: int | None) -> int:
+def rehearse_bundle(
+    folder: Path,
+    hw_arch: str,
+    scripts: Sequence[Path | None],
+    out: Path | None,
+    most_lost: float,
+    quick: int | None,
+) -> int:
     """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the emulation of the model script."""
-    job = _job(folder, hw_arch, script, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
+    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
-    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script)
+    rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
     for line in rehearsal.emulation.ignored if rehearsal.emulation else ():
         _say(f"the emulation ignores {line}")
     facts = _facts(
@@ -77,7 +94,7 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
         most_lost,
         Rehearsed(rehearsal.emulation, rehearsal.calibration, rehearsal.speed),
         noise=rehearsal.noise,
-        script=job.script,
+        script=job.script.text,
         levels=[],
         seconds={"rehearsal": round(time.monotonic() - start, 1)},
         warnings=rehearsal.warnings,
@@ -86,31 +103,30 @@ def rehearse_bundle(folder: Path, hw_arch: str, script: Path | None, out: Path |
     return _finish(job, facts, {stage: facts.date for stage in rehearsal.metrics if stage in emulated})
 
 
-def _job(folder: Path, hw_arch: str, script: Path | None, out: Path | None, quick: int | None) -> Job:
+def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None) -> Job:
     """Check the bundle and the script, before anything slow begins."""
     bundle = load_bundle(folder)
-    path = script or bundle.folder / SCRIPT
-    text = read_script(path)
-    findings = lint_script(text, bundle.spec, len(bundle.calibration()))
+    script = read_scripts([path or bundle.folder / SCRIPT for path in scripts])
+    findings = lint_script(script.text, bundle.spec, len(bundle.calibration()))
     for finding in findings:
-        _say(format_finding(finding, str(path)), red=finding.level != "note")
+        _say(script.format(finding), red=finding.level != "note")
     faults = sum(finding.level == "error" for finding in findings)
     if faults:
-        raise UserError(f"{path} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
-    _check_quoted(text, path, bundle)
+        raise UserError(f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+    _check_quoted(script, bundle)
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
     if quick is not None:
         pictures = pictures.quick(quick)
         digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
-    return Job(bundle, hw_arch, text, str(path), pictures, digests, quick, out or bundle.folder / hw_arch)
+    return Job(bundle, hw_arch, script, pictures, digests, quick, out or bundle.folder / hw_arch)
 
 
-def _check_quoted(text: str, path: Path, bundle: Bundle) -> None:
+def _check_quoted(script: ScriptFiles, bundle: Bundle) -> None:
     """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
     try:
-        resolve_layers(parse_script(text)[0], tflite_layers(bundle.network, bundle.manifest.arch))
+        resolve_layers(parse_script(script.text)[0], tflite_layers(bundle.network, bundle.manifest.arch))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{script.name}: {error}") from None
 
 
 def _facts(

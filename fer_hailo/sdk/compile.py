@@ -25,9 +25,10 @@ from fer_hailo.deploy.scoring import agreement, logits_of, score
 from fer_hailo.deploy.steps import RECORD, Inputs, Step, StepScores, read_steps, write_steps
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.formats.tflite import WEIGHTED
+from fer_hailo.script.files import ScriptFiles
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script
-from fer_hailo.script.text import format_finding, parse_script, render
+from fer_hailo.script.text import parse_script, render
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.log import findings
 
@@ -44,8 +45,7 @@ class Job:
 
     bundle: Bundle
     hw_arch: str
-    script: str
-    script_name: str
+    script: ScriptFiles
     pictures: EvalSet
     digests: dict[str, str]
     quick: int | None
@@ -57,7 +57,7 @@ class Job:
 
     def inputs(self, step: str) -> Inputs:
         """What the result of a step depends on."""
-        script = None if step == "parse" else hashlib.sha256(self.script.encode()).hexdigest()
+        script = None if step == "parse" else hashlib.sha256(self.script.text.encode()).hexdigest()
         return Inputs(self.bundle.digest, self.hw_arch, script)
 
 
@@ -165,10 +165,10 @@ def _optimize(job: Job) -> dict[str, Any]:
     with sdk.calling("optimize", log):
         runner = sdk.client().ClientRunner(har=str(job.out / HAR))
     layers = Layers.from_hn(runner.get_hn_dict())
-    faults = [finding for finding in lint_script(job.script, layers=layers) if finding.level == "error"]
+    faults = [finding for finding in lint_script(job.script.text, layers=layers) if finding.level == "error"]
     if faults:
-        raise UserError(format_finding(faults[0], job.script_name))
-    statements, _ = parse_script(job.script)
+        raise UserError(job.script.format(faults[0]))
+    statements, _ = parse_script(job.script.text)
     effective = render(resolve(statements, layers))
     write_text(job.out / EFFECTIVE, effective)
     calibration = job.bundle.calibration().astype(np.float32)

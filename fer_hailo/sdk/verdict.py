@@ -15,7 +15,8 @@ ADVICE = {
     "script": "accuracy is lost in float, with the model script alone: a fault of the script. Look at its normalization, input_conversion, "
     "resize and change_output_activation first",
     "quantization": "accuracy is lost by the numbers of 8 bits. Look at the layers with the lowest signal-to-noise ratio; then try the "
-    "script *_a16.alls, a higher optimization_level on a machine with a GPU, and the ranges in conversion.html",
+    "16-bit layers of alls/NETWORK_a16.alls (--layers), a "
+    "higher optimization_level on a machine with a GPU, and the ranges in conversion.html",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from fer_hailo.common.errors import UserError
@@ -34,7 +33,7 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     out = out or RUNS / time.strftime("ensemble_%Y%m%d-%H%M%S")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out")
-    config = replace(first, arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.source_size)
+    config = first.change(arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.face.source_size)
     dataset = load_dataset(config, cache_of(out))
     check_lineage(config, dataset)
     held = dataset.part("val")
@@ -63,7 +62,7 @@ def _members(runs: list[str], overrides: dict) -> list[Home]:
         if subject.format is not Format.KERAS:
             raise UserError(f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files")
         for name in ("classes", "color", "source_size"):
-            theirs, others = getattr(subject.config, name), getattr(subjects[0].config, name)
+            theirs, others = subject.config.value(name), subjects[0].config.value(name)
             if theirs != others:
                 raise UserError(f"{subject.model} has {name} {theirs}, {subjects[0].model} has {others}")
     return subjects

@@ -18,7 +18,7 @@ from fer_hailo.training.quantise.finetune import resume_quantised, start_quantis
 def start(config: Config, run: Path, count: int = 1) -> Path:
     """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices. Returns the folder."""
     _check_new(run)
-    if config.quantise:
+    if config.model.quantise:
         _check_single(count)
         return start_quantised(config, run, cache_of(run))
     return loop.start(config, run, count)
@@ -38,7 +38,7 @@ def resume(run: Path, overrides: dict, count: int = 1) -> Path:
         raise UserError(f"{run} is no run folder (it has no {CONFIG}): nothing to resume")
     wanted = load_config(run / CONFIG, overrides)
     _check_unfinished(run, load_config(run / CONFIG), wanted)
-    if wanted.quantise:
+    if wanted.model.quantise:
         _check_single(count)
         return resume_quantised(run, wanted, cache_of(run))
     return loop.resume(run, wanted, count)
@@ -48,7 +48,7 @@ def _resume_steps(run: Path, overrides: dict, count: int) -> Path:
     own = load_steps(run / STEPS)
     if not own:
         raise UserError(f"{run / STEPS} lists no steps: copy it again, or start a new run")
-    if "data" in overrides and len({step.data for step in own}) > 1:
+    if "data" in overrides and len({step.data.source for step in own}) > 1:
         several = f"the steps of {run} learn from different data, which one --data cannot name"
         raise UserError(f"{several}: leave it where it was")
     wanted = load_steps(run / STEPS, overrides)

@@ -64,10 +64,10 @@ def test_rules_of_cleaning():
     keep, dropped = clean(data, Config())
     assert dropped == {"corrupt": 1, "blank": 1, "under several labels": 2, "also in test": 1}
     assert keep.tolist() == [False, False, True, True, False, True, True, False, True, True]
-    keep, dropped = clean(data, Config(drop_blank=False, drop_conflicts=False, drop_test_copies=False))
+    keep, dropped = clean(data, Config.of(drop_blank=False, drop_conflicts=False, drop_test_copies=False))
     assert keep.all() and dropped == {"corrupt": 1}
     with pytest.raises(UserError, match=r"x.jpg is empty \(1 corrupt in all\)"):
-        clean(data, Config(drop_corrupt=False))
+        clean(data, Config.of(drop_corrupt=False))
 
 
 def test_split_is_stratified_and_keeps_groups_together():
@@ -138,7 +138,7 @@ def test_mostly_bad_pictures_are_an_error(sample_set, tmp_path):
 
 
 def test_dataset_of_kaggle_layout(sample_set):
-    data = load_dataset(Config(data=str(sample_set)), None)
+    data = load_dataset(Config.of(data=str(sample_set)), None)
     assert (len(data.train), len(data.val), len(data.test)) == (80, 20, 30)
     assert np.bincount(data.train.labels).tolist() == [16] * 5 and np.bincount(data.val.labels).tolist() == [4] * 5
     assert all(id.startswith("test/") for id in data.test.ids)
@@ -147,26 +147,26 @@ def test_dataset_of_kaggle_layout(sample_set):
 
 def test_plain_class_folders_need_resplit(sample_set):
     with pytest.raises(UserError, match="--resplit"):
-        load_dataset(Config(data=str(sample_set / "train")), None)
-    data = load_dataset(Config(data=str(sample_set / "train"), resplit=True), None)
+        load_dataset(Config.of(data=str(sample_set / "train")), None)
+    data = load_dataset(Config.of(data=str(sample_set / "train"), resplit=True), None)
     assert (len(data.train), len(data.val), len(data.test)) == (80, 10, 10)
 
 
 def test_resplit_is_for_plain_folders_only(sample_set):
     with pytest.raises(UserError, match="leave out --resplit"):
-        load_dataset(Config(data=str(sample_set), resplit=True), None)
+        load_dataset(Config.of(data=str(sample_set), resplit=True), None)
 
 
 def test_classes_that_the_data_does_not_have(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
     for data in (sample_set, tmp_path):
         with pytest.raises(UserError, match="class 'bored' has no pictures"):
-            load_dataset(Config(data=str(data), classes=("bored", "tired")), None)
+            load_dataset(Config.of(data=str(data), classes=("bored", "tired")), None)
 
 
 def test_test_side_only(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
-    data = load_dataset(Config(data=str(tmp_path)), None)
+    data = load_dataset(Config.of(data=str(tmp_path)), None)
     assert (len(data.train), len(data.val), len(data.test)) == (0, 0, 30)
     with pytest.raises(UserError, match="no val pictures"):
         data.part("val")
@@ -174,8 +174,8 @@ def test_test_side_only(sample_set, tmp_path):
 
 def test_missing_class_is_named(sample_set):
     with pytest.raises(UserError, match="class 'fear' has no pictures"):
-        load_dataset(Config(data=str(sample_set), classes=("angry", "fear")), None)
-    assert len(load_dataset(Config(data=str(sample_set), classes=("angry", "happy")), None).test) == 12
+        load_dataset(Config.of(data=str(sample_set), classes=("angry", "fear")), None)
+    assert len(load_dataset(Config.of(data=str(sample_set), classes=("angry", "happy")), None).test) == 12
 
 
 def test_data_report(sample_set, tmp_path):
@@ -187,7 +187,7 @@ def test_data_report(sample_set, tmp_path):
     shutil.copy(data / "train/angry/drawn_0001.png", data / "test/angry/copy.png")
     (data / "train/sad").mkdir()
     (data / "train/sad/broken.jpg").write_bytes(b"x")
-    text = write_data_report(Config(data=str(data)), tmp_path / "cache", tmp_path / "out")
+    text = write_data_report(Config.of(data=str(data)), tmp_path / "cache", tmp_path / "out")
     assert "132 readable pictures, 1 corrupt" in text and "broken.jpg is not a picture" in text
     assert "train, exact: 2 pictures in 1 groups, 1 groups with conflicting labels" in text
     assert "exact: 1 train pictures also stand in test; 1 test pictures also stand in train" in text

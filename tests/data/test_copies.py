@@ -3,16 +3,16 @@
 import hashlib
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from fer_hailo.common.config import SEVEN_CLASSES, SPLITS_BY, Config, save_config
+from fer_hailo.common.config import SPLITS_BY, Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
+from fer_hailo.common.groups import SEVEN_CLASSES
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.runs import MODEL
 from fer_hailo.training.data import pairs as pairs_module
@@ -175,33 +175,33 @@ def digest(ids):
 
 def test_without_the_field_the_split_is_what_it_was(planted):
     """The digests are of the program before there was the field."""
-    data = load_dataset(Config(data=str(planted)), None)
+    data = load_dataset(Config.of(data=str(planted)), None)
     assert [digest(part.ids) for part in (data.train, data.val, data.test)] == ["d7833241cd0acf64", "7df2857f4ead1cac", "38401517e2deb229"]
 
 
 def test_copies_stay_on_one_side_and_out_of_training(planted):
-    data = load_dataset(Config(data=str(planted), copies="registered"), None)
+    data = load_dataset(Config.of(data=str(planted), copies="registered"), None)
     side = {id: name for name in ("train", "val") for id in getattr(data, name).ids}
     for label in ("happy", "angry"):
         for i in range(10):
             stem = f"train/{label}/drawn_{i:04d}"
             assert len({side[f"{stem}{end}.png"] for end in ("", "_train_mirrored", "_train_cropped", "_train_lighter")}) == 1
     assert data.dropped["also in test"] == 6 and not [id for id in side if "_test_" in id]
-    assert load_dataset(Config(data=str(planted)), None).dropped["also in test"] == 2  # the lighter ones
+    assert load_dataset(Config.of(data=str(planted)), None).dropped["also in test"] == 2  # the lighter ones
 
 
 def test_the_rule_decides_the_split(sample_set, tmp_path):
-    assert "copies" in SPLITS_BY and Config().copies == "thumbnail"
+    assert "copies" in SPLITS_BY and Config().data.copies == "thumbnail"
     with pytest.raises(UserError, match="copies must be one of thumbnail, registered"):
-        Config(copies="register")
-    config = Config(data=str(sample_set))
+        Config.of(copies="register")
+    config = Config.of(data=str(sample_set))
     data, run = load_dataset(config, None), tmp_path / "run"
     save_config(config, run / "config.yaml")
     (run / MODEL).touch()
     write_json(run / "environment.json", {"data": {"key": data.key}})
-    check_lineage(replace(config, teacher=(str(run),)), data)
+    check_lineage(config.change(teacher=(str(run),)), data)
     with pytest.raises(UserError, match="split with copies thumbnail, not registered"):
-        check_lineage(replace(config, copies="registered", teacher=(str(run),)), data)
+        check_lineage(config.change(copies="registered", teacher=(str(run),)), data)
 
 
 def test_pairs_are_kept_and_made_again_when_damaged(planted, tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ def test_the_data_report_names_its_rule(planted, tmp_path):
     from fer_hailo.training.evaluate.data_report import write_data_report
 
     for rule, count in (("thumbnail", 2), ("registered", 6)):
-        text = write_data_report(Config(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule)
+        text = write_data_report(Config.of(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule)
         assert f"near, by the rule {rule}:" in text
         assert f"exact or near: {count} train pictures also stand in test" in text
 
@@ -260,10 +260,10 @@ def archive(shared):
 def test_fer2013_without_the_field_is_split_as_it_was(archive, tmp_path):
     """The digests are of the program before there was the field."""
     for classes, expected in (
-        (Config().classes, ["8c7d18b936981c44", "531c28dc4f4fdf21", "d7bd7ad8a12b794b"]),
+        (Config().data.classes, ["8c7d18b936981c44", "531c28dc4f4fdf21", "d7bd7ad8a12b794b"]),
         (SEVEN_CLASSES, ["da911d075cb11e14", "128218a79034d8bb", "38b1f737717659ae"]),
     ):
-        data = load_dataset(Config(data=str(archive), classes=classes), tmp_path)
+        data = load_dataset(Config.of(data=str(archive), classes=classes), tmp_path)
         assert [digest(part.ids) for part in (data.train, data.val, data.test)] == expected
 
 

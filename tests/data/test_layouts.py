@@ -189,7 +189,7 @@ def test_ferplus_from_the_two_csv_files(ferplus_csv):
 
 def test_votes_as_soft_labels(ferplus_csv):
     options = {"data": str(ferplus_csv), "classes": ("happy", "neutral"), "validation_fraction": 0.25}
-    hard, soft = (load_dataset(Config(**options, soft_labels=soft), None) for soft in (False, True))
+    hard, soft = (load_dataset(Config.of(**options, soft_labels=soft), None) for soft in (False, True))
     assert np.array_equal(hard.targets, np.eye(2)[hard.train.labels])
     assert np.array_equal(soft.train.labels, hard.train.labels)  # what is scored, and oversampled, is the majority
     shares = {0: [8 / 9, 1 / 9], 1: [3 / 9, 6 / 9]}
@@ -198,7 +198,7 @@ def test_votes_as_soft_labels(ferplus_csv):
 
 def test_soft_labels_need_votes(sample_set):
     with pytest.raises(UserError, match="has no votes"):
-        load_dataset(Config(data=str(sample_set), soft_labels=True), None)
+        load_dataset(Config.of(data=str(sample_set), soft_labels=True), None)
 
 
 def test_rows_are_those_of_the_array():

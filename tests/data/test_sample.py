@@ -1,6 +1,6 @@
 import numpy as np
 
-from fer_hailo.common.config import FIVE_CLASSES
+from fer_hailo.common.groups import FIVE_CLASSES
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.training.data.cache import load_pictures
 from fer_hailo.training.data.sample import draw_face, write_sample_set

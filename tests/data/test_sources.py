@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_hailo.common.config import SEVEN_CLASSES
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.groups import SEVEN_CLASSES
 from fer_hailo.training.data.sources import CsvSource, FolderSource, load_filtered_image_paths, open_source
 
 

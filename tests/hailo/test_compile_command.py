@@ -153,10 +153,17 @@ def lint(*arguments, cwd):
     return compile_hef("--lint", *arguments, cwd=cwd, sdk=False)
 
 
-@pytest.mark.parametrize("name", ["int8", "fast", "mobilenet_v3_small_a16", "mobilenet_v3_small_minimalistic_a16"])
-def test_own_scripts_have_no_errors(tmp_path, name):
-    result = lint(ROOT / "alls" / f"{name}.alls", cwd=tmp_path)
-    assert result.returncode == 0 and f"{name}.alls: 0 errors" in result.stdout
+@pytest.mark.parametrize("name", ["int8", "fast"])
+@pytest.mark.parametrize("own", [None, "mobilenet_v3_small_a16", "mobilenet_v3_small_minimalistic_a16"])
+def test_own_scripts_have_no_errors(tmp_path, name, own):
+    layers = ["--layers", ROOT / "alls" / f"{own}.alls"] if own else []
+    result = lint(ROOT / "alls" / f"{name}.alls", *layers, cwd=tmp_path)
+    assert result.returncode == 0 and f"{own or name}.alls: 0 errors" in result.stdout
+
+
+def test_a_networks_own_lines_are_no_script(right, tmp_path):
+    result = lint(ROOT / "alls/mobilenet_v3_small_a16.alls", "--bundle", right, cwd=tmp_path)
+    assert result.returncode == 2 and "does not normalise" in result.stdout
 
 
 def test_lint_tells_place_and_suggestion(right, made, tmp_path):
@@ -166,10 +173,20 @@ def test_lint_tells_place_and_suggestion(right, made, tmp_path):
     result = lint("x.alls", "--bundle", right, "--har", made / "model.har", cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     *lines, summary = result.stdout.splitlines()
-    (misspelt,), (unknown,) = ([line for line in lines if line.startswith(f"x.alls:{place}: error: ")] for place in ("2:1", "5:20"))
-    assert "unknown command" in misspelt and "did you mean model_optimization_flavor?" in misspelt
+    (misspelt,), (unknown,) = (
+        [line for line in lines if line.startswith(f"x.alls:{place}: ")] for place in ("2:1: warning", "5:20: error")
+    )
+    assert "not known here" in misspelt and "did you mean model_optimization_flavor?" in misspelt
     assert "stemm" in unknown and "did you mean stem?" in unknown
     assert summary.startswith(f"x.alls: {sum(': error: ' in line for line in lines)} errors, ")
+
+
+def test_strict_makes_warnings_errors(tmp_path):
+    (tmp_path / "x.alls").write_text(handmade.SCRIPT + "performance_param(turbo=1)\n")
+    result = lint("x.alls", cwd=tmp_path)
+    assert result.returncode == 0 and "warning: turbo is not known here" in result.stdout
+    strict = lint("x.alls", "--strict", cwd=tmp_path)
+    assert strict.returncode == 2 and "error: turbo is not known here" in strict.stdout
 
 
 def test_lint_without_a_har_calls_names_unchecked(right, tmp_path):

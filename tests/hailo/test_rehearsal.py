@@ -62,8 +62,8 @@ def test_accuracies(rehearsed):
 def test_sixteen_bits_and_what_is_ignored(right, tmp_path):
     lines = 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\npre_quantization_optimization(equalization, policy=enabled)\n'
     script = (right / "model.alls").read_text() + lines
-    (tmp_path / "a16.alls").write_text(script)
-    result = compile_hef(right, "--rehearse", "--alls", tmp_path / "a16.alls", "--out", tmp_path / "out", cwd=tmp_path, sdk=False)
+    (tmp_path / "a16.alls").write_text(lines)  # what the network adds to its bundle's script
+    result = compile_hef(right, "--rehearse", "--layers", tmp_path / "a16.alls", "--out", tmp_path / "out", cwd=tmp_path, sdk=False)
     facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
     assert list(facts["metrics"]) == ["tflite", "tflite-int8", "emulated-int8", "emulated-a16"] and result.returncode == 0
     assert facts["emulation"]["wide"] == {"stem": "a16_w16", "depth": "a16_w16"} and facts["emulation"]["calibset_size"] == CALIBRATION

@@ -2,7 +2,6 @@
 
 import io
 import json
-import random
 import re
 import tarfile
 
@@ -11,6 +10,7 @@ from conftest import ROOT
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.script.files import read_scripts
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script, specialise
 from fer_hailo.script.text import Finding, Glob, Items, Name, Number, Text, format_finding, parse_script, read_script, render
@@ -217,43 +217,12 @@ def test_layers_of_a_har(tmp_path, mode):
     assert layers.match("conv*") == layers.match("net/conv*") == ["net/conv1", "net/conv2", "net/conv3"]
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_damaged_hars_are_refused_in_one_line(tmp_path, mode):
-    path, rng = tmp_path / "m.har", random.Random(3)
-    write_har(path, {"net.hn": json.dumps(HN).encode()}, mode)
-    whole = path.read_bytes()
-    for _ in range(300):
-        data = bytearray(whole)
-        if rng.random() < 0.5:
-            del data[rng.randrange(len(data)) :]
-        for _ in range(rng.randrange(1, 6)):
-            if data:
-                data[rng.randrange(min(len(data), 3000))] = rng.randrange(256)
-        path.write_bytes(data)
-        try:
-            Layers.from_har(path)
-        except UserError as error:
-            assert "\n" not in str(error) and "m.har" in str(error)
-
-
-@pytest.mark.parametrize(
-    ("members", "word"),
-    [
-        ({}, "no HN"),
-        ({"a.hn": b"{}", "b.hn": b"{}"}, "2 HN"),
-        ({"a.hn": b"[1, 2"}, "not JSON"),
-        ({"a.hn": b"[" * 100_000}, "not JSON"),
-        ({"a.hn": b"[]"}, "no layers"),
-        ({"a.hn": b'{"layers": {"a/b": 3}}'}, "no type"),
-        ({"a.hn": b'{"layers": {"a/b": {"type": "conv", "input": "x"}}}'}, "no list"),
-    ],
-)
-def test_hars_without_a_usable_hn(tmp_path, members, word):
-    write_har(tmp_path / "m.har", members)
-    with pytest.raises(UserError, match=word):
-        Layers.from_har(tmp_path / "m.har")
-    with pytest.raises(UserError, match="cannot read"):
-        Layers.from_har(tmp_path / "none.har")
+def test_a_har_without_a_usable_hn(tmp_path):
+    for hn, word in (({"layers": {"a/b": {"type": "conv", "input": "x"}}}, "no list"), ({"layers": {"a/b": 3}}, "no type")):
+        write_har(tmp_path / "m.har", {"a.hn": json.dumps(hn).encode()})
+        with pytest.raises(UserError, match=word) as error:
+            Layers.from_har(tmp_path / "m.har")
+        assert "m.har" in str(error.value)
 
 
 SCRIPT = """normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])
@@ -294,13 +263,14 @@ def test_what_cannot_be_fitted(text, word):
 NETWORKS = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic")
 
 
-@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0), *((f"{network}_a16", 2) for network in NETWORKS)])
-def test_the_projects_scripts(name, level):
-    text = read_script(ROOT / "alls" / f"{name}.alls")
+@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0)])
+@pytest.mark.parametrize("own", [None, *NETWORKS])
+def test_the_projects_scripts(name, level, own):
+    text = read_scripts([ROOT / "alls" / f"{part}.alls" for part in (name, own and f"{own}_a16") if part]).text
     assert [f for f in lint_script(text, PreprocessSpec(), 1024) if f.level != "note"] == []
     flavor = next(s for s in parsed(text) if s.command == "model_optimization_flavor")
     assert (flavor.get("optimization_level").value, flavor.get("compression_level").value) == (level, 0)
-    assert ("a16_w16" in text) == name.endswith("a16")
+    assert text.count("a16_w16") == bool(own)
 
 
 def chain(minimal: bool) -> dict:
@@ -329,10 +299,23 @@ def chain(minimal: bool) -> dict:
     return {"name": "net", "layers": layers}
 
 
+def test_a_finding_is_told_by_its_own_file(tmp_path):
+    shared, own = tmp_path / "shared.alls", tmp_path / "own.alls"
+    shared.write_text("normalization1 = normalization([0], [1])\nnormalisation(1)")  # without an end of line
+    own.write_text("quantization_param(conv1, precision_mode=a8_w8)\nquantization_parm(conv1)\n")
+    script = read_scripts([shared, own])
+    assert [statement.line for statement in parsed(script.text)] == [1, 2, 3, 4]
+    told = [script.format(finding) for finding in lint_script(script.text) if "as a command" in finding.message]
+    assert [line.partition(": warning")[0] for line in told] == [f"{shared}:2:1", f"{own}:2:1"]
+    assert script.name == f"{shared} + {own}"
+    nowhere = Finding("warning", 9, 1, "beyond the end")  # stays in the last file
+    assert script.format(nowhere).startswith(f"{own}:7:1: warning")
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_16_bit_scripts_name_whole_blocks(network):
     layers = Layers.from_hn(chain("minimal" in network))
-    text = read_script(ROOT / "alls" / f"{network}_a16.alls")
+    text = read_scripts([ROOT / "alls/int8.alls", ROOT / f"alls/{network}_a16.alls"]).text
     assert lint_script(text, PreprocessSpec(), 1024, layers) == []
     effective = render(resolve(parsed(text), layers))
     assert '"' not in effective and lint_script(effective, PreprocessSpec(), 1024, layers) == []

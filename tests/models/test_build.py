@@ -9,7 +9,7 @@ from fer_hailo.training.models import mobilenet_v3
 from fer_hailo.training.models.build import backbone_layers, build_model, load_model, set_stage, transfer_weights
 from fer_hailo.training.models.inputs import AugmentedFaceInput
 
-SEED_RECIPE = Config(weights="none")
+SEED_RECIPE = Config.of(weights="none")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_stage_2_trains_the_last_60_layers_but_no_batch_norm(seed_model):
 
 
 def test_whole_backbone_with_its_batch_norms():
-    config = Config(weights="none", input_size=32, unfreeze_layers=-1, train_batch_norm=True, batch_norm_momentum=0.9)
+    config = Config.of(weights="none", input_size=32, unfreeze_layers=-1, train_batch_norm=True, batch_norm_momentum=0.9)
     model = build_model(config, stage=2)
     norms = [layer for layer in backbone_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     assert all(layer.trainable and layer.momentum == 0.9 for layer in norms)
@@ -59,14 +59,14 @@ def test_whole_backbone_with_its_batch_norms():
 
 
 def test_twin_has_no_h_swish_and_no_squeeze():
-    model = build_model(Config(weights="none", arch="mobilenet_v3_small_minimalistic", input_size=64))
+    model = build_model(Config.of(weights="none", arch="mobilenet_v3_small_minimalistic", input_size=64))
     kinds = {type(layer).__name__ for layer in model.layers}
     assert "Multiply" not in kinds and "Activation" not in kinds and "HardSwish" not in kinds
     assert not any("squeeze" in layer.name for layer in model.layers)
 
 
 def test_saved_model_opens_in_plain_keras(tmp_path):
-    model = build_model(Config(weights="none", input_size=32))
+    model = build_model(Config.of(weights="none", input_size=32))
     model.save(tmp_path / "m.keras")
     code = "import sys, keras, numpy; m = keras.models.load_model(sys.argv[1]); out = m(numpy.zeros((1, 32, 32, 3), 'f4'))"
     code += "; print(out.shape[1], 'fer_hailo' in sys.modules)"
@@ -98,38 +98,38 @@ def test_failed_download_says_what_to_do(monkeypatch):
 )
 def test_weights_that_cannot_be_had(weights, said):
     with pytest.raises(UserError, match=said):
-        build_model(Config(weights=weights, input_size=32))
+        build_model(Config.of(weights=weights, input_size=32))
 
 
 def test_weights_file_that_is_no_model(tmp_path):
     for name in ("x.keras", "x.h5"):
         (tmp_path / name).write_bytes(b"junk")
         with pytest.raises(UserError, match="cannot be opened as a Keras model|does not fit"):
-            build_model(Config(weights=str(tmp_path / name), input_size=32))
+            build_model(Config.of(weights=str(tmp_path / name), input_size=32))
 
 
 def test_unknown_arch_names_the_nearest():
     with pytest.raises(UserError, match="did you mean mobilenet_v3_small?"):
-        build_model(Config(arch="mobilenetv3_small", weights="none"))
+        build_model(Config.of(arch="mobilenetv3_small", weights="none"))
 
 
 def test_fine_tuning_from_a_model_of_other_classes(tmp_path):
-    source = build_model(Config(weights="none", input_size=32, head_units=(16,), head_dropout=(0.1, 0.1)))
+    source = build_model(Config.of(weights="none", input_size=32, head_units=(16,), head_dropout=(0.1, 0.1)))
     source.save(tmp_path / "five.keras")
-    config = Config(weights=str(tmp_path / "five.keras"), input_size=32, head_units=(16,), head_dropout=(0.1, 0.1), classes=("a", "b"))
+    config = Config.of(weights=str(tmp_path / "five.keras"), input_size=32, head_units=(16,), head_dropout=(0.1, 0.1), classes=("a", "b"))
     target = build_model(config)
     assert (target.get_layer("head_dense1").kernel.numpy() == source.get_layer("head_dense1").kernel.numpy()).all()
     assert target.output_shape == (None, 2)
-    other = build_model(Config(weights="none", input_size=32, head_units=(8,), head_dropout=(0.1, 0.1)))
+    other = build_model(Config.of(weights="none", input_size=32, head_units=(8,), head_dropout=(0.1, 0.1)))
     with pytest.raises(UserError, match="of another network"):
         transfer_weights(load_model(tmp_path / "five.keras"), other)
 
 
 def test_the_twin_starts_from_the_middle_of_larger_kernels(tmp_path):
     head = {"weights": "none", "input_size": 32, "head_units": (16,), "head_dropout": (0.1, 0.1)}
-    full = build_model(Config(**head))
+    full = build_model(Config.of(**head))
     full.save(tmp_path / "full.keras")
-    twin = build_model(Config(**head | {"weights": str(tmp_path / "full.keras")}, arch="mobilenet_v3_small_minimalistic"))
+    twin = build_model(Config.of(**head | {"weights": str(tmp_path / "full.keras")}, arch="mobilenet_v3_small_minimalistic"))
     name = "expanded_conv_3_depthwise"
     large, cropped = (model.get_layer(name).get_weights()[0] for model in (full, twin))
     assert large.shape[:2] == (5, 5) and (cropped == large[1:4, 1:4]).all()
@@ -146,7 +146,7 @@ OFF = {"zoom": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
 @pytest.mark.parametrize("color", [False, True])
 def test_augmentation_off_is_the_plain_input(color):
-    config = Config(flip=False, color=color, **OFF)
+    config = Config.of(flip=False, color=color, **OFF)
     images = faces(4, *([3] if color else []))
     out = np.asarray(AugmentedFaceInput(config)(images, np.ones((4, 1), "f4")))
     plain = np.stack([normalise(prepare(face, config.preprocess), config.preprocess) for face in images])
@@ -155,7 +155,7 @@ def test_augmentation_off_is_the_plain_input(color):
 
 def test_mirror_is_a_mirror():
     images = faces(32)
-    out = np.asarray(AugmentedFaceInput(Config(**OFF))(images, np.ones((32, 1), "f4")))
+    out = np.asarray(AugmentedFaceInput(Config.of(**OFF))(images, np.ones((32, 1), "f4")))
     plain = np.stack([normalise(prepare(face, PreprocessSpec()), PreprocessSpec()) for face in images])
     same = np.abs(out - plain).max((1, 2, 3)) < 0.009
     mirrored = np.abs(out - plain[:, :, ::-1]).max((1, 2, 3)) < 0.009
@@ -165,7 +165,7 @@ def test_mirror_is_a_mirror():
 def test_crop_is_a_part_of_the_picture_enlarged():
     # On a ramp, cropping keeps the ramp straight and narrows its range to at least 1 - zoom.
     ramp = np.tile(np.linspace(0, 255, 48).round().astype(np.uint8), (64, 48, 1))
-    out = np.asarray(AugmentedFaceInput(Config(flip=False, **(OFF | {"zoom": 0.3})))(ramp, np.ones((64, 1), "f4")))[:, 60, 4:-4, 0]
+    out = np.asarray(AugmentedFaceInput(Config.of(flip=False, **(OFF | {"zoom": 0.3})))(ramp, np.ones((64, 1), "f4")))[:, 60, 4:-4, 0]
     spans = (out[:, -1] - out[:, 0]) / 2 * 128 / 120
     assert spans.min() > 0.66 and spans.max() < 1.02 and spans.std() > 0.03
     bends = out - np.linspace(out[:, 0], out[:, -1], out.shape[1], axis=1)
@@ -175,13 +175,13 @@ def test_crop_is_a_part_of_the_picture_enlarged():
 def test_shift_moves_the_picture():
     spot = np.zeros((64, 48, 48), np.uint8)
     spot[:, 22:26, 22:26] = 255
-    out = np.asarray(AugmentedFaceInput(Config(flip=False, **OFF, shift=0.2))(spot, np.ones((64, 1), "f4")))[..., 0] + 1
+    out = np.asarray(AugmentedFaceInput(Config.of(flip=False, **OFF, shift=0.2))(spot, np.ones((64, 1), "f4")))[..., 0] + 1
     middles = (out * np.arange(128)).sum((1, 2)) / out.sum((1, 2)) / 128 - 0.5
     assert np.abs(middles).max() < 0.21 and middles.std() > 0.07
 
 
 def test_mix_blends_with_the_one_before():
-    config = Config(flip=False, **OFF)
+    config = Config.of(flip=False, **OFF)
     images = faces(3)
     layer = AugmentedFaceInput(config)
     alone = np.asarray(layer(images, np.ones((3, 1), "f4")))
@@ -192,18 +192,19 @@ def test_mix_blends_with_the_one_before():
 def test_brightness_and_contrast_stay_in_bounds():
     flat = np.full((200, 48, 48), 128, np.uint8)
     out = (
-        np.asarray(AugmentedFaceInput(Config(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))).mean((1, 2, 3)) * 127.5 + 127.5
+        np.asarray(AugmentedFaceInput(Config.of(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))).mean((1, 2, 3)) * 127.5
+        + 127.5
     )
     assert out.min() >= 128 - 52 and out.max() <= 128 + 52 and out.std() > 20
     two = np.full((200, 48, 48), 100, np.uint8)
     two[:, :24] = 150
-    out = np.asarray(AugmentedFaceInput(Config(**(OFF | {"contrast": 0.2})))(two, np.ones((200, 1), "f4")))
+    out = np.asarray(AugmentedFaceInput(Config.of(**(OFF | {"contrast": 0.2})))(two, np.ones((200, 1), "f4")))
     spans = (out[:, 10, 64, 0] - out[:, -10, 64, 0]) * 127.5
     assert 38 < spans.min() < 42 and 58 < spans.max() < 62
 
 
 def test_erasing_paints_a_grey_rectangle_into_some_pictures():
-    config = Config(weights="none", input_size=48, zoom=0, flip=False, brightness=0, contrast=0, erase=0.4)
+    config = Config.of(weights="none", input_size=48, zoom=0, flip=False, brightness=0, contrast=0, erase=0.4)
     images = np.zeros((600, 48, 48), np.uint8)
     seen = AugmentedFaceInput(config)(images, np.ones((600, 1), "f4")).numpy()[..., 0]
     grey = np.isclose(seen, 0, atol=0.01)  # a black picture is -1
@@ -216,7 +217,7 @@ def test_erasing_paints_a_grey_rectangle_into_some_pictures():
 
 
 def test_saturation_spares_grey_and_changes_colour():
-    config = Config(color=True, flip=False, **(OFF | {"saturation": 0.5}))
+    config = Config.of(color=True, flip=False, **(OFF | {"saturation": 0.5}))
     colours = np.zeros((32, 48, 48, 3), np.uint8)
     colours[:16] = 90
     colours[16:] = (200, 120, 80)
@@ -227,7 +228,7 @@ def test_saturation_spares_grey_and_changes_colour():
 
 
 def test_hue_turns_both_ways():
-    config = Config(color=True, flip=False, **(OFF | {"hue": 0.1}))
+    config = Config.of(color=True, flip=False, **(OFF | {"hue": 0.1}))
     red = np.zeros((64, 48, 48, 3), np.uint8)
     red[..., 0] = 255
     out = np.asarray(AugmentedFaceInput(config)(red, np.ones((64, 1), "f4")))[:, 64, 64] * 127.5 + 127.5

@@ -113,12 +113,12 @@ def names_of_pytorch(model: keras.Model) -> dict[str, np.ndarray]:
 
 def test_a_backbone_sees_what_it_was_trained_on(small_resnet, tmp_path, capsys):
     """A ResNet's checkpoint in a network that takes [-1, 1] gives the features of the picture normalised as torchvision does."""
-    official = build_model(Config(arch="resnet18", **SETTINGS))
+    official = build_model(Config.of(arch="resnet18", **SETTINGS))
     rng = np.random.default_rng(0)
     for weight in official.weights:
         weight.assign(weight + (0.5 if "variance" in weight.name else rng.normal(0, 0.1, weight.shape)))
     np.savez(tmp_path / "w.npz", **names_of_pytorch(official))
-    ours = build_model(Config(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "w.npz")}))
+    ours = build_model(Config.of(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "w.npz")}))
     pictures = rng.integers(0, 256, (2, 32, 32, 3)).astype("f4")
     inner = keras.Model(official.get_layer("shift").output, official.get_layer("head_pool").input)
     wanted = np.asarray(inner((pictures - MEAN) / DEVIATION, training=False))
@@ -130,9 +130,9 @@ def test_a_backbone_sees_what_it_was_trained_on(small_resnet, tmp_path, capsys):
 
 def test_a_backbone_within_a_system(small_resnet, tmp_path):
     """Ada-DF's branches both start from one ResNet-18."""
-    official = build_model(Config(arch="resnet18", **SETTINGS))
+    official = build_model(Config.of(arch="resnet18", **SETTINGS))
     np.savez(tmp_path / "w.npz", **names_of_pytorch(official))
-    kept = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "w.npz")})
+    kept = Config.of(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "w.npz")})
     pair = build_model(kept, training=True)
     for branch in (1, 2):
         given = pair.get_layer(f"branch_{branch}_feature-0-1-conv2").get_weights()[0]
@@ -141,11 +141,11 @@ def test_a_backbone_within_a_system(small_resnet, tmp_path):
 
 
 def test_what_does_not_fit(small_resnet, tmp_path):
-    tensors = names_of_pytorch(build_model(Config(arch="resnet18", **SETTINGS)))
+    tensors = names_of_pytorch(build_model(Config.of(arch="resnet18", **SETTINGS)))
 
     def attempt(**change):
         np.savez(tmp_path / "w.npz", **{name: value for name, value in (tensors | change).items() if value is not None})
-        return build_model(Config(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "w.npz")}))
+        return build_model(Config.of(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "w.npz")}))
 
     with pytest.raises(UserError, match="layer1.0.conv1.weight has the shape"):
         attempt(**{"layer1.0.conv1.weight": np.zeros((4, 8, 3, 3), "f4")})
@@ -155,24 +155,24 @@ def test_what_does_not_fit(small_resnet, tmp_path):
         attempt(**{"bn1.running_var": None})
     np.savez(tmp_path / "other.npz", encoder=np.zeros(3, "f4"))
     with pytest.raises(UserError, match="no tensor of the checkpoint has the name of a layer: it holds encoder"):
-        build_model(Config(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "other.npz")}))
+        build_model(Config.of(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "other.npz")}))
     np.savez(tmp_path / "whole.npz", number=np.arange(3))
     with pytest.raises(UserError, match="holds no weights"):
         read_tensors(tmp_path / "whole.npz")
     with pytest.raises(UserError, match="no weights at"):
         read_tensors(tmp_path / "missing.pth")
     with pytest.raises(UserError, match=r"weights of dan must be none, a .keras file, or .npz and .pth files with commas, got w.h5"):
-        build_model(Config(arch="dan", **SETTINGS | {"weights": "w.h5"}))
+        build_model(Config.of(arch="dan", **SETTINGS | {"weights": "w.h5"}))
     with pytest.raises(UserError, match="no ImageNet weights of dan"):
-        build_model(Config(arch="dan", **SETTINGS | {"weights": "imagenet"}))
+        build_model(Config.of(arch="dan", **SETTINGS | {"weights": "imagenet"}))
     with pytest.raises(UserError, match="an input_size that 32 divides, not 48"):
-        build_model(Config(arch="poster", **SETTINGS | {"input_size": 48}))
+        build_model(Config.of(arch="poster", **SETTINGS | {"input_size": 48}))
 
 
 def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
     """A whole checkpoint in two files, of a network of five classes too: its classes may have another order."""
     settings = {name: value for name, value in SETTINGS.items() if name != "weights"}
-    official = build_model(Config(arch="dan", **SETTINGS))
+    official = build_model(Config.of(arch="dan", **SETTINGS))
     keys = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     turned = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
     values = {
@@ -183,14 +183,14 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
     features = {name: value for name, value in values.items() if name.startswith("features.")}
     np.savez(tmp_path / "a.npz", **features)
     np.savez(tmp_path / "b.npz", **{name: value for name, value in values.items() if name not in features})
-    ours = build_model(Config(arch="dan", weights=f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}", **settings))
+    ours = build_model(Config.of(arch="dan", weights=f"{tmp_path / 'a.npz'}, {tmp_path / 'b.npz'}", **settings))
     assert "2 layers start from scratch: bn, fc" in capsys.readouterr().err
     for layer, other in zip(ours.layers, official.layers, strict=True):
         scale = (127.5 / DEVIATION)[:, None] if layer.name == "features-0" else 1
         same = [np.allclose(one, two * scale) for one, two in zip(layer.get_weights(), other.get_weights(), strict=True)]
         assert all(same) == (layer.name != "fc"), layer.name
     with pytest.raises(UserError, match="no model at a.pth,b.keras"):
-        build_model(Config(arch="dan", weights="a.pth,b.keras", **settings))
+        build_model(Config.of(arch="dan", weights="a.pth,b.keras", **settings))
 
 
 @pytest.mark.parametrize("name", ["dan", "ddamfn", "poster", "poster_v2"])
@@ -222,26 +222,26 @@ def test_backbones_by_themselves(name):
 
 def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
     """Ada-DF saves one branch; a run that starts from it gives it to both."""
-    saved = build_model(Config(arch="ada_df", **SETTINGS))
+    saved = build_model(Config.of(arch="ada_df", **SETTINGS))
     saved.save(tmp_path / "m.keras")
-    new = build_model(Config(arch="ada_df", **SETTINGS), training=True)  # of which the branches do not start alike
+    new = build_model(Config.of(arch="ada_df", **SETTINGS), training=True)  # of which the branches do not start alike
     assert not np.array_equal(*(new.get_layer(f"branch_{i}_feature-0-1-conv2").get_weights()[0] for i in (1, 2)))
-    pair = build_model(Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}), training=True)
+    pair = build_model(Config.of(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}), training=True)
     for name in ("1_feature-0-1-conv2", "2_feature-0-1-conv2", "1_classifier", "2_classifier"):
         kept = saved.get_layer(f"branch_2{name[1:]}").get_weights()
         np.testing.assert_array_equal(pair.get_layer(f"branch_{name}").get_weights()[0], kept[0])
-    config = Config(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}, classes=("happy", "angry"))
+    config = Config.of(arch="ada_df", **SETTINGS | {"weights": str(tmp_path / "m.keras")}, classes=("happy", "angry"))
     other = build_model(config, training=True)
     assert other.output_shape[0] == (None, 2)
 
 
 def test_layers_that_never_train(small_resnet):
-    model = build_model(Config(arch="ada_df", **SETTINGS, freeze=("feature-",)), stage=2)
+    model = build_model(Config.of(arch="ada_df", **SETTINGS, freeze=("feature-",)), stage=2)
     frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
     assert frozen and all(name.startswith("feature-") for name in frozen)
     with pytest.raises(UserError, match="freeze names face"):
-        build_model(Config(arch="ada_df", **SETTINGS, freeze=("face",)), training=True)
-    build_model(Config(arch="ada_df", **SETTINGS, freeze=("alpha_",)))  # which only the network that trains has
+        build_model(Config.of(arch="ada_df", **SETTINGS, freeze=("face",)), training=True)
+    build_model(Config.of(arch="ada_df", **SETTINGS, freeze=("alpha_",)))  # which only the network that trains has
 
 
 def test_an_empty_archive(tmp_path):

@@ -381,7 +381,7 @@ def test_a_trained_model_goes_on_with_other_classes_and_another_size(small, dat,
 def test_a_run_starts_restated_and_resumes_without_the_file(dat, sample_set, tmp_path, monkeypatch, undrawn):
     quick = {"stage2_epochs": 2, "batch_size": 16, "ema": 0.9, "tensorboard": False}
     config = configuration(weights=str(dat), data=str(sample_set), **quick)
-    assert config.stage1_epochs == 0 and config.unfreeze_layers == -1 and config.train_batch_norm
+    assert config.schedule.stage1_epochs == 0 and config.schedule.unfreeze_layers == -1 and config.schedule.train_batch_norm
     loop.start(config, tmp_path / "whole")
 
     def cut(self, epoch, logs=None):

@@ -150,11 +150,11 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / name)
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
-    assert metrics.count == 6 * len(config.classes)
+    assert metrics.count == 6 * len(config.data.classes)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]  # Keras on PyTorch takes none
     faces = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f4")
-    assert np.isfinite(model(faces)).all() and model.output_shape == (None, len(config.classes))
+    assert np.isfinite(model(faces)).all() and model.output_shape == (None, len(config.data.classes))
 
 
 @pytest.mark.parametrize("name", _some_slow([name for name in NETWORKS if name not in NOT_CONVERTED], ("dlib_resnet",)))
@@ -180,7 +180,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     np.testing.assert_allclose(given, model(seen), atol=1e-3)
     if name in ("ada_df", "ddamfn"):
         stage = "tflite" if name == "ddamfn" else "tflite-int8"  # ai-edge-quantizer has no PReLU in 8 bits
-        assert rehearse_bundle(bundle.folder, "hailo8", None, None, most_lost=100.0, quick=None) == 0
+        assert rehearse_bundle(bundle.folder, "hailo8", [None], None, most_lost=100.0, quick=None) == 0
         report = json.loads((bundle.folder / "rehearsal_hailo8" / "compile_report.json").read_text())
         assert report["rehearsal"] and report["metrics"][stage]["test"]["count"] == 30
         assert stage in bundle.manifest.metrics and bool(bundle.int8) == (stage == "tflite-int8")
@@ -243,7 +243,7 @@ def check_same(name, make, normalise, tmp_path):
     original = make(include_top=False, weights=None, input_shape=(64, 64, 3))
     original.save_weights(tmp_path / "w.weights.h5")
     wanted = np.asarray(original(normalise(pictures.copy())))
-    ours = build_model(Config(arch=name, weights=str(tmp_path / "w.weights.h5"), input_size=64))
+    ours = build_model(Config.of(arch=name, weights=str(tmp_path / "w.weights.h5"), input_size=64))
     features = keras.Model(ours.input, ours.get_layer("head_pool").input)
     np.testing.assert_allclose(features(pictures / 127.5 - 1), wanted, atol=2e-5 * np.abs(wanted).max())
 
@@ -265,7 +265,7 @@ def test_efficientnet_without_the_normalisation_inside(tmp_path, monkeypatch):
 
 def test_no_imagenet_weights():
     with pytest.raises(UserError, match="no ImageNet weights of resnet18"):
-        build_model(Config(arch="resnet18"))
+        build_model(Config.of(arch="resnet18"))
 
 
 def test_list(capsys):
@@ -283,7 +283,7 @@ def test_the_kept_table_is_of_these_networks_and_recipes():
     assert list(rows) == sorted(set(ARCHITECTURES) - {"tiny"})
     for name, row in rows.items():
         known, config = ARCHITECTURES[name], load_config(None, {"arch": name}, RECIPES)
-        assert (row.licence, row.tflite, row.hailo, row.input_size) == (known.licence, known.tflite, known.hailo, config.input_size)
+        assert (row.licence, row.tflite, row.hailo, row.input_size) == (known.licence, known.tflite, known.hailo, config.face.input_size)
     for name in ("mini_xception", "dlib_resnet"):
         assert measure(name) == rows[name]
 

@@ -1,7 +1,5 @@
 """The second branch that Ada-DF's method gives to a network while it trains."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import tiny  # noqa: F401, registers the network
@@ -10,7 +8,7 @@ from keras import ops
 from fer_hailo.common.config import Config
 from fer_hailo.training.models.build import build_model, set_stage
 
-TINY = Config(
+TINY = Config.of(
     arch="tiny", weights="none", input_size=32, head_units=(8,), head_dropout=(0.5, 0.5), batch_norm_momentum=0.9, method="ada_df_fusion"
 )
 
@@ -21,13 +19,13 @@ def weights(layer: keras.layers.Layer) -> list[np.ndarray]:
 
 def test_a_resnet_parts_where_the_paper_has_it():
     """The beginning and the first stage are common, the other three stages are there twice: as in --arch ada_df, but for the names."""
-    config = replace(TINY, arch="resnet18", input_size=64, head_units=(), head_dropout=(0.3,))
+    config = TINY.change(arch="resnet18", input_size=64, head_units=(), head_dropout=(0.3,))
     pair, single = build_model(config, training=True), build_model(config)
     twice = {layer.name for layer in pair.get_layer("twin").layers if layer.weights}
     common = {layer.name for layer in single.layers if layer.weights} - twice
     assert {name.split("-")[0] for name in common} == {"conv1", "bn1", "layer1"}
     assert {name.split("-")[0] for name in twice} == {"layer2", "layer3", "layer4", "head_norm", "logits"}
-    official = build_model(Config(arch="ada_df", weights="none", input_size=64), training=True)
+    official = build_model(Config.of(arch="ada_df", weights="none", input_size=64), training=True)
     assert pair.count_params() == official.count_params() + 2 * 4 * 512  # each common head has a norm
 
 
@@ -51,9 +49,9 @@ def test_how_the_branches_start(tmp_path):
     pair = build_model(TINY, training=True)
     twin = pair.get_layer("twin")
     assert not np.allclose(weights(twin.get_layer("conv1"))[0], weights(pair.get_layer("conv1"))[0])
-    single = build_model(replace(TINY, method="plain"))
+    single = build_model(TINY.change(method="plain"))
     single.save(tmp_path / "m.keras")
-    pair = build_model(replace(TINY, weights=str(tmp_path / "m.keras")), training=True)
+    pair = build_model(TINY.change(weights=str(tmp_path / "m.keras")), training=True)
     twin = pair.get_layer("twin")
     np.testing.assert_array_equal(weights(twin.get_layer("conv1"))[0], weights(single.get_layer("conv1"))[0])
     np.testing.assert_array_equal(weights(pair.get_layer("logits"))[0], weights(single.get_layer("logits"))[0])

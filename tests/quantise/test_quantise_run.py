@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -72,8 +71,13 @@ def test_run_folder_is_complete(fine, trained, small):
     assert names >= {CONFIG, DONE, MODEL, RANGES, RECORD, "environment.json", "labels.txt", "history.csv", "report.html", "confidence.json",
                      "metrics_val.json", "metrics_test.json"}  # fmt: skip
     config = load_config(fine / CONFIG)
-    assert (config.quantise, config.weights, config.teacher) == (str(trained), str(trained / MODEL), (str(trained),))
-    assert (config.arch, config.rotation, config.head_units, config.stage2_lr) == ("tiny", small.rotation, small.head_units, 2e-5)
+    assert (config.model.quantise, config.model.weights, config.loss.teacher) == (str(trained), str(trained / MODEL), (str(trained),))
+    assert (config.model.arch, config.augmentation.rotation, config.model.head_units, config.schedule.stage2_lr) == (
+        "tiny",
+        small.augmentation.rotation,
+        small.model.head_units,
+        2e-5,
+    )
     assert (fine / "labels.txt").read_text() == (trained / "labels.txt").read_text()
     record = json.loads((fine / RECORD).read_text())
     assert record["run"] == trained.name and record["equalised"]["scaled"] > 0 and record["ranges"][0]["divergence"] > 0
@@ -128,7 +132,7 @@ def test_resume_refuses_what_changed(fine, trained, tmp_path):
     source = shutil.copytree(trained, tmp_path / "source", ignore=shutil.ignore_patterns("deploy"))
     run = shutil.copytree(fine, tmp_path / "run", ignore=shutil.ignore_patterns("deploy", DONE))
     own = load_config(fine / CONFIG)
-    save_config(replace(own, quantise=str(source)), run / CONFIG)
+    save_config(own.change(quantise=str(source)), run / CONFIG)
     with pytest.raises(UserError, match="trained with stage2_epochs 2, not 9"):
         resume(run, {"stage2_epochs": "9"})
     with pytest.raises(UserError, match="takes one device, not 2"):
@@ -172,17 +176,19 @@ def test_its_release_can_be_converted_again(fine, deployed, small, tmp_path, mon
     folder = release.release(fine, tmp_path / "released")
     assert (folder / RANGES).read_text() == (fine / RANGES).read_text() and RANGES in (folder / "SHA256SUMS").read_text()
     assert "fine-tuned for 8 bits from" in (folder / "MODEL_CARD.md").read_text()
-    assert load_config(folder / CONFIG).quantise == Path(load_config(fine / CONFIG).quantise).name
+    assert load_config(folder / CONFIG).model.quantise == Path(load_config(fine / CONFIG).model.quantise).name
     monkeypatch.chdir(tmp_path)
-    again = convert(str(folder), {"data": small.data}, None, None, None)
+    again = convert(str(folder), {"data": small.data.source}, None, None, None)
     assert (again / "model_int8.tflite").read_bytes() == (deployed / "model_int8.tflite").read_bytes()
-    assert "was fine-tuned for 8 bits itself" in error_line(inside("train.py", "--quantise", folder, "--data", small.data))
+    assert "was fine-tuned for 8 bits itself" in error_line(inside("train.py", "--quantise", folder, "--data", small.data.source))
 
 
 def test_a_released_folder_is_fine_tuned(trained, converted, small, tmp_path):
     folder = release.release(trained, tmp_path / "released")
     before = snapshot(folder)
-    run = start(quantised_config(RECIPE, {"quantise": str(folder), "data": small.data, **SHORT, "stage2_epochs": 1}), tmp_path / "run")
+    run = start(
+        quantised_config(RECIPE, {"quantise": str(folder), "data": small.data.source, **SHORT, "stage2_epochs": 1}), tmp_path / "run"
+    )
     assert (run / DONE).exists() and snapshot(folder) == before
 
 
@@ -216,15 +222,15 @@ def test_lineage_is_known(fine, small):
     data = load_dataset(small, None)
     for learnt in ({"weights": str(fine / MODEL)}, {"teacher": (str(fine),)}):
         with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt pictures"):
-            check_lineage(replace(small, split_seed=7, **learnt), data)
-        check_lineage(replace(small, **learnt), data)
+            check_lineage(small.change(split_seed=7, **learnt), data)
+        check_lineage(small.change(**learnt), data)
 
 
 def test_bad_input_is_one_line(fine, trained, small, tmp_path, inside):
     unfinished = shutil.copytree(trained, tmp_path / "unfinished", ignore=shutil.ignore_patterns(DONE, "deploy"))
     ensemble = shutil.copytree(trained, tmp_path / "ensemble", ignore=shutil.ignore_patterns("deploy"))
-    save_config(replace(load_config(trained / CONFIG), arch="ensemble"), ensemble / CONFIG)
-    other = shutil.copytree(small.data, tmp_path / "other")
+    save_config(load_config(trained / CONFIG).change(arch="ensemble"), ensemble / CONFIG)
+    other = shutil.copytree(small.data.source, tmp_path / "other")
     (other / "train" / "angry" / "drawn_0000.png").unlink()
     calibration = tmp_path / "calib_set.npy"
     np.save(calibration, np.zeros((4, 32, 32, 3), np.float32))
@@ -248,7 +254,7 @@ def test_bad_input_is_one_line(fine, trained, small, tmp_path, inside):
 
 def refused(run, network, small, inside, **values):
     """The line that is said of `run` with another network in it, which is told before any data is read."""
-    save_config(replace(small, weights="none", data="nowhere", tensorboard=False, **values), run / CONFIG)
+    save_config(small.change(weights="none", data="nowhere", tensorboard=False, **values), run / CONFIG)
     network.save(run / MODEL)
     return error_line(inside("train.py", "--quantise", run, "--out", "out"))
 
@@ -265,5 +271,5 @@ def test_a_network_that_cannot_be_folded_is_one_line(trained, small, tmp_path, i
 def test_a_research_system_is_one_line(trained, small, tmp_path, inside):
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     config = {"arch": "poster", "input_size": 224, "stage1_epochs": 0}
-    line = refused(run, build_model(replace(small, weights="none", **config)), small, inside, **config)
+    line = refused(run, build_model(small.change(weights="none", **config)), small, inside, **config)
     assert "poster cannot be fine-tuned for 8 bits: its layer" in line

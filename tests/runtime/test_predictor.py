@@ -101,8 +101,8 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
 
 def test_labels_and_preprocessing_come_from_the_files(trained, bundle):
     config = load_config(trained / "config.yaml")
-    assert resolve(trained / MODEL).stated == (config.classes, config.preprocess)
-    assert resolve(bundle / "model_int8.tflite").stated == (config.classes, config.preprocess)
+    assert resolve(trained / MODEL).stated == (config.data.classes, config.preprocess)
+    assert resolve(bundle / "model_int8.tflite").stated == (config.data.classes, config.preprocess)
     (bundle / "hailo8").mkdir()
     (bundle / "hailo8/model.hef").write_bytes(b"anything")
     manifest = json.loads((bundle / "manifest.json").read_text())

@@ -1,7 +1,5 @@
 """The average of the weights: what is exported, and its batch-norm statistics."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from fer_hailo.training.models.build import batch_norms, build_model
 @pytest.fixture(scope="module")
 def validated(small):
     """Two steps with an average of momentum .5, then one validation."""
-    config = replace(small, ema=0.5, unfreeze_layers=0, train_batch_norm=True)
+    config = small.change(ema=0.5, unfreeze_layers=0, train_batch_norm=True)
     data = load_dataset(config, None)
     network, export = build_model(config, stage=2), build_model(config, stage=2)
     model = step.training_model(network, step.Setting(config, np.bincount(data.train.labels), 2))

@@ -74,29 +74,29 @@ def test_a_teacher_of_another_input_size_sees_the_picture_resized_as_all_faces_a
 
 
 def test_teachers_that_do_not_fit(trained, tmp_path, small):
-    three = replace(small, classes=("angry", "happy", "neutral"), teacher=(str(trained),))
+    three = small.change(classes=("angry", "happy", "neutral"), teacher=(str(trained),))
     with pytest.raises(UserError, match="the student is to know angry, happy, neutral"):
         load_teachers(three)
     other = shutil.copytree(trained, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoint"))
     (other / LABELS).write_text("a\nb\nc\nd\ne\n")
     with pytest.raises(UserError, match="knows a, b, c, d, e"):
-        load_teachers(replace(small, teacher=(str(other / MODEL),)))
+        load_teachers(small.change(teacher=(str(other / MODEL),)))
     with pytest.raises(UserError, match="no model at"):
-        load_teachers(replace(small, teacher=(str(tmp_path / "none"),)))
+        load_teachers(small.change(teacher=(str(tmp_path / "none"),)))
     with pytest.raises(UserError, match="trained with color False"):
-        load_teachers(replace(small, teacher=(str(trained),), color=True))
+        load_teachers(small.change(teacher=(str(trained),), color=True))
 
 
 def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
-    data = load_dataset(replace(small, split_seed=7), None)
+    data = load_dataset(small.change(split_seed=7), None)
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
-        check_lineage(replace(small, **learnt), load_dataset(small, None))  # the same split
+        check_lineage(small.change(**learnt), load_dataset(small, None))  # the same split
         with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt pictures that would now be validation"):
-            check_lineage(replace(small, split_seed=7, **learnt), data)
-        other = replace(small, classes=("angry", "happy"), **learnt)
+            check_lineage(small.change(split_seed=7, **learnt), data)
+        other = small.change(classes=("angry", "happy"), **learnt)
         with pytest.raises(UserError, match="split with classes"):
             check_lineage(other, load_dataset(other, None))
-        check_lineage(replace(small, split_seed=7, **learnt), replace(data, key="another data set"))
+        check_lineage(small.change(split_seed=7, **learnt), replace(data, key="another data set"))
 
 
 def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):
@@ -111,7 +111,7 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
     monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
-    data = load_dataset(Config(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None)
+    data = load_dataset(Config.of(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None)
     copies = {f"p{int(name[1:]) + 40}" for name in data.val.ids if int(name[1:]) < 20}
     assert copies and set(data.extra.ids) == {f"p{i}" for i in range(40, 60)} - copies
     assert set(data.extra.labels) == {2}
@@ -119,8 +119,8 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
 
 def test_configuration_refuses_a_class_twice():
     with pytest.raises(UserError, match="happy, which is there already"):
-        Config(extra_classes=("happy",))
-    assert Config(extra_classes=("sad", "fear")).extra_classes == ("fear", "sad")
+        Config.of(extra_classes=("happy",))
+    assert Config.of(extra_classes=("sad", "fear")).data.extra_classes == ("fear", "sad")
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,9 @@ def taught(small, trained, tmp_path_factory):
         for id, label in zip(everything.train.ids, everything.train.labels, strict=True):
             rows.writerow([*id.split("/"), *np.eye(10, dtype=int)[label] * 10])
     values = {"classes": ["angry", "happy", "neutral"], "extra_classes": ["disgust", "surprise"], "votes": str(folder / "votes.csv")}
-    own = replace(load_config(trained / CONFIG), **values)
-    teacher = loop.start(replace(own, stage2_epochs=0, votes=""), folder / "teacher")
-    config = replace(own, teacher=(str(teacher),))
+    own = load_config(trained / CONFIG).change(**values)
+    teacher = loop.start(own.change(stage2_epochs=0, votes=""), folder / "teacher")
+    config = own.change(teacher=(str(teacher),))
     return loop.start(config, folder / "whole"), config
 
 
@@ -146,7 +146,7 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
     assert data.names == ("angry", "happy", "neutral") and data.extra_names == ("disgust", "surprise")
     assert [int((data.lessons().labels == label).sum()) for label in (3, 4)] == [20, 20]
     # The sides are those that the three classes alone would have.
-    alone = load_dataset(replace(config, extra_classes=()), None)
+    alone = load_dataset(config.change(extra_classes=()), None)
     assert (data.val.ids == alone.val.ids).all() and (data.train.ids == alone.train.ids).all() and (data.test.ids == alone.test.ids).all()
     assert load_model(run / MODEL).output_shape == (None, 3)
     assert (run / LABELS).read_text().split() == ["angry", "happy", "neutral"]
@@ -167,7 +167,7 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         loop.start(config, tmp_path / "cut")
     monkeypatch.undo()
-    (votes := Path(config.votes)).rename(votes.with_suffix(".away"))
+    (votes := Path(config.loss.votes)).rename(votes.with_suffix(".away"))
     resume(tmp_path / "cut", {})
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
@@ -176,5 +176,5 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
 def test_mistakes_leave_nothing_behind(small, tmp_path):
     for mistake in ({"teacher": ("nowhere",)}, {"votes": "none.csv"}):
         with pytest.raises(UserError, match="nowhere|none.csv"):
-            loop.start(replace(small, **mistake), tmp_path / "run")
+            loop.start(small.change(**mistake), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -48,7 +47,7 @@ def test_run_folder_is_complete(trained, small):
                      "metrics_test.json", "confusion_matrix_test.png", "mistakes_test.png", "checkpoint"}  # fmt: skip
     assert all(path.stat().st_size > 5000 for path in trained.glob("*.png"))
     assert load_config(trained / CONFIG) == small
-    assert (trained / "labels.txt").read_text().split() == list(small.classes)
+    assert (trained / "labels.txt").read_text().split() == list(small.data.classes)
     environment = json.loads((trained / "environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__ and "git_commit" in environment
     assert "synthetic sample set" in (trained / "report.html").read_text()
@@ -113,7 +112,7 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, cu
 
 def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
     """Ada-DF's step and class distributions, its twin and the averages are part of the state."""
-    config = replace(small, method="ada_df_fusion", stage1_epochs=0, tensorboard=False)
+    config = small.change(method="ada_df_fusion", stage1_epochs=0, tensorboard=False)
     whole = loop.start(config, tmp_path / "whole")
     run = cut(config, tmp_path / "cut")
     resume(run, {})
@@ -176,7 +175,7 @@ def test_resume_refuses_other_data(trained, small, tmp_path):
     from fer_hailo.training.data.sample import write_sample_set
 
     run = unfinished(trained, tmp_path)
-    save_config(replace(small, data=str(write_sample_set(tmp_path / "other", 20, 6, seed=9))), run / CONFIG)
+    save_config(small.change(data=str(write_sample_set(tmp_path / "other", 20, 6, seed=9))), run / CONFIG)
     with pytest.raises(UserError, match="not the data that"):
         resume(run, {})
 
@@ -228,7 +227,7 @@ def test_full_disk_is_one_line(capsys):
 def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
     run = tmp_path / "nan"
     with pytest.raises(UserError, match="loss became nan in stage 2.*--stage2-lr"):
-        loop.start(replace(small, stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0, optimizer="adamw", weight_decay=1.0, stage2_epochs=40,
+        loop.start(small.change(stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0, optimizer="adamw", weight_decay=1.0, stage2_epochs=40,
                            stage2_warmup_epochs=0, train_batch_norm=False, ema=0.0), run)  # fmt: skip
     assert np.isfinite(np.concatenate([w.ravel() for w in keras.models.load_model(run / MODEL).get_weights()])).all()
     assert not (run / DONE).exists() and load_progress(run / "checkpoint/state.npz").history
@@ -271,18 +270,18 @@ REAL = pytest.param("mixed_bfloat16", "mobilenet_v3_small", marks=pytest.mark.sl
 @pytest.mark.parametrize(("precision", "arch"), [REAL, ("mixed_bfloat16", "tiny"), ("mixed_float16", "tiny")])
 def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision, arch):
     shorter = {"stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0, "unfreeze_layers": 4}
-    run = loop.start(replace(small, precision=precision, arch=arch, **shorter), tmp_path / "half")
+    run = loop.start(small.change(precision=precision, arch=arch, **shorter), tmp_path / "half")
     model = keras.models.load_model(run / MODEL)
     assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
-    scaled = isinstance(make_optimizer(replace(small, precision=precision), 2, 10), keras.optimizers.LossScaleOptimizer)
+    scaled = isinstance(make_optimizer(small.change(precision=precision), 2, 10), keras.optimizers.LossScaleOptimizer)
     assert scaled == (precision == "mixed_float16")  # without it small gradients vanish in half precision
 
 
 def test_early_stopping_outlives_the_process(small, tmp_path, monkeypatch):
     """Stage 1 learns nothing, so it stops after its second epoch; cut right there, the resumed run goes on to stage 2 and ends
     where the uninterrupted one does."""
-    config = replace(small, stage1_epochs=9, stage1_patience=1, stage1_lr=1e-9, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4)
+    config = small.change(stage1_epochs=9, stage1_patience=1, stage1_lr=1e-9, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4)
     whole = loop.start(config, tmp_path / "whole")
     assert [(row["stage"], row["epoch"]) for row in read_csv(whole / "history.csv")] == [("1", "1"), ("1", "2"), ("2", "1")]
     told = callbacks.Tell.on_epoch_end
@@ -316,7 +315,7 @@ def test_resume_of_a_run_in_progress_is_refused(trained, tmp_path):
 
 def test_resume_finds_data_that_moved_and_needs_no_initial_weights(trained, tmp_path, small, sample_set):
     run = unfinished(trained, tmp_path)
-    save_config(replace(small, data="gone", weights="gone.h5"), run / CONFIG)
+    save_config(small.change(data="gone", weights="gone.h5"), run / CONFIG)
     moved = shutil.copytree(sample_set, tmp_path / "moved")
     with pytest.raises(UserError, match="no data at gone"):
         resume(run, {})
@@ -341,7 +340,7 @@ def test_a_run_that_was_cut_before_it_began_does_not_stand_in_the_way(small, tmp
     run.mkdir()
     (run / "environment.json").write_text("{")
     with pytest.raises(UserError, match="unknown arch"):  # further than "is not an empty folder"
-        start(replace(small, arch="resnet"), run)
+        start(small.change(arch="resnet"), run)
     (run / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is not an empty folder"):
         start(small, run)

@@ -1,7 +1,6 @@
 """What the papers add to the loss, against values worked out by hand."""
 
 import math
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -146,7 +145,7 @@ def test_with_a_teacher_the_labels_count_less():
 
 def test_a_method_that_does_not_fit():
     with pytest.raises(UserError, match="a head of one dense layer"):
-        objective(Config(method="lnsu"))
+        objective(Config.of(method="lnsu"))
     with pytest.raises(UserError, match="dan has a head and a method of its own"):
-        objective(Config(method="lnsu", arch="dan", head_units=(), head_dropout=(0.1,)))
-    assert objective(replace(Config(), arch="ddamfn")).outside == 1
+        objective(Config.of(method="lnsu", arch="dan", head_units=(), head_dropout=(0.1,)))
+    assert objective(Config().change(arch="ddamfn")).outside == 1

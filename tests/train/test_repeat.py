@@ -56,12 +56,12 @@ def test_all_of_train_is_learnt_and_nothing_else(trained, small):
     before, data = load_dataset(small, None), load_dataset(config, None)
     assert sorted(data.train.ids) == sorted([*before.train.ids, *before.val.ids]) and len(data.val) == 0
     assert list(data.test.ids) == list(before.test.ids) and data.key == before.key
-    assert replace(config, validation_fraction=small.validation_fraction, selected_by="") == small
+    assert config.change(validation_fraction=small.data.validation_fraction, selected_by="") == small
 
 
 def test_all_of_a_plain_folder_but_the_same_test(sample_set):
-    plain = Config(data=str(sample_set / "train"), resplit=True)
-    before, data = load_dataset(plain, None), load_dataset(replace(plain, validation_fraction=0, selected_by="x"), None)
+    plain = Config.of(data=str(sample_set / "train"), resplit=True)
+    before, data = load_dataset(plain, None), load_dataset(plain.change(validation_fraction=0, selected_by="x"), None)
     assert (len(data.train), len(data.val)) == (90, 0) and list(data.test.ids) == list(before.test.ids)
     assert sorted(data.train.ids) == sorted([*before.train.ids, *before.val.ids])
 
@@ -112,7 +112,7 @@ def test_another_setting_is_refused_and_what_is_free_is_not(trained, sample_set)
     with pytest.raises(UserError, match="trained with arch tiny, not mobilenet_v3_small"):
         repeated(None, {"selected_by": str(trained), "arch": "mobilenet_v3_small"})
     config = repeated(None, {"selected_by": str(trained), "seed": "7", "stage2_epochs": "2", "data": str(sample_set / "train")})
-    assert (config.seed, config.stage2_epochs, config.validation_fraction) == (7, 2, 0)
+    assert (config.seed, config.schedule.stage2_epochs, config.data.validation_fraction) == (7, 2, 0)
     assert repeated(None, {"seed": "7"}) is None
 
 
@@ -122,11 +122,11 @@ def test_a_run_that_cannot_select(whole, trained, small, tmp_path, inside):
     assert "no complete run" in error_line(inside("train.py", "--selected-by", tmp_path / "none"))
     assert f"was trained on all of train itself, by the settings of {trained}" in error_line(inside("train.py", "--selected-by", whole))
     rounded = shutil.copytree(trained, tmp_path / "rounded", ignore=shutil.ignore_patterns("deploy"))
-    save_config(replace(small, quantise="RUN"), rounded / CONFIG)
+    save_config(small.change(quantise="RUN"), rounded / CONFIG)
     assert "fine-tuned for 8 bits: repeat RUN on all of train" in error_line(inside("train.py", "--selected-by", rounded))
     lost = shutil.copytree(trained, tmp_path / "lost", ignore=shutil.ignore_patterns("history.csv", "deploy"))
     assert "does not tell how its model was chosen" in error_line(inside("train.py", "--selected-by", lost, "--out", "out"))
-    other = shutil.copytree(small.data, tmp_path / "other")
+    other = shutil.copytree(small.data.source, tmp_path / "other")
     (other / "train" / "angry" / "drawn_0000.png").unlink()
     said = inside("train.py", "--selected-by", trained, "--data", other, "--out", "out")
     assert "was trained on other data than" in error_line(said) and not (tmp_path / "out").exists()
@@ -137,11 +137,11 @@ def test_a_run_that_cannot_select(whole, trained, small, tmp_path, inside):
 
 def test_the_two_fields_go_together():
     with pytest.raises(UserError, match="leaves nothing to choose the model by: name a validated run with --selected-by"):
-        Config(validation_fraction=0)
+        Config.of(validation_fraction=0)
     with pytest.raises(UserError, match=r"validation_fraction 0.2 does not go with selected_by RUN"):
-        Config(selected_by="RUN")
+        Config.of(selected_by="RUN")
     with pytest.raises(UserError, match="0.01 or more, got 0.001"):
-        Config(validation_fraction=0.001)
+        Config.of(validation_fraction=0.001)
 
 
 def test_learning_from_a_run_on_all_of_train(whole, trained, small):
@@ -149,11 +149,11 @@ def test_learning_from_a_run_on_all_of_train(whole, trained, small):
     everything = load_config(whole / CONFIG)
     for learnt in ({"weights": str(whole / MODEL)}, {"teacher": (str(whole),)}):
         with pytest.raises(UserError, match=r"split with validation_fraction 0.0, not 0.2: it has learnt pictures"):
-            check_lineage(replace(small, **learnt), load_dataset(small, None))
-        check_lineage(replace(everything, **learnt), load_dataset(everything, None))
+            check_lineage(small.change(**learnt), load_dataset(small, None))
+        check_lineage(everything.change(**learnt), load_dataset(everything, None))
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
-        check_lineage(replace(everything, **learnt), load_dataset(everything, None))
-    cleaned = replace(everything, drop_test_copies=False, weights=str(whole / MODEL))
+        check_lineage(everything.change(**learnt), load_dataset(everything, None))
+    cleaned = everything.change(drop_test_copies=False, weights=str(whole / MODEL))
     with pytest.raises(UserError, match="split with drop_test_copies True, not False"):
         check_lineage(cleaned, load_dataset(cleaned, None))
 
@@ -200,7 +200,7 @@ def test_without_a_conversion_of_the_validated_run_there_is_nothing_to_judge_by(
 def test_compile_judges_by_the_validated_run(bundle, trained, tmp_path, capsys):
     held = json.loads((bundle / "manifest.json").read_text())["selection"]["metrics"]
     lost = 100 * (held["tflite"]["accuracy"] - held["tflite-int8"]["accuracy"])
-    assert rehearse_bundle(bundle, "hailo8", None, tmp_path / "out", 100, None) == 0
+    assert rehearse_bundle(bundle, "hailo8", [None], tmp_path / "out", 100, None) == 0
     facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
     assert facts["verdict"]["lost"] == pytest.approx(lost, abs=1e-4) and facts["verdict"]["selected_by"] == trained.name
     assert {split for scores in facts["metrics"].values() for split in scores} == {"test"}
@@ -229,10 +229,10 @@ def test_its_release_says_whose_validation_it_shows(whole, trained, bundle, tmp_
     assert f"{held.metrics['tflite-int8'].accuracy:.2%} [{100 * low:.1f}, {100 * high:.1f}]" in card
     assert "val" not in json.loads((folder / "metrics.json").read_text())["keras"]
     own = load_config(folder / CONFIG)
-    assert (own.validation_fraction, own.selected_by) == (0, trained.name)
+    assert (own.data.validation_fraction, own.data.selected_by) == (0, trained.name)
     # The folder converts by itself, without the validated run at hand.
     monkeypatch.chdir(tmp_path)
-    again = conversion.convert(str(folder), {"data": load_config(whole / CONFIG).data}, None, None, None)
+    again = conversion.convert(str(folder), {"data": load_config(whole / CONFIG).data.source}, None, None, None)
     assert load_bundle(again).manifest.selection == load_bundle(bundle).manifest.selection
 
 

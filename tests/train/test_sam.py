@@ -63,4 +63,4 @@ def test_both_passes_see_the_same_and_statistics_move_once():
 
 def test_what_it_does_not_go_with():
     with pytest.raises(UserError, match="loss scaling of mixed_float16"):
-        Config(sam_rho=0.05, precision="mixed_float16")
+        Config.of(sam_rho=0.05, precision="mixed_float16")

@@ -48,7 +48,7 @@ def looked(recipe, tmp_path_factory):
     seen, train = [], loop.Run._train
 
     def look(self, stage, tensorboard):
-        seen.append((self.config.input_size, stage, [np.array(w) for w in self.export.get_weights()]))
+        seen.append((self.config.face.input_size, stage, [np.array(w) for w in self.export.get_weights()]))
         train(self, stage, tensorboard)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +80,7 @@ def test_released_recipe_is_what_the_three_commands_train():
     for step, name in zip(steps, ("finetune", "best_128", "best"), strict=True):
         own = load_config(ROOT / "configs" / f"{name}.yaml", None, ROOT / "configs" / "model").to_dict()
         assert step.to_dict() | {"weights": ""} == own | {"weights": ""}
-    assert steps[0].weights == "imagenet" and [step.input_size for step in steps] == [96, 128, 160]
+    assert steps[0].model.weights == "imagenet" and [step.face.input_size for step in steps] == [96, 128, 160]
 
 
 def test_steps_run_in_order_with_their_own_sizes_and_rates(whole):
@@ -91,8 +91,8 @@ def test_steps_run_in_order_with_their_own_sizes_and_rates(whole):
     assert float(history(whole)[-1]["learning_rate"]) == pytest.approx(1e-7, rel=0.01)
     for folder, side in ((first, 32), (whole, 40)):
         assert keras.models.load_model(folder / MODEL).input_shape == (None, side, side, 3)
-        assert load_config(folder / CONFIG).input_size == side and (folder / DONE).exists()
-    assert load_config(whole / CONFIG).weights == str(first / MODEL)
+        assert load_config(folder / CONFIG).face.input_size == side and (folder / DONE).exists()
+    assert load_config(whole / CONFIG).model.weights == str(first / MODEL)
     assert [row["run"] for row in read_csv(whole.parent / "results.csv")] == [RUN] * 2
     assert newest_run(True, whole.parent) == whole
 
@@ -150,8 +150,8 @@ def test_the_command_and_its_flags(recipe, whole, inside, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "step 2 of 2, at 40 px: run" in done.stderr
     first, second = (load_config(tmp_path / "run" / name / CONFIG) for name in ("step1_32px", ""))
-    assert (first.batch_size, second.batch_size) == (16, 16)
-    assert (first.weights, second.weights) == (str(model), "run/step1_32px/" + MODEL)
+    assert (first.optimiser.batch_size, second.optimiser.batch_size) == (16, 16)
+    assert (first.model.weights, second.model.weights) == (str(model), "run/step1_32px/" + MODEL)
 
 
 def test_a_run_on_all_of_train_repeats_every_step(whole, inside, tmp_path):
@@ -160,15 +160,15 @@ def test_a_run_on_all_of_train_repeats_every_step(whole, inside, tmp_path):
     for name in ("step1_32px", "."):
         own, kept = tmp_path / "all" / name, read_csv(whole / name / "history.csv")
         config, best = load_config(own / CONFIG), max(kept, key=lambda row: float(row["val_accuracy"]))
-        assert config.validation_fraction == 0 and config.selected_by == str(whole / name)
+        assert config.data.validation_fraction == 0 and config.data.selected_by == str(whole / name)
         assert [(row["stage"], row["epoch"]) for row in history(own)][-1] == (best["stage"], best["epoch"])
-    assert load_config(tmp_path / "all" / CONFIG).weights == "all/step1_32px/" + MODEL
+    assert load_config(tmp_path / "all" / CONFIG).model.weights == "all/step1_32px/" + MODEL
     assert json.loads((tmp_path / "all/selection.json").read_text())["name"] == RUN
 
 
 def test_steps_are_read_as_they_were_written(recipe, tmp_path):
     steps = load_steps(recipe, {"seed": "7", "weights": "a.h5"})
-    assert [(step.seed, step.weights) for step in steps] == [(7, "a.h5"), (7, "none")]
+    assert [(step.seed, step.model.weights) for step in steps] == [(7, "a.h5"), (7, "none")]
     save_steps(steps, tmp_path / STEPS)
     assert in_folders(load_steps(tmp_path / STEPS), tmp_path) == in_folders(steps, tmp_path)
     assert load_steps(None) == load_steps(ROOT / "configs" / "finetune.yaml") == ()
@@ -207,7 +207,7 @@ def test_mistakes_in_the_recipe_are_named(tmp_path, changes, said):
 
 def test_steps_may_learn_from_different_data(recipe, tmp_path, sample_set):
     path = write(tmp_path, {"steps": [{"data": "other", "split_seed": 7}, {"data": str(sample_set)}]})
-    assert [step.data for step in load_steps(path)] == ["other", str(sample_set)]
+    assert [step.data.source for step in load_steps(path)] == ["other", str(sample_set)]
     save_steps(load_steps(path), tmp_path / STEPS)
     with pytest.raises(UserError, match="learn from different data, which one --data cannot name"):
         resume(tmp_path, {"data": "moved"})

@@ -67,19 +67,19 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
     subject = resolve(path, Use.LEARN, overrides)
-    if subject.config.arch == "ensemble":
+    if subject.config.model.arch == "ensemble":
         raise UserError(f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what it taught")
     check_split(subject, "validation")
     model = as_logits(flatten(load_model(subject.model)))
     spec = _spec(subject, overrides, model, mean, scale)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)
-    dataset = load_dataset(replace(subject.config, input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
+    dataset = load_dataset(subject.config.change(input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
     dataset = _limited(dataset, subject.config.seed)
     selection = selected(subject)
     checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
     if (subject.trained_on or dataset.key) != dataset.key:
-        _say(f"note: {subject.config.data} is not what this model was trained on; its validation side may hold training pictures")
+        _say(f"note: {subject.config.data.source} is not what this model was trained on; its validation side may hold training pictures")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
@@ -115,7 +115,7 @@ class Converter:
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
-        self.trained_for = read_ranges(subject.run) if subject.config.quantise else {}
+        self.trained_for = read_ranges(subject.run) if subject.config.model.quantise else {}
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
         self.config, self.deploy = subject.config, scratch / "deploy"
@@ -150,7 +150,7 @@ class Converter:
             equalised=equalised,
             kernels_raised=raised,
             unexpected=tuple(network.unexpected()),
-            quantised_from=Path(self.config.quantise).name,
+            quantised_from=Path(self.config.model.quantise).name,
             trials=tuple(trials),
             candidates=tuple(candidates),
             keras=Scored("keras", self.subject.model.stat().st_size, None, self.reference),

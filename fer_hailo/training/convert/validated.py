@@ -25,7 +25,7 @@ def selected(subject: Home) -> Selection | None:
     selection = read_selection(subject.run) if subject.run else None
     if selection is None or selection.script:
         return selection
-    run = Path(subject.config.selected_by)
+    run = Path(subject.config.data.selected_by)
     try:
         converted = {candidate.stage: candidate.metrics["val"] for candidate in read_candidates(run / CONVERSION)}
         script = (run / "deploy" / SCRIPT).read_text(encoding="utf-8")
@@ -40,5 +40,5 @@ def selected(subject: Home) -> Selection | None:
 def validated_side(config: Config, selection: Selection, spec: PreprocessSpec, run: Path | None) -> Part:
     """The validation side of the validated run, which this network has learnt: for checks that ask whether two networks answer alike,
     and for nothing else."""
-    split = replace(config, input_size=spec.input_size, validation_fraction=selection.validation_fraction, selected_by="")
+    split = config.change(input_size=spec.input_size, validation_fraction=selection.validation_fraction, selected_by="")
     return load_dataset(split, cache_of(run) if run else RUNS / "cache").part("val")

@@ -36,14 +36,14 @@ def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int
     blank ones and all: a test set that is cleaned gives a better score than others get on it.
     Raises UserError when pictures are corrupt and `drop_corrupt` is off.
     """
-    if len(pictures.bad) and not config.drop_corrupt:
+    if len(pictures.bad) and not config.data.drop_corrupt:
         raise UserError(f"{pictures.bad[0][0]} {pictures.bad[0][1]} ({len(pictures.bad)} corrupt in all): mend them or use --drop-corrupt")
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
     rules = {
-        "blank": (config.drop_blank, blank(pictures.images) & ~test),
-        "under several labels": (config.drop_conflicts, conflicting(pictures.labels, groups) & ~test),
-        "also in test": (config.drop_test_copies, np.isin(groups, groups[test]) & ~test),
+        "blank": (config.data.drop_blank, blank(pictures.images) & ~test),
+        "under several labels": (config.data.drop_conflicts, conflicting(pictures.labels, groups) & ~test),
+        "also in test": (config.data.drop_test_copies, np.isin(groups, groups[test]) & ~test),
     }
     keep, dropped = np.ones(len(pictures.ids), bool), {"corrupt": len(pictures.bad)}
     for name, (wanted, hit) in rules.items():

@@ -81,25 +81,25 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
 
     Raises UserError when a class has no pictures to train on, or the layout does not go with `resplit`.
     """
-    pictures = load_pictures(config.data, config.preprocess, cache, config.copies)
+    pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
     plain = bool((pictures.splits == "").all())
-    if plain and not config.resplit:
-        raise UserError(f"{config.data} has no train and test folders: use --resplit to split it 8:1:1")
-    if config.resplit and not plain:
-        raise UserError(f"{config.data} is split into train and test already: leave out --resplit")
+    if plain and not config.data.resplit:
+        raise UserError(f"{config.data.source} has no train and test folders: use --resplit to split it 8:1:1")
+    if config.data.resplit and not plain:
+        raise UserError(f"{config.data.source} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
-    helping = keep & np.isin(pictures.labels, config.extra_classes)
-    keep &= np.isin(pictures.labels, config.classes)
+    helping = keep & np.isin(pictures.labels, config.data.extra_classes)
+    keep &= np.isin(pictures.labels, config.data.classes)
     test = pictures.splits == "test"
     learnt_from = keep & ~test
     if not test.all() or not keep.any():  # of a test side alone some classes may be absent
-        require_classes(pictures.labels[learnt_from], config.classes, config.data)
-        require_classes(pictures.labels[helping & ~test], config.extra_classes, config.data)
-    labels = np.searchsorted(config.classes, np.where(keep, pictures.labels, config.classes[0]))
+        require_classes(pictures.labels[learnt_from], config.data.classes, config.data.source)
+        require_classes(pictures.labels[helping & ~test], config.data.extra_classes, config.data.source)
+    labels = np.searchsorted(config.data.classes, np.where(keep, pictures.labels, config.data.classes[0]))
     groups = duplicate_groups(pictures)
 
     def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        rest, part = split_groups(labels[among], groups[among], fraction, config.split_seed)
+        rest, part = split_groups(labels[among], groups[among], fraction, config.data.split_seed)
         return among[rest], among[part]
 
     def part(chosen: np.ndarray) -> Part:
@@ -109,21 +109,21 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     if plain:
         train, rest = split(train, 0.2)
         val, held = split(rest, 0.5)
-        if not config.validation_fraction:
+        if not config.data.validation_fraction:
             train, val = np.sort(np.concatenate([train, val])), val[:0]
-    elif len(train) and config.validation_fraction:
-        train, val = split(train, config.validation_fraction)
+    elif len(train) and config.data.validation_fraction:
+        train, val = split(train, config.data.validation_fraction)
     # Of a photograph that is scored, no copy is learnt from, under whatever label.
     extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))
-    labels[extra] = len(config.classes) + np.searchsorted(config.extra_classes, pictures.labels[extra])
+    labels[extra] = len(config.data.classes) + np.searchsorted(config.data.extra_classes, pictures.labels[extra])
     return Dataset(
         train=part(train),
         val=part(val),
         test=part(held),
         extra=part(extra),
         targets=_targets(pictures, np.concatenate([train, extra]), labels, config),
-        names=config.classes,
-        extra_names=config.extra_classes,
+        names=config.data.classes,
+        extra_names=config.data.extra_classes,
         name=pictures.name,
         key=pictures.key,
         dropped=dropped,
@@ -133,9 +133,9 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
 
 def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
     """One-hot labels, or, with soft_labels, the shares of the votes among the classes of the configuration."""
-    classes = (*config.classes, *config.extra_classes)
+    classes = (*config.data.classes, *config.data.extra_classes)
     targets = np.eye(len(classes), dtype=np.float32)[labels[chosen]]
-    if config.soft_labels:
+    if config.data.soft_labels:
         if not pictures.votes.any():
             raise UserError(f"{pictures.name} has no votes: soft_labels is for FERPlus")
         votes = np.zeros_like(targets)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_hailo.common.config import FIVE_CLASSES
 from fer_hailo.common.files import write_text, written
+from fer_hailo.common.groups import FIVE_CLASSES
 from fer_hailo.training.data.sources import SYNTHETIC_MARK
 
 SIDE = 48

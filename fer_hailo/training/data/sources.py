@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_hailo.common.cli import nearest
-from fer_hailo.common.config import FIVE_CLASSES
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.groups import FIVE_CLASSES
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange

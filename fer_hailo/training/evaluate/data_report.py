@@ -25,7 +25,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
 
     Judged over all classes of the data, before selection.
     """
-    pictures = load_pictures(config.data, config.preprocess, cache, config.copies)
+    pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
     keep, dropped = clean(pictures, config)
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
@@ -34,7 +34,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
         "conflict": conflicting(pictures.labels, groups),
         "in_test": np.isin(groups, groups[test]) & ~test,
     }
-    text = _text(pictures, groups, marks, keep, dropped, config.copies)
+    text = _text(pictures, groups, marks, keep, dropped, config.data.copies)
     write_text(folder / "data_report.txt", text + "\n")
     write_csv(folder / "manifest.csv", MANIFEST, _rows(pictures, groups, marks, keep))
     _samples(folder / "samples.png", pictures)

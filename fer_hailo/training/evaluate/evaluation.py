@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +27,8 @@ def check_split(home: Home, split: str) -> None:
     if home.own is None:
         return
     for name in SPLITS_BY:
-        own = getattr(home.own, name)
-        if getattr(home.config, name) != own:
+        own = home.own.value(name)
+        if home.config.value(name) != own:
             raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other pictures")
 
 
@@ -41,10 +40,10 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
     Raises UserError where `val` would not be the side that the run kept out of its training.
     """
     config, run, own = home.config, home.run, home.own
-    if split == "val" and own and own.selected_by:
+    if split == "val" and own and own.data.selected_by:
         raise UserError(
             f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
-            f"{call('evaluate')} {own.selected_by} --split val"
+            f"{call('evaluate')} {own.data.selected_by} --split val"
         )
     if split != "test":
         check_split(home, split)
@@ -53,12 +52,17 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
     dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
     trained_on = home.trained_on or dataset.key
     if trained_on != dataset.key and split != "test":
-        print(f"note: {config.data} is not what this model was trained on; its {split} side may hold training pictures", file=sys.stderr)
+        print(
+            f"note: {config.data.source} is not what this model was trained on; its {split} side may hold training pictures",
+            file=sys.stderr,
+        )
     stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)
     if out is None:
         # A released model's folder stays as it is: its files have been summed, and no face of the data may come into it.
         trained = home.kind is Kind.RUN and stage == "keras"
-        renewed = replace(config, data=own.data, extra_classes=own.extra_classes, soft_labels=own.soft_labels) if own else None
+        renewed = (
+            config.change(data=own.data.source, extra_classes=own.data.extra_classes, soft_labels=own.data.soft_labels) if own else None
+        )
         same = trained and trained_on == dataset.key and renewed == own
         kind = "" if stage == "keras" else f"_{stage}"
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
@@ -73,7 +77,7 @@ def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, Metri
     """Stage, metrics and probabilities of a model on one side of a data set."""
     if home.format is Format.KERAS:
         model = load_model(home.model)
-        return "keras", *evaluate_model(model, part, home.config.classes, home.config.preprocess, data=data, split=split)
+        return "keras", *evaluate_model(model, part, home.config.data.classes, home.config.preprocess, data=data, split=split)
     with load(home) as predictor:
         return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
 

@@ -86,7 +86,7 @@ def _order(run: CellRun) -> tuple[list[str], str, str]:
     """The command, the log, the folder to be in. A begun run goes on."""
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     if (run.folder / CONFIG).is_file():
-        command = [*TRAIN, "--resume", str(run.folder), "--data", run.config.data]
+        command = [*TRAIN, "--resume", str(run.folder), "--data", run.config.data.source]
     else:
         recipe = run.folder.with_name(f"{run.folder.name}.yaml")
         save_config(run.config, recipe)

@@ -80,7 +80,7 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         copy_weights(self.network, self.export)
         with self.place.alone():
-            if self.config.ema:
+            if self.config.optimiser.ema:
                 self._average()
                 self._estimate_statistics()
             if len(self.val):

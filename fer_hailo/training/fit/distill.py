@@ -46,19 +46,19 @@ class Distillation(keras.layers.Layer):
 
 def load_teachers(config: Config) -> list[keras.Model]:
     """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
-    return [_teacher(place, config) for place in config.teacher]
+    return [_teacher(place, config) for place in config.loss.teacher]
 
 
 def _teacher(place: str, config: Config) -> keras.Model:
     home = resolve(place, Use.LEARN)
     model, (names, spec) = load_model(home.model), home.stated
     count = model.output_shape[-1]
-    if count != len(config.classes) or names not in (None, config.classes):
+    if count != len(config.data.classes) or names not in (None, config.data.classes):
         known = ", ".join(names or [f"{count} classes"])
-        raise UserError(f"the teacher {place} knows {known}, the student is to know {', '.join(config.classes)}")
+        raise UserError(f"the teacher {place} knows {known}, the student is to know {', '.join(config.data.classes)}")
     theirs = spec or config.preprocess  # a file by itself does not tell
     for name in ("color", "source_size"):
-        own, wanted = getattr(theirs, name), getattr(config, name)
+        own, wanted = getattr(theirs, name), config.value(name)
         if own != wanted:
             raise UserError(f"the teacher {place} was trained with {name} {own}, the student would be with {wanted}")
     return model

@@ -17,13 +17,13 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
     Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
-    models = config.weights.startswith(PREFIX) or config.weights.endswith(Format.KERAS.value)
-    for source in (*([config.weights] if models else []), *config.teacher):
+    models = config.model.weights.startswith(PREFIX) or config.model.weights.endswith(Format.KERAS.value)
+    for source in (*([config.model.weights] if models else []), *config.loss.teacher):
         home = resolve(source, Use.LEARN)
         if home.own is None or home.trained_on != dataset.key:
             continue  # it has learnt other images, or nobody knows which
-        for name in (*(name for name in SPLITS_BY if config.validation_fraction or name not in SIDES), "classes"):
-            theirs, ours = getattr(home.own, name), getattr(config, name)
+        for name in (*(name for name in SPLITS_BY if config.data.validation_fraction or name not in SIDES), "classes"):
+            theirs, ours = home.own.value(name), config.value(name)
             if theirs != ours:
                 raise UserError(
                     f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "

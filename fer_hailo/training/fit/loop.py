@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -53,7 +52,7 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
 
 def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     dataset = _load(config, cache)
-    selection = select(config, dataset) if config.selected_by else None
+    selection = select(config, dataset) if config.data.selected_by else None
     prepared = _prepare(config, dataset, place)  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
@@ -61,7 +60,7 @@ def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     if selection:
         write_selection(run, selection)
     save_config(config, run / CONFIG)  # last: a folder with it can be resumed
-    if config.votes:
+    if config.loss.votes:
         _keep_targets(run / TARGETS, prepared[0])
     return Run(run, config, dataset, place, *prepared, Progress(dataset.key), selection).finish()
 
@@ -69,9 +68,9 @@ def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
 def check(config: Config, count: int = 1) -> None:
     """Raise UserError for what can be told before data is read: devices, network, method, votes, teachers."""
     _check_method(config, _devices(config, count))
-    if config.votes:
-        read_votes(config.votes)
-    for teacher in config.teacher:
+    if config.loss.votes:
+        read_votes(config.loss.votes)
+    for teacher in config.loss.teacher:
         resolve(teacher, Use.LEARN)
 
 
@@ -83,14 +82,14 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
     progress = load_progress(run / STATE)
     dataset = _load(wanted, cache_of(run))
     if progress and progress.data_key != dataset.key:
-        raise UserError(f"{wanted.data} is not the data that {run} was trained on: point --data at that, or start a new run")
+        raise UserError(f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start a new run")
     record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
     write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
     # A state holds every variable, so that the initial weights need not be there any more.
-    targets = _kept_targets(run / TARGETS) if wanted.votes else None
-    prepared = _prepare(replace(wanted, weights="none") if progress else wanted, dataset, place, targets)
+    targets = _kept_targets(run / TARGETS) if wanted.loss.votes else None
+    prepared = _prepare(wanted.change(weights="none") if progress else wanted, dataset, place, targets)
     selection = read_selection(run)
-    if bool(selection) != bool(wanted.selected_by):
+    if bool(selection) != bool(wanted.data.selected_by):
         raise UserError(f"{run} lacks {SELECTION}, which tells how long to train: start this run again")
     return Run(run, wanted, dataset, place, *prepared, progress or Progress(dataset.key), selection).finish()
 
@@ -106,8 +105,8 @@ class Run:
         self.selection = selection
         self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
         self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
-        whole = isinstance(known_network(config.arch), System)  # has no stage of its head alone
-        self.epochs = {1: 0 if whole else config.stage1_epochs, 2: config.stage2_epochs}
+        whole = isinstance(known_network(config.model.arch), System)  # has no stage of its head alone
+        self.epochs = {1: 0 if whole else config.schedule.stage1_epochs, 2: config.schedule.stage2_epochs}
         if selection:
             self.epochs = dict(zip((1, 2), selection.epochs, strict=True))
 
@@ -131,12 +130,12 @@ class Run:
         if begins and progress.best >= 0:
             cb.copy_weights(load_model(self.folder / MODEL), self.network, self.place.agree)  # stage 2 starts from the best of stage 1
         for network in (self.network, self.export):
-            set_stage(network, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
+            set_stage(network, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
         with self.place.scope():
-            counts, own = np.bincount(self.dataset.lessons().labels), 1 - config.distill_weight if self.teachers else 1.0
+            counts, own = np.bincount(self.dataset.lessons().labels), 1 - config.loss.distill_weight if self.teachers else 1.0
             model = training_model(self.network, Setting(config, counts, len(batches), own), self.teachers)
             loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
@@ -165,22 +164,24 @@ class Run:
     def _batches(self, stage: int) -> TrainingBatches:
         config, lessons = self.config, self.dataset.lessons()
         indices = np.arange(len(lessons))
-        if config.oversample_ratio:
-            indices = oversample_minority_classes(indices, lessons.labels, config.oversample_ratio, config.seed)
-        mixing = {"mixup_alpha": config.mixup_alpha, "mixup_share": config.mixup_share}
+        if config.data.oversample_ratio:
+            indices = oversample_minority_classes(indices, lessons.labels, config.data.oversample_ratio, config.seed)
+        mixing = {"mixup_alpha": config.augmentation.mixup_alpha, "mixup_share": config.augmentation.mixup_share}
         classes, seed = self.targets.shape[1], config.seed + stage
         mixing |= {"multiple": self.place.count, "parts": self.place.parts, "share": self.place.share}
         labelled = objective(config).labelled
-        return TrainingBatches(lessons.images, self.targets, classes, config.batch_size, seed, indices=indices, labelled=labelled, **mixing)
+        return TrainingBatches(
+            lessons.images, self.targets, classes, config.optimiser.batch_size, seed, indices=indices, labelled=labelled, **mixing
+        )
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress
         loss = make_loss(config, np.bincount(self.dataset.train.labels))  # of the scored classes
-        patience = config.stage1_patience if stage == 1 else config.stage2_patience
+        patience = config.schedule.stage1_patience if stage == 1 else config.schedule.stage2_patience
         scorer = Scorer(self.export, config.preprocess)
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
-        keep = cb.KeepBest if self.config.validation_fraction else cb.KeepLast
-        judging = [cb.StopOnNaN(stage, "val_loss"), cb.Stopping(patience, progress)] if self.config.validation_fraction else []
+        keep = cb.KeepBest if self.config.data.validation_fraction else cb.KeepLast
+        judging = [cb.StopOnNaN(stage, "val_loss"), cb.Stopping(patience, progress)] if self.config.data.validation_fraction else []
         return [
             cb.Order(batches),
             cb.StopOnNaN(stage, "loss"),
@@ -208,15 +209,15 @@ def _note(selection: Selection | None) -> str:
 def _load(config: Config, cache: Path) -> Dataset:
     dataset = load_dataset(config, cache)
     _say(describe(dataset))
-    for side in ("train", "val") if config.validation_fraction else ("train",):
+    for side in ("train", "val") if config.data.validation_fraction else ("train",):
         dataset.part(side)
     return dataset
 
 
 def _devices(config: Config, count: int) -> Devices:
     place = devices(count)
-    if config.batch_size % place.count:
-        raise UserError(f"batch_size {config.batch_size} cannot be divided among {place.count} devices: choose a multiple")
+    if config.optimiser.batch_size % place.count:
+        raise UserError(f"batch_size {config.optimiser.batch_size} cannot be divided among {place.count} devices: choose a multiple")
     return place
 
 
@@ -230,12 +231,12 @@ def _prepare(
     check_lineage(config, dataset)
     if targets is None:
         targets = dataset.targets
-        if config.votes:
-            targets = soften(lessons, targets, config.votes, config.votes_weight)
+        if config.loss.votes:
+            targets = soften(lessons, targets, config.loss.votes, config.loss.votes_weight)
     with place.scope():
         teachers = load_teachers(config)
         keras.utils.set_random_seed(config.seed)
-        keras.config.set_dtype_policy(config.precision)
+        keras.config.set_dtype_policy(config.optimiser.precision)
         try:
             network = build_model(config, logits=classes, training=True, images=lessons.images)
         finally:
@@ -249,12 +250,16 @@ def _prepare(
 def _check_method(config: Config, place: Devices) -> None:
     """Raise UserError where the method, the network, the backend and the devices do not go together."""
     method = objective(config)
-    if isinstance(known_network(config.arch), System) and not config.stage2_epochs:
-        raise UserError(f"{config.arch} trains as a whole, in stage 2: set stage2_epochs")
-    if config.sam_rho and keras.backend.backend() not in ("tensorflow", "jax"):
+    if isinstance(known_network(config.model.arch), System) and not config.schedule.stage2_epochs:
+        raise UserError(f"{config.model.arch} trains as a whole, in stage 2: set stage2_epochs")
+    if config.optimiser.sam_rho and keras.backend.backend() not in ("tensorflow", "jax"):
         raise UserError(f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {keras.backend.backend()}: or set --sam-rho 0")
-    if place.parts > 1 and (config.sam_rho or method is not PLAIN):
-        what = "sam_rho" if config.sam_rho else f"the method of {config.arch if config.method == 'plain' else config.method}"
+    if place.parts > 1 and (config.optimiser.sam_rho or method is not PLAIN):
+        what = (
+            "sam_rho"
+            if config.optimiser.sam_rho
+            else f"the method of {config.model.arch if config.loss.method == 'plain' else config.loss.method}"
+        )
         raise UserError(f"{what} looks at whole batches, which TensorFlow's devices do not see: use KERAS_BACKEND=jax, or one device")
 
 

@@ -48,12 +48,12 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection:
                 stage="keras",
                 seed=config.seed,
                 size_bytes=(run / MODEL).stat().st_size,
-                input_size=config.input_size,
+                input_size=config.face.input_size,
                 selected_by=selection.name if selection else "",
             )
         )
         print(format_metrics(metrics), flush=True)
     add_rows(run.parent / "results.csv", rows)
-    write_report(run, f"{config.arch} on {dataset.name}", f"Run {run.name}, seed {config.seed}. {note}")
+    write_report(run, f"{config.model.arch} on {dataset.name}", f"Run {run.name}, seed {config.seed}. {note}")
     write_text(run / DONE, "")
     print(f"done: {run / MODEL} and {run / 'report.html'}", file=sys.stderr, flush=True)

@@ -49,8 +49,8 @@ def repeated_steps(path: Path | str | None, overrides: dict) -> tuple[Config, ..
 
 
 def select(config: Config, dataset: Dataset) -> Selection:
-    """What `config.selected_by` tells. Raises UserError where that run was trained on other data, or a file of it is missing."""
-    run = Path(config.selected_by)
+    """What `config.data.selected_by` tells. Raises UserError where that run was trained on other data, or a file of it is missing."""
+    run = Path(config.data.selected_by)
     own = _config_of(run)
     try:
         key = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
@@ -63,8 +63,8 @@ def select(config: Config, dataset: Dataset) -> Selection:
         reason = with_class(error, one_line(error, 80))
         raise UserError(f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again") from None
     if key != dataset.key:
-        raise UserError(f"{run} was trained on other data than {config.data}: a run on all of train repeats it on the same")
-    return Selection(run.name, own.validation_fraction, best_lengths(history), confidence, {"keras": metrics})
+        raise UserError(f"{run} was trained on other data than {config.data.source}: a run on all of train repeats it on the same")
+    return Selection(run.name, own.data.validation_fraction, best_lengths(history), confidence, {"keras": metrics})
 
 
 def best_lengths(history: list[tuple[int, int, float]]) -> tuple[int, int]:
@@ -84,8 +84,8 @@ def _config_of(run: Path) -> Config:
     if not (run / CONFIG).is_file() or not (run / DONE).exists():
         raise UserError(f"selected_by names {run}, which is no complete run: train it to its end first")
     config = load_config(run / CONFIG)
-    if config.selected_by:
-        raise UserError(f"{run} was trained on all of train itself, by the settings of {config.selected_by}: name that one")
-    if config.quantise:
-        raise UserError(f"{run} was fine-tuned for 8 bits: repeat {config.quantise} on all of train, then --quantise that run")
+    if config.data.selected_by:
+        raise UserError(f"{run} was trained on all of train itself, by the settings of {config.data.selected_by}: name that one")
+    if config.model.quantise:
+        raise UserError(f"{run} was fine-tuned for 8 bits: repeat {config.model.quantise} on all of train, then --quantise that run")
     return config

@@ -30,39 +30,39 @@ def training_model(network: keras.Model, setting: Setting, teachers: Sequence[ke
         inputs["targets"] = keras.Input((len(setting.counts),), name="targets")
     logits = method.answer(network, faces, inputs.get("targets"), setting)
     if teachers:
-        logits = Distillation(teachers, config.temperature, config.distill_weight)(faces, logits)
-    if not config.sam_rho:
+        logits = Distillation(teachers, config.loss.temperature, config.loss.distill_weight)(faces, logits)
+    if not config.optimiser.sam_rho:
         return keras.Model(inputs, logits)
     model = SharpnessAware(inputs, logits)
-    model.rho = config.sam_rho
+    model.rho = config.optimiser.sam_rho
     return model
 
 
 def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
     """The focal loss, weighted by the class counts (C,) of what is learnt from, before oversampling."""
-    weights = compute_class_weights_effective(counts, config.class_weight_beta) if config.class_weight_beta else None
+    weights = compute_class_weights_effective(counts, config.loss.class_weight_beta) if config.loss.class_weight_beta else None
     spread = objective(config).spread
-    return FocalLoss(config.focal_gamma, weights, config.label_smoothing, spread(counts) if spread else None)
+    return FocalLoss(config.loss.focal_gamma, weights, config.loss.label_smoothing, spread(counts) if spread else None)
 
 
 def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
     """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps` each."""
-    rate, warmup = config.stage1_lr, config.stage2_warmup_epochs * steps
-    if stage == 2 and config.stage2_schedule == "step":
-        rate = WarmupSteps(config.stage2_lr, config.stage2_decay, config.stage2_decay_epochs * steps, warmup)
+    rate, warmup = config.schedule.stage1_lr, config.schedule.stage2_warmup_epochs * steps
+    if stage == 2 and config.schedule.stage2_schedule == "step":
+        rate = WarmupSteps(config.schedule.stage2_lr, config.schedule.stage2_decay, config.schedule.stage2_decay_epochs * steps, warmup)
     elif stage == 2:
-        rate = WarmupCosine(config.stage2_lr, config.stage2_floor_lr, warmup, config.stage2_epochs * steps)
-    options = {"clipnorm": config.clipnorm or None}
-    if config.ema:
-        options |= {"use_ema": True, "ema_momentum": config.ema}
-    if config.optimizer == "sgd":
-        options |= {"momentum": config.momentum, "nesterov": bool(config.momentum)}
-    if config.optimizer == "adam":
+        rate = WarmupCosine(config.schedule.stage2_lr, config.schedule.stage2_floor_lr, warmup, config.schedule.stage2_epochs * steps)
+    options = {"clipnorm": config.optimiser.clipnorm or None}
+    if config.optimiser.ema:
+        options |= {"use_ema": True, "ema_momentum": config.optimiser.ema}
+    if config.optimiser.name == "sgd":
+        options |= {"momentum": config.optimiser.momentum, "nesterov": bool(config.optimiser.momentum)}
+    if config.optimiser.name == "adam":
         optimizer = keras.optimizers.Adam(rate, **options)
     else:
-        kind = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[config.optimizer]
-        optimizer = kind(rate, weight_decay=config.weight_decay, **options)
+        kind = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}[config.optimiser.name]
+        optimizer = kind(rate, weight_decay=config.optimiser.weight_decay, **options)
         # Decaying these would shift statistics; it regularises nothing.
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the network.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.optimiser.precision == "mixed_float16" else optimizer

@@ -50,7 +50,7 @@ def go_on(steps: Sequence[Config], run: Path, count: int = 1) -> Path:
             for number, (folder, config) in enumerate(in_folders(steps, run), 1):
                 if (folder / DONE).exists():
                     continue
-                head = f"step {number} of {len(steps)}, at {config.input_size} px: {folder}"
+                head = f"step {number} of {len(steps)}, at {config.face.input_size} px: {folder}"
                 print(head, file=sys.stderr, flush=True)
                 if (folder / CONFIG).is_file():
                     loop.resume(folder, config, count)

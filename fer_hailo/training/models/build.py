@@ -32,7 +32,7 @@ def build_model(
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
-    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.weights:
+    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.model.weights:
     "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a .keras file of this project, or PyTorch's
     tensors in .npz or .pth files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that
     trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from
@@ -40,26 +40,26 @@ def build_model(
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
-    weights = weights_file(weights or config.weights)
-    logits, known = logits or len(config.classes), network(config.arch)
+    weights = weights_file(weights or config.model.weights)
+    logits, known = logits or len(config.data.classes), network(config.model.arch)
     files = [part.strip() for part in weights.split(",")]
-    checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.arch, weights)
+    checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.model.arch, weights)
     if isinstance(known, System):
         model = _system(known, config, weights, checkpoint, logits, training)
     else:
         model = _classifier(config, "none" if checkpoint else weights, logits)
         if weights.endswith(".keras"):
             transfer_weights(load_model(weights), model)
-        if images is not None and has_own_weights(config.arch, weights):
+        if images is not None and has_own_weights(config.model.arch, weights):
             features = keras.Model(model.input, model.get_layer(POOL).input)
             restate(features, face_batches(images, config.preprocess, config.seed))
     if checkpoint:
         load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
     if training:
-        _check_names(model, config.freeze)
-    if training and config.method == "ada_df_fusion":
+        _check_names(model, config.model.freeze)
+    if training and config.loss.method == "ada_df_fusion":
         model = twin_pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
-    set_stage(model, stage, config.unfreeze_layers, config.train_batch_norm, config.freeze)
+    set_stage(model, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
     return model
 
 
@@ -145,27 +145,27 @@ def _classifier(config: Config, weights: str, logits: int) -> keras.Model:
     """A backbone with the common head."""
     backbone = _backbone(config, weights)
     for layer in batch_norms(backbone.layers):
-        layer.momentum = config.batch_norm_momentum
-    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.arch)
+        layer.momentum = config.model.batch_norm_momentum
+    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.model.arch)
 
 
 def _system(known: System, config: Config, weights: str, checkpoint: bool, logits: int, training: bool) -> keras.Model:
     """A network that has a head of its own, or what trains in its stead."""
-    if config.input_size % known.multiple:
-        raise UserError(f"{config.arch} needs an input_size that {known.multiple} divides, not {config.input_size}")
+    if config.face.input_size % known.multiple:
+        raise UserError(f"{config.model.arch} needs an input_size that {known.multiple} divides, not {config.face.input_size}")
     if weights == "imagenet":
-        raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
+        raise UserError(f"there are no ImageNet weights of {config.model.arch} for Keras: use --weights none, or a file")
     if not (weights == "none" or weights.endswith(".keras") or checkpoint):
-        raise UserError(f"weights of {config.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
+        raise UserError(f"weights of {config.model.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
     pair = training and known.training
-    model = (pair or known.build)(config.input_size, logits)
+    model = (pair or known.build)(config.face.input_size, logits)
     if weights.endswith(".keras"):
-        single = known.build(config.input_size, logits) if pair else model
+        single = known.build(config.face.input_size, logits) if pair else model
         transfer_weights(load_model(weights), single)
         if pair:
             _start_from(single, model, known.twin)
     for layer in batch_norms(model.layers):
-        layer.momentum = config.batch_norm_momentum
+        layer.momentum = config.model.batch_norm_momentum
     return model
 
 
@@ -185,15 +185,15 @@ def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
 
 
 def _backbone(config: Config, weights: str) -> keras.Model:
-    known = network(config.arch)
+    known = network(config.model.arch)
     build = known.build
     if weights == "none" or weights.endswith(".keras"):
-        return build(config.input_size, None)
+        return build(config.face.input_size, None)
     if weights == "imagenet":
         if not known.licence:
-            raise UserError(f"there are no ImageNet weights of {config.arch} for Keras: use --weights none, or a file")
+            raise UserError(f"there are no ImageNet weights of {config.model.arch} for Keras: use --weights none, or a file")
         try:
-            return build(config.input_size, "imagenet")
+            return build(config.face.input_size, "imagenet")
         except UserError:  # it is none of Keras' networks
             raise
         except Exception as error:  # Keras raises a bare Exception when the download fails
@@ -203,24 +203,24 @@ def _backbone(config: Config, weights: str) -> keras.Model:
                 "use --weights FILE for a copy on disk, or --weights none to start from random weights"
             ) from None
     if known.own and not weights.endswith(known.own):
-        raise UserError(f"weights of {config.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
+        raise UserError(f"weights of {config.model.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
     if not weights.endswith((".h5", *known.own)):
         raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
     if not Path(weights).is_file():
         raise UserError(f"no weights at {weights}")
     try:
-        return build(config.input_size, weights)
+        return build(config.face.input_size, weights)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{weights} does not fit {config.arch}: {one_line(error, 160)}") from None
+        raise UserError(f"{weights} does not fit {config.model.arch}: {one_line(error, 160)}") from None
 
 
 def _head(features, config: Config, logits: int):
     layers = keras.layers
-    penalty = keras.regularizers.L2(config.head_l2) if config.head_l2 else None
+    penalty = keras.regularizers.L2(config.model.head_l2) if config.model.head_l2 else None
     x = layers.GlobalAveragePooling2D(name=POOL)(features)
     x = layers.BatchNormalization(name="head_norm")(x)
-    x = layers.Dropout(config.head_dropout[0], seed=config.seed, name="head_dropout")(x)
-    for i, (units, rate) in enumerate(zip(config.head_units, config.head_dropout[1:], strict=True), 1):
+    x = layers.Dropout(config.model.head_dropout[0], seed=config.seed, name="head_dropout")(x)
+    for i, (units, rate) in enumerate(zip(config.model.head_units, config.model.head_dropout[1:], strict=True), 1):
         x = layers.Dense(units, use_bias=False, kernel_regularizer=penalty, name=f"head_dense{i}")(x)
         x = layers.BatchNormalization(name=f"head_norm{i}")(x)
         x = layers.ReLU(name=f"head_relu{i}")(x)

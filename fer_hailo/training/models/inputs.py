@@ -65,8 +65,8 @@ class AugmentedFaceInput(FaceInput):
         super().__init__(config.preprocess, **options)
         self.config = config
         self.seeds = keras.random.SeedGenerator(config.seed)
-        self.margin = 3 + int(config.shift * config.source_size)
-        self._borders = border_matrix(config.source_size, self.margin)
+        self.margin = 3 + int(config.augmentation.shift * config.face.source_size)
+        self._borders = border_matrix(config.face.source_size, self.margin)
         self._layers_before = _keras_augmentation(config)
 
     def call(self, images, mix):
@@ -87,14 +87,14 @@ class AugmentedFaceInput(FaceInput):
     def _sampling(self, count):
         """The two matrices of each picture, float32 (B, 1, I, S)."""
         size, config = float(self.spec.source_size), self.config
-        side = size * self._uniform(count, 1 - config.zoom, 1)
+        side = size * self._uniform(count, 1 - config.augmentation.zoom, 1)
         matrices = []
         for axis in ("rows", "columns"):
             start = self._uniform(count, 0, 1) * (size - side)
-            if config.shift:
-                start = start + size * self._uniform(count, -config.shift, config.shift)
+            if config.augmentation.shift:
+                start = start + size * self._uniform(count, -config.augmentation.shift, config.augmentation.shift)
             at = start + (ops.arange(self.spec.input_size, dtype="float32") + 0.5) * side / self.spec.input_size - 0.5
-            if axis == "columns" and config.flip:
+            if axis == "columns" and config.augmentation.flip:
                 mirrored = self._uniform(count, 0, 1) < 0.5
                 at = ops.where(mirrored, size - 1 - at, at)
             taps = ops.arange(-self.margin, self.spec.source_size + self.margin, dtype="float32")
@@ -110,22 +110,22 @@ def _keras_augmentation(config: Config) -> list[keras.layers.Layer]:
     layers, options = keras.layers, {"value_range": (0, 1), "dtype": "float32"}
     seeds = iter(range(config.seed + 1, config.seed + 10))
     chosen = []
-    if config.rotation:
-        chosen.append(layers.RandomRotation(config.rotation / 360, "nearest", seed=next(seeds), dtype="float32"))
-    if config.brightness:
-        chosen.append(layers.RandomBrightness(config.brightness, seed=next(seeds), **options))
-    if config.contrast:
+    if config.augmentation.rotation:
+        chosen.append(layers.RandomRotation(config.augmentation.rotation / 360, "nearest", seed=next(seeds), dtype="float32"))
+    if config.augmentation.brightness:
+        chosen.append(layers.RandomBrightness(config.augmentation.brightness, seed=next(seeds), **options))
+    if config.augmentation.contrast:
         # A pair, since Keras takes a single number for 1 to 1 + contrast.
-        chosen.append(layers.RandomContrast((config.contrast, config.contrast), seed=next(seeds), **options))
-    if config.color and config.saturation:
+        chosen.append(layers.RandomContrast((config.augmentation.contrast, config.augmentation.contrast), seed=next(seeds), **options))
+    if config.face.color and config.augmentation.saturation:
         # Keras multiplies by f / (1 - f).
-        low, high = 1 - config.saturation, 1 + config.saturation
+        low, high = 1 - config.augmentation.saturation, 1 + config.augmentation.saturation
         chosen.append(layers.RandomSaturation((low / (1 + low), high / (1 + high)), seed=next(seeds), **options))
-    if config.color and config.hue:
+    if config.face.color and config.augmentation.hue:
         # Keras turns by up to half of its factor, to either side.
-        chosen.append(layers.RandomHue(2 * config.hue, seed=next(seeds), **options))
-    if config.erase:
+        chosen.append(layers.RandomHue(2 * config.augmentation.hue, seed=next(seeds), **options))
+    if config.augmentation.erase:
         # Zhong et al. 2020. A pair: with a single number Keras draws the probability itself anew.
-        share = (config.erase, config.erase)
+        share = (config.augmentation.erase, config.augmentation.erase)
         chosen.append(layers.RandomErasing(share, scale=(0.02, 0.25), fill_value=0.5, seed=next(seeds), **options))
     return chosen

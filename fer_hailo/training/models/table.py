@@ -23,7 +23,7 @@ def measure(name: str) -> Row:
     path = resource(f"configs/model/{name}.yaml")
     config = load_config(path if path.is_file() else None, {"arch": name})
     model, known = build_model(config, weights="none"), ARCHITECTURES[name]
-    return Row(name, config.input_size, model.count_params(), multiply_adds(model), known.licence, known.tflite, known.hailo)
+    return Row(name, config.face.input_size, model.count_params(), multiply_adds(model), known.licence, known.tflite, known.hailo)
 
 
 def multiply_adds(model: keras.Model) -> int:

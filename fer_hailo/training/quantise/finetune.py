@@ -52,9 +52,9 @@ STAGE = 2  # whose settings it takes
 
 
 def start_quantised(config: Config, run: Path, cache: Path) -> Path:
-    """Fine-tune the network of config.quantise in the folder `run`, which is new. Returns the folder."""
+    """Fine-tune the network of config.model.quantise in the folder `run`, which is new. Returns the folder."""
     source, dataset = _source(config, cache)
-    selection = read_selection(place(config.quantise))
+    selection = read_selection(place(config.model.quantise))
     quantised, facts = _prepare(config, source, dataset, selection)
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
@@ -73,8 +73,8 @@ def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
     selection = read_selection(run)
     if progress:
         record = _record(run)
-        if record["sha256"] != file_sha256(place(config.quantise) / MODEL):
-            raise UserError(f"{config.quantise} holds another model than the one that {run} began with: start this run again")
+        if record["sha256"] != file_sha256(place(config.model.quantise) / MODEL):
+            raise UserError(f"{config.model.quantise} holds another model than the one that {run} began with: start this run again")
         quantised = FakeQuantised(load_model(run / PREPARED), config.preprocess)
     else:
         quantised, facts = _prepare(config, source, dataset, selection)
@@ -126,10 +126,12 @@ class Run:
             *([] if self.selection else [cb.StopOnNaN(STAGE, "val_loss")]),
             keep,
             cb.SaveState(self.folder / STATE, progress, self.quantised.network, self._write_history),
-            cb.Tell(progress, config.stage2_epochs, len(batches), 0),
+            cb.Tell(progress, config.schedule.stage2_epochs, len(batches), 0),
         ]
         _say(f"{len(batches):,} steps an epoch, {self.quantised.places.count} tensors rounded")
-        model.fit(feed(batches), initial_epoch=progress.epoch, epochs=config.stage2_epochs, callbacks=steps, verbose=0, shuffle=False)
+        model.fit(
+            feed(batches), initial_epoch=progress.epoch, epochs=config.schedule.stage2_epochs, callbacks=steps, verbose=0, shuffle=False
+        )
 
     def _begin(self, keep: Keep, judge: Judge, variables: list) -> None:
         """Where it starts is kept too: what no epoch betters stays."""
@@ -147,17 +149,17 @@ class Run:
         images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
         mix = keras.Input((1,), name="mix")
         faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
-        logits = Distillation([self.source], config.temperature, config.distill_weight)(faces, self.quantised(faces))
+        logits = Distillation([self.source], config.loss.temperature, config.loss.distill_weight)(faces, self.quantised(faces))
         return keras.Model({"images": images, "mix": mix}, logits)
 
     def _batches(self) -> TrainingBatches:
         config, train = self.config, self.dataset.train
         indices = np.arange(len(train))
-        if config.oversample_ratio:
-            indices = oversample_minority_classes(indices, train.labels, config.oversample_ratio, config.seed)
-        mixing = {"mixup_alpha": config.mixup_alpha, "mixup_share": config.mixup_share}
+        if config.data.oversample_ratio:
+            indices = oversample_minority_classes(indices, train.labels, config.data.oversample_ratio, config.seed)
+        mixing = {"mixup_alpha": config.augmentation.mixup_alpha, "mixup_share": config.augmentation.mixup_share}
         classes = len(self.dataset.names)
-        return TrainingBatches(train.images, train.labels, classes, config.batch_size, config.seed, indices=indices, **mixing)
+        return TrainingBatches(train.images, train.labels, classes, config.optimiser.batch_size, config.seed, indices=indices, **mixing)
 
     def _judge(self) -> Judge:
         image = keras.Input(self.source.input_shape[1:])
@@ -166,7 +168,7 @@ class Run:
 
     def _note(self) -> str:
         """What the report says of the run."""
-        made = f"Fine-tuned for 8 bits from {Path(self.config.quantise).name}: the float network below is meant to be rounded."
+        made = f"Fine-tuned for 8 bits from {Path(self.config.model.quantise).name}: the float network below is meant to be rounded."
         before = _record(self.folder).get("before")
         if not before:
             return f"{made} Trained on all of train; test was scored once, at the end."
@@ -182,20 +184,20 @@ class Run:
 
 def _source(config: Config, cache: Path) -> tuple[keras.Model, Dataset]:
     """The float network of the run that is fine-tuned, and the data. Raises UserError where they do not go together."""
-    origin = place(config.quantise)
+    origin = place(config.model.quantise)
     source_config(origin)
     network = as_logits(flatten(load_model(origin / MODEL)))
     places_of(fold_constants(network))  # a network that cannot be rounded is told before anything is computed
     dataset = load_dataset(config, cache)
     _say(describe(dataset))
-    for side in ("train", "val") if config.validation_fraction else ("train",):
+    for side in ("train", "val") if config.data.validation_fraction else ("train",):
         dataset.part(side)
     try:
         key = json.loads((origin / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{origin / ENVIRONMENT} does not tell which data {origin} was trained on: copy the folder again") from None
     if key != dataset.key:
-        raise UserError(f"{config.data} is not the data that {origin} was trained on: point --data at that")
+        raise UserError(f"{config.data.source} is not the data that {origin} was trained on: point --data at that")
     check_lineage(config, dataset)
     return network, dataset
 
@@ -209,7 +211,7 @@ def _prepare(config: Config, source: keras.Model, dataset: Dataset, selection: S
     network, _, equalised = equalise(clean, calibration, checks.images, spec)
     quantised = FakeQuantised(network, spec)
     trials = choose_ranges(quantised, source, calibration)
-    origin = place(config.quantise)
+    origin = place(config.model.quantise)
     facts = {"run": origin.name, "sha256": file_sha256(origin / MODEL)}
     return quantised, facts | {"changes": [asdict(change) for change in changes], "equalised": asdict(equalised), "ranges": trials}
 

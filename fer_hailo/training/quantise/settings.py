@@ -45,11 +45,11 @@ def source_config(source: Path) -> Config:
     if not (source / CONFIG).is_file():
         raise UserError(f"{source} is no run folder (it has no {CONFIG}): --quantise takes a complete run, or a released folder")
     config = load_config(source / CONFIG)
-    if config.arch == "ensemble":
+    if config.model.arch == "ensemble":
         raise UserError(f"{source} is an ensemble, which serves as a teacher: fine-tune one of its members, or what it taught")
-    if config.quantise:
+    if config.model.quantise:
         raise UserError(
-            f"{source} was fine-tuned for 8 bits itself, from {config.quantise}: convert it with {call('convert')} {source}, "
+            f"{source} was fine-tuned for 8 bits itself, from {config.model.quantise}: convert it with {call('convert')} {source}, "
             f"or give --quantise the other"
         )
     if not (source / DONE).exists() and not (source / MANIFEST).is_file():

@@ -51,11 +51,13 @@ OBJECTIVES = {
 
 def objective(config: Config) -> Objective:
     """The method of a configuration. Raises UserError where it does not go with the network."""
-    if config.method == "plain":
-        return OBJECTIVES.get(config.arch, PLAIN)
-    if isinstance(network(config.arch), System):
-        raise UserError(f"method {config.method} is for networks with the common head, {config.arch} has a head and a method of its own")
-    method = OBJECTIVES[config.method]
-    if method.one_dense and config.head_units:
-        raise UserError(f"method {config.method} needs a head of one dense layer: give head_units no value, and head_dropout one")
+    if config.loss.method == "plain":
+        return OBJECTIVES.get(config.model.arch, PLAIN)
+    if isinstance(network(config.model.arch), System):
+        raise UserError(
+            f"method {config.loss.method} is for networks with the common head, {config.model.arch} has a head and a method of its own"
+        )
+    method = OBJECTIVES[config.loss.method]
+    if method.one_dense and config.model.head_units:
+        raise UserError(f"method {config.loss.method} needs a head of one dense layer: give head_units no value, and head_dropout one")
     return method
