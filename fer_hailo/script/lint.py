@@ -137,7 +137,7 @@ def _list(values: list[float]) -> Value:
 
 def _wanted(spec: PreprocessSpec) -> str:
     mean, scale = ([float(value)] * 3 for value in (spec.mean, spec.scale))
-    return f"normalization1 = normalization({mean}, {scale})"
+    return f"input_normalization = normalization({mean}, {scale})"
 
 
 def _at(place: Value | Keyword | Statement | None, level: str, message: str, suggestion: str = "") -> Finding:

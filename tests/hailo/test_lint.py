@@ -247,7 +247,7 @@ CORRECTION = "post_quantization_optimization(bias_correction, policy=enabled)\n"
     ("old", "new", "level", "word"),
     [
         (", [127.5, 127.5, 127.5]", ", ^[128.0, 128.0, 128.0]", "error", "not how the bundle's pictures are normalised"),
-        ("[127.5, 127.5, 127.5], [127.5, 127.5, 127.5]", "^[127.5], [127.5]", "error", "write normalization1 ="),
+        ("[127.5, 127.5, 127.5], [127.5, 127.5, 127.5]", "^[127.5], [127.5]", "error", "write input_normalization ="),
         (f"{NORMALIZATION}\n", "^", "error", "does not normalise"),
         ("model_opt", "n2 = ^normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])\nmodel_opt", "error", "in line 1"),
         ("calibset_size=1024", "calibset_size=^2048", "error", "the bundle has 1024"),

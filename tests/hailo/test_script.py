@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.script.clash import without_clashes
 from fer_hailo.script.files import read_scripts
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script, specialise
@@ -310,6 +311,26 @@ def test_a_finding_is_told_by_its_own_file(tmp_path):
     assert script.name == f"{shared} + {own}"
     nowhere = Finding("warning", 9, 1, "beyond the end")  # stays in the last file
     assert script.format(nowhere).startswith(f"{own}:7:1: warning")
+
+
+def test_results_make_way_for_layers_of_the_same_name():
+    hn = {"name": "net", "layers": {f"net/{name}": {"type": "conv"} for name in ("input_layer1", "normalization1", "conv1")}}
+    text = (
+        "normalization1 = normalization([1.0], [2.0], input_layer1)\n"
+        "resize1 = resize(net/normalization1, resize_shapes=[9, 9])\n"
+        "quantization_param([normalization1, conv1], precision_mode=a8_w8)\n"
+    )
+    changed, notes = without_clashes(parsed(text), Layers.from_hn(hn))
+    assert render(changed) == text.replace("normalization1", "input_normalization")
+    (note,) = notes
+    assert "normalization1 is called input_normalization" in note
+    # Nothing clashes: nothing changes. A name that is taken is numbered.
+    assert without_clashes(changed, Layers.from_hn(hn)) == (changed, [])
+    hn["layers"]["net/input_normalization"] = {"type": "conv"}
+    assert render(without_clashes(changed, Layers.from_hn(hn))[0]) == text.replace("normalization1", "input_normalization_2")
+    # After quantization a result takes the place of a layer.
+    graph = parsed("conv1, conv1_d0, conv1_dc = defuse(conv1, 2)\n")
+    assert without_clashes(graph, Layers.from_hn(hn)) == (graph, [])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
