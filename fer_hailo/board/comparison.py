@@ -139,7 +139,8 @@ def compare(
 
     Without the SDK's answers the accuracies are of the images that each has seen.
     """
-    splits, disagreements = {}, None if emulation.answers is None else []
+    splits: dict[str, Numbers] = {}
+    disagreements: list[dict] = []
     for split in metrics:
         if split not in emulation.metrics:
             continue
@@ -166,7 +167,7 @@ def compare(
             names = {"truth": labels[truth[at]], "board": labels[ours[at]], "sdk": labels[other[at]]}
             surety = {"board_probability": f"{board[at, ours[at]]:.4f}", "sdk_probability": f"{sdk[at, other[at]]:.4f}"}
             disagreements.append({"index": int(index[own[at]]), "split": split, **names, **surety})
-    return Comparison(emulation.record, splits, disagreements)
+    return Comparison(emulation.record, splits, None if emulation.answers is None else disagreements)
 
 
 def _scores(path: Path, digest: str) -> StepScores | None:

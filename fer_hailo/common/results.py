@@ -93,7 +93,7 @@ def row_of(
     stage: str,
     seed: int | str = "",
     size_bytes: int | str = "",
-    latency_ms: float | str = "",
+    latency_ms: float | None = None,
     reference: Metrics | None = None,
     parameters: int | str = "",
     input_size: int | str = "",
