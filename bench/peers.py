@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import compute_metrics
 from fer_hailo.common.preprocess import prepare
 from fer_hailo.common.progress import track
-from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS
 from fer_hailo.deploy.bundle import FLOAT, MANIFEST
 from fer_hailo.deploy.home import resolve
@@ -77,13 +77,13 @@ def main(argv: list[str] | None = None) -> int:
                 failed += 1
                 print(f"error: {error}", file=sys.stderr)
     now = time.strftime("%Y-%m-%dT%H:%M:%S")  # one for all: it tells which rows are of one run
-    add_rows(arguments.results, [row | {"date": now} for row in rows])
+    add_rows(arguments.results, [replace(row, date=now) for row in rows])
     print(f"{dataset.name}, test: {len(test):,} pictures; one thread, one face at a time, {os.cpu_count()} cores")
     print(f"{'':<58}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
     for row in rows:
-        name = row["run"] if row["stage"] == "peer" else f"{row['run']}, {row['stage']}"
-        scores = f"{float(row['accuracy']):>10.2%}{float(row['macro_recall']):>14.2%}{float(row['latency_ms']):>8.2f}"
-        print(f"{name:<58}{row['input_size']:>6}{row['parameters']:>12,}{scores}")
+        name = row.run if row.stage == "peer" else f"{row.run}, {row.stage}"
+        scores = f"{float(row.accuracy):>10.2%}{float(row.macro_recall):>14.2%}{float(row.latency_ms):>8.2f}"
+        print(f"{name:<58}{row.input_size:>6}{row.parameters:>12,}{scores}")
     print(f"rows in {arguments.results}")
     return 1 if failed else 0
 
@@ -120,7 +120,7 @@ def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, i
         return chosen, int(file["parameters"]), float(np.median(file["times_ms"])), peer.input_size, "peer"
 
 
-def _row(probabilities, parameters, milliseconds, side, stage, test: Part, dataset, *, run: str, size_bytes="") -> dict:
+def _row(probabilities, parameters, milliseconds, side, stage, test: Part, dataset, *, run: str, size_bytes="") -> Row:
     metrics = compute_metrics(probabilities, test.labels, dataset.names, data=dataset.name, split="test", sha256=test.sha256())
     extra = {"latency_ms": milliseconds, "parameters": parameters, "input_size": side, "size_bytes": size_bytes}
     return row_of(metrics, run=run, stage=stage, **extra)

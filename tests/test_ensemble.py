@@ -68,7 +68,7 @@ def test_it_is_evaluated_as_one_model(joined):
     metrics, folder = evaluate_file(resolve(joined, Use.SCORE), "test", None)
     with pytest.raises(UserError, match="is an ensemble, which serves as a teacher"):
         convert(str(joined), {}, None, None, None)
-    assert folder == joined and metrics["accuracy"] == json.loads((joined / "metrics_test.json").read_text())["accuracy"]
+    assert folder == joined and metrics.accuracy == json.loads((joined / "metrics_test.json").read_text())["accuracy"]
 
 
 def test_it_can_teach(joined, small):

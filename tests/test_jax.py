@@ -72,7 +72,7 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     # The run's metrics, computed by JAX, hold under this process' backend.
     metrics = json.loads((tmp_path / "whole" / "metrics_test.json").read_text())
     again, _ = evaluate_file(resolve(tmp_path / "whole", Use.SCORE), "test", None)
-    assert np.isclose(again["accuracy"], metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
+    assert np.isclose(again.accuracy, metrics["accuracy"], atol=1 / metrics["count"] + 1e-9)
     assert json.loads((tmp_path / "whole" / "environment.json").read_text())["keras_backend"] == "jax"
 
 

@@ -29,11 +29,11 @@ def test_against_scikit_learn():
 
     probabilities, labels = scores()
     predicted, m = probabilities.argmax(1), metrics(probabilities, labels)
-    assert m["accuracy"] == sk.accuracy_score(labels, predicted)
-    assert m["macro_recall"] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
-    assert m["macro_f1"] == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
-    assert m["confusion_matrix"] == sk.confusion_matrix(labels, predicted).tolist()
-    assert list(m["per_class_recall"].values()) == pytest.approx(sk.recall_score(labels, predicted, average=None))
+    assert m.accuracy == sk.accuracy_score(labels, predicted)
+    assert m.macro_recall == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
+    assert m.macro_f1 == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
+    np.testing.assert_array_equal(m.confusion_matrix, sk.confusion_matrix(labels, predicted))
+    assert list(m.per_class_recall.values()) == pytest.approx(sk.recall_score(labels, predicted, average=None))
 
 
 def test_softmax_is_stable():
@@ -51,8 +51,8 @@ def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     assert expected_calibration_error(probabilities, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
     bins = reliability(probabilities, np.array([0, 1, 0, 0]))
-    assert len(bins) == 15 and sum(b["count"] for b in bins) == 4
-    assert next(b for b in bins if b["count"])["high"] == pytest.approx(9 / 15)  # .6 belongs to (8/15, 9/15]
+    assert len(bins) == 15 and sum(b.count for b in bins) == 4
+    assert next(b for b in bins if b.count).high == pytest.approx(9 / 15)  # .6 belongs to (8/15, 9/15]
 
 
 def test_rows_are_the_truth():
@@ -62,8 +62,8 @@ def test_rows_are_the_truth():
 def test_absent_class_is_left_out_of_the_averages():
     probabilities = np.eye(4)[[0, 1, 1]]
     m = metrics(probabilities, np.array([0, 1, 0]))
-    assert m["per_class_recall"] == {"a": 0.5, "b": 1.0, "c": None, "d": None}
-    assert m["macro_recall"] == 0.75
+    assert m.per_class_recall == {"a": 0.5, "b": 1.0, "c": None, "d": None}
+    assert m.macro_recall == 0.75
     assert "no pictures" in format_metrics(m)
 
 

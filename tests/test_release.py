@@ -13,6 +13,7 @@ from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 from fer_hailo.common.preprocess import prepare
+from fer_hailo.common.results import Row, read_rows
 from fer_hailo.deploy.bundle import load_bundle
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.predict.predictor import load
@@ -95,7 +96,7 @@ def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     copy = Path(shutil.copytree(released, tmp_path / "released"))
     data = {"data": load_config(trained / "config.yaml").data.source}
     metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
-    assert metrics["accuracy"] == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
+    assert metrics.accuracy == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     name = json.loads((copy / "manifest.json").read_text())["name"]  # its rows stand with those of its run
     assert read_csv(tmp_path / "results.csv")[-1]["run"] == name and folder.name.startswith(f"evaluation_{name}_")
     assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}
@@ -135,7 +136,7 @@ def test_table_by_hand():
         {**common, "run": run, "stage": "tflite-int8", "date": "3", "accuracy": "0.82", "latency_ms": "0.444"},
         {"run": run, "stage": "tflite-int8", "date": "1", "split": "val", "accuracy": "0.812", "parameters": ""},
     ]
-    assert results_table.table(rows).splitlines()[2:] == [
+    assert results_table.table([Row(**row) for row in rows]).splitlines()[2:] == [
         "| **mobilenet_v3_small, INT8** | 96 px | 1,000 | 81.2 % | 82.0 % [80.0, 84.0] | 77.5 % | 0.44 ms |",
         "| other 1.0 | 96 px | 1,000 |  | 70.0 % [80.0, 84.0] | 77.5 % | 1.50 ms |",
     ]
@@ -145,7 +146,7 @@ def test_recalls_by_hand():
     scores = {"accuracy_low": "0.6", "accuracy_high": "0.8", "macro_recall": "0.6", "macro_f1": "0.62"}
     test = {"split": "test", "parameters": "9", "date": "1", "per_class_recall": "angry=0.5000 happy=0.7004", "accuracy": "0.7"}
     held = {"split": "val", "parameters": "", "date": "0", "per_class_recall": "happy=1.0000", "accuracy": "0.75"}  # nobody is angry there
-    rows = [{**scores, **row, "run": "own", "stage": "tflite"} for row in (test, held)]
+    rows = [Row(**scores, **row, run="own", stage="tflite") for row in (test, held)]
     assert results_table.recalls(rows).splitlines() == [
         "| recall | on | angry | happy | all | macro | macro F1 |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -160,7 +161,7 @@ def test_networks_by_hand(monkeypatch):
     common = {"stage": "keras", "split": "val", "accuracy_low": "0.6", "accuracy_high": "0.8", "macro_recall": "0.6", "input_size": "64"}
     scores = {"one": ("0.5", "0.7"), "a_s1": ("0.70", "0.71"), "a_s2": ("0.72", "0.71")}
     rows = [
-        {**common, "run": run, "split": split, "accuracy": score}
+        Row(**common | {"run": run, "split": split, "accuracy": score})
         for run, pair in scores.items()
         for split, score in zip(("val", "test"), pair, strict=True)
     ]
@@ -174,7 +175,7 @@ def test_networks_by_hand(monkeypatch):
 
 def test_readme_shows_what_the_results_say():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = read_csv(ROOT / "docs" / "results.csv")
+    rows = read_rows(ROOT / "docs" / "results.csv")
     assert results_table.with_tables(text, rows) == text
     released = {json.loads((folder / "manifest.json").read_text())["name"] for folder in RELEASED}
     assert {run for run, stage in results_table.by_model(rows) if stage != "peer"} == released

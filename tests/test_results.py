@@ -1,5 +1,6 @@
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,22 +8,25 @@ import pytest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, written
 from fer_hailo.common.metrics import compute_metrics
-from fer_hailo.common.results import COLUMNS, add_rows, merge, row_of, speed_row
+from fer_hailo.common.results import COLUMNS, Speed, add_rows, merge, row_of, speed_row
 
 LATER = ["latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib"]
 
 
+METRICS = compute_metrics(np.eye(2)[[0, 1, 1, 0]], np.array([0, 1, 1, 1]), ["a", "b"], data="d", split="val", sha256="x")
+
+
 def row(seed):
-    m = compute_metrics(np.eye(2)[[0, 1, 1, 0]], np.array([0, 1, 1, 1]), ["a", "b"], data="d", split="val", sha256="x")
-    return row_of(m, run="r", stage="keras", seed=seed, size_bytes=7)
+    return row_of(METRICS, run="r", stage="keras", seed=seed, size_bytes=7)
 
 
 def test_row():
     r = row(3)
-    assert [name for name in COLUMNS if name not in r] == LATER and not r.keys() - set(COLUMNS)
-    assert (r["accuracy"], r["per_class_recall"], r["count"], r["seed"]) == ("0.750000", "a=1.0000 b=0.6667", 4, 3)
+    absent = ["drop", "latency_ms", *LATER, "parameters", "input_size", "selected_by"]
+    assert [name for name in COLUMNS if getattr(r, name) == ""] == absent
+    assert (r.accuracy, r.per_class_recall, r.count, r.seed) == ("0.750000", "a=1.0000 b=0.6667", 4, 3)
     with pytest.raises(ValueError, match="stage"):
-        row_of({}, run="r", stage="onnx")
+        row_of(METRICS, run="r", stage="onnx")
 
 
 def test_rows_of_many_writers_are_all_there(tmp_path):
@@ -49,14 +53,14 @@ def test_a_file_without_rows_is_not_merged(tmp_path, text):
 
 
 def test_a_row_of_speed(tmp_path):
-    speed = dict(zip(["latency_ms", *LATER], [0.34567, 0.4, 0.5, 2900.5, 3000, None], strict=True))
-    add_rows(tmp_path / "a.csv", [row(1), speed_row(speed, run="r", stage="hef", size_bytes=9)])
+    speed = Speed("hef", 9, 0.34567, 0.4, 0.5, 2900.5, 3000, 0.3, None, None)
+    add_rows(tmp_path / "a.csv", [row(1), speed_row(speed, run="r")])
     first, second = read_csv(tmp_path / "a.csv")
     assert [second[name] for name in ("latency_ms", *LATER)] == ["0.346", "0.400", "0.500", "2900.500", "3000.000", ""]
     assert (second["stage"], second["size_bytes"], second["accuracy"], second["split"], second["data"]) == ("hef", "9", "", "", "")
     assert [first[name] for name in LATER] == [""] * 5
     with pytest.raises(ValueError, match="stage"):
-        speed_row(speed, run="r", stage="onnx", size_bytes=9)
+        speed_row(replace(speed, stage="onnx"), run="r")
 
 
 @pytest.mark.parametrize("absent", [["drop", *LATER], LATER])
@@ -65,7 +69,7 @@ def test_files_of_older_versions_are_read_and_merged(tmp_path, absent):
     with open(tmp_path / "old.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, old, extrasaction="ignore", restval="")
         writer.writeheader()
-        writer.writerows(rows[1:3])
+        writer.writerows(map(vars, rows[1:3]))
     add_rows(tmp_path / "new.csv", rows[2:4])
     assert merge(tmp_path / "new.csv", tmp_path / "old.csv") == 1
     assert [r["seed"] for r in read_csv(tmp_path / "new.csv")] == ["2", "3", "1"]

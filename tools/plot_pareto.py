@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
-from fer_hailo.common.files import read_csv
+from fer_hailo.common.results import Row, read_rows
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from tools.results_table import model_name, of_one_run
 
@@ -23,7 +23,7 @@ SIZES = "size_"
 
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
-    rows = read_csv(ROOT / "docs" / "results.csv")
+    rows = read_rows(ROOT / "docs" / "results.csv")
     figure, (left, right) = new_figure(11, 4.4, columns=2)
     _sizes(left, rows)
     _speeds(right, rows)
@@ -40,22 +40,24 @@ def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def _sizes(axis, rows: list[dict]) -> None:
-    chosen = [row for row in rows if row["stage"] == "keras" and row["split"] == "val" and row["run"].startswith(SIZES)]
-    found = {int(row["input_size"]): [100 * float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")] for row in chosen}
-    sizes = sorted(found)
-    values, low, high = ([found[size][i] for size in sizes] for i in range(3))
+def _sizes(axis, rows: list[Row]) -> None:
+    chosen = [row for row in rows if row.stage == "keras" and row.split == "val" and row.run.startswith(SIZES)]
+    latest = {int(row.input_size): row for row in chosen}
+    sizes = sorted(latest)
+    values, low, high = (
+        [100 * float(getattr(latest[size], name)) for size in sizes] for name in ("accuracy", "accuracy_low", "accuracy_high")
+    )
     spread = [[abs(value - end) for value, end in zip(values, ends, strict=True)] for ends in (low, high)]
     axis.errorbar(sizes, values, yerr=spread, marker="o", capsize=3)
     axis.set(title="MobileNetV3Small, validation", xlabel="input size, pixels", ylabel="accuracy, %", xticks=sizes)
 
 
-def _speeds(axis, rows: list[dict]) -> None:
-    rows = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
-    points = {key: (float(row["latency_ms"]), 100 * float(row["accuracy"])) for key, row in rows.items()}
+def _speeds(axis, rows: list[Row]) -> None:
+    rows = {(row.run, row.stage): row for row in of_one_run(rows)}
+    points = {key: (float(row.latency_ms), 100 * float(row.accuracy)) for key, row in rows.items()}
     for number, ((name, stage), (x, y)) in enumerate(sorted(points.items(), key=lambda point: -point[1][1]), 1):
         peer = stage == "peer"
-        words = f"{number}  {model_name(name, stage)}, {rows[name, stage]['input_size']} px"
+        words = f"{number}  {model_name(name, stage)}, {rows[name, stage].input_size} px"
         axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue", label=words)
         axis.annotate(number, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     axis.plot(*zip(*front(list(points.values())), strict=True), color="grey", linestyle=":", drawstyle="steps-post", zorder=0)

@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,12 +22,14 @@ from fer_hailo.common.confidence import RIGHT, Confidence
 from fer_hailo.common.config import Config, load_config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json, write_text
-from fer_hailo.common.metrics import expected_calibration_error, reliability, wilson
+from fer_hailo.common.metrics import Metrics, Splits, expected_calibration_error, reliability, scores_to_dict, wilson
 from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
 from fer_hailo.deploy.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_bundle
+from fer_hailo.deploy.manifest import Manifest
 from fer_hailo.deploy.scoring import logits_of
-from fer_hailo.deploy.selection import Selection, read_selection, selection_of, write_selection
+from fer_hailo.deploy.selection import Selection, read_selection, write_selection
 from fer_hailo.predict.litert import LiteRT
+from fer_hailo.training.convert.facts import CONVERSION, Scored, read_candidates
 from fer_hailo.training.convert.trained_ranges import RANGES
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_reliability
 
@@ -35,6 +38,25 @@ PLACES = ("data", "weights", "votes", "teacher", "selected_by", "quantise")  # f
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
 STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """INT8 less float32 on the same images: difference of the accuracies and its interval, fractions; how many images."""
+
+    difference: float
+    interval: tuple[float, float]
+    count: int
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """Calibration error before and after the temperature; the part of the answers that are sure, and of these that are right."""
+
+    ece_before: float
+    ece_after: float
+    sure: float
+    right: float | None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,16 +73,16 @@ def release(run: Path, out: Path | None = None) -> Path:
     run: or a copy of a released folder, to release the same network as a later version converts it.
     """
     complete = MANIFEST if (run / MANIFEST).is_file() else DONE
-    for name in (MODEL, CONFIG, ENVIRONMENT, LABELS, complete, "history.csv", "conversion.json"):
+    for name in (MODEL, CONFIG, ENVIRONMENT, LABELS, complete, "history.csv", CONVERSION):
         if not (run / name).is_file():
             raise UserError(f"{run} lacks {name}: name a complete run that was converted")
     bundle = load_bundle(run / "deploy")
     if not bundle.int8:
         raise UserError(f"{run / 'deploy'} has no {INT8}, which a release holds: some layers of this network have no INT8 kernel")
     wanted = {"test"} if read_selection(run) else {"val", "test"}
-    if "confidence" not in bundle.manifest or any(set(scores) < wanted for scores in bundle.manifest["metrics"].values()):
+    if bundle.manifest.confidence is None or any(set(splits) < wanted for splits in bundle.manifest.metrics.values()):
         raise UserError(f"{run / 'deploy'} was made by an older version, or of data without a test side: convert again, on data with one")
-    out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest["arch"] else "released")
+    out = out or RUNS / ("released_minimalistic" if "minimalistic" in bundle.manifest.arch else "released")
     _check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
@@ -96,23 +118,22 @@ def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
     for name in (FLOAT, INT8):
         shutil.copy(run / "deploy" / name, folder)
     manifest, pictures = bundle.manifest, bundle.evaluation()
-    confidence = Confidence(**manifest["confidence"])
-    selection = selection_of(manifest, run / "deploy" / MANIFEST)
-    if selection:
-        write_selection(folder, selection)
+    confidence = manifest.confidence
+    if manifest.selection:
+        write_selection(folder, manifest.selection)
     paired = _paired(run / "deploy" / INT8, bundle, pictures)
     sure = _sureness(pictures, confidence)
-    conversion = json.loads((run / "conversion.json").read_text(encoding="utf-8"))
-    write_json(folder / "metrics.json", {**manifest["metrics"], "int8_less_float": paired, "sure": sure})
-    kept = {key: manifest[key] for key in ("name", "arch", "seed", "data", "labels", "preprocess", "confidence")}
-    kept |= {key: manifest["network"][key] for key in ("parameters", "multiply_adds")}
+    write_json(folder / "metrics.json", {**scores_to_dict(manifest.metrics), "int8_less_float": asdict(paired), "sure": asdict(sure)})
+    content = manifest.to_dict()
+    kept = {key: content[key] for key in ("name", "arch", "seed", "data", "labels", "preprocess", "confidence")}
+    kept |= {"parameters": manifest.network.parameters, "multiply_adds": manifest.network.multiply_adds}
     files = {name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size} for name in MODELS}
     write_json(folder / MANIFEST, kept | {"files": files})
     test = pictures.split == "test"
-    plot_confusion(folder / "confusion_matrix_test.png", manifest["metrics"]["keras"]["test"])
+    plot_confusion(folder / "confusion_matrix_test.png", manifest.metrics["keras"]["test"])
     bins = reliability(confidence.probabilities(pictures.logits[test]), pictures.labels[test])
-    plot_reliability(folder / "reliability_test.png", bins, f"{manifest['data']['name']}, test")
-    write_text(folder / CARD, _card(folder, manifest, conversion, paired, sure, selection))
+    plot_reliability(folder / "reliability_test.png", bins, f"{manifest.data.name}, test")
+    write_text(folder / CARD, _card(folder, manifest, read_candidates(run / CONVERSION), paired, sure))
     sums = (f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
     write_text(folder / SUMS, "".join(list(sums)))
 
@@ -133,58 +154,58 @@ def _short(path: str) -> str:
     return Path(path).name if Path(path).is_absolute() else path
 
 
-def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> dict:
-    """INT8 less float32 on all images that are scored: difference and interval as fractions, count."""
+def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> Paired:
+    """INT8 less float32 on all images that are scored."""
     network, count = LiteRT(int8), len(pictures.labels)
     answers = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), "answers in INT8")
     right, before = (logits.argmax(axis=1) == pictures.labels for logits in (answers, pictures.logits))
     gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
-    return {"difference": (gained - lost) / count, "interval": list(paired_interval(gained, lost, count)), "count": count}
+    return Paired((gained - lost) / count, paired_interval(gained, lost, count), count)
 
 
-def _sureness(pictures: EvalSet, confidence: Confidence) -> dict:
-    """On test: calibration error before and after the temperature, how many answers are sure, how many of these right."""
+def _sureness(pictures: EvalSet, confidence: Confidence) -> Sureness:
+    """On test."""
     test = pictures.split == "test"
     labels, logits = pictures.labels[test], pictures.logits[test]
     shares = confidence.probabilities(logits)
     sure = shares.max(axis=1) >= confidence.unsure_below
     right = shares.argmax(axis=1) == labels
-    return {
-        "ece_before": expected_calibration_error(Confidence().probabilities(logits), labels),
-        "ece_after": expected_calibration_error(shares, labels),
-        "sure": float(sure.mean()),
-        "right": float(right[sure].mean()) if sure.any() else None,
-    }
+    return Sureness(
+        ece_before=expected_calibration_error(Confidence().probabilities(logits), labels),
+        ece_after=expected_calibration_error(shares, labels),
+        sure=float(sure.mean()),
+        right=float(right[sure].mean()) if sure.any() else None,
+    )
 
 
-def _card(folder: Path, manifest: dict, conversion: dict, paired: dict, sure: dict, selection: Selection | None) -> str:
-    metrics, config = manifest["metrics"], load_config(folder / CONFIG)
+def _card(folder: Path, manifest: Manifest, candidates: tuple[Scored, ...], paired: Paired, sure: Sureness) -> str:
+    metrics, config, selection = manifest.metrics, load_config(folder / CONFIG), manifest.selection
     held = selection.splits() if selection else {stage: {"val": scores["val"]} for stage, scores in metrics.items()}
     whose = f"validation of {selection.name}" if selection else "validation"
-    times = {entry["stage"]: f"{entry['latency_ms']:.2f} ms" for entry in conversion["candidates"]}
+    times = {entry.stage: f"{entry.latency_ms:.2f} ms" for entry in candidates}
     sizes = {"keras": MODEL, "tflite": FLOAT, "tflite-int8": INT8}
     stages = _table(
         ["", whose, "test", "macro recall, test", "size", "speed"],
         [
-            [name, _percent(held[stage]["val"]), _percent(metrics[stage]["test"]), f"{metrics[stage]['test']['macro_recall']:.1%}",
+            [name, _percent(held[stage]["val"]), _percent(metrics[stage]["test"]), f"{metrics[stage]['test'].macro_recall:.1%}",
              f"{(folder / sizes[stage]).stat().st_size / 2**20:.2f} MiB", times.get(stage, "")]
             for stage, name in STAGES.items()
         ],
     )  # fmt: skip
-    matrix = metrics["keras"]["test"]["confusion_matrix"]
-    right = "none of them" if sure["right"] is None else f"{sure['right']:.1%}"
+    matrix = metrics["keras"]["test"].confusion_matrix
+    right = "none of them" if sure.right is None else f"{sure.right:.1%}"
     return (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8").format(
-        title="The ReLU twin" if "minimalistic" in manifest["arch"] else "The released model",
-        folder=f"{RUNS}/{folder.name}", up="../../", arch=manifest["arch"], name=manifest["name"], seed=manifest["seed"],
-        parameters=manifest["network"]["parameters"], multiply_adds=manifest["network"]["multiply_adds"],
-        side=manifest["preprocess"]["input_size"], stages=stages, pairs=paired["count"],
-        sides="test" if selection else "validation and test", difference=100 * paired["difference"],
-        low=100 * paired["interval"][0], high=100 * paired["interval"][1], cpu=f"on {manifest['environment']['cpu_count']} cores",
-        classes=_classes(held["keras"] | {"test": metrics["keras"]["test"]}, manifest["labels"], whose), wanted=RIGHT,
+        title="The ReLU twin" if "minimalistic" in manifest.arch else "The released model",
+        folder=f"{RUNS}/{folder.name}", up="../../", arch=manifest.arch, name=manifest.name, seed=manifest.seed,
+        parameters=manifest.network.parameters, multiply_adds=manifest.network.multiply_adds,
+        side=manifest.preprocess.input_size, stages=stages, pairs=paired.count,
+        sides="test" if selection else "validation and test", difference=100 * paired.difference,
+        low=100 * paired.interval[0], high=100 * paired.interval[1], cpu=f"on {manifest.environment['cpu_count']} cores",
+        classes=_classes(held["keras"] | {"test": metrics["keras"]["test"]}, manifest.labels, whose), wanted=RIGHT,
         protocol=_protocol(selection), whose=whose,
-        confusion=_table(["", *manifest["labels"]], [[f"**{name}**", *row] for name, row in zip(manifest["labels"], matrix, strict=True)]),
-        sure=sure["sure"], sure_right=right, ece_before=sure["ece_before"], ece_after=sure["ece_after"],
-        learnt=_learnt(config), **manifest["confidence"],
+        confusion=_table(["", *manifest.labels], [[f"**{name}**", *row] for name, row in zip(manifest.labels, matrix, strict=True)]),
+        sure=sure.sure, sure_right=right, ece_before=sure.ece_before, ece_after=sure.ece_after,
+        learnt=_learnt(config), **manifest.confidence.to_dict(),
     )  # fmt: skip
 
 
@@ -206,9 +227,9 @@ def _learnt(config: Config) -> str:
     return " ".join(facts)
 
 
-def _percent(metrics: dict) -> str:
-    low, high = metrics["accuracy_ci95"]
-    return f"{metrics['accuracy']:.2%} [{100 * low:.1f}, {100 * high:.1f}]"
+def _percent(metrics: Metrics) -> str:
+    low, high = metrics.accuracy_ci95
+    return f"{metrics.accuracy:.2%} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _protocol(selection: Selection | None) -> str:
@@ -222,16 +243,16 @@ def _protocol(selection: Selection | None) -> str:
     )
 
 
-def _classes(splits: dict, labels: list[str], whose: str) -> str:
+def _classes(splits: Splits, labels: tuple[str, ...], whose: str) -> str:
     rows = []
     for i, name in enumerate(labels):
         cells = []
         for split in ("val", "test"):
-            row = splits[split]["confusion_matrix"][i]
+            row = splits[split].confusion_matrix[i]
             low, high = wilson(row[i], sum(row))
             cells.append(f"{row[i] / sum(row):.1%} [{100 * low:.1f}, {100 * high:.1f}] of {sum(row):,}" if sum(row) else "no pictures")
         rows.append([name, *cells])
-    rows.append(["macro", *(f"{splits[split]['macro_recall']:.1%}" for split in ("val", "test"))])
+    rows.append(["macro", *(f"{splits[split].macro_recall:.1%}" for split in ("val", "test"))])
     return _table(["recall", whose, "test"], rows)
 
 

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import read_csv, write_text
-from fer_hailo.common.results import FLOAT_STEM
+from fer_hailo.common.files import write_text
+from fer_hailo.common.results import FLOAT_STEM, Row, read_rows
 from fer_hailo.common.runs import NAME
 
 ROOT = Path(__file__).parents[1]
@@ -45,10 +45,10 @@ HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test",
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     readme = ROOT / "README.md"
-    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), read_csv(ROOT / "docs" / "results.csv")))
+    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), read_rows(ROOT / "docs" / "results.csv")))
 
 
-def with_tables(text: str, rows: list[dict]) -> str:
+def with_tables(text: str, rows: list[Row]) -> str:
     """The README with its tables made anew."""
     for name, make in (("results", table), ("recalls", recalls), ("networks", networks)):
         begin, end = BEGIN.format(name), END.format(name)
@@ -59,50 +59,48 @@ def with_tables(text: str, rows: list[dict]) -> str:
     return text
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[Row]) -> str:
     """Markdown: ours first, then the peers."""
     held = on_validation(rows)
     lines = []
     for key, row in by_model(rows).items():
-        validation = _percent(held[key]["accuracy"]) if key in held else ""
-        size, parameters, time = f"{row['input_size']} px", f"{int(row['parameters']):,}", f"{float(row['latency_ms']):.2f} ms"
-        lines.append((_bold(*key), size, parameters, validation, _accuracy(row), _percent(row["macro_recall"]), time))
+        validation = _percent(held[key].accuracy) if key in held else ""
+        size, parameters, time = f"{row.input_size} px", f"{int(row.parameters):,}", f"{float(row.latency_ms):.2f} ms"
+        lines.append((_bold(*key), size, parameters, validation, _accuracy(row), _percent(row.macro_recall), time))
     return markdown(HEADER, lines)
 
 
-def recalls(rows: list[dict]) -> str:
+def recalls(rows: list[Row]) -> str:
     """Markdown: recall of each class, on test and on validation."""
     held, tested = on_validation(rows), by_model(rows)
     sides = [(key, "test", row) for key, row in tested.items()] + [(key, "validation", held[key]) for key in tested if key in held]
-    classes = [pair.split("=")[0] for pair in next(iter(tested.values()))["per_class_recall"].split()]
+    classes = [pair.split("=")[0] for pair in next(iter(tested.values())).per_class_recall.split()]
     lines = []
     for key, side, row in sides:
-        found = dict(pair.split("=") for pair in row["per_class_recall"].split())
+        found = dict(pair.split("=") for pair in row.per_class_recall.split())
         shares = [_percent(found[name]) if name in found else "" for name in classes]
-        scores = [_percent(row[name]) for name in ("macro_recall", "macro_f1")]
+        scores = [_percent(getattr(row, name)) for name in ("macro_recall", "macro_f1")]
         lines.append((_bold(*key), side, *shares, _accuracy(row), *scores))
     return markdown(("recall", "on", *classes, "all", "macro", "macro F1"), lines)
 
 
-def networks(rows: list[dict]) -> str:
+def networks(rows: list[Row]) -> str:
     """Markdown: the other networks; of several seeds mean and standard deviation."""
     lines = []
     for name, how, runs in NETWORKS:
-        sides = [
-            [row for row in rows if row["run"] in runs and row["stage"] == "keras" and row["split"] == side] for side in ("val", "test")
-        ]
-        if any({row["run"] for row in side} != set(runs) for side in sides):
+        sides = [[row for row in rows if row.run in runs and row.stage == "keras" and row.split == side] for side in ("val", "test")]
+        if any({row.run for row in side} != set(runs) for side in sides):
             raise UserError(f"docs/results.csv has no validation or test row of {' or '.join(runs)}")
         scores = [_over_seeds(side, "accuracy") for side in sides] + [_over_seeds(sides[1], "macro_recall")]
-        lines.append((name, how + (f", {len(runs)} seeds" if len(runs) > 1 else ""), f"{sides[0][0]['input_size']} px", *scores))
+        lines.append((name, how + (f", {len(runs)} seeds" if len(runs) > 1 else ""), f"{sides[0][0].input_size} px", *scores))
     return markdown(("", "trained", "input", "validation", "test", "macro recall, test"), lines)
 
 
-def _over_seeds(rows: list[dict], score: str) -> str:
-    latest = {row["run"]: row for row in rows}
+def _over_seeds(rows: list[Row], score: str) -> str:
+    latest = {row.run: row for row in rows}
     if len(latest) == 1:
-        return _accuracy(rows[-1]) if score == "accuracy" else _percent(rows[-1][score])
-    values = [100 * float(row[score]) for row in latest.values()]
+        return _accuracy(rows[-1]) if score == "accuracy" else _percent(getattr(rows[-1], score))
+    values = [100 * float(getattr(row, score)) for row in latest.values()]
     return f"{statistics.mean(values):.1f} % ± {statistics.stdev(values):.1f}"
 
 
@@ -110,21 +108,21 @@ def markdown(header: tuple, lines: list[tuple]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in (header, ("---",) * len(header), *lines))
 
 
-def on_validation(rows: list[dict]) -> dict[tuple[str, str], dict]:
+def on_validation(rows: list[Row]) -> dict[tuple[str, str], Row]:
     """The validation row of each run and stage, the latest."""
-    return {(row["run"], row["stage"]): row for row in rows if row["split"] == "val"}
+    return {(row.run, row.stage): row for row in rows if row.split == "val"}
 
 
-def by_model(rows: list[dict]) -> dict[tuple[str, str], dict]:
+def by_model(rows: list[Row]) -> dict[tuple[str, str], Row]:
     """Run and stage of what the newest run of bench/peers.py measured: ours first."""
-    newest = {(row["run"], row["stage"]): row for row in of_one_run(rows)}
+    newest = {(row.run, row.stage): row for row in of_one_run(rows)}
     return dict(sorted(newest.items(), key=lambda item: item[0][1] == "peer"))
 
 
-def of_one_run(rows: list[dict]) -> list[dict]:
+def of_one_run(rows: list[Row]) -> list[Row]:
     """The rows of the newest run of bench/peers.py: only they name their parameters, and all have one date."""
-    measured = [row for row in rows if row.get("parameters")]
-    return [row for row in measured if row["date"] == max(other["date"] for other in measured)]
+    measured = [row for row in rows if row.parameters]
+    return [row for row in measured if row.date == max(other.date for other in measured)]
 
 
 def model_name(run: str, stage: str) -> str:
@@ -143,9 +141,9 @@ def _percent(fraction: str) -> str:
     return f"{100 * float(fraction):.1f} %"
 
 
-def _accuracy(row: dict) -> str:
-    low, high = (f"{100 * float(row[name]):.1f}" for name in ("accuracy_low", "accuracy_high"))
-    return f"{_percent(row['accuracy'])} [{low}, {high}]"
+def _accuracy(row: Row) -> str:
+    low, high = (f"{100 * float(getattr(row, name)):.1f}" for name in ("accuracy_low", "accuracy_high"))
+    return f"{_percent(row.accuracy)} [{low}, {high}]"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fer_hailo.common.cli import run
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line
 from fer_hailo.common.resources import importable
-from fer_hailo.common.results import add_rows, speed_row
+from fer_hailo.common.results import Speed, add_rows, speed_row
 from fer_hailo.deploy.home import Home, resolve
 from fer_hailo.predict.predictor import load
 
@@ -52,12 +53,12 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
         f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
     )
     for home, speed in measured:
-        add_rows(home.results, [speed_row(speed, run=home.name, stage=speed["stage"], size_bytes=speed["size_bytes"])])
+        add_rows(home.results, [speed_row(speed, run=home.name)])
     return 0 if len(measured) == len(models) else 1
 
 
-def measure(home: Home, threads: int, seconds: float) -> dict:
-    """What `speed_row` takes of one model, with stage, size_bytes, invoke_ms (None where the runtime has no such call) and added_mib.
+def measure(home: Home, threads: int, seconds: float) -> Speed:
+    """Speed and memory of one model.
 
     Memory is this process's own, which should be fresh. Raises UserError where the model cannot be loaded.
     """
@@ -69,17 +70,19 @@ def measure(home: Home, threads: int, seconds: float) -> dict:
         middle, high, highest = (1000 * float(v) for v in np.percentile(times[1], (50, 95, 99)))
         alone = getattr(predictor.backend, "latency_ms", None)
         peak = peak_mib()
-        return {
-            "stage": predictor.stage,
-            "size_bytes": home.model.stat().st_size,
-            "latency_ms": middle,
-            "latency_p95_ms": high,
-            "latency_p99_ms": highest,
-            **{f"images_per_s_{count}": count / float(taken.mean()) for count, taken in times.items()},
-            "invoke_ms": alone() if alone else None,
-            "memory_mib": peak,
-            "added_mib": None if peak is None or before is None else peak - before,
-        }
+        one, eight = (count / float(taken.mean()) for count, taken in times.items())
+        return Speed(
+            stage=predictor.stage,
+            size_bytes=home.model.stat().st_size,
+            latency_ms=middle,
+            latency_p95_ms=high,
+            latency_p99_ms=highest,
+            images_per_s_1=one,
+            images_per_s_8=eight,
+            invoke_ms=alone() if alone else None,
+            memory_mib=peak,
+            added_mib=None if peak is None or before is None else peak - before,
+        )
 
 
 def call_times(call: Callable[[], object], seconds: float) -> np.ndarray:
@@ -107,23 +110,22 @@ def peak_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def format_table(measured: list[tuple[str, dict]]) -> str:
+def format_table(measured: list[tuple[str, Speed]]) -> str:
     """The models' speeds as people read them: one line a model."""
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     for name, speed in measured:
         numbers = (
-            "images_per_s_1",
-            "images_per_s_8",
-            "latency_ms",
-            "latency_p95_ms",
-            "latency_p99_ms",
-            "invoke_ms",
-            "memory_mib",
-            "added_mib",
+            (speed.images_per_s_1, ",.0f"),
+            (speed.images_per_s_8, ",.0f"),
+            (speed.latency_ms, ".2f"),
+            (speed.latency_p95_ms, ".2f"),
+            (speed.latency_p99_ms, ".2f"),
+            (speed.invoke_ms, ".2f"),
+            (speed.memory_mib, ",.0f"),
+            (speed.added_mib, ",.0f"),
         )
-        forms = (",.0f", ",.0f", ".2f", ".2f", ".2f", ".2f", ",.0f", ",.0f")
-        cells = ["–" if speed[number] is None else format(speed[number], form) for number, form in zip(numbers, forms, strict=True)]
-        rows.append((name, speed["stage"], f"{speed['size_bytes'] / 2**20:.1f}", *cells))
+        cells = ["–" if number is None else format(number, form) for number, form in numbers]
+        rows.append((name, speed.stage, f"{speed.size_bytes / 2**20:.1f}", *cells))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = []
     for row in rows:
@@ -133,14 +135,14 @@ def format_table(measured: list[tuple[str, dict]]) -> str:
     return "\n".join(lines)
 
 
-def _in_process(path: Path, threads: int, seconds: float) -> dict:
+def _in_process(path: Path, threads: int, seconds: float) -> Speed:
     """`measure` in a process of its own."""
     child = subprocess.run(
         [sys.executable, "-m", "fer_hailo.board.benchmark", str(path), str(threads), str(seconds)],
         env=os.environ | importable(), capture_output=True, text=True,
     )  # fmt: skip
     if child.returncode == 0:
-        return json.loads(child.stdout.splitlines()[-1])
+        return Speed(**json.loads(child.stdout.splitlines()[-1]))
     said = [text for text in child.stderr.splitlines() if text.strip()] or ["it said nothing"]
     reason = next((text.removeprefix("error: ") for text in said if text.startswith("error: ")), None)
     raise UserError(reason or f"{path} could not be measured: its process ended with status {child.returncode} ({said[-1][:200]})")
@@ -148,7 +150,7 @@ def _in_process(path: Path, threads: int, seconds: float) -> dict:
 
 def _child(argv: list[str] | None = None) -> None:
     path, threads, seconds = argv or sys.argv[1:]
-    print(json.dumps(measure(resolve(path), int(threads), float(seconds))))
+    print(json.dumps(asdict(measure(resolve(path), int(threads), float(seconds)))))
 
 
 if __name__ == "__main__":

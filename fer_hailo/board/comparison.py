@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import numpy as np
 from fer_hailo.common.calls import tool
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv, write_json
-from fer_hailo.common.metrics import Z95, softmax
+from fer_hailo.common.metrics import Z95, Splits, softmax
 from fer_hailo.common.report import table
-from fer_hailo.deploy.answers import ANSWERS, RECORD, Answers, read_answers
+from fer_hailo.deploy.answers import ANSWERS, Answers, read_answers
 from fer_hailo.deploy.bundle import EVALUATION, Bundle, EvalSet, file_sha256
+from fer_hailo.deploy.steps import RECORD, StepScores, read_steps
 
 SAME = 0.99  # part of the pictures with the same answer below which something else than rounding differs
 SHOWN = 10
@@ -27,30 +27,60 @@ METHOD = "intervals: 95 %, of the difference of paired proportions, adjusted Wal
 
 @dataclass(frozen=True)
 class Emulation:
-    """What the SDK machine recorded. metrics: {split: metrics object} of har-int8. answers: None where they were not kept."""
+    """What the SDK machine recorded. metrics: of har-int8. answers: None where they were not kept."""
 
     record: Path
-    metrics: dict[str, dict]
+    metrics: Splits
     answers: Answers | None
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Of one split. board, sdk: accuracies. count: images that the SDK has seen.
+
+    Where the SDK's answers are known, all is of the common images, and the rest is there, else None. agreement: part with
+    the same answer. difference: of the accuracies, board less SDK. interval: of it. gained, lost: images that the board
+    alone gets right, the SDK alone.
+    """
+
+    board: float
+    sdk: float
+    count: int
+    agreement: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    gained: int | None = None
+    lost: int | None = None
+
+    def sentence(self, split: str) -> str:
+        both = f"{split:<5} board {self.board:.2%}   SDK {self.sdk:.2%}"
+        if self.agreement is None or self.difference is None or self.interval is None:
+            return f"{both} (the SDK's of {self.count:,} pictures)"
+        low, high = (100 * value for value in self.interval)
+        return (
+            f"{both}   difference {100 * self.difference:+.2f} points [{low:+.2f}, {high:+.2f}]   "
+            f"same answer {self.agreement:.2%} of {self.count:,}"
+        )
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """splits: {split: numbers, see `compare`}. disagreements: rows of COLUMNS, None where the SDK's answers are not known."""
+    """splits: by split. disagreements: rows of COLUMNS, None where the SDK's answers are not known."""
 
     record: Path
-    splits: dict[str, dict]
+    splits: dict[str, Numbers]
     disagreements: list[dict] | None
 
     def write(self, folder: Path) -> None:
         """comparison.json, and disagreements.csv where the answers are known."""
-        write_json(folder / "comparison.json", {"record": str(self.record), "splits": self.splits})
+        splits = {split: asdict(numbers) for split, numbers in self.splits.items()}
+        write_json(folder / "comparison.json", {"record": str(self.record), "splits": splits})
         if self.disagreements is not None:
             write_csv(folder / "disagreements.csv", COLUMNS, self.disagreements)
 
     def text(self, folder: Path) -> str:
         """For people. folder: that was written to."""
-        lines = [f"against the SDK's INT8 emulation ({self.record})", *(_sentence(split, n) for split, n in self.splits.items())]
+        lines = [f"against the SDK's INT8 emulation ({self.record})", *(n.sentence(split) for split, n in self.splits.items())]
         if self.disagreements is not None:
             lines += [METHOD, f"{len(self.disagreements):,} pictures with another answer, see {folder / 'disagreements.csv'}"]
         if self.disagreements:
@@ -60,7 +90,7 @@ class Comparison:
         return "\n".join(lines)
 
     def html(self) -> str:
-        lines = "".join(f"<p>{escape(_sentence(split, numbers))}</p>" for split, numbers in self.splits.items())
+        lines = "".join(f"<p>{escape(numbers.sentence(split))}</p>" for split, numbers in self.splits.items())
         warnings = "".join(f"<p class=warn>{escape(warning)}</p>" for warning in self.warnings())
         if self.disagreements is None:
             return lines + warnings
@@ -69,9 +99,9 @@ class Comparison:
 
     def warnings(self) -> list[str]:
         return [
-            f"{split}: board and emulation give the same answer on only {numbers['agreement']:.2%} of the pictures: {CHECK}"
+            f"{split}: board and emulation give the same answer on only {numbers.agreement:.2%} of the pictures: {CHECK}"
             for split, numbers in self.splits.items()
-            if numbers["agreement"] is not None and numbers["agreement"] < SAME
+            if numbers.agreement is not None and numbers.agreement < SAME
         ]
 
 
@@ -95,7 +125,7 @@ def find_emulation(hef: Path, bundle: Bundle) -> tuple[Emulation | None, str]:
         scores = _scores(path, digest)
         if scores is not None:
             answers, note = _answers(path.parent / ANSWERS, scores, bundle)
-            return Emulation(path, scores["metrics"]["har-int8"], answers), note
+            return Emulation(path, scores.metrics["har-int8"], answers), note
     known = [str(path) for path in places if path.is_file()]
     if known:
         return None, f"{hef} is not the file that {known[0]} records: no comparison with the SDK's emulation; copy the folder as a whole"
@@ -103,34 +133,36 @@ def find_emulation(hef: Path, bundle: Bundle) -> tuple[Emulation | None, str]:
 
 
 def compare(
-    logits: np.ndarray, index: np.ndarray, pictures: EvalSet, labels: tuple[str, ...], metrics: dict[str, dict], emulation: Emulation
+    logits: np.ndarray, index: np.ndarray, pictures: EvalSet, labels: tuple[str, ...], metrics: Splits, emulation: Emulation
 ) -> Comparison:
     """Hold the board's logits (N, C), of the pictures at the places `index` of the evaluation set, against the emulation.
 
-    For a split: board, sdk (accuracies), count (pictures that the SDK has seen), and where the SDK's answers are known agreement,
-    difference (board less SDK), interval, gained and lost (pictures that the board alone gets right, the SDK alone); else None.
-    With known answers all numbers are of the common pictures; without, of what each has seen.
+    Without the SDK's answers the accuracies are of the images that each has seen.
     """
-    splits: dict[str, dict] = {}
+    splits: dict[str, Numbers] = {}
     disagreements: list[dict] = []
     for split in metrics:
         if split not in emulation.metrics:
             continue
         if emulation.answers is None:
             seen = emulation.metrics[split]
-            splits[split] = {"board": metrics[split]["accuracy"], "sdk": seen["accuracy"], "count": seen["count"]}
-            splits[split] |= dict.fromkeys(("agreement", "difference", "interval", "gained", "lost"))
+            splits[split] = Numbers(metrics[split].accuracy, seen.accuracy, seen.count)
             continue
         _, own, theirs = np.intersect1d(index[pictures.split == split], emulation.answers.index, return_indices=True)
         own = np.flatnonzero(pictures.split == split)[own]
         board, sdk, truth = softmax(logits[own]), softmax(emulation.answers.logits[theirs]), pictures.labels[own]
         ours, other = board.argmax(axis=1), sdk.argmax(axis=1)
         gained, lost = (int(side.sum()) for side in ((ours == truth) & (other != truth), (ours != truth) & (other == truth)))
-        splits[split] = {
-            "board": float((ours == truth).mean()), "sdk": float((other == truth).mean()), "count": len(own),
-            "agreement": float((ours == other).mean()), "difference": (gained - lost) / len(own),
-            "interval": list(paired_interval(gained, lost, len(own))), "gained": gained, "lost": lost,
-        }  # fmt: skip
+        splits[split] = Numbers(
+            board=float((ours == truth).mean()),
+            sdk=float((other == truth).mean()),
+            count=len(own),
+            agreement=float((ours == other).mean()),
+            difference=(gained - lost) / len(own),
+            interval=paired_interval(gained, lost, len(own)),
+            gained=gained,
+            lost=lost,
+        )
         for at in np.flatnonzero(ours != other):
             names = {"truth": labels[truth[at]], "board": labels[ours[at]], "sdk": labels[other[at]]}
             surety = {"board_probability": f"{board[at, ours[at]]:.4f}", "sdk_probability": f"{sdk[at, other[at]]:.4f}"}
@@ -138,34 +170,22 @@ def compare(
     return Comparison(emulation.record, splits, None if emulation.answers is None else disagreements)
 
 
-def _sentence(split: str, numbers: dict) -> str:
-    both = f"{split:<5} board {numbers['board']:.2%}   SDK {numbers['sdk']:.2%}"
-    if numbers["agreement"] is None:
-        return f"{both} (the SDK's of {numbers['count']:,} pictures)"
-    low, high = (100 * value for value in numbers["interval"])
-    return (
-        f"{both}   difference {100 * numbers['difference']:+.2f} points [{low:+.2f}, {high:+.2f}]   "
-        f"same answer {numbers['agreement']:.2%} of {numbers['count']:,}"
-    )
-
-
-def _scores(path: Path, digest: str) -> dict | None:
+def _scores(path: Path, digest: str) -> StepScores | None:
     """The scores of har-int8 that a record holds, where it is of the compilation that made this HEF."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        scores = record["optimize"]["scores"]
-        return scores if record["compile"]["sha256"] == digest and scores["metrics"]["har-int8"] else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # none there, a step missing or the file damaged: it tells nothing of this HEF
+    steps = read_steps(path)
+    if "optimize" not in steps or "compile" not in steps or steps["compile"].sha256 != digest:
+        return None
+    scores = steps["optimize"].scores
+    return scores if scores and scores.metrics.get("har-int8") else None
 
 
-def _answers(path: Path, scores: dict, bundle: Bundle) -> tuple[Answers | None, str]:
+def _answers(path: Path, scores: StepScores, bundle: Bundle) -> tuple[Answers | None, str]:
     """The emulation's answers, or why they cannot be used."""
     if not path.is_file():
         return None, f"no {path}: the comparison is of accuracies only; {tool('compile')} makes the file, copy its folder as a whole"
-    if file_sha256(path) != scores.get("answers"):
+    if file_sha256(path) != scores.answers:
         raise UserError(f"{path} is not the file that {path.parent / RECORD} records (its SHA-256 differs): copy the folder again")
     answers = read_answers(path)
-    if answers.evaluation != bundle.manifest["files"][EVALUATION]["sha256"]:
+    if answers.evaluation != bundle.manifest.files[EVALUATION].sha256:
         raise UserError(f"{path} is about other pictures than those of {bundle.folder}: copy the bundle that was compiled")
     return answers, ""

@@ -13,7 +13,7 @@ from fer_hailo.board.comparison import Comparison, compare, find_emulation
 from fer_hailo.common.calls import tool
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
-from fer_hailo.common.metrics import reliability, softmax
+from fer_hailo.common.metrics import Splits, reliability, softmax
 from fer_hailo.common.report import confusion_figure, metrics_table, reliability_figure, table, write_page
 from fer_hailo.common.results import add_rows, git_commit, row_of
 from fer_hailo.deploy.bundle import Bundle, EvalSet, load_bundle
@@ -27,9 +27,9 @@ HEADINGS = {"val": "Validation", "test": "Test"}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: {split: metrics object}. comparison: with the SDK's emulation, None for a .tflite. note: why it says less than it could."""
+    """comparison: with the SDK's emulation, None for a .tflite. note: why it says less than it could."""
 
-    metrics: dict[str, dict]
+    metrics: Splits
     comparison: Comparison | None
     note: str
     out: Path
@@ -77,9 +77,8 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
         latency_ms = 1000 * float(np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S)))
         stage = predictor.stage
-    reference = bundle.manifest["metrics"]["keras"]
-    digests = {name: metrics["sha256"] for name, metrics in reference.items()}
-    metrics = score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+    manifest, reference = bundle.manifest, bundle.manifest.metrics["keras"]
+    metrics = score(logits, pictures, bundle.labels, data=manifest.data.name, digests=manifest.digests, stage=stage)
     comparison: Comparison | None = None
     note = ""
     if stage == "hef":
@@ -88,23 +87,28 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
             comparison = compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
     out = out or folder / f"evaluation_{stage}"
     _write(out, model, bundle, pictures, logits, metrics, comparison, note)
-    row = {
-        "run": bundle.name,
-        "stage": stage,
-        "seed": bundle.manifest["seed"],
-        "size_bytes": model.stat().st_size,
-        "latency_ms": latency_ms,
-    }
-    origin = {"commit": git_commit() or bundle.manifest["environment"].get("git_commit", "")}  # a board may have no checkout
-    row["selected_by"] = bundle.manifest.get("selection", {}).get("name", "")
-    rows = [row_of(scores, reference=reference[name], **row) | origin for name, scores in metrics.items()]
+    commit = git_commit() or manifest.commit  # a board may have no checkout
+    rows = [
+        row_of(
+            scores,
+            run=bundle.name,
+            stage=stage,
+            seed=manifest.seed,
+            size_bytes=model.stat().st_size,
+            latency_ms=latency_ms,
+            reference=reference[name],
+            selected_by=manifest.selected_by,
+        )
+        for name, scores in metrics.items()
+    ]
+    rows = [replace(row, commit=commit) for row in rows]
     add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
 
 
 def _why(bundle: Bundle) -> str:
     """Why a bundle has no validation side, where that is meant."""
-    name = bundle.manifest.get("selection", {}).get("name")
+    name = bundle.manifest.selected_by
     return f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that run's bundle" if name else ""
 
 
@@ -124,7 +128,7 @@ def as_in(bundle: Bundle, home: Home) -> Home:
 
 
 def _write(
-    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: dict[str, dict], comparison: Comparison | None,
+    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: Splits, comparison: Comparison | None,
     note: str,
 ) -> None:  # fmt: skip
     """metrics_SPLIT.json, report.html, and of a comparison comparison.json and disagreements.csv."""
@@ -132,7 +136,7 @@ def _write(
     for split in reversed(list(metrics)):  # test first
         side = pictures.split == split
         bins = reliability(softmax(logits[side]), pictures.labels[side])
-        write_json(out / f"metrics_{split}.json", metrics[split])
+        write_json(out / f"metrics_{split}.json", metrics[split].to_dict())
         sections.append((HEADINGS[split], metrics_table(metrics[split]) + confusion_figure(metrics[split])))
         sections.append((f"{HEADINGS[split]}: confidence", reliability_figure(bins)))
     if comparison:
@@ -140,7 +144,7 @@ def _write(
         sections.append(("Against the SDK's INT8 emulation", comparison.html()))
     elif note:
         sections.append(("Against the SDK's INT8 emulation", table(("not compared",), [(note,)])))
-    title = f"{model.name} on {bundle.manifest['data']['name']}"
+    title = f"{model.name} on {bundle.manifest.data.name}"
     write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by {tool('evaluate')}.", sections)
 
 

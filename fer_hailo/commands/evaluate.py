@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
     from fer_hailo.board.deployed import evaluate_deployed, tell
-    from fer_hailo.common.metrics import format_metrics
+    from fer_hailo.common.metrics import format_metrics, to_dicts
 
     done = evaluate_deployed(home, folder, arguments.split, arguments.out)
-    shown = done.metrics[arguments.split] if arguments.split else done.metrics
+    shown = done.metrics[arguments.split].to_dict() if arguments.split else to_dicts(done.metrics)
     print(json.dumps(shown) if arguments.json else "\n\n".join(map(format_metrics, done.metrics.values())))
     tell(done, arguments.json)
     print(f"written: {done.out / 'report.html'}", file=sys.stderr)
@@ -67,5 +67,5 @@ def _on_data(home: Home, arguments: argparse.Namespace) -> None:
     from fer_hailo.common.metrics import format_metrics
 
     metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
-    print(json.dumps(metrics) if arguments.json else format_metrics(metrics))
+    print(json.dumps(metrics.to_dict()) if arguments.json else format_metrics(metrics))
     print(f"written: {out / 'report.html'}", file=sys.stderr)

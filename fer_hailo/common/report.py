@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from fer_hailo.common.files import write_text
-from fer_hailo.common.metrics import wilson
+from fer_hailo.common.metrics import Bin, Metrics, wilson
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b2733;background:#fff}
@@ -38,21 +38,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def metrics_table(metrics: dict) -> str:
+def metrics_table(metrics: Metrics) -> str:
     """Overall scores and one row a class, with intervals."""
-    low, high = metrics["accuracy_ci95"]
-    rows = [("all", f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}")]
-    for name, row in zip(metrics["labels"], range(len(metrics["labels"])), strict=True):
-        count, hits = sum(metrics["confusion_matrix"][row]), metrics["confusion_matrix"][row][row]
+    low, high = metrics.accuracy_ci95
+    rows = [("all", f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}")]
+    for name, row in zip(metrics.labels, range(len(metrics.labels)), strict=True):
+        count, hits = sum(metrics.confusion_matrix[row]), metrics.confusion_matrix[row][row]
         low, high = wilson(hits, count)
         rows.append((name, f"{count:,}", f"{hits / count:.2%}" if count else "–", f"{low:.2%} – {high:.2%}" if count else "–"))
-    summary = f"macro recall {metrics['macro_recall']:.2%}, macro F1 {metrics['macro_f1']:.2%}, calibration error {metrics['ece']:.2%}"
+    summary = f"macro recall {metrics.macro_recall:.2%}, macro F1 {metrics.macro_f1:.2%}, calibration error {metrics.ece:.2%}"
     return table(("class", "pictures", "right", "95 % interval"), rows) + f"<p class=note>{summary}</p>"
 
 
-def confusion_figure(metrics: dict) -> str:
+def confusion_figure(metrics: Metrics) -> str:
     """The confusion matrix as SVG: counts, shaded by the share of the row."""
-    names, matrix = metrics["labels"], metrics["confusion_matrix"]
+    names, matrix = metrics.labels, metrics.confusion_matrix
     cell, left, top = 76, 90, 30
     side = cell * len(names)
     parts = [_text(left + side / 2, top + side + 16, "predicted; rows are the truth")]
@@ -125,15 +125,15 @@ def bar_figure(values: dict[str, float], unit: str, limit: float | None = None) 
     return _figure(left + wide + 60, tall + 28, unit, parts)
 
 
-def reliability_figure(bins: Sequence[dict]) -> str:
+def reliability_figure(bins: Sequence[Bin]) -> str:
     """Accuracy against confidence as SVG; on the diagonal a model's confidence can be taken at its word."""
     side, left, top = 260, 50, 12
     bottom, width = top + side, side / len(bins)
     parts = [_tag("rect", x=left, y=top, width=side, height=side, fill="none", stroke=GRID)]
     for number, b in enumerate(bins):
-        if b["count"]:
-            height = round(side * b["accuracy"], 1)
-            note = f"{b['count']:,} pictures: confidence {b['confidence']:.1%}, accuracy {b['accuracy']:.1%}"
+        if b.accuracy is not None:
+            height = round(side * b.accuracy, 1)
+            note = f"{b.count:,} pictures: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}"
             place = {"x": round(left + number * width, 1), "y": bottom - height, "width": round(width - 1, 1), "height": height}
             parts.append(_tag("rect", _tag("title", note), fill=COLOURS[0], fill_opacity=0.7, **place))
     parts.append(_tag("line", x1=left, y1=bottom, x2=left + side, y2=top, stroke=SOFT, stroke_dasharray="4 4"))

@@ -1,83 +1,148 @@
-"""results.csv: one row for every measurement of every stage, beside the run folders. Standard library only."""
+"""results.csv: one row for every measurement of every stage, beside the run folders."""
 
 from __future__ import annotations
 
 import csv
 import subprocess
 import time
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, read_csv, write_csv
+from fer_hailo.common.metrics import Metrics
 from fer_hailo.common.resources import checkout
 
 FLOAT_STEM = "tflite-int8-floatstem"  # INT8 but for layers that compute in float, which no 8-bit chip does: files of before that was cured
 STAGES = ("keras", "tflite", "tflite-int8", FLOAT_STEM, "emulated-int8", "emulated-a16", "har-native", "har-fp", "har-int8", "hef", "peer")
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
-COLUMNS = ["date", "commit", "run", "stage", "data", "split", "count", "accuracy", "accuracy_low", "accuracy_high", "drop",
-           "macro_recall", "macro_f1", "ece", "per_class_recall", *SPEED, "parameters", "input_size",
-           "size_bytes", "seed", "sha256", "selected_by"]  # fmt: skip
 LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files of older versions lack these
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row; its fields are the columns. Empty: not measured. Fractions with six digits.
+
+    count, sha256: of the images. drop: accuracy lost since the Keras model. latency_ms (median), latency_p95_ms,
+    latency_p99_ms: of one image, milliseconds. images_per_s_1, images_per_s_8: with one and eight images a call.
+    memory_mib: the most that the process held. input_size: side, pixels. size_bytes: of the file. selected_by: the validated
+    run that a run on all of train repeats, under whose name its validation stands.
+    """
+
+    date: str = ""
+    commit: str = ""
+    run: str = ""
+    stage: str = ""
+    data: str = ""
+    split: str = ""
+    count: int | str = ""
+    accuracy: str = ""
+    accuracy_low: str = ""
+    accuracy_high: str = ""
+    drop: str = ""
+    macro_recall: str = ""
+    macro_f1: str = ""
+    ece: str = ""
+    per_class_recall: str = ""
+    latency_ms: str = ""
+    latency_p95_ms: str = ""
+    latency_p99_ms: str = ""
+    images_per_s_1: str = ""
+    images_per_s_8: str = ""
+    memory_mib: str = ""
+    parameters: int | str = ""
+    input_size: int | str = ""
+    size_bytes: int | str = ""
+    seed: int | str = ""
+    sha256: str = ""
+    selected_by: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As the file holds them."""
+        return tuple(map(str, vars(self).values()))
+
+
+COLUMNS = [column.name for column in fields(Row)]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of a model's speed and memory; the names are those of Row.
+
+    invoke_ms: of the runtime alone, None where it has no such call. memory_mib, added_mib (by the model and its runtime): None
+    where the system does not tell.
+    """
+
+    stage: str
+    size_bytes: int
+    latency_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    images_per_s_1: float
+    images_per_s_8: float
+    invoke_ms: float | None
+    memory_mib: float | None
+    added_mib: float | None
+
+
 def row_of(
-    metrics: dict,
+    metrics: Metrics,
     *,
     run: str,
     stage: str,
     seed: int | str = "",
     size_bytes: int | str = "",
-    latency_ms: float | str = "",
-    reference: dict | None = None,
+    latency_ms: float | None = None,
+    reference: Metrics | None = None,
     parameters: int | str = "",
     input_size: int | str = "",
     selected_by: str = "",
-) -> dict:
-    """A row from a metrics object. Fractions with six digits; size in bytes; latency in milliseconds for one picture.
+) -> Row:
+    """A row from metrics.
 
-    reference: the Keras model's metrics on the same pictures; `drop` is the accuracy lost since. input_size: side, pixels.
-    selected_by: the validated run that a run on all of train repeats, under whose name its validation stands.
+    latency_ms: of one image. reference: the Keras model's metrics on the same images. The rest is as in Row.
     """
-    origin = _origin(run, stage)
-    low, high = metrics["accuracy_ci95"]
-    numbers = {name: metrics[name] for name in ("accuracy", "macro_recall", "macro_f1", "ece")} | {
-        "accuracy_low": low,
-        "accuracy_high": high,
-    }
-    recalls = " ".join(f"{name}={value:.4f}" for name, value in metrics["per_class_recall"].items() if value is not None)
-    return {
-        **origin,
-        **{name: metrics[name] for name in ("data", "split", "count", "sha256")},
-        **{name: f"{value:.6f}" for name, value in numbers.items()},
-        "drop": f"{reference['accuracy'] - metrics['accuracy']:.6f}" if reference else "",
-        "per_class_recall": recalls,
-        "latency_ms": f"{latency_ms:.3f}" if latency_ms else "",
-        "parameters": parameters,
-        "input_size": input_size,
-        "size_bytes": size_bytes,
-        "seed": seed,
-        "selected_by": selected_by,
-    }
+    low, high = metrics.accuracy_ci95
+    recalls = [f"{name}={value:.4f}" for name, value in metrics.per_class_recall.items() if value is not None]
+    return replace(
+        _origin(run, stage),
+        data=metrics.data,
+        split=metrics.split,
+        count=metrics.count,
+        accuracy=_fraction(metrics.accuracy),
+        accuracy_low=_fraction(low),
+        accuracy_high=_fraction(high),
+        drop=_fraction(reference.accuracy - metrics.accuracy) if reference else "",
+        macro_recall=_fraction(metrics.macro_recall),
+        macro_f1=_fraction(metrics.macro_f1),
+        ece=_fraction(metrics.ece),
+        per_class_recall=" ".join(recalls),
+        latency_ms=f"{latency_ms:.3f}" if latency_ms else "",
+        parameters=parameters,
+        input_size=input_size,
+        size_bytes=size_bytes,
+        seed=seed,
+        sha256=metrics.sha256,
+        selected_by=selected_by,
+    )
 
 
-def speed_row(speed: dict, *, run: str, stage: str, size_bytes: int) -> dict:
-    """A row of a model's speed. It was measured on no data set: data, split and accuracy stay empty.
-
-    speed: latency_ms (median), latency_p95_ms, latency_p99_ms: of one picture, milliseconds; images_per_s_1, images_per_s_8: with one
-    and eight pictures a call; memory_mib: the most that the process held, MiB, None where the system does not tell.
-    """
-    numbers = {name: "" if speed[name] is None else f"{speed[name]:.3f}" for name in SPEED}
-    return {**_origin(run, stage), **numbers, "size_bytes": size_bytes}
+def speed_row(speed: Speed, *, run: str) -> Row:
+    """A row of a model's speed. It was measured on no data set: data, split and accuracy stay empty."""
+    measured = {name: getattr(speed, name) for name in SPEED}
+    numbers = {name: "" if value is None else f"{value:.3f}" for name, value in measured.items()}
+    return replace(_origin(run, speed.stage), **numbers, size_bytes=speed.size_bytes)
 
 
-def add_rows(path: Path | str, rows: list[dict]) -> int:
+def add_rows(path: Path | str, rows: list[Row]) -> int:
     """Append rows that the file does not hold yet, under a lock, atomically. Returns how many were new."""
     path = Path(path)
     with locked(path.with_name(f".{path.name}.lock")):
-        present = _read(path) if path.exists() else []
-        known = {tuple(str(row.get(name, "")) for name in COLUMNS) for row in present}
-        new = [row for row in rows if tuple(str(row.get(name, "")) for name in COLUMNS) not in known]
-        write_csv(path, COLUMNS, present + new)
+        present = read_rows(path) if path.exists() else []
+        known = {row.cells for row in present}
+        new = [row for row in rows if row.cells not in known]
+        write_csv(path, COLUMNS, [vars(row) for row in present + new])
     return len(new)
 
 
@@ -85,7 +150,7 @@ def merge(path: Path | str, other: Path | str) -> int:
     """Join another machine's results.csv into `path`. Returns how many rows were new. Raises UserError where it holds none."""
     if not Path(other).is_file():
         raise UserError(f"no results at {other}")
-    rows = _read(other)
+    rows = read_rows(Path(other))
     if not rows:
         raise UserError(f"{other} holds no results")
     return add_rows(path, rows)
@@ -104,17 +169,23 @@ def git_commit() -> str:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else ""
 
 
-def _origin(run: str, stage: str) -> dict:
-    if stage not in STAGES:
-        raise ValueError(f"stage must be one of {STAGES}, got {stage}")
-    return {"date": time.strftime("%Y-%m-%dT%H:%M:%S"), "commit": git_commit(), "run": run, "stage": stage}
-
-
-def _read(path: Path | str) -> list[dict]:
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results file; those of an older version lack some columns. Raises UserError for another file."""
     try:
         rows = read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as results: {error}") from None
     if rows and set(rows[0]) | LATER != set(COLUMNS):
-        raise UserError(f"{path} is no results file of this version: its columns are {', '.join(map(str, rows[0]))}")
-    return rows
+        columns = ", ".join(map(str, rows[0]))
+        raise UserError(f"{path} is no results file of this version: its columns are {columns}")
+    return [Row(**{name: row.get(name) or "" for name in COLUMNS}) for row in rows]
+
+
+def _origin(run: str, stage: str) -> Row:
+    if stage not in STAGES:
+        raise ValueError(f"stage must be one of {STAGES}, got {stage}")
+    return Row(date=time.strftime("%Y-%m-%dT%H:%M:%S"), commit=git_commit(), run=run, stage=stage)
+
+
+def _fraction(value: float) -> str:
+    return f"{value:.6f}"

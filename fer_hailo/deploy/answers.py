@@ -12,7 +12,6 @@ from fer_hailo.common.files import written
 from fer_hailo.deploy.bundle import file_sha256
 
 ANSWERS = "int8_answers.npz"
-RECORD = "steps.json"  # of the compilation, beside the HEF
 
 
 @dataclass(frozen=True)

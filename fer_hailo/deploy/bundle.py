@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,12 @@ from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import write_json
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.runs import LABELS, RUNS, read_labels
+from fer_hailo.deploy.manifest import SCHEMA, File, Manifest, own_sha256
 from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
 
-SCHEMA = 1
 MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
 FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
-KEYS = ("name", "arch", "seed", "data", "labels", "preprocess", "calibration", "network", "confidence", "metrics", "environment")
-WITHOUT = "without"  # in a manifest: why an optional file is not in the bundle, by its name
 AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 
@@ -64,20 +63,26 @@ class Bundle:
     """An opened and checked bundle. digest: SHA-256 of its manifest, which names every other file's."""
 
     folder: Path
-    manifest: dict
-    spec: PreprocessSpec
-    labels: tuple[str, ...]
+    manifest: Manifest
     network: Tflite
     digest: str
 
     @property
     def name(self) -> str:
-        return self.manifest["name"]
+        return self.manifest.name
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        return self.manifest.preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.manifest.labels
 
     @property
     def int8(self) -> Path | None:
-        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest["without"]` names them)."""
-        return self.folder / INT8 if INT8 in self.manifest["files"] else None
+        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest.without` names them)."""
+        return self.folder / INT8 if INT8 in self.manifest.files else None
 
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
@@ -88,21 +93,17 @@ class Bundle:
             return EvalSet(*(file[field.name] for field in fields(EvalSet)))
 
 
-def files_of(manifest: dict) -> list[str]:
+def files_of(without: Container[str]) -> list[str]:
     """Names of the files that a bundle consists of, beside its manifest. The INT8 network may be missing with a reason."""
-    return [name for name in FILES if name != INT8 or name not in manifest.get(WITHOUT, {})]
+    return [name for name in FILES if name != INT8 or name not in without]
 
 
-def seal(folder: Path, manifest: dict) -> None:
-    """Write the manifest of a folder that holds all files of a bundle.
-
-    `manifest` gives KEYS, WITHOUT where a file is missing, and "selection" (see fer_hailo.deploy.selection) of a network that
-    was trained on all of train.
-    """
-    files = {name: {"sha256": file_sha256(folder / name), "size": (folder / name).stat().st_size} for name in files_of(manifest)}
-    content = {"schema": SCHEMA, **{key: manifest[key] for key in KEYS}, "files": files}
-    content |= {key: manifest[key] for key in (WITHOUT, "selection") if manifest.get(key)}
-    write_json(folder / MANIFEST, content | {"sha256": _own_sha256(content)})
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, with digests and sizes, of a folder that holds all files of a bundle."""
+    paths = {name: folder / name for name in files_of(manifest.without)}
+    files = {name: File(file_sha256(path), path.stat().st_size) for name, path in paths.items()}
+    content = replace(manifest, files=files).to_dict()
+    write_json(folder / MANIFEST, content | {"sha256": own_sha256(content)})
 
 
 def load_bundle(folder: Path | str) -> Bundle:
@@ -116,14 +117,10 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
-    names = files_of(manifest)
+    names, spec, labels = files_of(manifest.without), manifest.preprocess, manifest.labels
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
-    try:
-        spec, labels = PreprocessSpec(**manifest["preprocess"]), tuple(manifest["labels"])
-    except TypeError as error:
-        raise UserError(f"{folder / MANIFEST} describes a preprocessing that this version does not know ({error}): {AGAIN}") from None
     checks: dict[str, Callable[[Path], None]] = {
         FLOAT: lambda path: _check_float(path, spec, labels),
         INT8: lambda path: _check_int8(path),
@@ -132,12 +129,12 @@ def load_bundle(folder: Path | str) -> Bundle:
         LABELS: lambda path: _check_labels(path, labels),
     }
     for name in names:
-        if file_sha256(folder / name) != manifest["files"][name]["sha256"]:
+        if file_sha256(folder / name) != manifest.files[name].sha256:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
             raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
     for name in names:
         checks.get(name, lambda path: None)(folder / name)
-    return Bundle(folder, manifest, spec, labels, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
+    return Bundle(folder, manifest, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
 
 
 def newest_bundle(parent: Path = RUNS) -> Path:
@@ -150,23 +147,31 @@ def newest_bundle(parent: Path = RUNS) -> Path:
     return found[-1].parent
 
 
-def _manifest(folder: Path, text: bytes) -> dict:
-    try:
-        manifest = json.loads(text)
-        schema, digest = manifest["schema"], manifest.pop("sha256", None)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{folder / MANIFEST} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
+def _manifest(folder: Path, text: bytes) -> Manifest:
+    path = folder / MANIFEST
+    with _reading(path):
+        content = json.loads(text)
+        schema, digest = content["schema"], content.pop("sha256", None)
     if schema != SCHEMA:
         raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
-    if digest != _own_sha256(manifest):
-        raise UserError(f"{folder / MANIFEST} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}")
-    return manifest
+    if digest != own_sha256(content):
+        raise UserError(f"{path} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}")
+    with _reading(path):
+        try:
+            PreprocessSpec(**content["preprocess"])
+        except TypeError as error:
+            raise UserError(f"{path} describes a preprocessing that this version does not know ({error}): {AGAIN}") from None
+        return Manifest.from_dict(content)
 
 
-def _own_sha256(manifest: dict) -> str:
-    """The digest that a manifest holds of all else in it, however it is laid out."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged manifest gives rise to into one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = with_class(error, one_line(error, 80))
+        raise UserError(f"{path} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
 
 
 def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.metrics import compute_metrics, softmax
+from fer_hailo.common.metrics import Splits, compute_metrics, softmax
 from fer_hailo.common.progress import track
 from fer_hailo.deploy.bundle import EvalSet
 
@@ -35,14 +35,12 @@ def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: Images, classes
     return np.concatenate(parts)
 
 
-def score(
-    logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str
-) -> dict[str, dict]:
+def score(logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str) -> Splits:
     """Metrics for each split that `pictures` holds: {"val": metrics, "test": metrics}.
 
     logits: (N, C). digests: the SHA-256 that names the pictures of a split. Raises UserError for values that are not finite.
     """
-    found = {}
+    found: Splits = {}
     for split in SPLITS:
         side = pictures.split == split
         if side.any():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import write_json
+from fer_hailo.common.metrics import Metrics, Scores, from_dicts, to_dicts
 
 SELECTION = "selection.json"
 
@@ -20,7 +19,7 @@ class Selection:
     """The validated run, whose own validation side chose settings and lengths.
 
     name: the run. validation_fraction: of train that it kept. epochs: how many of stage 1 and of stage 2 led to its best model.
-    confidence: temperature and threshold, fitted on its validation side. metrics: {stage: metrics object of that side};
+    confidence: temperature and threshold, fitted on its validation side. metrics: of that side, by stage;
     the converted stages are there once it was converted, and with them script, its model script.
     """
 
@@ -28,17 +27,18 @@ class Selection:
     validation_fraction: float
     epochs: tuple[int, int]
     confidence: Confidence
-    metrics: dict[str, dict]
+    metrics: dict[str, Metrics]
     script: str = ""
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        plain = {"confidence": self.confidence.to_dict(), "epochs": list(self.epochs), "metrics": to_dicts(self.metrics)}
+        return vars(self) | plain
 
     @staticmethod
     def from_dict(values: dict) -> Selection:
-        """Raises TypeError, ValueError or KeyError where `values` is none."""
-        metrics = {stage: dict(scores) for stage, scores in values["metrics"].items()}
-        if not all("accuracy" in scores for scores in metrics.values()) or "keras" not in metrics:
+        """Raises AttributeError, KeyError, TypeError or ValueError where `values` is none."""
+        metrics = from_dicts(values["metrics"])
+        if "keras" not in metrics:
             raise ValueError("it lacks the validation scores")
         first, second = map(int, values["epochs"])
         return Selection(
@@ -46,8 +46,8 @@ class Selection:
             str(values.get("script", "")),
         )  # fmt: skip
 
-    def splits(self) -> dict[str, dict]:
-        """Its metrics as those of a bundle: {stage: {"val": metrics object}}."""
+    def splits(self) -> Scores:
+        """Its metrics as those of a bundle: {stage: {"val": metrics}}."""
         return {stage: {"val": metrics} for stage, metrics in self.metrics.items()}
 
 
@@ -61,22 +61,8 @@ def read_selection(folder: Path) -> Selection | None:
     path = folder / SELECTION
     if not path.is_file():
         return None
-    with _told(path):
-        return Selection.from_dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def selection_of(manifest: dict, path: Path) -> Selection | None:
-    """Of a bundle's manifest, which lies at `path`. Raises UserError where what it says of the run cannot be read."""
-    if "selection" not in manifest:
-        return None
-    with _told(path):
-        return Selection.from_dict(manifest["selection"])
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
     try:
-        yield
+        return Selection.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = with_class(error, one_line(error, 80))
         raise UserError(f"{path} does not tell which run chose the settings ({reason}): copy the folder again") from None

@@ -23,6 +23,18 @@ NARROW, WIDE = "emulated-int8", "emulated-a16"
 
 
 @dataclass(frozen=True)
+class EmulationFacts:
+    """calibset_size: images that ranges were measured on. wide: 16-bit layers, with their mode. ignored: lines of
+    the script.
+    """
+
+    calibset_size: int
+    bias_correction: bool
+    wide: dict[str, str]
+    ignored: list[str]
+
+
+@dataclass(frozen=True)
 class Emulation:
     """networks: by stage, the one that the script asks for last. exact: the same in float. followed: what of
     the script they follow.
@@ -38,21 +50,18 @@ class Emulation:
         """
         return noise_of(self.exact, list(self.networks.values())[-1], images, spec)
 
-    def facts(self) -> dict:
+    def facts(self) -> EmulationFacts:
         """For the report."""
-        return {
-            "calibset_size": self.followed.calibset_size,
-            "bias_correction": self.followed.bias_correction,
-            "wide": {name: f"a16_w{self.followed.precisions[name].weights}" for name in self.followed.wide},
-            "ignored": self.followed.ignored,
-        }
+        asked = self.followed
+        wide = {name: f"a16_w{asked.precisions[name].weights}" for name in asked.wide}
+        return EmulationFacts(asked.calibset_size, asked.bias_correction, wide, asked.ignored)
 
 
 def emulation_of(bundle: Bundle, script: str) -> Emulation:
     """Ready to score. Measures ranges on the first calibset_size images. Raises UserError where the network
     is not emulated.
     """
-    asked, graph = followed(script, tflite_layers(bundle.network, bundle.manifest["arch"])), read_graph(bundle.folder / FLOAT)
+    asked, graph = followed(script, tflite_layers(bundle.network, bundle.manifest.arch)), read_graph(bundle.folder / FLOAT)
     exact = FloatNetwork(graph)
     ranges = exact.measure(bundle.calibration()[: asked.calibset_size], bundle.spec)
     ranges[graph.input.name].span(*normalise(np.array([0, 255], np.uint8), bundle.spec))

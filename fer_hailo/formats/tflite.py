@@ -9,7 +9,7 @@ import functools
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -62,6 +62,12 @@ class Layer:
 
     def to_dict(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Layer:
+        """Raises TypeError where `values` are none."""
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return Layer(**plain)
 
 
 @dataclass(frozen=True)

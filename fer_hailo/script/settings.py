@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fer_hailo.script.text import Statement, parse_script, render_value
 from fer_hailo.script.vocabulary import topic_of
 
@@ -9,8 +11,8 @@ ASKED = ("optimization_level", "compression_level", "calibset_size", "batch_size
 CORRECTIONS = ("bias_correction", "equalization", "finetune", "adaround")  # what the SDK does to the weights: on or off
 
 
-def settings_of(script: str, log: list[dict]) -> dict[str, str]:
-    """Settings by name, as text. log: the findings of fer_hailo.sdk.log; a level found there replaces the script's."""
+def settings_of(script: str, levels: Sequence[int]) -> dict[str, str]:
+    """Settings by name, as text. levels: optimization levels that the SDK's log names; the lowest replaces the script's."""
     statements, _ = parse_script(script)
     settings: dict[str, str] = {}
     for statement in statements:
@@ -21,7 +23,6 @@ def settings_of(script: str, log: list[dict]) -> dict[str, str]:
         for key in ASKED:
             if value := statement.get(key):
                 settings[_name(statement, key)] = render_value(value)
-    levels = [finding["level"] for finding in log if finding["level"] is not None]
     if levels:
         asked = settings.get("optimization_level", "not stated")
         settings["optimization_level"] = f"{min(levels)} (the script asks for {asked}: lowered by the SDK)"

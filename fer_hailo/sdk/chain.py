@@ -6,15 +6,17 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import add_rows, row_of
-from fer_hailo.deploy.bundle import MANIFEST, SCRIPT, Bundle, load_bundle
+from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
 from fer_hailo.deploy.home import resolve
-from fer_hailo.deploy.selection import selection_of
+from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
 from fer_hailo.script.files import ScriptFiles, read_scripts
 from fer_hailo.script.layers import resolve as resolve_layers
@@ -22,6 +24,7 @@ from fer_hailo.script.lint import lint_script
 from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script
 from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
+from fer_hailo.sdk.facts import Compiled, Facts, Rehearsed
 from fer_hailo.sdk.rehearsal import rehearse
 from fer_hailo.sdk.report import REHEARSAL, write_compile_report
 from fer_hailo.sdk.verdict import judge, sentence
@@ -44,29 +47,30 @@ def compile_bundle(
     Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
     job = _job(folder, hw_arch, scripts, out, quick)
     record = run_steps(job, steps)
-    metrics: dict[str, dict] = {}
+    metrics: Scores = {}
     agreement: dict[str, float] = {}
     noise: dict[str, float] = {}
     dates: dict[str, str] = {}
-    for entry in record.values():
-        scores = entry["scores"]
-        metrics |= scores["metrics"]
-        agreement |= scores["agreement"]
-        noise |= scores["noise"]
-        dates |= dict.fromkeys(scores["metrics"], scores["date"])
-    notes = [finding for entry in record.values() for finding in entry["log"]]
-    warnings = [_warning(finding) for finding in notes] + [note for entry in record.values() for note in entry.get("notes", [])]
-    optimized = record.get("optimize", {})
-    facts = _facts(job, metrics, agreement, most_lost, warnings) | {
-        "agreement": agreement,
-        "rehearsal": False,
-        "noise": noise,
-        "settings": settings_of(optimized.get("script", job.script.text), notes),
-        "script": optimized.get("script", job.script.text),
-        "seconds": {step: entry["seconds"] for step, entry in record.items()},
-        "hef": record.get("compile", {}).get("hef"),
-    }
-    facts["versions"]["Dataflow Compiler"] = next(iter(record.values()))["sdk_version"] if record else "unknown"
+    for scores in (step.scores for step in record.values() if step.scores):
+        metrics |= scores.metrics
+        agreement |= scores.agreement
+        noise |= scores.noise
+        dates |= dict.fromkeys(scores.metrics, scores.date)
+    said = [finding for step in record.values() for finding in step.log]
+    warnings = [_warning(finding) for finding in said] + [note for step in record.values() for note in step.notes or ()]
+    optimized, compiled = record.get("optimize"), record.get("compile")
+    version = next(iter(record.values())).sdk_version if record else "unknown"
+    facts = _facts(
+        job,
+        metrics,
+        most_lost,
+        Compiled(version, agreement, compiled.hef if compiled else None),
+        noise=noise,
+        script=optimized.script if optimized and optimized.script is not None else job.script.text,
+        levels=[finding.level for finding in said if finding.level is not None],
+        seconds={name: step.seconds for name, step in record.items()},
+        warnings=warnings,
+    )
     return _finish(job, facts, dates)
 
 
@@ -82,20 +86,21 @@ def rehearse_bundle(
     job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
-    for line in rehearsal.emulation["ignored"] if rehearsal.emulation else ():
+    for line in rehearsal.emulation.ignored if rehearsal.emulation else ():
         _say(f"the emulation ignores {line}")
-    facts = _facts(job, rehearsal.metrics, {}, most_lost, rehearsal.warnings) | {
-        "rehearsal": True,
-        "noise": rehearsal.noise,
-        "emulation": rehearsal.emulation,
-        "calibration": rehearsal.calibration,
-        "speed": rehearsal.speed,
-        "settings": settings_of(job.script.text, []),
-        "script": job.script.text,
-        "seconds": {"rehearsal": round(time.monotonic() - start, 1)},
-    }
+    facts = _facts(
+        job,
+        rehearsal.metrics,
+        most_lost,
+        Rehearsed(rehearsal.emulation, rehearsal.calibration, rehearsal.speed),
+        noise=rehearsal.noise,
+        script=job.script.text,
+        levels=[],
+        seconds={"rehearsal": round(time.monotonic() - start, 1)},
+        warnings=rehearsal.warnings,
+    )
     emulated = rehearsal.metrics.keys() & {NARROW, WIDE}  # the TFLite files have their rows since they were made
-    return _finish(job, facts, {stage: facts["date"] for stage in rehearsal.metrics if stage in emulated})
+    return _finish(job, facts, {stage: facts.date for stage in rehearsal.metrics if stage in emulated})
 
 
 def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None) -> Job:
@@ -109,7 +114,7 @@ def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path |
     if faults:
         raise UserError(f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
     _check_quoted(script, bundle)
-    pictures, digests = bundle.evaluation(), _digests(bundle)
+    pictures, digests = bundle.evaluation(), bundle.manifest.digests
     if quick is not None:
         pictures = pictures.quick(quick)
         digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
@@ -119,74 +124,90 @@ def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path |
 def _check_quoted(script: ScriptFiles, bundle: Bundle) -> None:
     """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
     try:
-        resolve_layers(parse_script(script.text)[0], tflite_layers(bundle.network, bundle.manifest["arch"]))
+        resolve_layers(parse_script(script.text)[0], tflite_layers(bundle.network, bundle.manifest.arch))
     except UserError as error:
         raise UserError(f"{script.name}: {error}") from None
 
 
-def _digests(bundle: Bundle) -> dict[str, str]:
-    """What names the pictures of each split, the same on every machine."""
-    return {split: metrics["sha256"] for split, metrics in bundle.manifest["metrics"]["keras"].items()}
+def _facts(
+    job: Job,
+    metrics: Scores,
+    most_lost: float,
+    outcome: Compiled | Rehearsed,
+    *,
+    noise: dict[str, float],
+    script: str,
+    levels: list[int],
+    seconds: dict[str, float],
+    warnings: list[str],
+) -> Facts:
+    manifest, sdk = job.bundle.manifest, outcome if isinstance(outcome, Compiled) else None
+    judged = manifest.selection.splits() if manifest.selection else metrics  # on images that it learnt nothing can be judged
+    versions = {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": manifest.commit}
+    return Facts(
+        bundle=job.bundle.name,
+        bundle_sha256=job.bundle.digest,
+        hw_arch=job.hw_arch,
+        date=time.strftime("%Y-%m-%dT%H:%M:%S"),
+        quick=job.quick,
+        metrics=metrics,
+        reference=manifest.metrics["keras"] if job.quick is None else {},
+        verdict=judge(judged, sdk.agreement if sdk else {}, most_lost, manifest.selected_by),
+        judged=judged,
+        warnings=warnings,
+        versions=versions | ({"Dataflow Compiler": sdk.sdk_version} if sdk else {}),
+        noise=noise,
+        settings=settings_of(script, levels),
+        script=script,
+        seconds=seconds,
+        outcome=outcome,
+    )
 
 
-def _facts(job: Job, metrics: dict, agreement: dict, most_lost: float, warnings: list[str]) -> dict:
-    selection = selection_of(job.bundle.manifest, job.bundle.folder / MANIFEST)
-    judged = selection.splits() if selection else metrics  # on the images that it was trained on nothing can be judged
-    verdict = judge(judged, agreement, most_lost) | ({"selected_by": selection.name} if selection else {})
-    return {
-        "title": f"{job.bundle.name} for {job.hw_arch}",
-        "bundle": job.bundle.name,
-        "bundle_sha256": job.bundle.digest,
-        "hw_arch": job.hw_arch,
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "quick": job.quick,
-        "metrics": metrics,
-        "reference": job.bundle.manifest["metrics"]["keras"] if job.quick is None else {},
-        "verdict": verdict,
-        "judged": judged,
-        "warnings": warnings,
-        "versions": {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": _commit(job.bundle)},
-    }
+def _warning(finding: Finding) -> str:
+    more = f" (and {finding.count - 1} more such lines in {LOG})" if finding.count > 1 else ""
+    return f"{finding.what}: {finding.line}{more}"
 
 
-def _warning(finding: dict) -> str:
-    more = f" (and {finding['count'] - 1} more such lines in {LOG})" if finding["count"] > 1 else ""
-    return f"{finding['what']}: {finding['line']}{more}"
-
-
-def _finish(job: Job, facts: dict, dates: dict[str, str]) -> int:
+def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
     """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
     page = write_compile_report(job.out, facts)
+    manifest = job.bundle.manifest
     rows = [
-        row_of(
-            metrics,
-            run=job.bundle.name,
-            stage=stage,
-            seed=job.bundle.manifest["seed"],
-            reference=facts["reference"].get(split),
-            selected_by=facts["verdict"].get("selected_by", ""),
+        replace(
+            row_of(
+                metrics,
+                run=job.bundle.name,
+                stage=stage,
+                seed=manifest.seed,
+                reference=facts.reference.get(split),
+                selected_by=facts.verdict.selected_by,
+            ),
+            commit=manifest.commit,
+            date=date,
         )
-        | {"commit": _commit(job.bundle), "date": date}
         for stage, date in dates.items()
-        for split, metrics in facts["metrics"][stage].items()
+        for split, metrics in facts.metrics[stage].items()
     ]
     if rows:
         add_rows(resolve(job.bundle.folder).results, rows)
-    for stage, scores in facts["metrics"].items():
-        print(f"{stage:<13}" + "".join(f"   {split} {metrics['accuracy']:.2%}" for split, metrics in scores.items()))
-    for warning in facts["warnings"]:
+    for stage, scores in facts.metrics.items():
+        print(f"{stage:<13}" + "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items()))
+    for warning in facts.warnings:
         _say(f"warning: {warning}", red=True)
-    failed = bool(facts["verdict"]["causes"])
-    _say(sentence(facts["verdict"], facts["judged"]), red=failed)
-    for advice in facts["verdict"]["advice"]:
+    failed = facts.verdict.failed
+    _say(sentence(facts.verdict, facts.judged), red=failed)
+    for advice in facts.verdict.advice:
         _say(advice, red=True)
-    print(REHEARSAL if facts["rehearsal"] else f"written: {job.out / HEF}" if facts["hef"] else "no HEF yet")
+    print(_made(job, facts.outcome))
     print(f"report: {page}", flush=True)
     return TOO_MUCH_LOST if failed else 0
 
 
-def _commit(bundle: Bundle) -> str:
-    return bundle.manifest["environment"].get("git_commit", "")
+def _made(job: Job, outcome: Compiled | Rehearsed) -> str:
+    if isinstance(outcome, Rehearsed):
+        return REHEARSAL
+    return f"written: {job.out / HEF}" if outcome.hef else "no HEF yet"
 
 
 def _say(text: str, red: bool = False) -> None:

@@ -7,22 +7,22 @@ and another number of pictures to score on costs no second optimization.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import locked, write_json, write_text, written
+from fer_hailo.common.files import locked, write_text, written
 from fer_hailo.common.progress import duration
-from fer_hailo.deploy.answers import ANSWERS, RECORD, Answers, write_answers
+from fer_hailo.deploy.answers import ANSWERS, Answers, write_answers
 from fer_hailo.deploy.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha256
 from fer_hailo.deploy.scoring import agreement, logits_of, score
+from fer_hailo.deploy.steps import RECORD, Inputs, Step, StepScores, read_steps, write_steps
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.formats.tflite import WEIGHTED
 from fer_hailo.script.files import ScriptFiles
@@ -36,7 +36,6 @@ STEPS = ("parse", "optimize", "compile")
 HAR, QUANTIZED, HEF, EFFECTIVE, LOG = "model.har", "model_quantized.har", "model.hef", "effective.alls", "sdk.log"
 ARTEFACTS = {"parse": HAR, "optimize": QUANTIZED, "compile": HEF}
 STAGES = {"parse": ("har-native",), "optimize": ("har-fp", "har-int8"), "compile": ()}
-ENTRY = {"inputs", "sha256", "seconds", "log", "sdk_version", "scores"}  # what the record of a step holds at least
 NOISE_PICTURES = 64
 
 
@@ -54,23 +53,20 @@ class Job:
 
     @property
     def net_name(self) -> str:
-        return re.sub(r"\W", "_", self.bundle.manifest["arch"])
+        return re.sub(r"\W", "_", self.bundle.manifest.arch)
 
-    def inputs(self, step: str) -> dict:
+    def inputs(self, step: str) -> Inputs:
         """What the result of a step depends on."""
-        depends = {"bundle": self.bundle.digest, "hw_arch": self.hw_arch}
-        return depends if step == "parse" else depends | {"script": hashlib.sha256(self.script.text.encode()).hexdigest()}
+        script = None if step == "parse" else hashlib.sha256(self.script.text.encode()).hexdigest()
+        return Inputs(self.bundle.digest, self.hw_arch, script)
 
 
-def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
-    """Run the steps, by default those whose results are not there yet. Returns the record of all steps done.
-
-    A record holds, for a step: inputs, sha256 of the artefact, seconds, log findings, what the step found out, and `scores`.
-    """
+def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, Step]:
+    """Run the steps, by default those whose results are not there yet. Returns the record of all steps done."""
     sdk.client()
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out / ".lock", wait=False):
-        record = _read_record(job.out / RECORD)
+        record = read_steps(job.out / RECORD)
         for number, step in enumerate(STEPS):
             if wanted is None and _fits(job, record, step):
                 _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
@@ -78,14 +74,14 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, dict]:
                 _check_earlier(job, record, STEPS[:number])
                 record = {earlier: record[earlier] for earlier in STEPS[:number]}  # what comes later is outdated
                 record[step] = _run(job, step)
-                write_json(job.out / RECORD, record)
-            if _fits(job, record, step) and not _scored(job, step, record[step]["scores"]):
-                record[step]["scores"] = _score(job, step)
-                write_json(job.out / RECORD, record)
+                write_steps(job.out / RECORD, record)
+            if _fits(job, record, step) and not _scored(job, step, record[step].scores):
+                record[step] = replace(record[step], scores=_score(job, step))
+                write_steps(job.out / RECORD, record)
         return {step: record[step] for step in STEPS if _fits(job, record, step)}
 
 
-def _check_earlier(job: Job, record: dict, steps: tuple[str, ...]) -> None:
+def _check_earlier(job: Job, record: dict[str, Step], steps: tuple[str, ...]) -> None:
     for step in steps:
         if not _fits(job, record, step):
             raise UserError(
@@ -94,28 +90,28 @@ def _check_earlier(job: Job, record: dict, steps: tuple[str, ...]) -> None:
             )
 
 
-def _run(job: Job, step: str) -> dict:
+def _run(job: Job, step: str) -> Step:
     _say(f"{step}: begins; the SDK's log is {job.out / LOG}")
     start, log = time.monotonic(), job.out / LOG
     known = log.stat().st_size if log.exists() else 0
-    found = {"parse": _parse, "optimize": _optimize, "compile": _compile}[step](job)
+    found: dict[str, Any] = {"parse": _parse, "optimize": _optimize, "compile": _compile}[step](job)
     with open(log, "rb") as file:
         file.seek(known)
         text = file.read().decode("utf-8", "replace")
     seconds = time.monotonic() - start
     _say(f"{step}: done in {duration(seconds)}")
-    return {
-        "inputs": job.inputs(step),
-        "sha256": file_sha256(job.out / ARTEFACTS[step]),
-        "seconds": round(seconds, 1),
-        "log": findings(text),
-        "sdk_version": getattr(sdk.client(), "__version__", "unknown"),
-        "scores": {},
+    return Step(
+        inputs=job.inputs(step),
+        sha256=file_sha256(job.out / ARTEFACTS[step]),
+        seconds=round(seconds, 1),
+        log=tuple(findings(text)),
+        sdk_version=getattr(sdk.client(), "__version__", "unknown"),
         **found,
-    }
+    )
 
 
-def _parse(job: Job) -> dict:
+def _parse(job: Job) -> dict[str, Any]:
+    """Returns what it found out, as fields of a Step; so do the other steps."""
     log, path, note = job.out / LOG, job.bundle.folder / FLOAT, None
     runner: Any = None
 
@@ -139,7 +135,7 @@ def _parse(job: Job) -> dict:
     notes += _check_parsed(job, runner.get_hn_dict(), layers)
     with written(job.out / HAR) as beside, sdk.calling("parse", log):
         runner.save_har(str(beside))
-    return {"notes": notes, "layers": len(layers.layers)}
+    return {"notes": tuple(notes), "layers": len(layers.layers)}
 
 
 def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
@@ -164,7 +160,7 @@ def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
     return []
 
 
-def _optimize(job: Job) -> dict:
+def _optimize(job: Job) -> dict[str, Any]:
     log = job.out / LOG
     with sdk.calling("optimize", log):
         runner = sdk.client().ClientRunner(har=str(job.out / HAR))
@@ -203,7 +199,7 @@ def _noise(job: Job, runner) -> dict[str, float]:
     return found
 
 
-def _compile(job: Job) -> dict:
+def _compile(job: Job) -> dict[str, Any]:
     with sdk.calling("compile", job.out / LOG):
         runner = sdk.client().ClientRunner(har=str(job.out / QUANTIZED))
         content = runner.compile()
@@ -233,38 +229,36 @@ def _hef_problems(job: Job, hef) -> list[str]:
     return problems
 
 
-def _score(job: Job, step: str) -> dict:
-    """{"quick", "date", "metrics": {stage: {split: metrics}}, "agreement": {stage: part of the answers that are the float TFLite's},
-    "noise": {layer: dB}}, from a step's artefact. With har-int8 also "answers": SHA-256 of the file that keeps them picture by picture.
-    """
-    scores: dict = {"quick": job.quick, "date": time.strftime("%Y-%m-%dT%H:%M:%S"), "metrics": {}, "agreement": {}, "noise": {}}
+def _score(job: Job, step: str) -> StepScores:
+    """From a step's artefact. Writes the answers of har-int8 beside it."""
+    scores = StepScores(job.quick, time.strftime("%Y-%m-%dT%H:%M:%S"))
     if not STAGES[step]:
         return scores
     with sdk.calling(f"scoring {step}", job.out / LOG):
         runner = sdk.client().ClientRunner(har=str(job.out / ARTEFACTS[step]))
-    pictures, labels, data = job.pictures, job.bundle.labels, job.bundle.manifest["data"]["name"]
+    pictures, labels, data = job.pictures, job.bundle.labels, job.bundle.manifest.data.name
     for stage in STAGES[step]:
         with sdk.inference(runner, stage, job.bundle.spec, job.out / LOG) as infer:
             logits = logits_of(infer, pictures.images, len(labels), f"scoring {stage}")
-        scores["metrics"][stage] = score(logits, pictures, labels, data=data, digests=job.digests, stage=stage)
-        scores["agreement"][stage] = agreement(logits, pictures.logits)
+        scores.metrics[stage] = score(logits, pictures, labels, data=data, digests=job.digests, stage=stage)
+        scores.agreement[stage] = agreement(logits, pictures.logits)
         if stage == "har-int8":
-            scores["answers"] = _keep(job, logits)
-    return scores | ({"noise": _noise(job, runner)} if step == "optimize" else {})
+            scores = replace(scores, answers=_keep(job, logits))
+    return replace(scores, noise=_noise(job, runner)) if step == "optimize" else scores
 
 
 def _keep(job: Job, logits: np.ndarray) -> str:
     index = np.arange(len(logits)) if job.quick is None else job.bundle.evaluation().sample(job.quick)
-    evaluation = job.bundle.manifest["files"][EVALUATION]["sha256"]
+    evaluation = job.bundle.manifest.files[EVALUATION].sha256
     return write_answers(job.out / ANSWERS, Answers(logits.astype(np.float32), index, evaluation))
 
 
-def _scored(job: Job, step: str, scores: dict) -> bool:
+def _scored(job: Job, step: str, scores: StepScores | None) -> bool:
     """Whether a step was scored on these pictures, and its answers are still there."""
-    if scores.get("quick", 0) != job.quick:  # no count is None: all
+    if scores is None or scores.quick != job.quick:
         return False
     path = job.out / ANSWERS
-    return "har-int8" not in STAGES[step] or (path.is_file() and file_sha256(path) == scores.get("answers"))
+    return "har-int8" not in STAGES[step] or (path.is_file() and file_sha256(path) == scores.answers)
 
 
 def _recommended(text: str) -> list[str]:
@@ -273,19 +267,10 @@ def _recommended(text: str) -> list[str]:
     return [name.strip(" '\"[].") for name in match[1].split(",") if name.strip(" '\"[].")] if match else []
 
 
-def _fits(job: Job, record: dict, step: str) -> bool:
+def _fits(job: Job, record: dict[str, Step], step: str) -> bool:
     """Whether a step's artefact is there, unchanged, and made from these inputs."""
     entry, path = record.get(step), job.out / ARTEFACTS[step]
-    return entry is not None and entry["inputs"] == job.inputs(step) and path.is_file() and file_sha256(path) == entry["sha256"]
-
-
-def _read_record(path: Path) -> dict:
-    """steps.json; a damaged one, or another version's, costs time only."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {step: entry for step, entry in record.items() if entry.keys() >= ENTRY}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return {}
+    return entry is not None and entry.inputs == job.inputs(step) and path.is_file() and file_sha256(path) == entry.sha256
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,10 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+from fer_hailo.deploy.steps import Finding
 
 # What to look for, and what it means for the result. A group gives the optimization level that is left.
 SILENT = (
@@ -68,14 +71,14 @@ def _teed(stream, number: int, log) -> Iterator[None]:
         thread.join(timeout=1)  # unless a process that the SDK left behind holds it: the thread then goes on without us
 
 
-def findings(text: str) -> list[dict]:
-    """What the log says that the user must know: [{"what", "line": the first that says it, "count": of lines, "level": int or None}]."""
-    found: dict[tuple, dict] = {}
+def findings(text: str) -> list[Finding]:
+    """What the log says that the user must know."""
+    found: dict[tuple[str, int | None], Finding] = {}
     for line in dict.fromkeys(re.split(r"[\r\n]+", ESCAPES.sub("", text))):
         for pattern, what in SILENT:
             if match := pattern.search(line):
                 level = int(match[1]) if what.endswith("level") else None
-                entry = found.setdefault((what, level), {"what": what, "line": line.strip()[:300], "count": 0, "level": level})
-                entry["count"] += 1
+                known = found.get((what, level), Finding(what, line.strip()[:300], 0, level))
+                found[what, level] = replace(known, count=known.count + 1)
                 break
     return list(found.values())

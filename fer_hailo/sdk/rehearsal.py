@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import Scores, Splits
 from fer_hailo.common.preprocess import normalise
 from fer_hailo.common.progress import track
-from fer_hailo.deploy.bundle import FLOAT, INT8, WITHOUT, Bundle, EvalSet
+from fer_hailo.deploy.bundle import FLOAT, INT8, Bundle, EvalSet
 from fer_hailo.deploy.scoring import logits_of, score
 from fer_hailo.emulation.noise import Noise
-from fer_hailo.emulation.stages import Emulation, emulation_of
-from fer_hailo.formats.tflite import single
+from fer_hailo.emulation.stages import Emulation, EmulationFacts, emulation_of
+from fer_hailo.formats.tflite import Layer, single
 from fer_hailo.predict.litert import LiteRT
 from fer_hailo.sdk.client import TOPS
 
@@ -25,15 +27,43 @@ MOST_CLIPPED = 0.2
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """metrics: {stage: {split: metrics}}; noise: layer to dB; calibration, speed and, if there is one, emulation: facts for the report;
-    warnings: sentences."""
+class CalibrationFacts:
+    """Of a calibration set: images in all and by class; copies of others; the part of the values that are 0 or 255; mean and
+    deviation of each channel, normalised."""
 
-    metrics: dict[str, dict]
+    count: int
+    per_class: dict[str, int]
+    duplicates: int
+    clipped: float
+    mean: list[float]
+    deviation: list[float]
+
+
+@dataclass(frozen=True)
+class SpeedBound:
+    """Work of one image against the chip's peak. most_frames_per_second: an upper bound that real networks stay far below;
+    None where the network has no multiply-adds."""
+
+    tops: float
+    parameters: int
+    multiply_adds: int
+    most_frames_per_second: float | None
+    layers: tuple[Layer, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        told = ("name", "operator", "parameters", "multiply_adds")
+        return vars(self) | {"layers": [{name: getattr(layer, name) for name in told} for layer in self.layers]}
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """noise: layer to dB. emulation: None where the network is not emulated. warnings: sentences."""
+
+    metrics: Scores
     noise: dict[str, float]
-    emulation: dict | None
-    calibration: dict
-    speed: dict
+    emulation: EmulationFacts | None
+    calibration: CalibrationFacts
+    speed: SpeedBound
     warnings: list[str]
 
 
@@ -47,20 +77,20 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     except UserError as error:
         judged = "the verdict is by the INT8 TFLite" if bundle.int8 else "what 8 bits lose is not known"
         warnings.append(f"no integer emulation of this network: {error}; {judged}")
-    missing = bundle.manifest.get(WITHOUT, {}).items()
+    missing = bundle.manifest.without.items()
     warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
     files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
     networks = {network.stage: network for network in map(LiteRT, files)} | (emulation.networks if emulation else {})
     metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
-    calibration, noise = calibration_facts(bundle), _noise(bundle, emulation)
-    warnings += calibration.pop("warnings")
+    (calibration, doubts), noise = calibration_facts(bundle), _noise(bundle, emulation)
+    warnings += doubts
     return Rehearsal(metrics, noise, emulation.facts() if emulation else None, calibration, speed_bound(bundle, hw_arch), warnings)
 
 
-def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> dict[str, dict]:
+def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> Splits:
     """Metrics for each split. network: has logits(images, spec)."""
     logits = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}")
-    return score(logits, pictures, bundle.labels, data=bundle.manifest["data"]["name"], digests=digests, stage=stage)
+    return score(logits, pictures, bundle.labels, data=bundle.manifest.data.name, digests=digests, stage=stage)
 
 
 def _noise(bundle: Bundle, emulation: Emulation | None) -> dict[str, float]:
@@ -88,8 +118,8 @@ def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
     return noise.ratios()
 
 
-def calibration_facts(bundle: Bundle) -> dict:
-    """Count, classes, duplicates, clipped part, mean and deviation per channel (normalised) of the calibration set; warnings."""
+def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
+    """What the calibration set is like, and warnings: sentences."""
     images, spec = bundle.calibration(), bundle.spec
     levels = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]).astype(np.float64)
     values = normalise(np.arange(256, dtype=np.uint8), spec).astype(np.float64)
@@ -98,7 +128,7 @@ def calibration_facts(bundle: Bundle) -> dict:
     deviation = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
     duplicates = len(images) - len({image.tobytes() for image in images})
     clipped = float(shares[:, [0, 255]].sum() / 3)
-    classes = bundle.manifest["calibration"]["per_class"]
+    classes = bundle.manifest.calibration.per_class
     warnings = []
     if len(images) < FULL_OPTIMIZATION:
         warnings.append(f"{len(images)} calibration pictures: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
@@ -113,31 +143,16 @@ def calibration_facts(bundle: Bundle) -> dict:
             warnings.append(
                 f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, outside of {low} to {high}"
             )
-    return {
-        "count": len(images),
-        "per_class": dict(zip(bundle.labels, classes, strict=True)),
-        "duplicates": duplicates,
-        "clipped": clipped,
-        "mean": mean.round(4).tolist(),
-        "deviation": deviation.round(4).tolist(),
-        "warnings": warnings,
-    }
+    by_class = dict(zip(bundle.labels, classes, strict=True))
+    moments = mean.round(4).tolist(), deviation.round(4).tolist()
+    return CalibrationFacts(len(images), by_class, duplicates, clipped, *moments), warnings
 
 
-def speed_bound(bundle: Bundle, hw_arch: str) -> dict:
+def speed_bound(bundle: Bundle, hw_arch: str) -> SpeedBound:
     """Multiply-adds a picture against the chip's peak: an upper bound of frames/s that real networks stay far below.
 
     One multiply-add is two operations; TOPS are 10^12 operations a second.
     """
-    per_second = TOPS[hw_arch] * 1e12 / 2
-    count = bundle.network.multiply_adds
-    return {
-        "tops": TOPS[hw_arch],
-        "parameters": bundle.network.parameters,
-        "multiply_adds": count,
-        "most_frames_per_second": per_second / count if count else None,
-        "layers": [
-            {"name": layer.name, "operator": layer.operator, "parameters": layer.parameters, "multiply_adds": layer.multiply_adds}
-            for layer in bundle.network.layers
-        ],
-    }
+    network = bundle.network
+    most = TOPS[hw_arch] * 1e12 / 2 / network.multiply_adds if network.multiply_adds else None
+    return SpeedBound(TOPS[hw_arch], network.parameters, network.multiply_adds, most, network.layers)

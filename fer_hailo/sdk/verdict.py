@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
 
+from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import FLOAT_STEM
 
 ADVICE = {
@@ -21,14 +24,38 @@ LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM) 
 SAME = 0.99  # part of the answers in which the parsed float network must agree with the TFLite
 
 
-def judge(metrics: dict[str, dict], agreement: dict[str, float], most: float) -> dict:
+@dataclass(frozen=True)
+class Verdict:
+    """lost: points of accuracy from float to INT8, None where it is not known yet; allowed: of them. causes: names in ADVICE.
+
+    selected_by: the validated run that it was judged by; empty where the network has a validation side of its own.
+    """
+
+    lost: float | None
+    allowed: float
+    causes: tuple[str, ...]
+    selected_by: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.causes)
+
+    @property
+    def advice(self) -> list[str]:
+        return [ADVICE[cause] for cause in self.causes]
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {"lost": self.lost, "allowed": self.allowed, "causes": list(self.causes), "advice": self.advice}
+        return values | ({"selected_by": self.selected_by} if self.selected_by else {})
+
+
+def judge(metrics: Scores, agreement: dict[str, float], most: float, selected_by: str = "") -> Verdict:
     """Compare the validation accuracies of the stages.
 
     metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8", "emulated-int8", ...}. agreement: part of a
-    stage's answers that are the float TFLite's. most: points of accuracy that may be lost.
-    Returns {"lost": points from float to INT8 or None, "allowed", "causes": names in ADVICE, "advice": sentences}.
+    stage's answers that are the float TFLite's. most: points of accuracy that may be lost. selected_by: whose metrics they are.
     """
-    accuracy = {stage: scores["val"]["accuracy"] for stage, scores in metrics.items() if "val" in scores}
+    accuracy = {stage: scores["val"].accuracy for stage, scores in metrics.items() if "val" in scores}
     final = final_stage(accuracy)
     steps = [("script", "har-native", "har-fp"), ("quantization", "har-fp", "har-int8"), ("quantization", "tflite", final)]
     known = [(cause, _points(accuracy[before], accuracy[after])) for cause, before, after in steps if {before, after} <= set(accuracy)]
@@ -40,7 +67,7 @@ def judge(metrics: dict[str, dict], agreement: dict[str, float], most: float) ->
     lost = None if first is None or last is None else _points(first, last)
     if lost is not None and lost > most and not causes:  # a little in each step
         causes = ["quantization"]
-    return {"lost": lost, "allowed": most, "causes": causes, "advice": [ADVICE[cause] for cause in causes]}
+    return Verdict(lost, most, tuple(causes), selected_by)
 
 
 def final_stage(stages: Container[str]) -> str:
@@ -52,16 +79,16 @@ def _points(before: float, after: float) -> float:
     return round(100 * (before - after), 6)  # so that exactly what is allowed is not more than it
 
 
-def sentence(verdict: dict, metrics: dict[str, dict]) -> str:
+def sentence(verdict: Verdict, metrics: Scores) -> str:
     """The verdict in one line, with the interval that its number of pictures allows. metrics: those that were judged."""
-    if verdict["lost"] is None:
+    if verdict.lost is None:
         return "accuracy lost from float to INT8: not known yet"
-    other = verdict.get("selected_by")
+    other = verdict.selected_by
     whose = f" by {other}, whose settings this network repeats on all of train" if other else ""
     stage = final_stage({stage for stage, scores in metrics.items() if "val" in scores})
     last = metrics[stage]["val"]
-    low, high = last["accuracy_ci95"]
+    low, high = last.accuracy_ci95
     return (
-        f"accuracy lost from float to INT8{whose}: {verdict['lost']:.2f} points of {verdict['allowed']:g} allowed "
-        f"({stage} {last['accuracy']:.2%} [{low:.2%}, {high:.2%}] on {last['count']:,} validation pictures)"
+        f"accuracy lost from float to INT8{whose}: {verdict.lost:.2f} points of {verdict.allowed:g} allowed "
+        f"({stage} {last.accuracy:.2%} [{low:.2%}, {high:.2%}] on {last.count:,} validation pictures)"
     )

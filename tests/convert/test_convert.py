@@ -18,6 +18,7 @@ from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
 from fer_hailo.common.runs import MODEL
 from fer_hailo.deploy.bundle import FILES, load_bundle, seal
 from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.manifest import Calibration
 from fer_hailo.formats.tflite import read_tflite
 from fer_hailo.predict.litert import LiteRT
 from fer_hailo.predict.predictor import load
@@ -44,7 +45,7 @@ def test_bundle_holds_what_the_other_machines_need(converted, trained, small):
     np.testing.assert_allclose(pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4)
     assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []  # 80 pictures: warnings
     assert all(f.level != "error" for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())))
-    assert bundle.manifest["environment"]["versions"]["tensorflow"]
+    assert bundle.manifest.environment["versions"]["tensorflow"]
 
 
 def test_calibration_is_from_the_training_side_only(converted, trained, small):
@@ -55,7 +56,7 @@ def test_calibration_is_from_the_training_side_only(converted, trained, small):
     own = {image.tobytes() for image in images}
     assert own <= train and not own & held and len(own) == len(images) == 80
     np.testing.assert_array_equal(np.load(trained.parent / "calib" / "calib_set.npy"), images)
-    assert bundle.manifest["calibration"] == {"count": 80, "per_class": [16] * 5}
+    assert bundle.manifest.calibration == Calibration(80, (16,) * 5)
 
 
 def test_scores_and_rows(converted, trained):
@@ -64,7 +65,7 @@ def test_scores_and_rows(converted, trained):
     rows = [row for row in read_csv(trained.parent / "results.csv") if row["stage"].startswith("tflite")]
     assert [(row["stage"], row["split"]) for row in rows] == [(s, p) for s in ("tflite", "tflite-int8") for p in ("val", "test")]
     keras_metrics = json.loads((trained / "metrics_val.json").read_text())
-    assert manifest["metrics"]["keras"]["val"] == keras_metrics
+    assert manifest.metrics["keras"]["val"].to_dict() == keras_metrics
     for row, name in ((rows[0], "model_float32.tflite"), (rows[2], "model_int8.tflite")):
         side = pictures.split == "val"
         answers = LiteRT(converted / name).logits(pictures.images[side], bundle.spec).argmax(1)
@@ -223,7 +224,7 @@ def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, ca
     assert "30 pictures in test: 15 of them" in capsys.readouterr().err
     pictures = bundle.evaluation()
     assert [int((pictures.split == split).sum()) for split in ("val", "test")] == [15, 15]
-    assert bundle.manifest["metrics"]["keras"]["test"]["count"] == 15  # what Keras scores is compared on the same
+    assert bundle.manifest.metrics["keras"]["test"].count == 15  # what Keras scores is compared on the same
 
 
 def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(trained, converted, tmp_path, monkeypatch, capsys):
@@ -236,9 +237,9 @@ def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(trained, conv
     monkeypatch.setattr(conversion, "quantise", refuse)
     deploy = convert(str(run), {}, None, None, None)
     bundle = load_bundle(deploy)
-    assert bundle.int8 is None and bundle.manifest["without"] == {"model_int8.tflite": "no INT8 kernel for strange (EXP)"}
+    assert bundle.int8 is None and bundle.manifest.without == {"model_int8.tflite": "no INT8 kernel for strange (EXP)"}
     assert {path.name for path in deploy.iterdir() if path.is_file()} == {*FILES, "manifest.json"} - {"model_int8.tflite"}
-    assert set(bundle.manifest["metrics"]) == {"keras", "tflite"}
+    assert set(bundle.manifest.metrics) == {"keras", "tflite"}
     assert "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in capsys.readouterr().out
     assert "No INT8 network was made" in (run / "conversion.html").read_text()
 
@@ -264,7 +265,7 @@ def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_
     first = [layer.name for layer in bundle.network.layers[:2]]
     int8 = older / "model_int8.tflite"
     int8.write_bytes(quantise.quantise_with(older / "model_float32.tflite", limits, bundle.spec, first))
-    seal(older, json.loads((older / "manifest.json").read_text()))
+    seal(older, bundle.manifest)
     capsys.readouterr()
     with load(as_in(load_bundle(older), resolve(int8))) as predictor:
         assert predictor.stage == "tflite-int8-floatstem"

@@ -116,16 +116,16 @@ def test_ranges_are_those_of_the_layers_outputs(model, float32, images):
     np.testing.assert_allclose(ranges["pool"].low, values.min(0), atol=1e-5)
     np.testing.assert_allclose(ranges["pool"].high, values.max(0), atol=1e-5)
     assert (ranges["image"].low.min(), ranges["image"].high.max()) == (normalise(images, SPEC).min(), normalise(images, SPEC).max())
-    facts = ranges["pool"].to_dict()
-    assert (facts["channels"], facts["dead"], facts["constant"]) == (8, 0, 0) and 0.9 < facts["used"] <= 1
+    facts = ranges["pool"].facts("pool", 0.0)
+    assert (facts.channels, facts.dead, facts.constant) == (8, 0, 0) and 0.9 < facts.used <= 1
 
 
 def test_facts_of_a_range_by_hand():
     sample = np.concatenate([np.linspace(0, 1, 99_990), np.full(10, 10.0)]).astype(np.float32)
     tensor = TensorRange(np.float32([0, 0, 2]), np.float32([10, 0, 2]), np.float32([0.5, 0, 2]), sample)
-    facts = tensor.to_dict()
-    assert (facts["channels"], facts["constant"], facts["dead"], facts["min"], facts["max"]) == (3, 2, 1, 0, 10)
-    assert facts["used"] == pytest.approx(0.1, abs=0.001)
+    facts = tensor.facts("", 0.0)
+    assert (facts.channels, facts.constant, facts.dead, facts.min, facts.max) == (3, 2, 1, 0, 10)
+    assert facts.used == pytest.approx(0.1, abs=0.001)
     assert tensor.ends["100"] == (0, 10) and tensor.ends["99.9"][1] == pytest.approx(1, abs=0.002)
     outside = TensorRange(np.float32([2]), np.float32([3]), np.float32([2.5]), np.float32([2, 3]))
     assert outside.ends["100"] == (0, 3)  # 0 is always inside

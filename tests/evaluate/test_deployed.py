@@ -309,7 +309,7 @@ def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(comman
 
     def on_data(name, split, **overrides) -> dict:
         home = resolve(run / "deploy" / name, Use.SCORE, {"data": str(sample_set)} | overrides)
-        return evaluate_file(home, split, tmp_path / "out")[0]
+        return evaluate_file(home, split, tmp_path / "out")[0].to_dict()
 
     assert on_data("model_float32.tflite", "val") == known["tflite"]["val"]
     assert [row["stage"] for row in rows(run.parent / "results.csv")[-2:]] == ["tflite-int8", "tflite"]

@@ -100,8 +100,8 @@ def test_evaluation_agrees_with_a_plain_loop(trained, small):
     scorer = Scorer(model, small.preprocess)
     singles = np.concatenate([scorer.logits(data.val.images[i : i + 1]) for i in range(len(data.val))])
     assert (singles.argmax(1) == probabilities.argmax(1)).all()
-    assert metrics["accuracy"] == (singles.argmax(1) == data.val.labels).mean()
-    assert metrics["sha256"] == data.val.sha256()
+    assert metrics.accuracy == (singles.argmax(1) == data.val.labels).mean()
+    assert metrics.sha256 == data.val.sha256()
 
 
 def test_model_that_gives_nan_is_refused(trained, small):

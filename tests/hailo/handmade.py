@@ -6,6 +6,7 @@ Its last layer is solved by least squares, so that it needs no training and its 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -15,10 +16,13 @@ from pathlib import Path
 import numpy as np
 from conftest import ROOT
 
+from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.metrics import compute_metrics, softmax
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.deploy import bundle as parts
+from fer_hailo.deploy.manifest import Calibration, Data, Manifest, Network
 from fer_hailo.deploy.program import write_program
+from fer_hailo.formats.tflite import read_tflite
 
 NAMES = ("blue", "green", "grey", "red")
 SPEC = PreprocessSpec(source_size=16, input_size=16, color=True)
@@ -125,19 +129,25 @@ def write_bundle(
     for split in ("val", "test"):
         side = evaluation.take(seen[2] == split)
         reference[split] = compute_metrics(softmax(side.logits), side.labels, NAMES, data="colours", split=split, sha256=side.sha256())
-    whole = {
-        "name": "handmade", "arch": "colours", "seed": 7, "data": {"name": "colours", "key": ""}, "labels": list(names),
-        "preprocess": SPEC.to_dict(), "calibration": {"count": CALIBRATION, "per_class": [CALIBRATION // 4] * 4}, "network": {},
-        "confidence": {"temperature": 1.0, "unsure_below": 0.0},
-        "metrics": {"keras": reference}, "environment": {"git_commit": "0123abc"},
-    }  # fmt: skip
-    parts.seal(folder, whole | manifest)
+    right = Manifest(
+        name="handmade", arch="colours", seed=7, data=Data("colours", ""), labels=tuple(names), preprocess=SPEC,
+        calibration=Calibration(CALIBRATION, (CALIBRATION // 4,) * 4), network=Network.of(read_tflite(folder / parts.FLOAT)),
+        confidence=Confidence(), metrics={"keras": reference}, environment={"git_commit": "0123abc"},
+    )  # fmt: skip
+    parts.seal(folder, right)
+    if manifest:
+        reseal(folder, **manifest)
     return folder
 
 
 def reseal(folder: Path, **changes) -> None:
-    """Seal a changed bundle again, so that all its digests are right."""
-    parts.seal(folder, json.loads((folder / parts.MANIFEST).read_text()) | changes)
+    """Seal a changed bundle again, so that all its digests are right, whatever the manifest then says."""
+    content = json.loads((folder / parts.MANIFEST).read_text()) | changes
+    del content["sha256"]
+    held = {name: (folder / name).read_bytes() for name in content["files"] if name not in content.get("without", {})}
+    content["files"] = {name: {"sha256": hashlib.sha256(file).hexdigest(), "size": len(file)} for name, file in held.items()}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (folder / parts.MANIFEST).write_text(json.dumps(content | {"sha256": digest}))
 
 
 def compile_hef(*arguments, cwd: Path, before: str = "", sdk: bool = True, **switches) -> subprocess.CompletedProcess:

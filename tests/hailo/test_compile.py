@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from conftest import ROOT, error_line
 from handmade import CALIBRATION, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.metrics import compute_metrics
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
@@ -461,16 +463,15 @@ def test_findings():
         "[info] Assigning 4bit weights to layer net/conv1 with 9 parameters\r[info] Assigning 4bit weights to layer net/conv2\n"
         "[info] Assigning 4bit weights to layer net/conv2\n[info] No GPU found\n[info] all is well, 64-bit\n"
     )
-    assert [(f["what"], f["count"], f["level"]) for f in log.findings(text)] == [
+    assert [(f.what, f.count, f.level) for f in log.findings(text)] == [
         ("the SDK lowered the optimization level", 1, 0), ("the SDK chose 4-bit weights", 2, None), ("the SDK found no GPU", 1, None),
     ]  # fmt: skip
-    assert log.findings(text)[0]["line"].startswith("[warning] Reducing")
+    assert log.findings(text)[0].line.startswith("[warning] Reducing")
 
 
 def test_settings_are_those_that_were_got():
-    lowered = [{"what": "", "line": "", "count": 1, "level": 1}, {"what": "", "line": "", "count": 1, "level": None}]
     script = handmade.SCRIPT.replace("level=0, c", "level=4, c") + "quantization_param(net/conv1, precision_mode=a8_w4)\n"
-    assert settings_of(script, lowered) == {
+    assert settings_of(script, [2, 1]) == {
         "normalization": "([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])",
         "optimization_level": "1 (the script asks for 4: lowered by the SDK)", "compression_level": "0", "batch_size": "8",
         "calibset_size": "64", "bias_correction": "enabled", "precision_mode of net/conv1": "a8_w4",
@@ -494,7 +495,9 @@ def test_settings_are_those_that_were_got():
 )
 def test_causes(native, fp, int8, agreement, most, causes):
     values = {"har-native": native, "har-fp": fp, "har-int8": int8}
-    verdict = judge({stage: {"val": {"accuracy": value}} for stage, value in values.items()}, {"har-native": agreement}, most)
-    assert verdict["causes"] == causes and len(verdict["advice"]) == len(causes)
-    assert verdict["lost"] == pytest.approx(100 * (native - int8))
-    assert judge({"har-native": {"val": {"accuracy": native}}}, {}, most)["lost"] is None
+    some = compute_metrics(np.eye(2), np.arange(2), ["a", "b"], data="", split="val", sha256="")
+    scores = {stage: {"val": dataclasses.replace(some, accuracy=value)} for stage, value in values.items()}
+    verdict = judge(scores, {"har-native": agreement}, most)
+    assert list(verdict.causes) == causes and len(verdict.advice) == len(causes)
+    assert verdict.lost == pytest.approx(100 * (native - int8))
+    assert judge({"har-native": scores["har-native"]}, {}, most).lost is None

@@ -12,8 +12,9 @@ from handmade import CALIBRATION, NAMES, TEST, VAL, accuracies, compile_hef, int
 
 from fer_hailo.common.files import read_csv
 from fer_hailo.deploy.bundle import Bundle, load_bundle
+from fer_hailo.deploy.manifest import Calibration
 from fer_hailo.predict.litert import LiteRT
-from fer_hailo.sdk.rehearsal import calibration_facts, layer_noise, speed_bound
+from fer_hailo.sdk.rehearsal import CalibrationFacts, calibration_facts, layer_noise, speed_bound
 
 HEADING = "rehearsal: no HEF was made"
 
@@ -115,12 +116,11 @@ def test_noise_of_the_layers(right, rehearsed):
 def calibrated(right, monkeypatch):
     """Facts about any calibration set of the bundle."""
 
-    def facts(images: np.ndarray, per_class: list[int]) -> dict:
+    def facts(images: np.ndarray, per_class: list[int]) -> tuple[CalibrationFacts, list[str]]:
         bundle = load_bundle(right)
         monkeypatch.setattr(Bundle, "calibration", lambda self: images)
-        return calibration_facts(
-            dataclasses.replace(bundle, manifest=bundle.manifest | {"calibration": {"count": len(images), "per_class": per_class}})
-        )
+        counts = Calibration(len(images), tuple(per_class))
+        return calibration_facts(dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, calibration=counts)))
 
     return facts
 
@@ -130,27 +130,28 @@ def test_calibration_statistics(calibrated):
     images = np.clip(rng.normal([90, 130, 170], [20, 60, 90], (1030, 16, 16, 3)), 0, 255).astype(np.uint8)
     images[7] = images[3]
     images[1029] = images[3]
-    facts = calibrated(images, [300, 300, 200, 230])
+    facts, warnings = calibrated(images, [300, 300, 200, 230])
     scaled = images / 127.5 - 1
-    assert facts["mean"] == pytest.approx(scaled.mean((0, 1, 2)), abs=1e-4)
-    assert facts["deviation"] == pytest.approx(scaled.std((0, 1, 2)), abs=1e-4)
-    assert facts["clipped"] == pytest.approx(((images == 0) | (images == 255)).mean())
-    assert (facts["count"], facts["duplicates"]) == (1030, 2)
-    assert facts["per_class"] == dict(zip(NAMES, [300, 300, 200, 230], strict=True))
-    assert facts["warnings"] == ["2 calibration pictures are copies of others"]
+    assert facts.mean == pytest.approx(scaled.mean((0, 1, 2)), abs=1e-4)
+    assert facts.deviation == pytest.approx(scaled.std((0, 1, 2)), abs=1e-4)
+    assert facts.clipped == pytest.approx(((images == 0) | (images == 255)).mean())
+    assert (facts.count, facts.duplicates) == (1030, 2)
+    assert facts.per_class == dict(zip(NAMES, [300, 300, 200, 230], strict=True))
+    assert warnings == ["2 calibration pictures are copies of others"]
 
 
 def test_calibration_warnings(calibrated):
     images = np.zeros((8, 16, 16, 3), np.uint8)
     images[:, :8] = 255
     images[:, 0, 0, 0] = np.arange(8)
-    warnings = calibrated(images, [5, 2, 1, 0])["warnings"]
+    _, warnings = calibrated(images, [5, 2, 1, 0])
     assert warnings[0].startswith("8 calibration pictures: with fewer than 1024")
     assert warnings[1] == "the classes of the calibration set are not balanced: 5, 2, 1, 0 pictures"
     assert warnings[2] == "100% of the calibration values are 0 or 255: over- or underexposed pictures" and len(warnings) == 3
     dull = np.full((1024, 16, 16, 3), 128, np.uint8)
     dull[..., 0, :2] = np.arange(1024)[:, None, None] // 4 % 256
-    (only,) = [warning for warning in calibrated(dull[:, :, :, [2, 2, 2]], [256] * 4)["warnings"] if "copies" not in warning]
+    _, warnings = calibrated(dull[:, :, :, [2, 2, 2]], [256] * 4)
+    (only,) = [warning for warning in warnings if "copies" not in warning]
     assert only == "after normalisation the calibration set has a deviation of [0.0, 0.0, 0.0], outside of 0.1 to 5"
 
 
@@ -158,9 +159,9 @@ def test_calibration_warnings(calibrated):
 def test_the_bound_of_the_speed(right, arch, tops):
     speed = speed_bound(load_bundle(right), arch)
     work = 3 * 3 * 3 * 12 * 64 + 12 * 12 + 3 * 3 * 12 * 64 + 12 * 4  # multiply-adds, of two operations each
-    assert (speed["tops"], speed["parameters"], speed["multiply_adds"]) == (tops, 664, work) == (tops, 664, 27_840)
-    assert speed["most_frames_per_second"] == pytest.approx(tops * 1e12 / (2 * work))
-    assert {layer["name"]: layer["multiply_adds"] for layer in speed["layers"] if layer["multiply_adds"]} == handmade.MULTIPLY_ADDS
+    assert (speed.tops, speed.parameters, speed.multiply_adds) == (tops, 664, work) == (tops, 664, 27_840)
+    assert speed.most_frames_per_second == pytest.approx(tops * 1e12 / (2 * work))
+    assert {layer.name: layer.multiply_adds for layer in speed.layers if layer.multiply_adds} == handmade.MULTIPLY_ADDS
 
 
 def test_quick_and_another_chip(right):

@@ -150,7 +150,7 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
     run = start(config, tmp_path / name)
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
-    assert metrics["count"] == 6 * len(config.data.classes)
+    assert metrics.count == 6 * len(config.data.classes)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]  # Keras on PyTorch takes none
     faces = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f4")
@@ -170,7 +170,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
-    assert metrics["count"] == 30
+    assert metrics.count == 30
     bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
     assert bundle.spec == config.preprocess
     picture = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
@@ -183,9 +183,9 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
         assert rehearse_bundle(bundle.folder, "hailo8", [None], None, most_lost=100.0, quick=None) == 0
         report = json.loads((bundle.folder / "rehearsal_hailo8" / "compile_report.json").read_text())
         assert report["rehearsal"] and report["metrics"][stage]["test"]["count"] == 30
-        assert stage in bundle.manifest["metrics"] and bool(bundle.int8) == (stage == "tflite-int8")
-        assert ("PRELU" in bundle.manifest.get("without", {}).get("model_int8.tflite", "")) == (name == "ddamfn")
-    assert bundle.manifest["arch"] == name and bundle.manifest["metrics"]["tflite"]["test"]["accuracy"] == metrics["accuracy"]
+        assert stage in bundle.manifest.metrics and bool(bundle.int8) == (stage == "tflite-int8")
+        assert ("PRELU" in bundle.manifest.without.get("model_int8.tflite", "")) == (name == "ddamfn")
+    assert bundle.manifest.arch == name and bundle.manifest.metrics["tflite"]["test"].accuracy == metrics.accuracy
 
 
 def test_no_network_is_left_out():
@@ -301,7 +301,7 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     run = start(load_config(None, settings | {"tensorboard": False}, RECIPES), tmp_path / "runs" / name)
     bundle = load_bundle(convert(str(run), {}, None, None, None))
     stage = "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"  # PReLU, layer norms: no 8 bits
-    assert bundle.manifest["metrics"][stage]["test"]["count"] == 30 and bool(bundle.int8) == (stage == "tflite-int8")
+    assert bundle.manifest.metrics[stage]["test"].count == 30 and bool(bundle.int8) == (stage == "tflite-int8")
 
 
 def test_the_table_in_the_documents_is_that_of_list():

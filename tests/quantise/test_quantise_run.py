@@ -201,7 +201,7 @@ def test_of_a_run_on_all_of_train_the_last_epoch_is_kept(trained, converted, tmp
     assert (run / DONE).exists() and not (run / "metrics_val.json").exists() and (run / "metrics_test.json").exists()
     monkeypatch.chdir(tmp_path)
     manifest = load_bundle(convert(str(run), {}, None, None, None)).manifest
-    assert manifest["selection"]["name"] == trained.name
+    assert manifest.selection.name == trained.name
 
 
 def test_weights_that_are_no_numbers_never_replace_a_model(fine, small, tmp_path):

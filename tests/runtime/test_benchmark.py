@@ -15,7 +15,7 @@ from fer_hailo.board import benchmark
 from fer_hailo.board.benchmark import call_times, format_table, measure, peak_mib, run_benchmark
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
-from fer_hailo.common.results import SPEED
+from fer_hailo.common.results import SPEED, Speed
 from fer_hailo.deploy.bundle import load_bundle
 from fer_hailo.deploy.home import resolve
 from fer_hailo.predict.litert import LiteRT
@@ -81,9 +81,9 @@ def test_a_process_that_dies_is_one_line(deploy, capfd, monkeypatch):
 
 def test_numbers_of_one_model(converted):
     speed = measure(resolve(converted / "model_float32.tflite"), 1, 0.2)
-    assert speed["stage"] == "tflite" and 0 < speed["invoke_ms"] < speed["latency_p99_ms"]
-    assert speed["memory_mib"] >= speed["added_mib"] >= 0
-    measured = dict.fromkeys(SPEED, 1234.567) | {"stage": "hef", "size_bytes": 3 * 2**20, "invoke_ms": None, "added_mib": None}
+    assert speed.stage == "tflite" and 0 < speed.invoke_ms < speed.latency_p99_ms
+    assert speed.memory_mib >= speed.added_mib >= 0
+    measured = Speed("hef", 3 * 2**20, **dict.fromkeys(SPEED, 1234.567), invoke_ms=None, added_mib=None)
     header, line = format_table([("a.hef", measured)]).splitlines()
     assert line.split() == ["a.hef", "hef", "3.0", "1,235", "1,235", "1234.57", "1234.57", "1234.57", "–", "1,235", "–"]
     assert len(header) == len(line)

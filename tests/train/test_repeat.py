@@ -77,7 +77,7 @@ def test_the_run_has_no_validation_of_its_own_and_shows_the_other(whole, trained
     rows = [row for row in read_csv(whole.parent / "results.csv") if row["run"] == whole.name]
     assert [(row["split"], row["selected_by"]) for row in rows] == [("test", trained.name)]
     kept = read_selection(whole)
-    assert kept.metrics["keras"] == json.loads((trained / "metrics_val.json").read_text()) and kept.validation_fraction == 0.2
+    assert kept.metrics["keras"].to_dict() == json.loads((trained / "metrics_val.json").read_text()) and kept.validation_fraction == 0.2
 
 
 def test_a_resumed_run_equals_the_whole_one(whole, trained, tmp_path, monkeypatch):
@@ -175,16 +175,16 @@ def test_evaluate_has_no_validation_side(whole, trained, bundle, inside):
 
 def test_conversion_takes_its_choices_from_the_validated_run(whole, trained, bundle, converted):
     made, other = load_bundle(bundle), load_bundle(converted)
-    assert made.manifest["confidence"] == other.manifest["confidence"]
+    assert made.manifest.confidence == other.manifest.confidence
     assert (bundle / "model.alls").read_text() == (converted / "model.alls").read_text()
-    assert {split for scores in made.manifest["metrics"].values() for split in scores} == {"test"}
-    held = made.manifest["selection"]
-    assert held["name"] == trained.name
-    assert {stage: held["metrics"][stage] for stage in ("keras", "tflite", "tflite-int8")} == {
-        stage: scores["val"] for stage, scores in other.manifest["metrics"].items()
+    assert {split for scores in made.manifest.metrics.values() for split in scores} == {"test"}
+    held = made.manifest.selection
+    assert held.name == trained.name
+    assert {stage: held.metrics[stage] for stage in ("keras", "tflite", "tflite-int8")} == {
+        stage: scores["val"] for stage, scores in other.manifest.metrics.items()
     }
     assert set(made.evaluation().split) == {"test"}
-    assert sum(made.manifest["calibration"]["per_class"]) == 100  # all of train, of which the other kept 20
+    assert sum(made.manifest.calibration.per_class) == 100  # all of train, of which the other kept 20
     network = keras.models.load_model(whole / "model_clean.keras")
     assert network.output_shape == (None, 5)
 
@@ -225,15 +225,15 @@ def test_its_release_says_whose_validation_it_shows(whole, trained, bundle, tmp_
     card = (folder / "MODEL_CARD.md").read_text()
     assert f"| validation of {trained.name} | test |" in card and f"those above are of {trained.name}, which kept 20% of train" in card
     held = read_selection(folder)
-    low, high = held.metrics["tflite-int8"]["accuracy_ci95"]
-    assert f"{held.metrics['tflite-int8']['accuracy']:.2%} [{100 * low:.1f}, {100 * high:.1f}]" in card
+    low, high = held.metrics["tflite-int8"].accuracy_ci95
+    assert f"{held.metrics['tflite-int8'].accuracy:.2%} [{100 * low:.1f}, {100 * high:.1f}]" in card
     assert "val" not in json.loads((folder / "metrics.json").read_text())["keras"]
     own = load_config(folder / CONFIG)
     assert (own.data.validation_fraction, own.data.selected_by) == (0, trained.name)
     # The folder converts by itself, without the validated run at hand.
     monkeypatch.chdir(tmp_path)
     again = conversion.convert(str(folder), {"data": load_config(whole / CONFIG).data.source}, None, None, None)
-    assert load_bundle(again).manifest["selection"] == load_bundle(bundle).manifest["selection"]
+    assert load_bundle(again).manifest.selection == load_bundle(bundle).manifest.selection
 
 
 def test_a_damaged_selection_is_one_line(whole, tmp_path, inside):

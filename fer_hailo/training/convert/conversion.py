@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,12 +18,14 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.confidence import Confidence, fit_confidence
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_json, write_text, written
+from fer_hailo.common.metrics import Splits
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import resource
-from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.deploy import bundle as parts
 from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.manifest import Calibration, Data, Manifest, Network
 from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
 from fer_hailo.deploy.selection import Selection
@@ -32,13 +34,14 @@ from fer_hailo.predict.litert import LiteRT
 from fer_hailo.script.lint import specialise
 from fer_hailo.training.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.training.convert.cleanup import CLEAN, Change, clean_network
-from fer_hailo.training.convert.equalise import equalise
+from fer_hailo.training.convert.equalise import Equalised, equalise
 from fer_hailo.training.convert.expectation import check_normalisation
+from fer_hailo.training.convert.facts import CONVERSION, Conversion, Scored
 from fer_hailo.training.convert.graph import as_logits, flatten
 from fer_hailo.training.convert.parity import COUNT, check_parity
 from fer_hailo.training.convert.primitives import write_out_swishes
 from fer_hailo.training.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
-from fer_hailo.training.convert.ranges import tensor_ranges
+from fer_hailo.training.convert.ranges import TensorFacts, TensorRange, tensor_ranges
 from fer_hailo.training.convert.report import write_conversion_report
 from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.training.convert.trained_ranges import read_ranges
@@ -49,21 +52,11 @@ from fer_hailo.training.evaluate.score import evaluate_model
 from fer_hailo.training.models.build import load_model
 
 SCRATCH = ".convert"
-READY = {"scaled": 0, "straight": {}, "tolerance": 0.0, "same": 1.0, "moved": 0.0}  # of a network that was fine-tuned for 8 bits
+READY = Equalised(scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0)  # of a network that was fine-tuned for 8 bits
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # pictures a side
 CALIBRATION = Path("calib") / parts.CALIBRATION
 PLAIN = "alls/int8.alls"  # names no layers, so that it serves every network
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A converted file with its scores {split: metrics}, and its single-thread latency in milliseconds."""
-
-    stage: str
-    path: Path
-    metrics: dict[str, dict]
-    latency_ms: float
 
 
 def convert(path: str | None, overrides: dict, out: Path | None, mean: float | None, scale: float | None) -> Path:
@@ -90,13 +83,13 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
-        check_normalisation(model, dataset.part("val"), spec, reference["val"]["accuracy"])
+        check_normalisation(model, dataset.part("val"), spec, reference["val"].accuracy)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock", wait=False):
         for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
-            return Conversion(subject, model, spec, dataset, reference, out, Path(scratch), checks, selection).finish()
+            return Converter(subject, model, spec, dataset, reference, out, Path(scratch), checks, selection).finish()
 
 
 def _limited(dataset: Dataset, seed: int) -> Dataset:
@@ -111,7 +104,7 @@ def _limited(dataset: Dataset, seed: int) -> Dataset:
     return replace(dataset, val=some("val", dataset.val), test=some("test", dataset.test))
 
 
-class Conversion:
+class Converter:
     """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle as it was.
 
     checks: images on which the changed network must answer as before; nothing is scored on them. selection: of a network that was
@@ -119,7 +112,7 @@ class Conversion:
     """
 
     def __init__(
-        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: dict, out: Path, scratch: Path,
+        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: Splits, out: Path, scratch: Path,
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
@@ -145,41 +138,37 @@ class Conversion:
         raised = raise_small_kernels(float32, ranges)
         network = read_tflite(float32)
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
-        exact = widened if equalised["straight"] else self.model  # what widening h-swish channels moved is stated by itself
+        exact = widened if equalised.straight else self.model  # what widening h-swish channels moved is stated by itself
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
         trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
         candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
         candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
-        counted = {"count": len(calibration), "per_class": np.bincount(labels, minlength=len(names)).tolist()}
-        facts = {
-            "model": str(self.subject.model.resolve()),
-            "parity": asdict(parity),
-            "changes": [asdict(change) for change in changes],
-            "equalised": equalised,
-            "kernels_raised": raised,
-            "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in network.unexpected()],
-            "quantised_from": Path(self.config.model.quantise).name,
-            "trials": [asdict(trial) for trial in trials],
-            "candidates": [
-                {"stage": c.stage, "size_bytes": c.path.stat().st_size, "latency_ms": c.latency_ms, "metrics": c.metrics}
-                for c in candidates
-            ],
-            "keras": {"size_bytes": self.subject.model.stat().st_size, "metrics": self.reference},
-            "ranges": _range_rows(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
-            "calibration": counted,
-            "selection": self.selection.to_dict() if self.selection else None,
-        }
-        write_json(self.scratch / "conversion.json", facts)
+        facts = Conversion(
+            model=str(self.subject.model.resolve()),
+            parity=parity,
+            changes=tuple(changes),
+            equalised=equalised,
+            kernels_raised=raised,
+            unexpected=tuple(network.unexpected()),
+            quantised_from=Path(self.config.model.quantise).name,
+            trials=tuple(trials),
+            candidates=tuple(candidates),
+            keras=Scored("keras", self.subject.model.stat().st_size, None, self.reference),
+            ranges=_range_facts(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
+            calibration=Calibration(len(calibration), tuple(np.bincount(labels, minlength=len(names)).tolist())),
+            selection=self.selection,
+        )
+        write_json(self.scratch / CONVERSION, facts.to_dict())
         write_conversion_report(self.scratch / "conversion.html", f"Conversion of {self.name}", facts)
         rows = self._rows(candidates)
-        self._fill_bundle(candidates, calibration, counted, pictures, network)
+        self._fill_bundle(facts, calibration, pictures, network)
         self._publish(calibration)
         add_rows(resolve(self.out / "deploy").results, rows)
         self._tell(facts)
         return self.out / "deploy"
 
-    def _ready(self, calibration: np.ndarray) -> tuple[keras.Model, keras.Model, dict, list[Change]]:
+    def _ready(self, calibration: np.ndarray) -> tuple[keras.Model, keras.Model, Equalised, list[Change]]:
         """As `equalise` gives it, and the clean-up's changes. A network that was fine-tuned for 8 bits went through it before."""
         if self.trained_for:
             return self.model, self.model, READY, []
@@ -219,13 +208,13 @@ class Conversion:
             ).astype(np.float32),
         )
 
-    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None) -> Candidate:
+    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None) -> Scored:
         network, names = LiteRT(path), self.dataset.names
         if logits is None:
             logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
-        digests = {split: metrics["sha256"] for split, metrics in self.reference.items()}
+        digests = {split: metrics.sha256 for split, metrics in self.reference.items()}
         metrics = score(logits, pictures, names, data=self.dataset.name, digests=digests, stage=stage)
-        return Candidate(stage, path, metrics, network.latency_ms())
+        return Scored(stage, path.stat().st_size, network.latency_ms(), metrics)
 
     def _publish(self, calibration: np.ndarray) -> None:
         """Move all that was made to its place. Only names change here, the bundle's manifest first and last."""
@@ -234,9 +223,9 @@ class Conversion:
         (target / parts.MANIFEST).unlink(missing_ok=True)
         for name in self.without:
             (target / name).unlink(missing_ok=True)
-        for name in (*parts.files_of({parts.WITHOUT: self.without}), parts.MANIFEST):
+        for name in (*parts.files_of(self.without), parts.MANIFEST):
             os.replace(self.deploy / name, target / name)
-        for name in (CLEAN, "calibration.png", "conversion.json", "conversion.html"):
+        for name in (CLEAN, "calibration.png", CONVERSION, "conversion.html"):
             os.replace(self.scratch / name, self.out / name)
         if not CALIBRATION.parent.exists():  # no folder is made that nobody asked for
             return
@@ -246,9 +235,7 @@ class Conversion:
         except OSError as error:  # a copy: the bundle has its own
             _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
 
-    def _fill_bundle(
-        self, candidates: list[Candidate], calibration: np.ndarray, counts: dict, pictures: parts.EvalSet, network: Tflite
-    ) -> None:
+    def _fill_bundle(self, facts: Conversion, calibration: np.ndarray, pictures: parts.EvalSet, network: Tflite) -> None:
         folder, selection = self.deploy, self.selection
         confidence = selection.confidence if selection else self._confidence(pictures)
         plain = resource(PLAIN).read_text(encoding="utf-8")
@@ -260,37 +247,31 @@ class Conversion:
         write_text(folder / parts.SCRIPT, script)
         parts.seal(
             folder,
-            {
-                "name": self.name,
-                "arch": self.model.name,
-                "seed": self.seed,
-                "data": {"name": self.dataset.name, "key": self.dataset.key},
-                "labels": list(self.dataset.names),
-                "preprocess": self.spec.to_dict(),
-                "calibration": counts,
-                "network": {
-                    "input": list(network.input.shape),
-                    "output": list(network.output.shape),
-                    "parameters": network.parameters,
-                    "multiply_adds": network.multiply_adds,
-                    "layers": [layer.to_dict() for layer in network.layers],
-                },
-                "confidence": confidence.to_dict(),
-                "metrics": {"keras": self.reference} | {candidate.stage: candidate.metrics for candidate in candidates},
-                "environment": environment(),
-                "selection": selection.to_dict() if selection else None,
-                parts.WITHOUT: self.without,
-            },
+            Manifest(
+                name=self.name,
+                arch=self.model.name,
+                seed=self.seed,
+                data=Data(self.dataset.name, self.dataset.key),
+                labels=tuple(self.dataset.names),
+                preprocess=self.spec,
+                calibration=facts.calibration,
+                network=Network.of(network),
+                confidence=confidence,
+                metrics={entry.stage: entry.metrics for entry in facts.scored},
+                environment=environment(),
+                without=self.without,
+                selection=selection,
+            ),
         )
 
     def _confidence(self, pictures: parts.EvalSet) -> Confidence:
         held = pictures.split == "val"
         return self.subject.confidence or fit_confidence(pictures.logits[held], pictures.labels[held])
 
-    def _rows(self, candidates: list[Candidate]) -> list[dict]:
+    def _rows(self, candidates: list[Scored]) -> list[Row]:
         return [
             row_of(
-                metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.path.stat().st_size,
+                metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.size_bytes,
                 latency_ms=candidate.latency_ms, reference=self.reference[split],
                 selected_by=self.selection.name if self.selection else "",
             )
@@ -298,24 +279,24 @@ class Conversion:
             for split, metrics in candidate.metrics.items()
         ]  # fmt: skip
 
-    def _tell(self, facts: dict) -> None:
-        parity = facts["parity"]
-        print(f"parity: {parity['same']} of {parity['count']} answers equal, largest logit difference {parity['difference']:.1e}")
-        for layer in facts["unexpected_operators"]:
-            print(f"warning: {layer['name']} is a {layer['operator']}, which the Dataflow Compiler may not take")
-        for stage, entry in [("keras", facts["keras"]), *((c["stage"], c) for c in facts["candidates"])]:
+    def _tell(self, facts: Conversion) -> None:
+        parity = facts.parity
+        print(f"parity: {parity.same} of {parity.count} answers equal, largest logit difference {parity.difference:.1e}")
+        for layer in facts.unexpected:
+            print(f"warning: {layer.name} is a {layer.operator}, which the Dataflow Compiler may not take")
+        for entry in facts.scored:
             scores = "   ".join(
-                f"{split} {metrics['accuracy']:.2%} ({100 * (self.reference[split]['accuracy'] - metrics['accuracy']):.2f} points lost)"
-                for split, metrics in entry["metrics"].items()
+                f"{split} {metrics.accuracy:.2%} ({100 * (self.reference[split].accuracy - metrics.accuracy):.2f} points lost)"
+                for split, metrics in entry.metrics.items()
             )
-            latency = f"   {entry['latency_ms']:.2f} ms" if "latency_ms" in entry else ""
-            print(f"{stage:<12} {scores}   {entry['size_bytes'] / 2**20:.2f} MiB{latency}")
+            latency = "" if entry.latency_ms is None else f"   {entry.latency_ms:.2f} ms"
+            print(f"{entry.stage:<12} {scores}   {entry.size_bytes / 2**20:.2f} MiB{latency}")
         if self.selection:
-            scores = ", ".join(f"{stage} {metrics['accuracy']:.2%}" for stage, metrics in self.selection.metrics.items())
+            scores = ", ".join(f"{stage} {metrics.accuracy:.2%}" for stage, metrics in self.selection.metrics.items())
             print(f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}")
         for name, reason in self.without.items():
             print(f"warning: {name} was not made: {reason}")
-        lost = _lost(facts)
+        lost = facts.lost
         if lost > MOST_LOST and not self.trained_for:
             print(
                 f"INT8 loses {lost:.2f} points on validation; to win some back: {call('train')} --quantise {self.subject.run or self.out}"
@@ -323,21 +304,10 @@ class Conversion:
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
 
 
-def _lost(facts: dict) -> float:
-    """Points of validation accuracy (of a network that was trained on all of train, its validated run's) that INT8 is behind the Keras
-    model; 0 where either was not scored."""
-    metrics = {candidate["stage"]: candidate["metrics"].get("val") for candidate in facts["candidates"]}
-    metrics["keras"] = facts["keras"]["metrics"].get("val")
-    if facts["selection"]:
-        metrics = facts["selection"]["metrics"]
-    exact, rounded = (metrics.get(stage) for stage in ("keras", "tflite-int8"))
-    return 100 * (exact["accuracy"] - rounded["accuracy"]) if exact and rounded else 0.0
-
-
 def _check_place(out: Path, subject: Home) -> None:
     """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
     try:
-        other = json.loads((out / "conversion.json").read_text(encoding="utf-8"))["model"]
+        other = json.loads((out / CONVERSION).read_text(encoding="utf-8"))["model"]
     except (OSError, ValueError, KeyError):
         return
     if subject.run is None and other != str(subject.model.resolve()):
@@ -360,7 +330,7 @@ def _spec(subject: Home, overrides: dict, model: keras.Model, mean: float | None
     return replace(spec, mean=spec.mean if mean is None else mean, scale=spec.scale if scale is None else scale)
 
 
-def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> dict[str, dict]:
+def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> Splits:
     """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of train) and test."""
     dataset.part("train")
     sides = [split for split in SPLITS if len(getattr(dataset, split))]
@@ -369,10 +339,10 @@ def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> 
     return {split: evaluate_model(model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split)[0] for split in sides}
 
 
-def _range_rows(ranges: dict, scales: dict[str, float]) -> list[dict]:
-    """One entry a tensor, the worst used range first."""
-    rows = [{"name": name, **tensor.to_dict(), "scale": scales.get(name, 0.0)} for name, tensor in ranges.items()]
-    return sorted(rows, key=lambda row: row["used"])
+def _range_facts(ranges: dict[str, TensorRange], scales: dict[str, float]) -> tuple[TensorFacts, ...]:
+    """The worst used range first."""
+    facts = [tensor.facts(name, scales.get(name, 0.0)) for name, tensor in ranges.items()]
+    return tuple(sorted(facts, key=lambda tensor: tensor.used))
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,8 @@ All of it is done on the float network, so that the quantizer of a chip's maker 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 
@@ -17,14 +19,28 @@ from fer_hailo.training.data.rows import Images
 IMAGES = 256  # calibration pictures that tell how wide a channel is
 
 
-def equalise(model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, dict]:
-    """(network for 8 bits, network that it must equal in float, facts for the report).
+@dataclass(frozen=True)
+class Equalised:
+    """scaled: channels, which changes no answer. straight: by h-swish, nearly constant channels that became its identity.
+
+    tolerance: within how much of a straight line they are. same: part of the validation answers that stayed. moved: the
+    largest move of a logit.
+    """
+
+    scaled: int
+    straight: dict[str, list[int]]
+    tolerance: float
+    same: float
+    moved: float
+
+
+def equalise(model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, Equalised]:
+    """(network for 8 bits, network that it must equal in float, what was done).
 
     model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached pictures.
-    The second is the first before scaling, which changes no answer; it differs from `model` by the h-swish channels, as the facts say.
+    The second is the first before scaling, which changes no answer; it differs from `model` by the h-swish channels, as the last says.
     """
     widened, outcome = widen_swishes(fold_constants(model), calibration, val, spec)
     scaled, count = scale_channels(widened, calibration[:IMAGES], spec)
     straight = {name: [channel.number for channel in channels] for name, channels in outcome.channels.items()}
-    facts = {"scaled": count, "straight": straight, "tolerance": outcome.tolerance, "same": outcome.same, "moved": outcome.moved}
-    return scaled, widened, facts
+    return scaled, widened, Equalised(count, straight, outcome.tolerance, outcome.same, outcome.moved)

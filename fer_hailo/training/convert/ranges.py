@@ -21,6 +21,21 @@ STEPS = 254  # between the smallest and the largest of 8 bits, less the one that
 ZERO_BELOW = -3.0  # h-swish gives 0 for all that is no larger
 
 
+@dataclass(frozen=True)
+class TensorFacts:
+    """channels; of them constant ones, and dead ones (always 0); min and max; used: the part of the range that 99.9 % of the
+    values use; scale: of the INT8 network, 0 where it computes in float."""
+
+    name: str
+    channels: int
+    constant: int
+    dead: int
+    min: float
+    max: float
+    used: float
+    scale: float
+
+
 @dataclass
 class TensorRange:
     """low, high, mean: float32 (channels,), smallest, largest and mean value of each channel. sample: float32, values drawn by chance."""
@@ -37,19 +52,20 @@ class TensorRange:
         found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {"100": (self.low.min(), self.high.max())}
         return {name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in found.items()}
 
-    def to_dict(self) -> dict:
-        """channels; of them constant ones, and dead ones (always 0); min and max; the part of the range that 99.9 % of the values use."""
+    def facts(self, name: str, scale: float) -> TensorFacts:
         low, high = float(self.low.min()), float(self.high.max())
         inner = np.percentile(self.sample, (0.05, 99.95))
         still = self.high == self.low
-        return {
-            "channels": len(self.low),
-            "constant": int(still.sum()),
-            "dead": int((still & (self.low == 0)).sum()),
-            "min": low,
-            "max": high,
-            "used": float((inner[1] - inner[0]) / (high - low)) if high > low else 0.0,
-        }
+        return TensorFacts(
+            name=name,
+            channels=len(self.low),
+            constant=int(still.sum()),
+            dead=int((still & (self.low == 0)).sum()),
+            min=low,
+            max=high,
+            used=float((inner[1] - inner[0]) / (high - low)) if high > low else 0.0,
+            scale=scale,
+        )
 
 
 def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dict[str, tuple[float, float]]:

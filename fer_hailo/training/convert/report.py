@@ -5,93 +5,93 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_hailo.common.report import table, write_page
+from fer_hailo.training.convert.facts import Conversion
 
 
-def write_conversion_report(path: Path, title: str, facts: dict) -> None:
-    """Write the page from the facts that conversion.json holds."""
-    parity = facts["parity"]
+def write_conversion_report(path: Path, title: str, facts: Conversion) -> None:
+    """Write the page of what conversion.json holds."""
+    parity = facts.parity
     note = (
-        f"Float TFLite against Keras on {parity['count']} validation pictures: {parity['same']} answers equal, "
-        f"largest difference of a logit {parity['difference']:.1e}."
+        f"Float TFLite against Keras on {parity.count} validation pictures: {parity.same} answers equal, "
+        f"largest difference of a logit {parity.difference:.1e}."
     )
     sections = [("Accuracy", _accuracy(facts)), ("Clean-up of the float graph", _changes(facts))]
     sections += [("Scaled channels", _equalised(facts)), ("INT8 settings tried", _trials(facts))]
-    if facts["unexpected_operators"]:
-        rows = [(entry["name"], entry["operator"]) for entry in facts["unexpected_operators"]]
+    if facts.unexpected:
+        rows = [(layer.name, layer.operator) for layer in facts.unexpected]
         sections.append(("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows)))
     sections.append(("Ranges of the tensors, the worst used first", _ranges(facts)))
     write_page(path, title, note, sections)
 
 
-def _accuracy(facts: dict) -> str:
-    keras = facts["keras"]
+def _accuracy(facts: Conversion) -> str:
     rows = []
-    for stage, entry in [("keras", keras), *((c["stage"], c) for c in facts["candidates"])]:
-        for split, metrics in entry["metrics"].items():
-            low, high = metrics["accuracy_ci95"]
-            drop = 100 * (keras["metrics"][split]["accuracy"] - metrics["accuracy"])
-            latency = f"{entry['latency_ms']:.2f} ms" if "latency_ms" in entry else "–"
-            size = f"{entry['size_bytes'] / 2**20:.2f} MiB"
+    for entry in facts.scored:
+        for split, metrics in entry.metrics.items():
+            low, high = metrics.accuracy_ci95
+            drop = 100 * (facts.keras.metrics[split].accuracy - metrics.accuracy)
+            latency = "–" if entry.latency_ms is None else f"{entry.latency_ms:.2f} ms"
+            size = f"{entry.size_bytes / 2**20:.2f} MiB"
             rows.append(
-                (stage, split, f"{metrics['count']:,}", f"{metrics['accuracy']:.2%}", f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
-                 f"{metrics['macro_recall']:.2%}", size, latency)
+                (entry.stage, split, f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
+                 f"{metrics.macro_recall:.2%}", size, latency)
             )  # fmt: skip
     head = ("stage", "split", "pictures", "accuracy", "95 % interval", "points lost", "macro recall", "size", "one picture, one thread")
     return table(head, rows)
 
 
-def _changes(facts: dict) -> str:
-    if not facts["changes"]:
+def _changes(facts: Conversion) -> str:
+    if not facts.changes:
         return "<p class=note>Nothing in the network was constant.</p>"
     rows = [
-        (c["layer"], c["what"], f"{c['removed']} of {c['units']}", f"{c['moved']:.1e}", "yes" if c["kept"] else "no: it moves too much")
-        for c in facts["changes"]
+        (c.layer, c.what, f"{c.removed} of {c.units}", f"{c.moved:.1e}", "yes" if c.kept else "no: it moves too much")
+        for c in facts.changes
     ]
     return table(("layer", "change", "units", "largest move of a validation logit", "kept"), rows)
 
 
-def _equalised(facts: dict) -> str:
-    done = facts["equalised"]
-    if facts["quantised_from"]:
-        return f"<p class=note>Cleaned, folded and scaled when {facts['quantised_from']} was fine-tuned for 8 bits.</p>"
-    text = f"{done['scaled']:,} channels were scaled, which changes no answer."
-    straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done["straight"].items())
+def _equalised(facts: Conversion) -> str:
+    done = facts.equalised
+    if facts.quantised_from:
+        return f"<p class=note>Cleaned, folded and scaled when {facts.quantised_from} was fine-tuned for 8 bits.</p>"
+    text = f"{done.scaled:,} channels were scaled, which changes no answer."
+    straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done.straight.items())
     if straight:
         text += (
-            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done['tolerance']:g} of a straight "
-            f"line): {done['same']:.2%} of the validation answers stayed, the largest move of a logit is {done['moved']:.2g}."
+            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done.tolerance:g} of a straight "
+            f"line): {done.same:.2%} of the validation answers stayed, the largest move of a logit is {done.moved:.2g}."
         )
     return f"<p class=note>{text}</p>"
 
 
-def _trials(facts: dict) -> str:
-    if facts["quantised_from"] and facts["trials"]:
-        (trial,) = facts["trials"]
+def _trials(facts: Conversion) -> str:
+    if facts.quantised_from and facts.trials:
+        (trial,) = facts.trials
         text = "The ranges and biases are those that the network was fine-tuned with. On the calibration images its divergence from its own"
-        return f"<p class=note>{text} float answers is {trial['divergence']:.4f} nats, {trial['agreement']:.1%} are the same.</p>"
-    rows = [(t["ends"], f"{t['divergence']:.4f}", f"{t['agreement']:.1%}") for t in facts["trials"]]
+        return f"<p class=note>{text} float answers is {trial.divergence:.4f} nats, {trial.agreement:.1%} are the same.</p>"
+    rows = [(t.ends, f"{t.divergence:.4f}", f"{t.agreement:.1%}") for t in facts.trials]
     if not rows:
         return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"
-    counts = facts["calibration"]
+    counts = facts.calibration
     note = (
-        f"<p class=note>Judged on the {counts['count']:,} calibration pictures by the float network's answers, with corrected biases; "
+        f"<p class=note>Judged on the {counts.count:,} calibration pictures by the float network's answers, with corrected biases; "
         "the first was taken.</p>"
     )
     return table(("ranges end at the percentile", "divergence from float (nats)", "same answer"), rows) + note
 
 
-def _ranges(facts: dict) -> str:
+def _ranges(facts: Conversion) -> str:
     rows = [
         (
-            r["name"],
-            f"{r['min']:.3g}",
-            f"{r['max']:.3g}",
-            f"{r['used']:.0%}",
-            f"{r['dead']} of {r['channels']}",
-            r["constant"],
-            f"{r['scale']:.2g}" if r["scale"] else "float",
+            r.name,
+            f"{r.min:.3g}",
+            f"{r.max:.3g}",
+            f"{r.used:.0%}",
+            f"{r.dead} of {r.channels}",
+            r.constant,
+            f"{r.scale:.2g}" if r.scale else "float",
         )
-        for r in facts["ranges"]
+        for r in facts.ranges
     ]
     head = ("tensor", "smallest", "largest", "range that 99.9 % of values use", "dead channels", "constant channels", "INT8 scale")
     note = (

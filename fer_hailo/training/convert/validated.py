@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.bundle import SCRIPT
 from fer_hailo.deploy.home import Home
 from fer_hailo.deploy.selection import Selection, read_selection
+from fer_hailo.training.convert.facts import CONVERSION, read_candidates
 from fer_hailo.training.data.dataset import Part, load_dataset
 
 
@@ -27,10 +27,9 @@ def selected(subject: Home) -> Selection | None:
         return selection
     run = Path(subject.config.data.selected_by)
     try:
-        candidates = json.loads((run / "conversion.json").read_text(encoding="utf-8"))["candidates"]
-        converted = {candidate["stage"]: candidate["metrics"]["val"] for candidate in candidates}
+        converted = {candidate.stage: candidate.metrics["val"] for candidate in read_candidates(run / CONVERSION)}
         script = (run / "deploy" / SCRIPT).read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{subject.run} repeats {run} on all of train, and the validation side of that one tells what is lost: "
             f"run {call('convert')} {run} first"

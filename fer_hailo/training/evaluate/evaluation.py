@@ -10,7 +10,8 @@ import numpy as np
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.config import SPLITS_BY
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.metrics import Metrics
+from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.home import Format, Home, Kind
 from fer_hailo.deploy.selection import read_selection
@@ -31,7 +32,7 @@ def check_split(home: Home, split: str) -> None:
             raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other pictures")
 
 
-def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]:
+def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
     """Score a model on one side of a data set.
 
     Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained on, so that
@@ -72,7 +73,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[dict, Path]
     return metrics, out
 
 
-def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, dict, np.ndarray]:
+def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, Metrics, np.ndarray]:
     """Stage, metrics and probabilities of a model on one side of a data set."""
     if home.format is Format.KERAS:
         model = load_model(home.model)
@@ -81,7 +82,7 @@ def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, dict,
         return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
 
 
-def _row(home: Home, stage: str, metrics: dict) -> dict:
+def _row(home: Home, stage: str, metrics: Metrics) -> Row:
     selection = read_selection(home.run) if home.run else None
     seed, selected = home.own.seed if home.own else "", selection.name if selection else ""
     size = home.model.stat().st_size

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_json
-from fer_hailo.common.metrics import reliability
+from fer_hailo.common.metrics import Bin, Metrics, read_metrics, reliability
 from fer_hailo.common.report import confusion_figure, line_figure, metrics_table, reliability_figure, write_page
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_history, plot_mistakes
 
 
-def write_evaluation(folder: Path, metrics: dict, part: Part, probabilities: np.ndarray) -> None:
+def write_evaluation(folder: Path, metrics: Metrics, part: Part, probabilities: np.ndarray) -> None:
     """Write metrics_SPLIT.json, reliability_SPLIT.json, confusion_matrix_SPLIT.png and mistakes_SPLIT.png."""
-    split = metrics["split"]
-    write_json(folder / f"metrics_{split}.json", metrics)
-    write_json(folder / f"reliability_{split}.json", reliability(probabilities, part.labels))
+    split = metrics.split
+    write_json(folder / f"metrics_{split}.json", metrics.to_dict())
+    write_json(folder / f"reliability_{split}.json", [b.to_dict() for b in reliability(probabilities, part.labels)])
     plot_confusion(folder / f"confusion_matrix_{split}.png", metrics)
-    plot_mistakes(
-        folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics["labels"], f"{metrics['data']}, {split}"
-    )
+    plot_mistakes(folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics.labels, f"{metrics.data}, {split}")
 
 
 def write_report(folder: Path, title: str, note: str) -> Path:
     """Write report.html (and history.png) from the files of a run or evaluation folder. Returns its path."""
     sections = []
     for split, heading in (("test", "Test"), ("val", "Validation")):
-        metrics, bins = _read(folder / f"metrics_{split}.json"), _read(folder / f"reliability_{split}.json")
+        metrics, bins = _read_metrics(folder / f"metrics_{split}.json"), _read_bins(folder / f"reliability_{split}.json")
         if metrics and bins:
-            sections.append((f"{heading}: {metrics['data']}", metrics_table(metrics) + confusion_figure(metrics)))
+            sections.append((f"{heading}: {metrics.data}", metrics_table(metrics) + confusion_figure(metrics)))
             sections.append((f"{heading}: confidence", reliability_figure(bins)))
     selection = read_selection(folder)
     if selection:
@@ -52,12 +52,18 @@ def write_report(folder: Path, title: str, note: str) -> Path:
     return folder / "report.html"
 
 
-def _read(path: Path):
-    """A JSON file that another evaluation wrote; None where there is none, or a damaged one: its section is left out."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def _read_metrics(path: Path) -> Metrics | None:
+    """What another evaluation wrote; None where there is nothing, or a damaged file: its section is left out."""
+    with contextlib.suppress(UserError):
+        return read_metrics(path)
+    return None
+
+
+def _read_bins(path: Path) -> list[Bin] | None:
+    """As `_read_metrics`, of the reliability diagram."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return [Bin.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    return None
 
 
 def read_history(folder: Path) -> list[dict]:

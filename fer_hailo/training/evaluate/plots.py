@@ -13,30 +13,31 @@ from fer_hailo.training.data.rows import Images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+from fer_hailo.common.metrics import Bin, Metrics
 
 PITCH = 1.25  # from row to row of a grid, in widths of a picture
 
 
-def plot_confusion(path: Path, metrics: dict) -> None:
+def plot_confusion(path: Path, metrics: Metrics) -> None:
     """The confusion matrix, rows (truth) normalised."""
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    matrix = np.array(metrics["confusion_matrix"], float)
+    matrix = np.array(metrics.confusion_matrix, float)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(6, 5.4)
-    ConfusionMatrixDisplay(shares, display_labels=metrics["labels"]).plot(ax=axes, cmap="Blues", values_format=".0%", colorbar=False)
-    axes.set_title(f"{metrics['data']}, {metrics['split']}: {metrics['accuracy']:.1%} of {metrics['count']:,}")
+    ConfusionMatrixDisplay(shares, display_labels=metrics.labels).plot(ax=axes, cmap="Blues", values_format=".0%", colorbar=False)
+    axes.set_title(f"{metrics.data}, {metrics.split}: {metrics.accuracy:.1%} of {metrics.count:,}")
     save_figure(figure, path)
 
 
-def plot_reliability(path: Path, bins: Sequence[dict], title: str) -> None:
+def plot_reliability(path: Path, bins: Sequence[Bin], title: str) -> None:
     """Accuracy against confidence (`metrics.reliability`), above how many answers each bin holds."""
     figure, (axis, below) = new_figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
-    filled = [b for b in bins if b["count"]]
+    filled = [b for b in bins if b.count]
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axis.plot([b["confidence"] for b in filled], [b["accuracy"] for b in filled], marker="o")
+    axis.plot([b.confidence for b in filled], [b.accuracy for b in filled], marker="o")
     axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
-    below.bar([b["low"] for b in bins], [b["count"] for b in bins], bins[0]["high"] - bins[0]["low"], align="edge", edgecolor="white")
+    below.bar([b.low for b in bins], [b.count for b in bins], bins[0].high - bins[0].low, align="edge", edgecolor="white")
     below.set(xlabel="probability of the answer", ylabel="answers")
     save_figure(figure, path)
 

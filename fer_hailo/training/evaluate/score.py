@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.metrics import compute_metrics, softmax
+from fer_hailo.common.metrics import Metrics, compute_metrics, softmax
 from fer_hailo.common.preprocess import PreprocessSpec, prepare
 from fer_hailo.deploy.scoring import logits_of
 from fer_hailo.predict.predictor import Predictor
@@ -40,10 +40,10 @@ class Scorer:
 
 def evaluate_model(
     network: keras.Model, part: Part, names: Sequence[str], spec: PreprocessSpec, *, data: str, split: str
-) -> tuple[dict, np.ndarray]:
+) -> tuple[Metrics, np.ndarray]:
     """Score a network that gives logits.
 
-    Returns (metrics, probabilities): the metrics object of fer_hailo.common.metrics, and float64 (N, C).
+    Returns (metrics, probabilities): probabilities float64 (N, C).
     Raises UserError when the network's outputs do not fit the names, or its values are not finite.
     """
     scorer = Scorer(network, spec)
@@ -53,7 +53,7 @@ def evaluate_model(
     return _metrics(probabilities, part, names, data, split), probabilities
 
 
-def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: str) -> tuple[dict, np.ndarray]:
+def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: str) -> tuple[Metrics, np.ndarray]:
     """As `evaluate_model`, of a converted model, for which each cached picture is prepared as for the board."""
 
     def logits(images: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: st
     return _metrics(probabilities, part, predictor.labels, data, split), probabilities
 
 
-def _metrics(probabilities: np.ndarray, part: Part, names: Sequence[str], data: str, split: str) -> dict:
+def _metrics(probabilities: np.ndarray, part: Part, names: Sequence[str], data: str, split: str) -> Metrics:
     try:
         return compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
     except ValueError as error:

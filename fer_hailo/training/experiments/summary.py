@@ -10,6 +10,7 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv, write_text
+from fer_hailo.common.metrics import read_metrics
 from fer_hailo.common.runs import ENVIRONMENT
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from fer_hailo.training.experiments.plan import CellRun, Grid
@@ -66,7 +67,7 @@ def _scores(grid: Grid, cell: str) -> dict[str, dict[int, float]]:
         for name, (split, key) in SCORES.items():
             path = run.folder / f"metrics_{split}.json"
             if run.cell == cell and run.done and path.is_file():
-                found[name][run.config.seed] = json.loads(path.read_text(encoding="utf-8"))[key]
+                found[name][run.config.seed] = getattr(read_metrics(path), key)
     return found
 
 

@@ -43,10 +43,15 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection:
             write_json(run / CONFIDENCE, fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict())
         rows.append(
             row_of(
-                metrics, run=run.name, stage="keras", seed=config.seed, size_bytes=(run / MODEL).stat().st_size,
-                input_size=config.face.input_size, selected_by=selection.name if selection else "",
+                metrics,
+                run=run.name,
+                stage="keras",
+                seed=config.seed,
+                size_bytes=(run / MODEL).stat().st_size,
+                input_size=config.face.input_size,
+                selected_by=selection.name if selection else "",
             )
-        )  # fmt: skip
+        )
         print(format_metrics(metrics), flush=True)
     add_rows(run.parent / "results.csv", rows)
     write_report(run, f"{config.model.arch} on {dataset.name}", f"Run {run.name}, seed {config.seed}. {note}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from fer_hailo.common.config import Config, config_values, load_config
 from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import read_csv
+from fer_hailo.common.metrics import Metrics
 from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, STEPS
 from fer_hailo.common.steps import in_folders, load_steps
 from fer_hailo.deploy.home import Use, resolve
@@ -53,12 +54,12 @@ def select(config: Config, dataset: Dataset) -> Selection:
     own = _config_of(run)
     try:
         key = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
-        metrics = json.loads((run / "metrics_val.json").read_text(encoding="utf-8"))
+        metrics = Metrics.from_dict(json.loads((run / "metrics_val.json").read_text(encoding="utf-8")))
         history = [(int(row["stage"]), int(row["epoch"]), float(row["val_accuracy"])) for row in read_csv(run / "history.csv")]
         confidence = resolve(run, Use.LEARN).confidence
-        if not history or confidence is None or "accuracy" not in metrics:
-            raise ValueError("it lacks its history, its confidence or its scores")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not history or confidence is None:
+            raise ValueError("it lacks its history or its confidence")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = with_class(error, one_line(error, 80))
         raise UserError(f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again") from None
     if key != dataset.key:

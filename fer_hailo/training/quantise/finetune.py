@@ -215,7 +215,7 @@ def _prepare(config: Config, source: keras.Model, dataset: Dataset, selection: S
     trials = choose_ranges(quantised, source, calibration)
     origin = place(config.model.quantise)
     facts = {"run": origin.name, "sha256": file_sha256(origin / MODEL)}
-    return quantised, facts | {"changes": [asdict(change) for change in changes], "equalised": equalised, "ranges": trials}
+    return quantised, facts | {"changes": [asdict(change) for change in changes], "equalised": asdict(equalised), "ranges": trials}
 
 
 def _keep_prepared(run: Path, quantised: FakeQuantised, facts: dict) -> None:
