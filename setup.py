@@ -11,7 +11,6 @@ HELD = {  # folder: the files of it
     "configs": ["*.yaml"],
     "configs/base": ["*.yaml"],
     "configs/experiments": ["*.yaml"],
-    "configs/model": ["*.yaml"],
     "fer2013_keras_hailo/released": RELEASE,  # but the .keras, which is as large as all of the wheel
     "fer2013_keras_hailo/released_minimalistic": RELEASE,
 }
@@ -22,6 +21,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "fer_hailo.training.models": ["networks.csv"],
+        "": ["recipe.yaml"],
         "fer_hailo.board": ["page.html"],
         **{package: HELD[folder] for package, folder in PACKAGES.items()},
     },

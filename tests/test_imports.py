@@ -43,7 +43,7 @@ def arrows() -> set[tuple[str, str]]:
 
 # From the ground up: a room imports from itself and from those before it.
 ROOMS = ("common", "formats", "script", "deploy", "predict", "emulation", "sdk", "board", "training", "api", "commands")
-TRAINING = ("data", "models", "evaluate", "convert", "fit", "quantise", "experiments")
+TRAINING = ("data", "networks", "models", "evaluate", "convert", "fit", "quantise", "experiments")
 ALLOWED_UP = {("predict.keras_model", "training.models.build")}  # a .keras file may hold layers of this project
 
 

@@ -5,9 +5,9 @@ import pytest
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
-from fer_hailo.training.models import mobilenet_v3
 from fer_hailo.training.models.build import backbone_layers, build_model, load_model, set_stage, transfer_weights
 from fer_hailo.training.models.inputs import AugmentedFaceInput
+from fer_hailo.training.networks.mobilenet_v3_small import network as mobilenet_v3
 
 SEED_RECIPE = Config.of(weights="none")
 

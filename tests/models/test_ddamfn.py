@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_hailo.training.fit.objectives.ddamfn import WEIGHT, alike
-from fer_hailo.training.models import ddamfn
+from fer_hailo.training.networks.ddamfn import network as ddamfn
+from fer_hailo.training.networks.ddamfn.loss import WEIGHT, alike
 
 
 @pytest.fixture(scope="module")

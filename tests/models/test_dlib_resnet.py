@@ -15,11 +15,11 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import normalise, prepare
 from fer_hailo.common.runs import MODEL
 from fer_hailo.training.fit import callbacks, loop
-from fer_hailo.training.models import dlib_resnet
 from fer_hailo.training.models.build import build_model
 from fer_hailo.training.models.listing import list_networks
-from fer_hailo.training.models.registry import ARCHITECTURES
 from fer_hailo.training.models.restate import restate
+from fer_hailo.training.networks.dlib_resnet import network as dlib_resnet
+from fer_hailo.training.networks.registry import ARCHITECTURES
 from fer_hailo.training.start import resume
 
 SIDE = 32

@@ -20,6 +20,7 @@ import train
 from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import normalise, prepare
+from fer_hailo.common.resources import recipes
 from fer_hailo.deploy.bundle import load_bundle
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.predict.predictor import load
@@ -28,14 +29,20 @@ from fer_hailo.training.convert import quantise
 from fer_hailo.training.convert.conversion import convert
 from fer_hailo.training.evaluate.evaluation import evaluate_file
 from fer_hailo.training.fit.loop import start
-from fer_hailo.training.models import dan, ddamfn, dlib_resnet, face_backbones, mini_xception, poster, poster_v2, resnet
 from fer_hailo.training.models.build import build_model, load_model
 from fer_hailo.training.models.listing import list_networks, read_rows
-from fer_hailo.training.models.registry import ARCHITECTURES
 from fer_hailo.training.models.table import measure, multiply_adds
+from fer_hailo.training.networks import face_backbones
+from fer_hailo.training.networks.dan import network as dan
+from fer_hailo.training.networks.ddamfn import network as ddamfn
+from fer_hailo.training.networks.dlib_resnet import network as dlib_resnet
+from fer_hailo.training.networks.mini_xception import network as mini_xception
+from fer_hailo.training.networks.poster import network as poster
+from fer_hailo.training.networks.poster_v2 import network as poster_v2
+from fer_hailo.training.networks.registry import ARCHITECTURES
+from fer_hailo.training.networks.resnet18 import network as resnet
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-RECIPES = ROOT / "configs" / "model"
 ONE_EPOCH = {
     "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0, "stage2_epochs": 1,
     "stage2_warmup_epochs": 0, "batch_size": 16, "ema": 0, "tensorboard": False,
@@ -147,7 +154,7 @@ def _some_slow(names, slow):
 @pytest.mark.parametrize("name", _some_slow(NOT_CONVERTED, ("poster", "poster_v2")))
 def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     NETWORKS.get(name, lambda patch: None)(monkeypatch)
-    config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, RECIPES)
+    config = load_config(None, ONE_EPOCH | NOT_CONVERTED[name] | {"data": str(sample_set)}, recipes())
     run = start(config, tmp_path / name)
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
     assert metrics["count"] == 6 * len(config.data.classes)
@@ -165,7 +172,7 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     # One of them in colour, of another size; one taught, with an average of the weights; one without its recipe's optimizer, for time.
     taught = {"teacher": [str(trained)], "ema": 0.9}
     kind = {"mini_xception": {"color": True, "source_size": 40}, "ada_df": taught, "ddamfn": QUICK}.get(name, {})
-    config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, RECIPES)
+    config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, recipes())
     run = start(config, tmp_path / "runs" / name)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]
@@ -282,7 +289,7 @@ def test_the_kept_table_is_of_these_networks_and_recipes():
     rows = {row.network: row for row in read_rows()}
     assert list(rows) == sorted(set(ARCHITECTURES) - {"tiny"})
     for name, row in rows.items():
-        known, config = ARCHITECTURES[name], load_config(None, {"arch": name}, RECIPES)
+        known, config = ARCHITECTURES[name], load_config(None, {"arch": name}, recipes())
         assert (row.licence, row.tflite, row.hailo, row.input_size) == (known.licence, known.tflite, known.hailo, config.face.input_size)
     for name in ("mini_xception", "dlib_resnet"):
         assert measure(name) == rows[name]
@@ -298,7 +305,7 @@ def test_the_kept_table_is_that_of_the_networks_as_built():
 def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {"arch": name, "data": str(sample_set), "weights": "none", "stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0}
-    run = start(load_config(None, settings | {"tensorboard": False}, RECIPES), tmp_path / "runs" / name)
+    run = start(load_config(None, settings | {"tensorboard": False}, recipes()), tmp_path / "runs" / name)
     bundle = load_bundle(convert(str(run), {}, None, None, None))
     stage = "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"  # PReLU, layer norms: no 8 bits
     assert bundle.manifest["metrics"][stage]["test"]["count"] == 30 and bool(bundle.int8) == (stage == "tflite-int8")

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from official import pictures, specification, tensors
 
-from fer_hailo.training.models import ada_df, dan, ddamfn, poster, poster_v2
-from fer_hailo.training.models.blocks import MEAN
-from fer_hailo.training.models.registry import ARCHITECTURES
 from fer_hailo.training.models.state_dict import load_state_dict
 from fer_hailo.training.models.table import multiply_adds
+from fer_hailo.training.networks.ada_df import network as ada_df
+from fer_hailo.training.networks.blocks import MEAN
+from fer_hailo.training.networks.dan import network as dan
+from fer_hailo.training.networks.ddamfn import network as ddamfn
+from fer_hailo.training.networks.poster import network as poster
+from fer_hailo.training.networks.poster_v2 import network as poster_v2
+from fer_hailo.training.networks.registry import ARCHITECTURES
 
 # Where a module's output stands in ours, if not in the layer of its name; both with dots, which in layers' names are -.
 AFTER = {

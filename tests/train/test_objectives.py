@@ -10,7 +10,11 @@ from keras import ops
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.training.fit.losses import FocalLoss
-from fer_hailo.training.fit.objectives import ada_df, dan, ddamfn, lnsu, objective
+from fer_hailo.training.networks.ada_df import loss as ada_df
+from fer_hailo.training.networks.dan import loss as dan
+from fer_hailo.training.networks.ddamfn import loss as ddamfn
+from fer_hailo.training.networks.lnsu import loss as lnsu
+from fer_hailo.training.networks.registry import objective
 
 
 def number(value) -> float:

@@ -12,14 +12,14 @@ import numpy as np
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.released import absent, weights_file
+from fer_hailo.formats.checkpoint import SUFFIXES
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
-from fer_hailo.training.models.checkpoint import SUFFIXES
-from fer_hailo.training.models.registry import Network, System, network
 from fer_hailo.training.models.restate import face_batches, restate
 from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
-from fer_hailo.training.models.twin import TWIN, twin_pair
-
-POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
+from fer_hailo.training.networks.ada_df_fusion.network import TWIN
+from fer_hailo.training.networks.head import POOL, head
+from fer_hailo.training.networks.record import Network, System
+from fer_hailo.training.networks.registry import METHODS, network
 
 
 def build_model(
@@ -57,8 +57,9 @@ def build_model(
         load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
     if training:
         _check_names(model, config.model.freeze)
-    if training and config.loss.method == "ada_df_fusion":
-        model = twin_pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
+    pair = METHODS[config.loss.method].pair if training and config.loss.method in METHODS else None
+    if pair:
+        model = pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
     set_stage(model, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
     return model
 
@@ -146,7 +147,7 @@ def _classifier(config: Config, weights: str, logits: int) -> keras.Model:
     backbone = _backbone(config, weights)
     for layer in batch_norms(backbone.layers):
         layer.momentum = config.model.batch_norm_momentum
-    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.model.arch)
+    return keras.Model(backbone.input, head(backbone.output, config, logits), name=config.model.arch)
 
 
 def _system(known: System, config: Config, weights: str, checkpoint: bool, logits: int, training: bool) -> keras.Model:
@@ -212,21 +213,6 @@ def _backbone(config: Config, weights: str) -> keras.Model:
         return build(config.face.input_size, weights)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(f"{weights} does not fit {config.model.arch}: {one_line(error, 160)}") from None
-
-
-def _head(features, config: Config, logits: int):
-    layers = keras.layers
-    penalty = keras.regularizers.L2(config.model.head_l2) if config.model.head_l2 else None
-    x = layers.GlobalAveragePooling2D(name=POOL)(features)
-    x = layers.BatchNormalization(name="head_norm")(x)
-    x = layers.Dropout(config.model.head_dropout[0], seed=config.seed, name="head_dropout")(x)
-    for i, (units, rate) in enumerate(zip(config.model.head_units, config.model.head_dropout[1:], strict=True), 1):
-        x = layers.Dense(units, use_bias=False, kernel_regularizer=penalty, name=f"head_dense{i}")(x)
-        x = layers.BatchNormalization(name=f"head_norm{i}")(x)
-        x = layers.ReLU(name=f"head_relu{i}")(x)
-        x = layers.Dropout(rate, seed=config.seed + i, name=f"head_dropout{i}")(x)
-    # Logits in float32 also where the rest runs in half precision.
-    return layers.Dense(logits, dtype="float32", name="logits")(x)
 
 
 def batch_norms(layers) -> list[keras.layers.BatchNormalization]:
