@@ -196,7 +196,7 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["dan", "ddamfn", "poster", "poster_v2"])
 def test_backbones_by_themselves(name):
     """The names that a backbone's own checkpoint has are found below those of the whole network."""
-    known = {key: None for key, _, _ in specification(name.upper())["keys"]}
+    known = {key: None for key, _, _ in specification(name)["keys"]}
     below = {
         "dan": "features.",
         "ddamfn": "features.",

@@ -8,11 +8,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, error_line
+from conftest import error_line
 
 from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import normalise, prepare
+from fer_hailo.common.resources import recipes
 from fer_hailo.common.runs import MODEL
 from fer_hailo.training.fit import callbacks, loop
 from fer_hailo.training.models.build import build_model
@@ -27,6 +28,11 @@ SETTINGS = {"arch": "dlib_resnet", "input_size": SIDE}
 # A convolution each: height and width, input, output, whether it halves. One plain block and one that halves.
 CONVOLUTIONS = [(7, 3, 3, True), (3, 3, 3, False), (3, 3, 3, False), (3, 3, 5, True), (3, 5, 5, False)]
 DENSE = (5, 4)
+
+
+def shrink(patch):
+    patch.setattr(dlib_resnet, "STEM", 8)
+    patch.setattr(dlib_resnet, "STAGES", ((8, 1, False), (16, 1, True)))
 
 
 def numbers(rng) -> dict[str, np.ndarray]:
@@ -133,7 +139,7 @@ def dat(small, tmp_path) -> Path:
 
 
 def configuration(**options):
-    return load_config(None, SETTINGS | options, ROOT / "configs" / "model")
+    return load_config(None, SETTINGS | options, recipes())
 
 
 def features(model: keras.Model) -> keras.Model:
