@@ -22,8 +22,9 @@ from fer_hailo import __main__ as command_line
 from fer_hailo.common import calls, released, resources, runs
 from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.released import RELEASED, absent, place, weights_file
+from fer_hailo.common.released import RELEASED, absent, place
 from fer_hailo.common.runs import MODEL
+from fer_hailo.training.networks.weights import parse_weights
 
 MODULE = [sys.executable, "-m", "fer_hailo"]
 COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "experiments")
@@ -105,12 +106,10 @@ def test_released_models_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, folder in RELEASED.items():
         assert place(f"released:{name}") == ROOT / "fer2013_keras_hailo" / folder
-        assert weights_file(f"released:{name}") == str(ROOT / "fer2013_keras_hailo" / folder / MODEL)
+        assert parse_weights(f"released:{name}").files == (str(ROOT / "fer2013_keras_hailo" / folder / MODEL),)
         assert json.loads((place(f"released:{name}") / "manifest.json").read_text())["arch"] == name
-    assert weights_file(f"fer2013_keras_hailo/released/{MODEL}") == weights_file("released:mobilenet_v3_small")  # as old runs name it
-    assert [weights_file(name) for name in ("none", "imagenet", "a.pth,b.pth", "mine.keras")] == [
-        "none", "imagenet", "a.pth,b.pth", "mine.keras",
-    ]  # fmt: skip
+    old = parse_weights(f"fer2013_keras_hailo/released/{MODEL}")  # as old runs name it
+    assert old.files == parse_weights("released:mobilenet_v3_small").files
     with pytest.raises(UserError, match=r"unknown released model 'mobilenet_v3' \(did you mean mobilenet_v3_small\?\): known are rel"):
         place("released:mobilenet_v3")
     own = tmp_path / "fer2013_keras_hailo" / "released"
@@ -325,6 +324,6 @@ def test_what_an_installed_package_lacks_is_one_line(tmp_path, monkeypatch):
     for module in (released, resources):
         monkeypatch.setattr(module, "checkout", lambda: None)
     monkeypatch.setattr(released, "resource", lambda name: home / name)
-    line = absent(Path(weights_file("released:mobilenet_v3_small")))
+    line = absent(Path(*parse_weights("released:mobilenet_v3_small").files))
     assert line.endswith("copy that folder of the project's repository to fer2013_keras_hailo/released") and "\n" not in line
     assert absent(tmp_path / "mine.keras") == f"no model at {tmp_path / 'mine.keras'}"

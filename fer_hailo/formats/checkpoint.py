@@ -1,4 +1,5 @@
-"""Tensors out of a file: numpy's .npz, or what torch.save writes, without PyTorch and without running what the file says."""
+"""Tensors out of a file: numpy's .npz, what torch.save writes, or dlib, with numpy alone and without running what
+the file says."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.formats.dlib import Plan, read_network
 
 SUFFIXES = (".npz", ".pth", ".pt", ".pth.tar")
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number at the beginning of what torch.save wrote before version 1.6
@@ -21,14 +23,16 @@ _TYPES = {
 _INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights beside their other state
 
 
-def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
+def read_tensors(path: Path | str, plan: Plan = ()) -> dict[str, np.ndarray]:
     """The floating-point tensors of a checkpoint by name, in the layout of the file.
 
     path: .npz, or a .pth, .pt or .pth.tar file of PyTorch 0.4 or later: a state dict, a dictionary that holds one, or a whole pickled
-    module. Objects in it that are no tensors are passed over, and none of their code is run. Raises UserError for a file that is none of
-    these.
+    module. Objects in it that are no tensors are passed over, and none of their code is run. With a plan (`read_network`) also dlib's .dat.
+    Raises UserError for a file that is none of these.
     """
     path = Path(path)
+    if plan and path.suffix == ".dat":
+        return read_network(path, plan)
     if not path.is_file():
         raise UserError(f"no weights at {path}")
     try:
@@ -49,7 +53,7 @@ class _Storage:
     """Numbers in a row, which the older format gives only after all that refers to them."""
 
     def __init__(self, kind: str):
-        self.kind, self.numbers = kind, None
+        self.kind, self.numbers = kind, np.empty(0, "f4")
 
     def fill(self, data: bytes) -> None:
         numbers = np.frombuffer(data, _TYPES[self.kind])
@@ -87,7 +91,7 @@ class _Other(dict):
         pass
 
     extend = __call__ = append
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a dictionary has none
 
 
 class _Reader(pickle.Unpickler):
@@ -159,7 +163,7 @@ def _resolve(content) -> dict[str, np.ndarray]:
 
 def _of_module(module: dict, name: str) -> dict[str, np.ndarray]:
     """The tensors of a whole pickled module, by the names that its state dict would have."""
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for kind in ("_parameters", "_buffers"):
         tensors |= {name + key: value.array() for key, value in module.get(kind, {}).items() if isinstance(value, _Tensor)}
     for key, inner in module.get("_modules", {}).items():

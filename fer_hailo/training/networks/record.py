@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.config import Config
+from fer_hailo.training.networks.weights import Kind
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Network:
     build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature map,
     with the same graph whatever the weights (a path, "imagenet" or None). licence: of the weights that it can
     start from, empty where none are published for it. hailo: what Hailo-8 makes of it. tflite: whether
-    convert_tflite.py takes it. own: suffixes of the files in which its weights are published, where they are not
+    convert_tflite.py takes it. own: the kinds of file in which its weights are published, where they are not
     Keras' .h5. Those come without the statistics of batch norms: training measures them first.
     """
 
@@ -60,7 +61,7 @@ class Network:
     licence: str
     hailo: str
     tflite: str = "yes"
-    own: tuple[str, ...] = ()
+    own: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True)

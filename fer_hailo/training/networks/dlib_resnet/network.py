@@ -17,7 +17,6 @@ from keras import layers
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.formats.checkpoint import read_tensors
-from fer_hailo.formats.dlib import read_network
 
 STEM = 32
 # Filters, blocks, whether the first of these halves the sides.
@@ -32,7 +31,7 @@ FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
 def dlib_resnet(input_size: int, weights: str | None) -> keras.Model:
     """From (I, I, 3) in [-1, 1] to a map of 256 features; I is 103 or more, dlib's own is 150. weights:
-    dlib's .dat, its arrays in a .npz file (by `dlib_format`'s names), or None. With weights the moving
+    dlib's .dat, its arrays in a .npz file (by formats/dlib's names), or None. With weights the moving
     statistics are 0 and 1, and inference is dlib's.
 
     dlib maps the mean of these features to 128 numbers by which it compares faces; here it goes to the
@@ -104,9 +103,9 @@ def _load(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """The published arrays, by `dlib_format`'s names. Raises UserError where the file has others: nothing
+    """The published arrays, by formats/dlib's names. Raises UserError where the file has others: nothing
     else would tell that a number in it was changed."""
-    arrays = read_tensors(path) if path.endswith(".npz") else read_network(path, _plan())
+    arrays = read_tensors(path, _plan())
     if _digest(arrays) != PUBLISHED:
         raise UserError(f"{path} is not dlib's face ResNet as published, or damaged: get {FILE} anew")
     return arrays
@@ -122,7 +121,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _plan() -> list[tuple]:
-    """What the .dat holds, for `dlib_format`."""
+    """What the .dat holds, for formats/dlib."""
     loss, mean = np.float32([0.04, 0.6]).tolist(), np.float32(MEAN).tolist()
     plan = [("loss_metric_2", *loss), ("input_rgb_image_sized", *mean, 150, 150)]
     rates = (1, 1, 1, 0)  # of learning and decay: kernel, bias
