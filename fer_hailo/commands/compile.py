@@ -3,8 +3,8 @@
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
-fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--bundle DIR] [--har FILE.har]
-fer-hailo compile --inspect FILE.hef [--json]
+fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
+fer-hailo compile --inspect FILE.hef [--json]    or FILE.har
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     own = [arguments.layers] if arguments.layers else []
     if arguments.lint:
-        return _lint([arguments.lint, *own], arguments.bundle or arguments.bundle_option, arguments.har)
+        return _lint([arguments.lint, *own], arguments.strict, arguments.bundle or arguments.bundle_option, arguments.har)
     from fer_hailo.deploy.bundle import newest_bundle
     from fer_hailo.sdk.chain import compile_bundle, rehearse_bundle
     from fer_hailo.sdk.client import ARCHITECTURES
@@ -57,6 +57,7 @@ def _parser() -> Parser:
     parser.add_argument("--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]")
     parser.add_argument("--alls", type=find, metavar="FILE", help="model script [the bundle's model.alls]")
     parser.add_argument("--layers", type=find, metavar="FILE", help="lines of the network's own, below those of the model script")
+    parser.add_argument("--strict", action="store_true", help="with --lint: warnings are errors")
     parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
@@ -65,29 +66,35 @@ def _parser() -> Parser:
     parser.add_argument("--lint", type=find, metavar="FILE", help="check a model script and stop")
     parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
     parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")
-    parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF and stop")
+    parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF or a HAR and stop")
     parser.add_argument("--json", action="store_true", help="with --inspect: as JSON")
     return parser
 
 
 def _inspect(path: Path, as_json: bool) -> int:
+    from fer_hailo.formats.har import format_har, read_har
     from fer_hailo.formats.hef import format_hef, read_hef
 
-    hef = read_hef(path)
-    print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
+    if path.suffix == ".har":
+        har = read_har(path)
+        print(json.dumps(har.to_dict(), indent=2) if as_json else format_har(har))
+    else:
+        hef = read_hef(path)
+        print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
     return 0
 
 
-def _lint(paths: list[Path], bundle: Path | None, har: Path | None) -> int:
+def _lint(paths: list[Path], strict: bool, bundle: Path | None, har: Path | None) -> int:
     from fer_hailo.deploy.bundle import load_bundle
     from fer_hailo.script.files import read_scripts
     from fer_hailo.script.layers import Layers
-    from fer_hailo.script.lint import lint_script
+    from fer_hailo.script.lint import lint_script, strictly
 
     script = read_scripts(paths)
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None
     findings = lint_script(script.text, loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers)
+    findings = strictly(findings) if strict else findings
     for finding in findings:
         print(script.format(finding))
     errors = sum(finding.level == "error" for finding in findings)

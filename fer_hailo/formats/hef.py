@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import stat
 import struct
 import zlib
@@ -46,10 +47,15 @@ ARCHITECTURES = {
 }  # fmt: skip
 TYPES = {1: "UINT8", 2: "UINT16"}
 # The order in which HailoRT's caller sees a stream, from its order on the wire, which the file holds (edge layer base, field 7).
-# 0 (input for Hailo-8), 1 (NHCW on the wire, input for Hailo-15H) and 2 (outputs) are verified on real files, the rest is HailoRT's table.
-ORDERS = {0: "NHWC", 1: "NHWC", 2: "NC", 5: "NHW", 8: "NHWC", 13: "NHWC"}
+# 0 (input for Hailo-8), 1 (NHCW on the wire, input for Hailo-15H), 2 and 3 (outputs) are verified on real files, the
+# rest is HailoRT's table.
+ORDERS = {
+    0: "NHWC", 1: "NHWC", 2: "NC", 3: "FCR", 4: "BAYER_RGB", 5: "NHW", 6: "HAILO_NMS", 7: "F8CR", 8: "NHWC", 11: "YUY2",
+    13: "NHWC", 14: "YUV", 15: "YUV", 16: "YUV",
+}  # fmt: skip
 BOUNDARY = 0  # an edge layer between host and chip; the others connect contexts
-NORMALISATION = "model_script_layer_normalization"  # among the original names of an input that a model script normalises
+# Among the original names of an input that a model script normalises: the name of the script's result follows.
+NORMALISATION = re.compile(r"model_script_layer_\w*normali[sz]ation\w*")
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,22 @@ class Stream:
     qp_zp: float | None
     qp_scale: float | None
     limits: tuple[float | None, float | None] | None  # smallest and largest real value; None where the file states none
-    normalised_on_chip: bool | None  # inputs: whether the chip normalises and raw 0..255 must be fed; None for outputs
+    takes_bytes: bool | None  # inputs: whether a stored value is a pixel value, 0..255; None for outputs
+    # Inputs: whether a name proves that the chip normalises. Without one nobody can tell from the file: the names are
+    # those of the input's first reader, none where that changes the precision, others where the script calls it so.
+    normalised_on_chip: bool | None
+
+    @property
+    def damaged(self) -> bool:
+        """16-bit values that the file calls UINT8, a fault of Dataflow Compiler 3.33.0: their zero points show it."""
+        return self.type == "UINT8" and self.qp_zp is not None and self.qp_zp > 255
 
     def to_dict(self) -> dict:
         """Plain JSON values."""
         limits = None if self.limits is None else list(self.limits)
         values = vars(self) | {"shape": list(self.shape), "limits": limits}
-        return {key: value for key, value in values.items() if key != "normalised_on_chip" or value is not None}
+        for_inputs = ("takes_bytes", "normalised_on_chip")
+        return {key: value for key, value in values.items() if key not in for_inputs or value is not None}
 
 
 @dataclass(frozen=True)
@@ -151,8 +166,14 @@ def _line(side: str, stream: Stream) -> str:
     parts = [f"  {side:6}  {stream.name}  {stream.type} {stream.order}({shape})", f"scale {stream.qp_scale}", f"zero point {stream.qp_zp}"]
     if stream.limits is not None:
         parts.append(f"values {stream.limits[0]} to {stream.limits[1]}")
-    if stream.normalised_on_chip is not None:
-        parts.append("normalised on the chip: feed raw 0..255" if stream.normalised_on_chip else "not normalised on the chip")
+    if stream.normalised_on_chip:
+        parts.append("normalised on the chip: feed raw 0..255")
+    elif stream.takes_bytes:
+        parts.append("takes raw 0..255; the file does not tell whether the chip normalises them")
+    elif stream.takes_bytes is False:
+        parts.append("not normalised on the chip")
+    if stream.damaged:
+        parts.append("16-bit values that are called UINT8: a fault of Dataflow Compiler 3.33.0, compile with another")
     return ", ".join(parts)
 
 
@@ -304,9 +325,10 @@ def _stream(layer: Message, transposed: bool, is_input: bool) -> Stream:
     shape = {"NC": (features,), "NHW": (height, width)}.get(order, (height, width, features))
     zero, scale, low, high = (_finite(numeric.float(number)) for number in (1, 2, 3, 4))
     limits = (low, high) if numeric.has(3) or numeric.has(4) else None
-    # The name alone is not enough: only with these numbers are the bytes that the board feeds the pixel values themselves.
-    raw = (zero, scale, limits) == (0, 1, (0, 255)) and any(text.startswith(NORMALISATION) for text in layer.texts(5))
-    return Stream(name, TYPES[base.uint32(12)], order, shape, zero, scale, limits, raw if is_input else None)
+    # Only with these numbers are the bytes that the board feeds the pixel values themselves, whatever a name says.
+    raw = (zero, scale, limits) == (0, 1, (0, 255)) if is_input else None
+    named = raw and any(NORMALISATION.fullmatch(text) for text in layer.texts(5))
+    return Stream(name, TYPES[base.uint32(12)], order, shape, zero, scale, limits, raw, named)
 
 
 def _finite(number: float) -> float | None:

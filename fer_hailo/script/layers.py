@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import gzip
-import json
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.formats.har import read_har
 from fer_hailo.script.text import Items, Name, Statement, Text, Value
 from fer_hailo.script.vocabulary import layer_values, names_layers, near, typed_values
-
-MAX_HN_BYTES = 64 << 20  # the HN of a network of a thousand layers has about 1 MB
-MAX_HAR_BYTES = 16 << 30  # unpacked; weights are a few GB at most
-MAX_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -60,20 +52,11 @@ class Layers:
 
     @classmethod
     def from_har(cls, path: Path | str) -> Layers:
-        """From the N.hn member of a HAR (a tar, plain or gzipped). Raises UserError for a file that is none."""
+        """From the HN inside a HAR. Raises UserError for a file that is none."""
         try:
-            with open(path, "rb") as file, tarfile.open(fileobj=file, mode=_mode(file)) as archive:
-                text = _read_hn(archive, path)
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError) as error:
-            raise UserError(f"{path} is not a HAR, or is damaged ({str(error) or 'it ends too early'}): parse the network again") from None
-        except OSError as error:
-            raise UserError(f"cannot read the HAR {path}: {error.strerror or error}; give the path of a .har file") from None
-        try:
-            return cls.from_hn(json.loads(text))
-        except (ValueError, RecursionError):
-            raise UserError(f"the HN inside {path} is not JSON: parse the network again") from None
+            return cls.from_hn(read_har(path).hn)
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
     @property
     def scopes(self) -> set[str]:
@@ -190,28 +173,3 @@ def _layer(name: str, entry, known: dict) -> Layer:
         raise UserError(f"the HN gives {name} no type: parse the network again")
     before, after = (tuple(other for other in strings(key) if other in known) for key in ("input", "output"))
     return Layer(entry["type"], before, after, strings("original_names"))
-
-
-def _mode(file: BinaryIO) -> Literal["r:", "r:gz"]:
-    """In which a tar is to be opened, by its first bytes."""
-    start = file.read(2)
-    file.seek(0)
-    return "r:gz" if start == b"\x1f\x8b" else "r:"
-
-
-def _read_hn(archive: tarfile.TarFile, path: Path | str) -> bytes:
-    found, size = [], 0
-    for count, member in enumerate(archive):
-        size += member.size
-        if count >= MAX_MEMBERS or size > MAX_HAR_BYTES:
-            raise UserError(f"{path} holds more than a HAR can: parse the network again")
-        name = bare(member.name)
-        if member.isfile() and name.endswith(".hn") and not name.endswith((".native.hn", ".fp.hn")):
-            found.append(member)
-    if len(found) != 1:
-        raise UserError(f"{path} holds {len(found) or 'no'} HN files (NAME.hn), one is expected: parse the network again")
-    if found[0].size > MAX_HN_BYTES:
-        raise UserError(f"the HN inside {path} is larger than {MAX_HN_BYTES >> 20} MiB: parse the network again")
-    file = archive.extractfile(found[0])
-    assert file  # of a member that is a file
-    return file.read()

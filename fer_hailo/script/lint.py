@@ -1,14 +1,16 @@
 """Rules for model scripts: what a run of some hours on the SDK machine would otherwise find out, or never would.
 
-Faults are errors everywhere. What is this project's choice (one normalisation, a stated calibration size, no 4-bit weights, ...) is a
-warning for a foreign script, and an error or a warning, as each rule says, for the script of a deploy bundle. What cannot be checked is
-said in a note. Every rule holds on the scripts of Hailo's public model zoo: none of them gets an error.
+Errors stop a compilation, so only what cannot be right is one: faults of grammar, impossible values, a layer that the
+parsed network does not have. What is probably wrong, or is not known here, is a warning; the compiler decides. What is
+this project's choice (one normalisation, a stated calibration size, no 4-bit weights, ...) is a warning for a foreign
+script, and an error or a warning, as each rule says, for the script of a deploy bundle. What cannot be checked is said
+in a note. Every rule holds on the scripts of Hailo's public model zoo: none of them gets an error.
 
-Partial 16-bit blocks. Concat, shortcut and feature splitter cannot change precision, so such a layer, all that feed it and, for
-shortcut and splitter, all that read it must have the same number of bits: otherwise an error. Elementwise layers are judged alike, but
-as a warning, since the zoo has scripts that set nothing but their ew_add layers to 16 bit. Inputs, outputs and constants are left out.
-An add that the parser fused into a convolution is no layer of the HN and is not seen. Without a HAR only one thing can be said: a
-script whose 16-bit layers are concats, shortcuts or splitters and nothing else is wrong.
+Partial 16-bit blocks. Concat, shortcut and feature splitter cannot change precision, so such a layer, all that feed it
+and, for shortcut and splitter, all that read it should have the same number of bits; elementwise layers are judged
+alike. A warning, since the compiler puts in precision changes of its own. Inputs, outputs and constants are left out.
+An add that the parser fused into a convolution is no layer of the HN and is not seen. Without a HAR only one thing can
+be said: a script whose 16-bit layers are concats, shortcuts or splitters and nothing else is doubtful.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from fer_hailo.script.layers import Layers, bare
 from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, format_finding, parse_script, render
 from fer_hailo.script.vocabulary import COMMANDS, check, layer_values, near, topic_of
 
-__all__ = ["Finding", "format_finding", "lint_script", "specialise"]
+__all__ = ["Finding", "format_finding", "lint_script", "specialise", "strictly"]
 
 THROWAWAY = "placeholder"  # the name real scripts give to every result that nobody uses
 FINETUNE_IMAGES = 1024  # what optimization levels 2 and 4 train on
@@ -92,6 +94,11 @@ def lint_script(
     return sorted(set(findings))
 
 
+def strictly(findings: list[Finding]) -> list[Finding]:
+    """The same findings with warnings as errors."""
+    return [dataclasses.replace(f, level="error") if f.level == "warning" else f for f in findings]
+
+
 def specialise(text: str, spec: PreprocessSpec, calib_count: int) -> str:
     """The script of a bundle: normalised as `spec` says, on three channels, and calibrated on all `calib_count` pictures.
 
@@ -130,7 +137,7 @@ def _list(values: list[float]) -> Value:
 
 def _wanted(spec: PreprocessSpec) -> str:
     mean, scale = ([float(value)] * 3 for value in (spec.mean, spec.scale))
-    return f"normalization1 = normalization({mean}, {scale})"
+    return f"input_normalization = normalization({mean}, {scale})"
 
 
 def _at(place: Value | Keyword | Statement | None, level: str, message: str, suggestion: str = "") -> Finding:
@@ -152,7 +159,8 @@ def _duplicate_results(script: _Script) -> Iterator[Finding]:
         for result in statement.results:
             first = seen.setdefault(bare(str(result.value)), result)
             if first is not result and result.value != THROWAWAY and isinstance(result, Name):
-                yield _at(result, "error", f"{result.value} is already the result of line {first.line}: every result needs its own name")
+                message = f"{result.value} is already the result of line {first.line}: every result needs its own name"
+                yield _at(result, "warning", message)
 
 
 def _undefined_results(script: _Script) -> Iterator[Finding]:
@@ -175,17 +183,19 @@ def _undefined_results(script: _Script) -> Iterator[Finding]:
     for statement in script.statements:
         if statement.scope and statement.scope not in defined:
             guess = near(statement.scope, defined)
-            yield Finding("error", statement.line, statement.column, f"no statement makes {statement.scope}", guess)
+            yield Finding("warning", statement.line, statement.column, f"no statement makes {statement.scope}", guess)
         for value in layer_values(statement):
             name = bare(str(value.value))
             if not isinstance(value, Name) or not name:
                 continue
             if name in defined:
                 if (defined[name].line, defined[name].column) > (value.line, value.column):
-                    yield _at(value, "error", f"{value.value} is used here but made only in line {defined[name].line}: move that line up")
+                    message = f"{value.value} is used here but made only in line {defined[name].line}: move that line up"
+                    yield _at(value, "warning", message)
             elif made_here(name) and (script.layers is None or _graph(statement)):
                 guess = near(name, defined, 0.5)
-                yield _at(value, "error", f"no statement makes {value.value}, though others of its kind are made in this script", guess)
+                message = f"no statement makes {value.value}, though others of its kind are made in this script"
+                yield _at(value, "warning", message, guess)
 
 
 def _scopes(script: _Script) -> Iterator[Finding]:
@@ -208,7 +218,7 @@ def _scopes(script: _Script) -> Iterator[Finding]:
         usual = [other for other in others if other in groups or (len(values) == 1 and len(places[other]) > 1)]
         if usual:
             message = f"{values[0].value} is in the network {scope}, the rest of the script in {usual[0]}"
-            yield _at(values[0], "error", message, usual[0])
+            yield _at(values[0], "warning", message, usual[0])
         elif others and places[others[0]][0].line <= values[0].line and len(values) == 1 == len(places[others[0]]):
             yield _at(values[0], "warning", f"the script speaks of two networks, {others[0]} and {scope}: is one of them misspelt?")
 
@@ -262,9 +272,11 @@ def _normalizations(script: _Script) -> Iterator[Finding]:
         source = bare(str(statement.args[2].value)) if len(statement.args) > 2 else ""
         twice = normalised.get(source) or (normalised and ("" in normalised or not source) and next(iter(normalised.values())))
         if source in made:
-            yield _at(statement, "error", f"{source} is normalised already: a second normalisation spoils it")
+            message = f"{source} is normalised already: a second normalisation spoils it"
+            yield _at(statement, script.choice, message)
         elif twice:
-            yield _at(statement, "error", f"the input is normalised already in line {twice.line}: keep one normalization")
+            message = f"the input is normalised already in line {twice.line}: keep one normalization"
+            yield _at(statement, script.choice, message)
         normalised.setdefault(source, statement)
         made |= {bare(str(result.value)) for result in statement.results}
         yield from _statistics(statement, script.spec)
@@ -290,11 +302,11 @@ def _statistics(statement: Statement, spec: PreprocessSpec | None) -> Iterator[F
             wrong = "mean and scale are exchanged" if (scale, mean) == wanted else "this is not how the bundle's pictures are normalised"
             yield _at(means if mean != wanted[0] else scales, "error", f"{wrong}: write {_wanted(spec)}")
     elif any(_alike(scale, known[0]) and _alike(mean, known[1]) for known in STATISTICS):
-        yield _at(means, "error", "mean and scale are exchanged: the mean stands first")
+        yield _at(means, "warning", "mean and scale are exchanged: the mean stands first")
     elif any(s > 0 and s != 1 and not _plausible(m, s) for m, s in zip(mean, scale, strict=True)):
         unit = max(mean) <= 1 and max(scale) <= 1
         reason = "these are numbers for pictures in 0..1, multiply them by 255" if unit else "check mean and scale"
-        yield _at(means, "error", f"pictures in 0..255 would lie around {_landing(mean, scale)}, too far from 0 or too wide: {reason}")
+        yield _at(means, "warning", f"pictures in 0..255 would lie around {_landing(mean, scale)}, too far from 0 or too wide: {reason}")
 
 
 def _numbers(value: Value) -> list[int | float] | None:
@@ -352,7 +364,8 @@ def _precisions(script: _Script) -> Iterator[Finding]:
     for value, mode in _modes(script):
         first, place = seen.setdefault(bare(str(value.value)), (mode, value))
         if first != mode:
-            yield _at(value, "error", f"{value.value} is given {mode} here but {first} in line {place.line}: keep one")
+            message = f"{value.value} is given {mode} here but {first} in line {place.line}: keep one"
+            yield _at(value, "warning", message)
 
 
 def _modes(script: _Script) -> Iterator[tuple[Value, str]]:
@@ -371,7 +384,7 @@ def _partial_blocks(script: _Script) -> Iterator[Finding]:
         alone = [v for v, name in zip(wide, names, strict=True) if not isinstance(v, Text) and rigid.fullmatch(name)]
         if alone and all(rigid.fullmatch(name) or name.startswith("output_layer") for name in names):
             message = f"{alone[0].value} cannot change precision, and nothing else is 16 bit: convert the layers around it too"
-            yield _at(alone[0], "error", message)
+            yield _at(alone[0], "warning", message)
         return
     bits: dict[str, tuple[int, Value]] = {}
     for value, mode in _modes(script):
@@ -385,10 +398,9 @@ def _partial_blocks(script: _Script) -> Iterator[Finding]:
         wide_ones = [member for member in block if member in bits and bits[member][0] == 16]
         narrow = [member for member in block if member not in wide_ones]
         if wide_ones and narrow:
-            level = "error" if layer.type in RIGID else "warning"
             there, rest = ", ".join(map(bare, wide_ones)), ", ".join(map(bare, narrow))
             message = f"only part of the block of {bare(name)} is 16 bit ({there}), the rest is not ({rest}): convert all or none"
-            yield _at(bits[wide_ones[0]][1], level, message)
+            yield _at(bits[wide_ones[0]][1], "warning", message)
 
 
 def _meant(value: Value, layers: Layers) -> list[str]:

@@ -1,9 +1,10 @@
 """What is known of each model-script command: its arguments, keys and the values they take.
 
-Sources: the scripts of Hailo's public model zoo (which commands and keys exist, and what stands there), and public reports of what the
-SDK takes or refuses (levels, 4-bit shares, activations, conversions). The vendor's own reference could not be had. So where
-the full set of values is not known the check keeps to the kind of value, and says that an unlike value is not known rather than wrong
-(`unlike`); the allocator's own knobs, of which the SDK has many more than were seen, are treated alike (`Command.more_keys`).
+Sources: the scripts of Hailo's public model zoo (which commands and keys exist, and what stands there), and public
+reports of what the SDK takes or refuses (levels, 4-bit shares, activations, conversions). The vendor's own
+reference could not be had, and the language grows with each version. So a command, topic, key or word that is not
+listed is a warning, with the listed one that is like it: it is not known here, which does not make it wrong. Errors
+are values that what is known cannot take: a number out of its bounds, a list for a number, `policy=yes`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass, field
 from fer_hailo.script.text import Finding, Glob, Items, Keyword, Name, Number, Statement, Text, Value, render_value
 
 MAX_KNOWN = 5000  # the largest known script makes 335 layers
-ALIKE = 0.8  # difflib's ratio from which an unknown word counts as a misspelt known one
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Domain:
 
     kind: "integer", "number", "word", "layer" (one), "layers" (one, a pattern or a list), "string", "time", "list" of `item`, or "any".
     low, high: bounds of a number, low itself excluded when `above`. words: the words that are allowed, for numbers beside the numbers.
-    unlike: level of the finding for a word that is like none of `words`; "" accepts it.
+    unlike: level of the finding for a word that is none of `words`: "error" where there can be no others (True and
+    False, enabled and disabled), "warning" where there may be, "" where anything goes.
     item, size, rising: of lists: what they hold, how many (None: any number but 0), whether each number must exceed the one before.
     """
 
@@ -34,7 +35,7 @@ class Domain:
     high: float | None = None
     above: bool = False
     words: tuple[str, ...] = ()
-    unlike: str = "error"
+    unlike: str = "warning"
     item: Domain | None = None
     size: int | None = None
     rising: bool = False
@@ -47,7 +48,6 @@ class Command:
     args: domains of the positional arguments, of which the first `needed` must be there (None: all); more: domain of any that follow.
     results: how many names may stand before `=`, least and most (None: any number).
     topics: for commands whose first argument is a topic, the keys of each; then `keys` are those that all topics share.
-    more_keys: keys that are not listed may exist: one that is like no listed key is a warning, not an error.
     graph: acts on the graph after quantization, whose layers are partly made by the compiler: their names cannot be checked.
     """
 
@@ -57,7 +57,6 @@ class Command:
     results: tuple[int, int | None] = (0, 0)
     keys: dict[str, Domain] = field(default_factory=dict)
     topics: dict[str, dict[str, Domain]] = field(default_factory=dict)
-    more_keys: bool = False
     graph: bool = False
 
 
@@ -65,11 +64,11 @@ def integer(low: int | None = None, high: int | None = None, *words: str) -> Dom
     return Domain("integer", low, high, words=words)
 
 
-def number(low: float | None = None, high: float | None = None, above: bool = False) -> Domain:
-    return Domain("number", low, high, above)
+def number(low: float | None = None, high: float | None = None, above: bool = False, *words: str) -> Domain:
+    return Domain("number", low, high, above, words)
 
 
-def words(known: str, unlike: str = "error") -> Domain:
+def words(known: str, unlike: str = "warning") -> Domain:
     return Domain("word", words=tuple(known.split()), unlike=unlike)
 
 
@@ -83,27 +82,27 @@ def same(domain: Domain, keys: str) -> dict[str, Domain]:
 
 
 ANY, LAYER, LAYERS, STRING, TIME = Domain("any"), Domain("layer"), Domain("layers"), Domain("string"), Domain("time")
-BOOL, FLAG, SWITCH = words("True False"), words("enabled disabled"), words("enabled disabled allowed")
-EITHER = words("enabled disabled True False")  # both spellings are found for some keys
+BOOL, FLAG = words("True False", "error"), words("enabled disabled", "error")
+SWITCH = words("enabled disabled allowed", "error")
+EITHER = words("enabled disabled True False", "error")  # both spellings are found for some keys
 COUNT, POSITIVE = integer(1), number(0, above=True)
 RANGE = several(number(), 2, rising=True)
 LAYER_LIST = several(LAYER)
 NETWORKS = several(words("", ""))
 
 PRECISION = words("a8_w8 a8_w4 a16_w16 a16_w8 a8_w8_a8 a8_w8_a16")
-ACTIVATION = words("linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus", "warning")
+ACTIVATION = words("linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus")
 CONVERSION = words(
     "bgr_to_rgb rgb_to_bgr yuv_to_rgb yuv_to_bgr nv12_to_rgb nv21_to_rgb nv12_to_hailo_yuv nv21_to_hailo_yuv yuy2_to_hailo_yuv "
     "i420_to_hailo_yuv tf_rgbx_to_hailo_rgb tf_rgb_to_hailo_rgb",
-    "warning",
 )
 FORMAT = words(
     "spatial_reshape reshape_1xw0_to_hxw transpose_matmul tf_rgb_to_hailo_rgb hailo_rgb_to_tf_rgb hailo_rgb_to_lcu hailo_rgb_to_ppu "
-    "ppu_to_hailo_rgb hailo_rgb_to_f8cr",
+    "ppu_to_hailo_rgb hailo_rgb_to_f8cr f8cr_to_hailo_rgb",
     unlike="",  # layer names stand among them
 )
-META_ARCH = words("yolov5 yolov5_seg yolov6 yolov7 yolov8 yolov8_seg yolox ssd centernet", "warning")
-LOSS = words("l2 l2rel ce cosine", "warning")
+META_ARCH = words("yolov5 yolov5_seg yolov6 yolov7 yolov8 yolov8_seg yolox ssd centernet")
+LOSS = words("l2 l2rel ce cosine")
 
 LEARNING = {
     "policy": SWITCH,
@@ -127,7 +126,7 @@ COMMANDS: dict[str, Command] = {
         results=(1, None),
         keys={
             "resize_shapes": several(COUNT, 2),
-            "resize_method": words("bilinear nearest_neighbor", "warning"),
+            "resize_method": words("bilinear nearest_neighbor"),
             "engine": words("nn_core cpu auto"),
         },
     ),
@@ -146,7 +145,6 @@ COMMANDS: dict[str, Command] = {
             **same(COUNT, "classes max_proposals_per_class regression_length"),
             "image_dims": several(COUNT, 2),
         },
-        more_keys=True,
     ),
     "set_seed": Command(keys={"seed": integer(0)}),
     # Quantization
@@ -170,7 +168,7 @@ COMMANDS: dict[str, Command] = {
     "pre_quantization_optimization": Command(
         keys={"policy": SWITCH, "layers": LAYERS},
         topics={
-            "equalization": {"equalization_target": words("activation weights", "warning")},
+            "equalization": {"equalization_target": words("activation weights")},
             "activation_clipping": {
                 "mode": words("disabled manual percentile percentile_force"),
                 "clipping_values": RANGE,
@@ -179,16 +177,16 @@ COMMANDS: dict[str, Command] = {
             "weights_clipping": {"mode": words("disabled manual percentile mmse mmse_if4b"), "clipping_values": RANGE},
             "global_avgpool_reduction": {"division_factors": several(COUNT)},
             "se_optimization": {
-                "method": words("tse", "warning"),
-                "mode": words("sequential", "warning"),
+                "method": words("tse"),
+                "mode": words("sequential"),
                 **same(COUNT, "count tile_height"),
             },
             "ew_add_fusing": {},
-            "layer_norm_decomposition": {"equalization": FLAG, "bit_decomposition_mode": words("uniform_precision", "warning")},
+            "layer_norm_decomposition": {"equalization": FLAG, "bit_decomposition_mode": words("uniform_precision")},
             "matmul_equalization": {"matmul_bias": FLAG},
-            "matmul_correction": {"correction_type": words("zp_comp_none zp_comp_block zp_comp_block_3", "warning")},
+            "matmul_correction": {"correction_type": words("zp_comp_none zp_comp_block zp_comp_block_3")},
             "matmul_decomposition": {"precision_mode": PRECISION},
-            "resolution_reduction": {"shape": several(COUNT, 2), "interpolation": words("disabled bilinear", "warning")},
+            "resolution_reduction": {"shape": several(COUNT, 2), "interpolation": words("disabled bilinear")},
         },
     ),
     "post_quantization_optimization": Command(
@@ -209,8 +207,8 @@ COMMANDS: dict[str, Command] = {
             "mix_precision_search": {
                 "dataset_size": COUNT,
                 "snr_cap": POSITIVE,
-                "comprecision_metric": words("bops", "warning"),
-                "optimizer": words("linear pareto", "warning"),
+                "comprecision_metric": words("bops"),
+                "optimizer": words("linear pareto"),
             },
         },
     ),
@@ -218,7 +216,7 @@ COMMANDS: dict[str, Command] = {
         (LAYERS,),
         keys={
             "precision_mode": PRECISION,
-            "bias_mode": words("single_scale_decomposition double_scale_initialization double_scale_decomposition", "warning"),
+            "bias_mode": words("single_scale_decomposition double_scale_initialization double_scale_decomposition"),
             "activation_fit": FLAG,
             **same(RANGE, "force_range_in force_range_out"),
             "force_range_index": integer(0),
@@ -231,9 +229,8 @@ COMMANDS: dict[str, Command] = {
             **same(integer(0, 2, "max"), "compiler_optimization_level optimization_level"),
             "optimize_for_batch": COUNT,
             "optimize_for_power": BOOL,
-            "fps": POSITIVE,
+            "fps": number(0, None, True, "null"),
         },
-        more_keys=True,
     ),
     "resources_param": Command(
         keys={
@@ -242,14 +239,11 @@ COMMANDS: dict[str, Command] = {
                 "max_utilization max_apu_utilization max_compute_utilization max_compute_16bit_utilization max_control_utilization "
                 "max_input_aligner_utilization max_memory_utilization",
             ),
-            "strategy": words("greedy", "warning"),
+            "strategy": words("greedy"),
         },
-        more_keys=True,
     ),
-    "context_switch_param": Command(
-        keys={"mode": SWITCH, "slotter_chances": COUNT, "allow_auto_merge_in_multicontext": BOOL}, more_keys=True
-    ),
-    "platform_param": Command(keys={"hef_version": COUNT, **same(several(ANY), "targets hints")}, more_keys=True),
+    "context_switch_param": Command(keys={"mode": SWITCH, "slotter_chances": COUNT, "allow_auto_merge_in_multicontext": BOOL}),
+    "platform_param": Command(keys={"hef_version": COUNT, **same(several(ANY), "targets hints")}),
     "allocator_param": Command(
         keys={
             **same(TIME, "timeout cluster_timeout splitter_timeout"),
@@ -269,7 +263,6 @@ COMMANDS: dict[str, Command] = {
                 "width_splitter_defuse",
             ),
         },
-        more_keys=True,
     ),
     "compilation_param": Command(
         (LAYERS,),
@@ -281,11 +274,10 @@ COMMANDS: dict[str, Command] = {
             ),
             **same(BOOL, "buffer_in_l4 defuse_spatial_w"),
             **same(integer(0), "defuse_num_layers number_of_apus number_of_input_aligners number_of_subclusters"),
-            "hw_layer_type_list": several(words("lcu ppu", "warning")),
-            "layer_output_buffers_format": words("automatic consecutive row_per_cut", "warning"),
-            "resources_allocation_strategy": words("manual_scs_selection", "warning"),
+            "hw_layer_type_list": several(words("lcu ppu")),
+            "layer_output_buffers_format": words("automatic consecutive row_per_cut"),
+            "resources_allocation_strategy": words("manual_scs_selection"),
         },
-        more_keys=True,
         graph=True,
     ),
     "network_group": Command((NETWORKS,), results=(1, 1), graph=True),
@@ -299,10 +291,8 @@ COMMANDS: dict[str, Command] = {
         (LAYER, COUNT),
         results=(2, None),
         keys={
-            "defuse_type": words(
-                "SPATIAL SPATIAL_RESHAPE INPUT_FEATURES COMPUTE_LANES SUPER_DW SUPER_DECONV DECONV RESIZE_TRANSPOSE NMS", "warning"
-            ),
-            "axis": words("FEATURES WIDTH HEIGHT", "warning"),
+            "defuse_type": words("SPATIAL SPATIAL_RESHAPE INPUT_FEATURES COMPUTE_LANES SUPER_DW SUPER_DECONV DECONV RESIZE_TRANSPOSE NMS"),
+            "axis": words("FEATURES WIDTH HEIGHT"),
             "splitter": BOOL,
         },
         graph=True,
@@ -326,6 +316,13 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# Words of public scripts, of which no more is known than that they exist: as a command, a topic or a key.
+SEEN = (
+    "bucket", "dead_layers_removal", "eq_consumer", "hef_param", "infusible_ew_add_type", "join", "meta_arch",
+    "output_layer", "weight_group_size", "zero_static_channels",
+)  # fmt: skip
+
+
 def near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The known word that is most like `word`, or "" when none is, or when there are too many to compare."""
     known = list(known)
@@ -343,8 +340,7 @@ def check(statement: Statement) -> Iterator[Finding]:
     """What is wrong with one statement by itself: its command, number of results and arguments, keys and values."""
     command = COMMANDS.get(statement.command)
     if command is None:
-        message = f"unknown command {statement.command}"
-        yield Finding("error", statement.line, statement.column, message, near(statement.command, COMMANDS))
+        yield from _unknown(statement, statement.command, "as a command", COMMANDS)
         return
     yield from _check_results(statement, command)
     if statement.scope and statement.command != "place":
@@ -358,6 +354,12 @@ def check(statement: Statement) -> Iterator[Finding]:
         yield from _check_args(statement, command)
     for keyword in statement.kwargs:
         yield from _check_key(statement, command, keyword, known_keys)
+
+
+def _unknown(place: Statement | Keyword | Value, word: str, what: str, known: Iterable[str]) -> Iterator[Finding]:
+    if word not in SEEN:
+        message = f"{word[:60]} is not known here {what}, so it is not checked"
+        yield Finding("warning", place.line, place.column, message, near(word, known))
 
 
 def layer_values(statement: Statement) -> Iterator[Value]:
@@ -415,6 +417,8 @@ def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
             message = f"{statement.command} needs at least {least} names before '=', not {count}"
         if not (statement.results and isinstance(statement.results[0], Glob)):
             yield Finding("error", statement.line, statement.column, message)
+    elif statement.command == "defuse" and statement.get("defuse_type") is None:
+        yield from _check_defused(statement)
     elif most is not None and count > most:
         place = statement.results[most]
         message = (
@@ -423,6 +427,14 @@ def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
             else f"{statement.command} gives {most} result{'s' * (most > 1)}, not {count}"
         )
         yield Finding("error", place.line, place.column, message)
+
+
+def _check_defused(statement: Statement) -> Iterator[Finding]:
+    """Its parts, and what joins them. Of the other types real scripts have as many, one or two more, by the layer."""
+    parts = statement.args[1] if len(statement.args) > 1 else None
+    if isinstance(parts, Number) and isinstance(parts.value, int) and len(statement.results) != parts.value + 1:
+        message = f"defuse into {parts.value} gives {parts.value + 1} results, not {len(statement.results)}"
+        yield Finding("error", statement.line, statement.column, message)
 
 
 def _check_topic(statement: Statement, command: Command):
@@ -434,11 +446,12 @@ def _check_topic(statement: Statement, command: Command):
     topic, *others = statement.args
     for value in others:
         yield Finding("error", value.line, value.column, f"{render_value(value)[:60]} is one argument too many: write key=value")
-    if not isinstance(topic, Name) or topic.value not in command.topics:
-        shown = render_value(topic)[:60]
-        message = f"{shown} is nothing that {statement.command} knows: one of {known}"
-        meant = "" if isinstance(topic, Items) else near(str(topic.value), command.topics)
-        yield Finding("error", topic.line, topic.column, message, meant)
+    if not isinstance(topic, Name):
+        message = f"{render_value(topic)[:60]} is nothing that {statement.command} takes: one of {known}"
+        yield Finding("error", topic.line, topic.column, message)
+        return None
+    if topic.value not in command.topics:
+        yield from _unknown(topic, topic.value, f"as a topic of {statement.command}", command.topics)
         return None
     return command.keys | command.topics[topic.value]
 
@@ -467,11 +480,7 @@ def _check_key(statement: Statement, command: Command, keyword: Keyword, known: 
         yield from _check_value(keyword.value, known[keyword.key], keyword.key)
         return
     of = f"{statement.command}({topic_of(statement)})" if command.topics else statement.command
-    guess = near(keyword.key, known, ALIKE if command.more_keys else 0.6)
-    if command.more_keys and not guess:
-        yield Finding("warning", keyword.line, keyword.column, f"{keyword.key} is not known as a key of {of}, so it is not checked")
-    else:
-        yield Finding("error", keyword.line, keyword.column, f"unknown key {keyword.key} of {of}", guess)
+    yield from _unknown(keyword, keyword.key, f"as a key of {of}", known)
 
 
 def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
@@ -522,14 +531,13 @@ def _check_word(value: Value, domain: Domain, fault, shown: str) -> Iterator[Fin
     expected = _described(domain)
     if isinstance(value, Text) and word in domain.words:
         yield fault(f"{expected} is expected without quotes, not {shown}", word)
-    elif not isinstance(value, Name):
+    elif not isinstance(value, Name) or (not domain.words and domain.kind != "word"):
         yield fault(f"{expected} is expected, not {shown}")
-    elif guess := near(word, domain.words, 0.6 if domain.unlike == "error" else ALIKE):
-        yield fault(f"{shown} is not {expected}", guess)
     elif domain.unlike == "error":
-        yield fault(f"{shown} is not {expected}")
+        yield fault(f"{shown} is not {expected}", near(word, domain.words))
     elif domain.unlike:
-        yield fault(f"{shown} is not known here, so it is not checked; known: {', '.join(domain.words)}", level=domain.unlike)
+        known = f"{shown} is not known here, so it is not checked; known: {', '.join(domain.words)}"
+        yield fault(known, near(word, domain.words), domain.unlike)
 
 
 def _check_list(value: Value, domain: Domain, fault, shown: str, key: str) -> Iterator[Finding]:

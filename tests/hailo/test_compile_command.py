@@ -173,10 +173,20 @@ def test_lint_tells_place_and_suggestion(right, made, tmp_path):
     result = lint("x.alls", "--bundle", right, "--har", made / "model.har", cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     *lines, summary = result.stdout.splitlines()
-    (misspelt,), (unknown,) = ([line for line in lines if line.startswith(f"x.alls:{place}: error: ")] for place in ("2:1", "5:20"))
-    assert "unknown command" in misspelt and "did you mean model_optimization_flavor?" in misspelt
+    (misspelt,), (unknown,) = (
+        [line for line in lines if line.startswith(f"x.alls:{place}: ")] for place in ("2:1: warning", "5:20: error")
+    )
+    assert "not known here" in misspelt and "did you mean model_optimization_flavor?" in misspelt
     assert "stemm" in unknown and "did you mean stem?" in unknown
     assert summary.startswith(f"x.alls: {sum(': error: ' in line for line in lines)} errors, ")
+
+
+def test_strict_makes_warnings_errors(tmp_path):
+    (tmp_path / "x.alls").write_text(handmade.SCRIPT + "performance_param(turbo=1)\n")
+    result = lint("x.alls", cwd=tmp_path)
+    assert result.returncode == 0 and "warning: turbo is not known here" in result.stdout
+    strict = lint("x.alls", "--strict", cwd=tmp_path)
+    assert strict.returncode == 2 and "error: turbo is not known here" in strict.stdout
 
 
 def test_lint_without_a_har_calls_names_unchecked(right, tmp_path):

@@ -199,7 +199,8 @@ def test_every_header_version(version, described):
     assert hef.to_dict() == {
         "header_version": version, "checksum_kind": kind, "checksum": checksum, "size": len(data), "architecture": "HAILO8",
         "sdk_version": "3.33.0", "timestamp": "2023-11-14T22:13:20Z", "network_group": "net", "contexts": 1, "bottleneck_fps": 1234.5,
-        "latency_s": 0.002, "inputs": [picture | {"type": "UINT8", "normalised_on_chip": True}], "outputs": [logits | {"type": "UINT8"}],
+        "latency_s": 0.002, "inputs": [picture | {"type": "UINT8", "takes_bytes": True, "normalised_on_chip": True}],
+        "outputs": [logits | {"type": "UINT8"}],
     }  # fmt: skip
 
 
@@ -249,10 +250,54 @@ def test_streams_that_lie_elsewhere(described):
     assert [(g.name, len(g.outputs)) for g in described(hef_file(2, message(ops))).groups] == [("net with ops", 1)]
 
 
+def test_real_files_of_other_kinds(shared):
+    """A precision change at the input and 16 bit at the output; header 0, order 3 on the wire; a detector of release 5."""
+    narrow, wide = (read_hef(shared / "data/hef" / name) for name in ("mnist_fcr.hef", "classifier_16-32-64.hef"))
+    (source,), (output,) = narrow.groups[0].inputs, narrow.groups[0].outputs
+    assert (narrow.header_version, narrow.checksum_kind, narrow.sdk_version) == (0, "md5", "3.27.0")
+    assert (source.takes_bytes, source.normalised_on_chip) == (True, False)  # no name tells
+    assert (output.order, output.shape) == ("FCR", (4, 4, 16))
+    (source,), (output,) = wide.groups[0].inputs, wide.groups[0].outputs
+    assert (source.takes_bytes, source.normalised_on_chip, source.limits[0]) == (False, False, 0)
+    assert (output.type, output.shape, output.damaged) == ("UINT16", (1,), False)
+    detector = read_hef(shared / "data/hef/scrfd_2.5g.hef")
+    assert (detector.architecture, len(detector.groups[0].outputs)) == ("HAILO15H", 9)
+    assert {stream.shape[2] for stream in detector.groups[0].outputs} == {2, 8, 20}  # two anchors: 1, 4 and 10 values each
+
+
+def test_orders_on_the_wire_have_names(described):
+    # numbers: shared facts on HailoRT's table
+    for number, name in ((3, "FCR"), (4, "BAYER_RGB"), (6, "HAILO_NMS"), (7, "F8CR"), (11, "YUY2"), (14, "YUV"), (16, "YUV")):
+        streams = [edge(INPUT), edge(layer("net/out", (4, 6, 2), number), 1)]
+        assert described(hef_file(2, message(group(streams)))).groups[0].outputs[0].order == name
+
+
+@pytest.mark.parametrize(
+    ("names", "normalised", "says"),
+    [
+        (["model_script_layer_normalization1"], True, "normalised on the chip: feed raw 0..255"),
+        (["model_script_layer_input_normalization"], True, "normalised on the chip: feed raw 0..255"),
+        (["stem;relu"], False, "takes raw 0..255; the file does not tell whether"),  # another name, or no normalisation
+        ([], False, "takes raw 0..255; the file does not tell whether"),  # 16 bit at the input
+    ],
+)
+def test_whether_bytes_are_taken_is_told_by_numbers(names, normalised, says, described):
+    source = layer("in", (8, 8, 3), 0, numeric=(0.0, 1.0, 0.0, 255.0), names=names)
+    hef = described(hef_file(2, message(group([edge(source), edge(OUTPUT, 1)]))))
+    stream = hef.groups[0].inputs[0]
+    assert (stream.takes_bytes, stream.normalised_on_chip) == (True, normalised) and says in format_hef(hef)
+
+
+def test_sixteen_bits_that_are_called_eight(described):
+    broken = layer("net/fc", (1, 1, 7), 2, numeric=(18_000.0, 0.001, -18.0, 47.0))
+    hef = described(hef_file(2, message(group([edge(INPUT), edge(broken, 1)]))))
+    assert hef.groups[0].outputs[0].damaged and "a fault of Dataflow Compiler 3.33.0" in format_hef(hef)
+    assert not hef.groups[0].inputs[0].damaged
+
+
 @pytest.mark.parametrize(
     "numeric, names",
     [
-        ((0.0, 1.0, 0.0, 255.0), ["input"]),  # no normalisation in the script
         ((0.0, 1.0, 0.0, 1.0), ["model_script_layer_normalization1"]),  # not the pixel values themselves
         ((128.0, 1 / 127.5, -1.0, 1.0), ["model_script_layer_normalization1"]),
     ],

@@ -28,12 +28,12 @@ def test_real_scripts_have_no_error(shared):
 
 # script, text to replace (its first occurrence), replacement with ^ before the place of the error, a word of the message, suggestion
 PLANTED = [
-    ("generic__resnext26_32x4d", "= normalization(", "= ^normalisation(", "unknown command normalisation", "normalization"),
-    ("generic__cas_vit_s", "se_optimization,", "^se_optimisation,", "nothing that pre_quantization_optimization knows", "se_optimization"),
-    ("generic__inception_v1", "policy=disabled", "^polcy=disabled", "unknown key polcy", "policy"),
-    ("generic__yolov11n", "width_splitter_defuse", "^width_spliter_defuse", "unknown key", "width_splitter_defuse"),
+    ("generic__resnext26_32x4d", "= normalization(", "= ^normalisation(", "normalisation is not known here", "normalization"),
+    ("generic__cas_vit_s", "se_optimization,", "^se_optimisation,", "topic of pre_quantization_optimization", "se_optimization"),
+    ("generic__inception_v1", "policy=disabled", "^polcy=disabled", "polcy is not known here", "policy"),
+    ("generic__yolov11n", "width_splitter_defuse", "^width_spliter_defuse", "is not known here", "width_splitter_defuse"),
     ("generic__mobilenet_v3", "policy=enabled", "policy=^enabeld", "policy: enabeld", "enabled"),
-    ("generic__scrfd_500m", "sigmoid", "^sigmoyd", "sigmoyd is not one of", "sigmoid"),
+    ("generic__scrfd_500m", "sigmoid", "^sigmoyd", "sigmoyd is not known here", "sigmoid"),
     ("generic__scdepthv3", "optimization_level=2", "optimization_level=^9", "from 0 to 4 or -100", ""),
     ("generic__face_attr_resnet_v1_18", "compression_level=2", "compression_level=^-1", "from 0 to 5", ""),
     ("generic__fcn8_resnet_v1_18", "batch_size=1", "batch_size=^0", "from 1 up", ""),
@@ -85,7 +85,7 @@ PLANTED = [
     ("generic__davit_tiny", "davit_tiny/matmul7", "^davit_tny/matmul7", "in the network davit_tny", "davit_tiny"),
     ("generic__yolov5s_bbox_decoding_only", "bbox_decoding_only=True", "^True", "positional", ""),
     ("generic__petrv2_repvggB0_transformer_pp_800x320", "optimization_level=0", 'optimization_level=^"0"', "leave out the quotes", "0"),
-    ("generic__whisper_tiny_10s_no_kqs_decoder", "a16_w16", "^a8_w16", "a8_w16 is not one of", None),
+    ("generic__whisper_tiny_10s_no_kqs_decoder", "a16_w16", "^a8_w16", "a8_w16 is not known here", None),
     ("generic__tiny_yolov4_license_plates", "output_layer1", "^concat1", "concat1 cannot change precision", ""),
     ("generic__yolov6n_0.2.1_nms_core", "fused_bbox_decoder_8, ", "^", "name of one layer", ""),
     ("generic__yolov5n_seg_nv12_fhd", "[1080, 1920]", "^[1080]", "2 values are expected, not 1", ""),
@@ -95,6 +95,17 @@ PLANTED = [
     ("generic__yolov10b", "model_optimization_flavor", "^level = model_optimization_flavor", "gives no result", ""),
     ("generic__deeplab_v3_mobilenet_v2_wo_dilation", "calibration, ", "calibration, ^8, ", "one argument too many", ""),
 ]  # fmt: skip
+
+
+# What is only probably wrong, or not known here: the others cannot be right.
+PROBABLY = {
+    "generic__resnext26_32x4d", "generic__cas_vit_s", "generic__inception_v1", "generic__yolov11n", "generic__scrfd_500m",
+    "generic__squeezenet_v1.1", "generic__efficientnet_lite2", "generic__arcface_mobilefacenet",
+    "generic__person_attr_resnet_v1_18", "generic__lightface_slim_nv12_fhd", "generic__siglip2_b_32_256_image_encoder",
+    "generic__yolov5m_seg", "hailo8__base__deeplab_v3_mobilenet_v2", "hailo8l__base__paddle_ocr_v5_mobile_detection",
+    "hailo8__base__detr_resnet_v1_18_bn", "hailo8__base__stereonet", "generic__fast_sam_s", "generic__davit_tiny",
+    "generic__whisper_tiny_10s_no_kqs_decoder", "generic__tiny_yolov4_license_plates",
+}  # fmt: skip
 
 
 def test_every_fault_is_in_another_script():
@@ -112,10 +123,37 @@ def test_planted_faults(shared, name, old, new, word, suggestion):
     text = read_script(shared / "data/alls" / f"{name}.alls")
     assert found(text) == [] and old in text
     changed, place = marked(text.replace(old, new, 1))
-    errors = found(changed)
-    assert errors and (errors[0].line, errors[0].column) == place
-    assert word in errors[0].message
-    assert suggestion is None or errors[0].suggestion == suggestion
+    level = "warning" if name in PROBABLY else "error"
+    assert level == "error" or found(changed) == []  # the compiler decides
+    here = [f for f in found(changed, level) if (f.line, f.column) == place]
+    assert here and word in here[0].message
+    assert suggestion is None or here[0].suggestion == suggestion
+    assert level == "warning" or found(changed)[0] == here[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a, b = defuse(conv1, 2)", "defuse into 2 gives 3 results, not 2"),
+        ("a, b, c, d = defuse(conv1, 2)", "defuse into 2 gives 3 results, not 4"),
+        ("n = normalization([], [])", "an empty one"),
+        ("n = normalization([a], [1])", "a number from 0 to 255"),
+        ("a.defuse(conv1, 2)", "only place"),
+        ("a = defuse(conv1, 2)", "at least 2 names"),
+        ("quantization_param(3, precision_mode=a8_w8)", "layers are expected"),
+        ('quantization_param(conv1, precision_mode="a8_w8")', "without quotes"),
+        ("change_output_activation(conv1, 3)", "one of linear"),
+        ("model_optimization_config()", "needs a first argument"),
+        ("model_optimization_config(3)", "3 is nothing that model_optimization_config takes"),
+        ('nms_postprocess("a.json", meta_archyolov8)', "no argument of its own"),
+        ("quantization_param({conv[0-9*}, precision_mode=a8_w8)", "no layer pattern"),
+        ("normalization()", "needs a name"),
+        ("set_seed(seed=1.5)", "a whole number"),
+        ("post_quantization_optimization(finetune, policy=yes)", "yes is not one of enabled, disabled"),
+    ],
+)
+def test_faults_that_real_scripts_have_no_room_for(text, word):
+    assert any(word in error.message for error in found(text))
 
 
 @pytest.mark.parametrize(
@@ -127,24 +165,37 @@ def test_planted_faults(shared, name, old, new, word, suggestion):
         ("a = normalization([0.0], [255.0])\nb = normalization([0.0], [255.0], a)", "a is normalised already"),
         ("a = normalization([0.0], [255.0], input_layer1)\nb = normalization([0.0], [255.0], input_layer1)", "in line 1"),
         ("a = normalization([0.0], [255.0], input_layer1)\nb = normalization([0.0], [255.0])", "in line 1"),
-        ("n = normalization([], [])", "an empty one"),
-        ("n = normalization([a], [1])", "a number from 0 to 255"),
-        ("buffers(conv1, conv1_d0, 1)\nconv1_d0, conv1_dc = defuse(conv1, 2)", "made only in line 2"),
+        ("buffers(conv1, conv1_d0, 1)\nconv1_d0, conv1_d1, conv1_dc = defuse(conv1, 2)", "made only in line 2"),
         ("quantization_param([concat1, {shortcut*}, feature_splitter2], precision_mode=a16_w16)", "concat1 cannot"),
-        ("a.defuse(conv1, 2)", "only place"),
-        ("a = defuse(conv1, 2)", "at least 2 names"),
-        ("quantization_param(3, precision_mode=a8_w8)", "layers are expected"),
-        ('quantization_param(conv1, precision_mode="a8_w8")', "without quotes"),
-        ("change_output_activation(conv1, 3)", "one of linear"),
-        ("model_optimization_config()", "needs a first argument"),
-        ('nms_postprocess("a.json", meta_archyolov8)', "no argument of its own"),
-        ("quantization_param({conv[0-9*}, precision_mode=a8_w8)", "no layer pattern"),
-        ("normalization()", "needs a name"),
-        ("set_seed(seed=1.5)", "a whole number"),
+        ("dequantize(conv1)", "dequantize is not known here as a command, so it is not checked"),
+        ("model_optimization_config(new_topic, rank=2)", "new_topic is not known here as a topic"),
+        ("performance_param(turbo=1)", "turbo is not known here as a key of performance_param"),
     ],
 )
-def test_faults_that_real_scripts_have_no_room_for(text, word):
-    assert any(word in error.message for error in found(text))
+def test_what_may_be_right_never_stops_a_script(text, word):
+    assert found(text) == [] and any(word in warning.message for warning in found(text, "warning"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Words of public scripts of which no more is known.
+        "hef_param(should_use_sequencer=enabled)", "pre_quantization_optimization(zero_static_channels, policy=enabled)",
+        "pre_quantization_optimization(dead_layers_removal, policy=disabled)", "quantization_param(conv1, weight_group_size=32)",
+        "performance_param(fps=null)", "a = format_conversion(conv1, f8cr_to_hailo_rgb)",
+        "model_optimization_config(negative_exponent, layers={*}, rank=0)", "quantization_param(conv1, precision_mode=a16_w8)",
+        "a, b, c, d, e = defuse(conv1, 3, defuse_type=SPATIAL)",
+    ],
+)  # fmt: skip
+def test_what_public_scripts_hold_is_known(text):
+    about = [f for f in lint_script(text) if f.level != "note" and "not" in f.message and "stated" not in f.message]
+    assert [f for f in about if "known here" in f.message or f.level == "error"] == []
+
+
+def test_line_ends_of_windows_change_nothing(shared):
+    for path in sorted((shared / "data/alls").glob("*.alls")):
+        text = read_script(path)
+        assert lint_script(text.replace("\n", "\r\n")) == lint_script(text), path.name
 
 
 @pytest.mark.parametrize(
@@ -196,7 +247,7 @@ CORRECTION = "post_quantization_optimization(bias_correction, policy=enabled)\n"
     ("old", "new", "level", "word"),
     [
         (", [127.5, 127.5, 127.5]", ", ^[128.0, 128.0, 128.0]", "error", "not how the bundle's pictures are normalised"),
-        ("[127.5, 127.5, 127.5], [127.5, 127.5, 127.5]", "^[127.5], [127.5]", "error", "write normalization1 ="),
+        ("[127.5, 127.5, 127.5], [127.5, 127.5, 127.5]", "^[127.5], [127.5]", "error", "write input_normalization ="),
         (f"{NORMALIZATION}\n", "^", "error", "does not normalise"),
         ("model_opt", "n2 = ^normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])\nmodel_opt", "error", "in line 1"),
         ("calibset_size=1024", "calibset_size=^2048", "error", "the bundle has 1024"),
@@ -230,13 +281,12 @@ def test_a_script_of_a_bundle_without_bias_correction():
 
 
 def test_our_own_scripts_correct_biases_at_every_level():
-    scripts = sorted((ROOT / "alls").glob("*.alls"))
     levels = set()
-    for path in scripts:
-        text = read_script(path)
-        assert [f for f in lint_script(text, **OURS) if f.level != "note"] == [] and CORRECTION in text, path.name
+    for name in ("int8", "fast"):
+        text = read_script(ROOT / "alls" / f"{name}.alls")
+        assert [f for f in lint_script(text, **OURS) if f.level != "note"] == [] and CORRECTION in text, name
         levels.add(re.search(r"optimization_level=(\d)", text)[1])
-    assert len(scripts) == 4 and levels == {"0", "2"}
+    assert levels == {"0", "2"}
 
 
 def test_exchanged_against_the_bundle():
@@ -294,9 +344,9 @@ def test_names_that_the_compiler_makes_stay_unchecked():
     ("layers", "level", "word"),
     [
         ("[conv3, ew_add1, conv1, conv2, concat1]", None, ""),  # both blocks whole
-        ("[conv1, conv2, ew_add1, concat1]", "error", "concat1 is 16 bit (concat1, ew_add1), the rest is not (conv3)"),
-        ("[conv1, conv2, ew_add1]", "error", "concat1 is 16 bit (ew_add1), the rest is not (concat1, conv3)"),
-        ("concat1", "error", "concat1 is 16 bit (concat1), the rest is not (ew_add1, conv3)"),
+        ("[conv1, conv2, ew_add1, concat1]", "warning", "concat1 is 16 bit (concat1, ew_add1), the rest is not (conv3)"),
+        ("[conv1, conv2, ew_add1]", "warning", "concat1 is 16 bit (ew_add1), the rest is not (concat1, conv3)"),
+        ("concat1", "warning", "concat1 is 16 bit (concat1), the rest is not (ew_add1, conv3)"),
         ("[conv3, ew_add1, concat1]", "warning", "ew_add1 is 16 bit (ew_add1), the rest is not (conv1, conv2)"),
         ('["b?_project", "b2_add", "join"]', None, ""),
         ("fc1", None, ""),
@@ -305,15 +355,15 @@ def test_names_that_the_compiler_makes_stay_unchecked():
 )
 def test_partial_16_bit_blocks(layers, level, word):
     findings = lint_script(SCRIPT + f"quantization_param({layers}, precision_mode=a16_w16)", layers=LAYERS)
-    assert [f.level for f in findings if f.level == "error"] == ["error"] * (level == "error")
+    assert not [f for f in findings if f.level == "error"]  # the compiler puts in precision changes of its own
     assert (findings == []) == (level is None)
     assert level is None or any(word in f.message for f in findings if f.level == level)
 
 
 def test_a_later_exception_breaks_a_block():
     text = "quantization_param({*}, precision_mode=a16_w16)\nquantization_param(conv3, precision_mode=a8_w8)"
-    (error,) = found(SCRIPT + text, layers=LAYERS)
-    assert (error.line, error.column) == (5, 20) and "(conv3)" in error.message
+    (warning,) = found(SCRIPT + text, "warning", layers=LAYERS)
+    assert (warning.line, warning.column) == (5, 20) and "(conv3)" in warning.message
 
 
 def test_rubbish_gives_findings_with_places_in_the_text(shared):

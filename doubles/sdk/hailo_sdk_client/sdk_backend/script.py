@@ -130,6 +130,8 @@ def _normalization(settings: Settings, hn: dict, result: str, mean: list, deviat
     channels = hn["layers"][input_layer]["output_shapes"][0][-1]
     if layers_of(layer, hn) != [input_layer] or settings.normalization:
         raise ValueError("one normalization, of the input layer, is possible")
+    if f"{hn['name']}/{result}" in hn["layers"]:
+        raise ValueError(f"layer {result} exists already in the network")
     if len(mean) != channels or len(deviation) != channels or not all(deviation):
         raise ValueError(f"a mean and a deviation (not 0) are needed for each of {channels} channels")
     settings.normalization, settings.normalization_name = ([*map(float, mean)], [*map(float, deviation)]), result
