@@ -32,7 +32,7 @@ def find(path: Path | str) -> Path:
 
 
 def shipped(path: Path | str) -> Path | None:
-    """The library's own file of this path in the repository, or None: it is in none of FOLDERS, or not there."""
+    """The library's own file of this path in the repository; None where it is not in FOLDERS."""
     path = Path(path)
     own = resource(path.as_posix())
     return own if any(path.is_relative_to(folder) for folder in FOLDERS) and own.exists() else None

@@ -1,5 +1,7 @@
-"""Tensors out of a file: numpy's .npz, what torch.save writes, or dlib, with numpy alone and without running what
-the file says."""
+"""Tensors out of a file: numpy's .npz, what torch.save writes, or dlib's .dat.
+
+With numpy alone, and without running what the file says.
+"""
 
 from __future__ import annotations
 

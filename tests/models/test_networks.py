@@ -1,4 +1,4 @@
-"""Every network of the registry: its counts, its initial weights, and the way from training to TFLite in a reduced build."""
+"""Every network of the registry, the way from training to TFLite in a reduced build; what it costs, in the list."""
 
 import importlib
 import json

@@ -1,8 +1,9 @@
 """Networks of keras.applications that expect another normalisation than ours.
 
-Each takes (B, I, I, 3) floats in [-1, 1] like every network here. What its ImageNet weights were trained on is a
-shift of that, which becomes the first layer, and a scale for each channel, which goes into the kernel of the first
-convolution: so that a network that starts from scratch sees values near [-1, 1] too, and one graph serves both.
+Each takes (B, I, I, 3) floats in [-1, 1] like every network here. What its ImageNet weights were trained on
+is a shift of that, which becomes the first layer, and a scale for each channel, which goes into the kernel
+of the first convolution: so that a network that starts from scratch sees values near [-1, 1] too, and one
+graph serves both.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ POOL = "head_pool"  # its first layer; all layers before it are the backbone
 
 
 def head(features, config: Config, logits: int):
-    """From a feature map (B, H, W, D) to logits (B, C): mean, batch norm, dense layers with dropout before each."""
+    """From a map (B, H, W, D) to logits (B, C): mean, batch norm, dense layers with dropout between."""
     layers, model = keras.layers, config.model
     penalty = keras.regularizers.L2(model.head_l2) if model.head_l2 else None
     x = layers.GlobalAveragePooling2D(name=POOL)(features)

@@ -1,4 +1,4 @@
-"""What is known about a network or a method: each folder of this room states one, and the registry lists them."""
+"""What is known about a network or a method: its folder states it, the registry lists it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Setting:
 class Objective:
     """What a paper adds to the loss.
 
-    answer(network, faces, targets, setting): the logits of faces (B, I, I, 3), after `add_loss` of what is added.
-    labelled: whether that takes the targets (B, C), None otherwise. outside: the part of the usual loss that
-    stays. spread: counts (C,) to a matrix (C, C) by which labels are softened. one_dense: whether the head must
-    be a single dense layer.
+    answer(network, faces, targets, setting): the logits of faces (B, I, I, 3), after `add_loss` of what is
+    added. labelled: whether that takes the targets (B, C), None otherwise. outside: the part of the usual
+    loss that stays. spread: counts (C,) to a matrix (C, C) by which labels are softened. one_dense: whether
+    the head must be a single dense layer.
     """
 
     answer: Callable
@@ -50,11 +50,11 @@ PLAIN = Objective(lambda network, faces, targets, setting: network(faces))
 class Network:
     """A backbone, to which the common head is added.
 
-    build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature map,
-    with the same graph whatever the weights (a path, "imagenet" or None). licence: of the weights that it can
-    start from, empty where none are published for it. hailo: what Hailo-8 makes of it. tflite: whether
-    convert_tflite.py takes it. own: the kinds of file in which its weights are published, where they are not
-    Keras' .h5. Those come without the statistics of batch norms: training measures them first.
+    build: backbone(input_size, weights), a Functional model from (I, I, 3) floats in [-1, 1] to a feature
+    map, with the same graph whatever the weights (a path, "imagenet" or None). licence: of the weights that
+    it can start from, empty where none are published for it. hailo: what Hailo-8 makes of it. tflite:
+    whether convert_tflite.py takes it. own: the kinds of file in which its weights are published, where
+    they are not Keras' .h5. Those come without the statistics of batch norms: training measures them first.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -66,14 +66,16 @@ class Network:
 
 @dataclass(frozen=True)
 class System:
-    """A whole classifier with a head of its own, as a paper has it. Its layers are called as its official code
-    calls its modules, with - for the dot.
+    """A whole classifier with a head of its own, as a paper has it.
 
-    build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. hailo, tflite: as of a
-    Network; there are no ImageNet weights. objective: what its paper adds to the loss. training: what trains in
-    its stead, if anything else does, of which the first output is the classifier's; its layers that begin with
-    twin[0] start as those that begin with twin[1]. renamed: {the beginning of a name in the checkpoint of a
-    backbone: where that stands in the network}. multiple: what the input size must be divisible by.
+    Its layers are called as its official code calls its modules, with - for the dot.
+
+    build: classifier(input_size, logits), from (I, I, 3) floats in [-1, 1] to logits. hailo, tflite: as of
+    a Network; there are no ImageNet weights. objective: what its paper adds to the loss. training: what
+    trains in its stead, if anything else does, of which the first output is the classifier's; its layers
+    that begin with twin[0] start as those that begin with twin[1]. renamed: {the beginning of a name in the
+    checkpoint of a backbone: where that stands in the network}. multiple: what the input size must be
+    divisible by.
     """
 
     build: Callable[[int, int], keras.Model]
@@ -91,9 +93,9 @@ class System:
 class Method:
     """A way to train any network with the common head.
 
-    pair(model, backbone, features, copied): what trains in the stead of the classifier, if anything else does, of
-    which the first output is the classifier's. backbone: its layers before the head. features: what the head
-    begins with, (B, D). copied: whether the backbone starts from weights.
+    pair(model, backbone, features, copied): what trains in the stead of the classifier, if anything else
+    does, of which the first output is the classifier's. backbone: its layers before the head. features:
+    what the head begins with, (B, D). copied: whether the backbone starts from weights.
     """
 
     objective: Objective

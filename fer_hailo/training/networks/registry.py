@@ -1,4 +1,4 @@
-"""Networks and methods by name: one line each. What a folder of that name knows about it stands in the folder."""
+"""Networks and methods by name: one line each. What is known about one stands in its folder."""
 
 from __future__ import annotations
 
@@ -53,12 +53,13 @@ METHODS: dict[str, Method] = {
 def network(name: str) -> Network | System:
     """The network of this name. Raises UserError with the nearest known name."""
     if name not in ARCHITECTURES:
-        raise UserError(f"unknown arch '{name}'{nearest(name, ARCHITECTURES)}: known are {', '.join(ARCHITECTURES)}")
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"unknown arch '{name}'{nearest(name, ARCHITECTURES)}: known are {known}")
     return ARCHITECTURES[name]
 
 
 def objective(config: Config) -> Objective:
-    """What a configuration's network or method adds to the loss. Raises UserError where the two do not go together."""
+    """What a configuration's network or method adds to the loss. Raises UserError where they do not fit."""
     name, known = config.loss.method, network(config.model.arch)
     if name == "plain":
         return known.objective if isinstance(known, System) else PLAIN

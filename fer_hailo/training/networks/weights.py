@@ -29,7 +29,10 @@ CHECKPOINTS = (Kind.ARRAYS, Kind.PYTORCH)  # which may be several files
 
 @dataclass(frozen=True)
 class Weights:
-    """Initial weights. text: as a recipe or a user names them. files: where they lie; none of the first two kinds."""
+    """Initial weights.
+
+    text: as a recipe or a user names them. files: where they lie; none of the first two kinds.
+    """
 
     text: str
     kind: Kind
@@ -37,7 +40,10 @@ class Weights:
 
 
 def parse_weights(text: str) -> Weights:
-    """What the option says: imagenet, none, released:NAME, a file, or checkpoints with commas. No file need exist."""
+    """What the option says: imagenet, none, released:NAME, a file, or checkpoints with commas.
+
+    No file need exist. Raises UserError for an unknown released model.
+    """
     if text in (Kind.SCRATCH.value, Kind.IMAGENET.value):
         return Weights(text, Kind(text))
     if text.startswith(PREFIX):
