@@ -10,6 +10,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class _Storage:
     """Numbers in a row, which the older format gives only after all that refers to them."""
 
     def __init__(self, kind: str):
-        self.kind, self.numbers = kind, np.empty(0, "f4")
+        self.kind, self.numbers = kind, np.empty(0)
 
     def fill(self, data: bytes) -> None:
         numbers = np.frombuffer(data, _TYPES[self.kind])
@@ -85,25 +86,26 @@ class _Other(dict):
     def __init__(self, *arguments, **options):
         super().__init__()
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         for part in state if isinstance(state, tuple) else (state,):
             self.update(part if isinstance(part, dict) else {})
 
-    def append(self, item):
+    def append(self, item: Any) -> None:
         pass
 
     extend = __call__ = append
-    __hash__ = object.__hash__  # type: ignore[assignment]  # a dictionary has none
+    # a pickle may use any object as a key; typeshed has it that a dictionary's subclass cannot be one
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 class _Reader(pickle.Unpickler):
     """Makes dictionaries and tensors, and nothing else."""
 
-    def __init__(self, file):
+    def __init__(self, file: IO[bytes]):
         super().__init__(file, encoding="latin1")
         self.storages: dict[str, _Storage] = {}
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -112,7 +114,7 @@ class _Reader(pickle.Unpickler):
             return lambda tensor, *rest: tensor
         return name if name in _TYPES and module == "torch" else type("Other", (_Other,), {})
 
-    def persistent_load(self, saved):
+    def persistent_load(self, saved: Any) -> Any:
         if saved[0] != "storage":
             return _Other
         kind, key = saved[1:3]

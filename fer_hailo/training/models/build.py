@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.released import absent
+from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.training.models.restate import face_batches, restate
 from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
@@ -28,7 +28,7 @@ def build_model(
     weights: str | None = None,
     logits: int | None = None,
     training: bool = False,
-    images: np.ndarray | None = None,
+    images: Images | None = None,
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
@@ -218,6 +218,6 @@ def _no_imagenet(arch: str) -> str:
     return f"there are no ImageNet weights of {arch} for Keras: use --weights none, or a file"
 
 
-def batch_norms(layers) -> list[keras.layers.BatchNormalization]:
+def batch_norms(layers: Iterable[keras.Layer]) -> list[keras.layers.BatchNormalization]:
     """The batch norms among some layers."""
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -121,8 +121,8 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _plan() -> list[tuple]:
-    """What the .dat holds, for formats/dlib."""
-    loss, mean = np.float32([0.04, 0.6]).tolist(), np.float32(MEAN).tolist()
+    """What the .dat holds, for `dlib_format`."""
+    loss, mean = (np.array(values, np.float32).tolist() for values in ([0.04, 0.6], MEAN))
     plan = [("loss_metric_2", *loss), ("input_rgb_image_sized", *mean, 150, 150)]
     rates = (1, 1, 1, 0)  # of learning and decay: kernel, bias
     plan += [("con_4", STEM, 7, 7, 2, 2, 0, 0, *rates), ("affine_", 0), ("relu_",)]
