@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.released import absent
-from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.training.models.restate import face_batches, restate
 from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
@@ -28,7 +28,7 @@ def build_model(
     weights: str | None = None,
     logits: int | None = None,
     training: bool = False,
-    images: Images | None = None,
+    images: np.ndarray | None = None,
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
