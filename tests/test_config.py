@@ -5,6 +5,7 @@ import pytest
 from fer_hailo.common.config import Config, config_values, load_config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import Augmentation, Data, Face, Loss, Model, Optimiser, Schedule
+from fer_hailo.common.resources import recipes
 from fer_hailo.common.steps import load_steps
 
 GROUPS = (Data, Face, Model, Loss, Augmentation, Optimiser, Schedule)
@@ -115,14 +116,19 @@ def test_configs_of_the_repository_are_valid():
     assert stated == list(Config().to_dict())  # all of it, in the order of the help
 
 
+def recipe(folder, name: str, text: str) -> None:
+    """Write the recipe of a network."""
+    (folder / name).mkdir()
+    (folder / name / "recipe.yaml").write_text(text)
+
+
 def test_a_recipe_goes_over_its_base(tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "low.yaml").write_text("ema: 0.5\nzoom: 0.1\nshift: 0.1\n")
     (tmp_path / "base" / "high.yaml").write_text("base: low.yaml\nzoom: 0.2\n")
     file = write(tmp_path, "base: base/high.yaml\nshift: 0.3\n")
     assert config_values(file) == {"ema": 0.5, "zoom": 0.2, "shift": 0.3}
-    own = tmp_path / "vgg19.yaml"
-    own.write_text("base: base/high.yaml\nema: 0.6\n")
+    recipe(tmp_path, "vgg19", "base: ../base/high.yaml\nema: 0.6\n")
     config = load_config(None, {"arch": "vgg19", "shift": 0.4}, tmp_path)
     assert (config.optimiser.ema, config.augmentation.zoom, config.augmentation.shift) == (0.6, 0.2, 0.4)
 
@@ -143,6 +149,15 @@ def test_a_base_that_cannot_be(tmp_path, text, said):
         load_config(write(tmp_path, text))
 
 
+def test_a_base_of_the_librarys_own(tmp_path):
+    """It is named as in the repository; what lies beside the recipe goes first."""
+    file = write(tmp_path, "base: configs/base/whole.yaml\nema: 0.5\n")
+    assert config_values(file)["oversample_ratio"] == 0.3 and config_values(file)["ema"] == 0.5
+    (tmp_path / "configs" / "base").mkdir(parents=True)
+    (tmp_path / "configs" / "base" / "whole.yaml").write_text("zoom: 0.3\n")
+    assert config_values(file) == {"zoom": 0.3, "ema": 0.5}
+
+
 def test_recipes_by_hand():
     """What recipes said before they had bases, of two that have two levels of them."""
     from conftest import ROOT
@@ -157,7 +172,7 @@ def test_recipes_by_hand():
         "focal_gamma": 0, "class_weight_beta": 0, "oversample_ratio": 0.3, "mixup_alpha": 0.3, "mixup_share": 0.5, "shift": 0.08,
         "rotation": 12, "zoom": 0.2,
     }  # fmt: skip
-    assert config_values(ROOT / "configs" / "model" / "densenet121.yaml") == {
+    assert config_values(recipes() / "densenet121" / "recipe.yaml") == {
         "input_size": 96, "optimizer": "adamw", "weight_decay": 0.05, "batch_size": 64, "stage1_epochs": 2, "stage1_lr": 0.001,
         "stage2_epochs": 24, "stage2_warmup_epochs": 2, "stage2_lr": 0.0005, "unfreeze_layers": -1, "train_batch_norm": True,
         "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [], "head_dropout": [0.3], "head_l2": 0, "focal_gamma": 0,
@@ -166,13 +181,13 @@ def test_recipes_by_hand():
 
 
 def test_a_networks_recipe_stands_below_file_and_flags(tmp_path):
-    (tmp_path / "resnet18.yaml").write_text("weights: none\nema: 0.5\nbatch_size: 64\n")
+    recipe(tmp_path, "resnet18", "weights: none\nema: 0.5\nbatch_size: 64\n")
     file = write(tmp_path, "ema: 0.6\narch: resnet18\n")
     config = load_config(file, {"batch_size": "16"}, tmp_path)
     assert (config.model.weights, config.optimiser.ema, config.optimiser.batch_size) == ("none", 0.6, 16)
     assert load_config(None, {"arch": "vgg19"}, tmp_path) == load_config(None, {"arch": "vgg19"})  # no recipe
-    (tmp_path / "vgg19.yaml").write_text("emma: 1\n")
-    with pytest.raises(UserError, match="did you mean ema.* in .*vgg19.yaml"):
+    recipe(tmp_path, "vgg19", "emma: 1\n")
+    with pytest.raises(UserError, match="did you mean ema.* in .*vgg19/recipe.yaml"):
         load_config(None, {"arch": "vgg19"}, tmp_path)
 
 

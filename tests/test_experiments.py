@@ -12,6 +12,7 @@ from fer_hailo.commands import experiments
 from fer_hailo.common.config import load_config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_json
+from fer_hailo.common.resources import recipes
 from fer_hailo.common.steps import load_steps
 from fer_hailo.training.experiments import launch
 from fer_hailo.training.experiments.plan import read_grid
@@ -149,6 +150,7 @@ def test_the_table_by_hand(tmp_path):
 
 def test_all_committed_recipes_can_be_read():
     paths = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "experiments"]
-    assert len(paths) > 10 and all(load_steps(path) or load_config(path) for path in paths)
+    paths += recipes().glob("*/recipe.yaml")
+    assert len(paths) > 20 and all(load_steps(path) or load_config(path) for path in paths)
     for path in (ROOT / "configs" / "experiments").glob("*.yaml"):
         assert read_grid(path, ROOT / "nowhere", {}).runs

@@ -78,6 +78,8 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
 
 def test_the_papers_losses_and_sharpness_on_jax(command):
     pytest.importorskip("jax")
-    files = [ROOT / "tests" / "train" / name for name in ("test_sam.py", "test_objectives.py")]
+    losses = sorted((ROOT / "fer_hailo" / "training" / "networks").glob("*/test_loss.py"))
+    files = [ROOT / "tests" / "train" / "test_sam.py", *losses]
+    assert len(losses) >= 4
     done = command([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)], **JAX)
     assert done.returncode == 0 and "[100%]" in done.stdout, done.stdout

@@ -22,8 +22,9 @@ from fer_hailo import __main__ as command_line
 from fer_hailo.common import calls, released, resources, runs
 from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.released import RELEASED, absent, place, weights_file
+from fer_hailo.common.released import RELEASED, absent, place
 from fer_hailo.common.runs import MODEL
+from fer_hailo.training.networks.weights import parse_weights
 
 MODULE = [sys.executable, "-m", "fer_hailo"]
 COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "experiments")
@@ -105,12 +106,10 @@ def test_released_models_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, folder in RELEASED.items():
         assert place(f"released:{name}") == ROOT / "fer2013_keras_hailo" / folder
-        assert weights_file(f"released:{name}") == str(ROOT / "fer2013_keras_hailo" / folder / MODEL)
+        assert parse_weights(f"released:{name}").files == (str(ROOT / "fer2013_keras_hailo" / folder / MODEL),)
         assert json.loads((place(f"released:{name}") / "manifest.json").read_text())["arch"] == name
-    assert weights_file(f"fer2013_keras_hailo/released/{MODEL}") == weights_file("released:mobilenet_v3_small")  # as old runs name it
-    assert [weights_file(name) for name in ("none", "imagenet", "a.pth,b.pth", "mine.keras")] == [
-        "none", "imagenet", "a.pth,b.pth", "mine.keras",
-    ]  # fmt: skip
+    old = parse_weights(f"fer2013_keras_hailo/released/{MODEL}")  # as old runs name it
+    assert old.files == parse_weights("released:mobilenet_v3_small").files
     with pytest.raises(UserError, match=r"unknown released model 'mobilenet_v3' \(did you mean mobilenet_v3_small\?\): known are rel"):
         place("released:mobilenet_v3")
     own = tmp_path / "fer2013_keras_hailo" / "released"
@@ -246,11 +245,15 @@ def test_what_a_wheel_holds_by_itself_and_of_an_sdist(tmp_path):
     (sdist,) = tmp_path.glob("*.tar.gz")
     names = held(built(tree, tmp_path / "one", "--no-build-isolation"))
     assert held(built(sdist, tmp_path / "two", "--no-build-isolation")) == names
-    library = {str(path.relative_to(tree)) for path in (tree / "fer_hailo").rglob("*") if path.suffix in (".py", ".html", ".csv")}
+    kinds = (".py", ".html", ".csv", ".yaml")
+    library = {str(path.relative_to(tree)) for path in (tree / "fer_hailo").rglob("*") if path.suffix in kinds}
+    tests = {name for name in library if Path(name).name.startswith(("test_", "conftest"))}
+    library -= tests
     recipes = {f"fer_hailo/shipped/{path.relative_to(tree)}" for path in (tree / "configs").rglob("*.yaml")}
     scripts = {f"fer_hailo/shipped/{path.relative_to(tree)}" for path in (tree / "alls").glob("*.alls")}
     inside = {name for name in names if name.startswith("fer_hailo/")}
-    assert len(recipes) > 20 and len(scripts) >= 4 and library | recipes | scripts <= inside
+    assert len(recipes) > 10 and {f"fer_hailo/training/networks/{name}/recipe.yaml" for name in ("dan", "lnsu")} <= library
+    assert len(scripts) >= 4 and library | recipes | scripts <= inside
     models = {name.removeprefix("fer_hailo/shipped/") for name in inside - library - recipes - scripts}
     for folder in RELEASED.values():
         own = {Path(name).name for name in models if Path(name).parent == Path("fer2013_keras_hailo") / folder}
@@ -321,6 +324,6 @@ def test_what_an_installed_package_lacks_is_one_line(tmp_path, monkeypatch):
     for module in (released, resources):
         monkeypatch.setattr(module, "checkout", lambda: None)
     monkeypatch.setattr(released, "resource", lambda name: home / name)
-    line = absent(Path(weights_file("released:mobilenet_v3_small")))
+    line = absent(Path(*parse_weights("released:mobilenet_v3_small").files))
     assert line.endswith("copy that folder of the project's repository to fer2013_keras_hailo/released") and "\n" not in line
     assert absent(tmp_path / "mine.keras") == f"no model at {tmp_path / 'mine.keras'}"

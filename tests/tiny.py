@@ -7,7 +7,8 @@ import sys
 
 import keras
 
-from fer_hailo.training.models.registry import ARCHITECTURES, Network
+from fer_hailo.training.networks.record import Network
+from fer_hailo.training.networks.registry import ARCHITECTURES
 
 TRAIN = [sys.executable, "-c", "import sys, tiny, train; sys.exit(train.run(train.main, sys.argv[1:]))"]
 

@@ -3,7 +3,7 @@
 fer-hailo train                  the seed recipe on fer2013/
 fer-hailo train --config configs/finetune.yaml --data fer2013.zip
 fer-hailo train --config configs/released.yaml   several steps, each from the model of the one before
-fer-hailo train --arch resnet18  another network, by its own recipe in configs/model/
+fer-hailo train --arch resnet18  another network, by its own recipe
 fer-hailo train --list           all networks: size, cost, licence of weights, where they can go
 fer-hailo train --resume         go on with the newest interrupted run
 fer-hailo train --selected-by RUN   the settings of a validated run on all of train, for a release
@@ -19,7 +19,7 @@ from pathlib import Path
 from fer_hailo.common.cli import command_parser
 from fer_hailo.common.config import Config, add_flags, config_values, flag_values, load_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.resources import resource
+from fer_hailo.common.resources import recipes, resource
 from fer_hailo.common.runs import RUNS, new_run, newest_run
 from fer_hailo.common.steps import load_steps
 
@@ -75,7 +75,7 @@ def _steps(recipe: Path | str | None, overrides: dict) -> tuple[Config, ...]:
     """The configurations of a recipe's steps, or of those of a run that is repeated; else none."""
     alone = [name for name in ("quantise", "selected_by") if overrides.get(name)]
     others = {name: value for name, value in overrides.items() if name not in alone}
-    steps = load_steps(recipe, others, resource("configs/model"))
+    steps = load_steps(recipe, others, recipes())
     if steps and (alone or any(step.data.selected_by for step in steps)):
         name = (alone or ["selected_by"])[0]
         both = f"{name} takes the settings of another run, {recipe} has steps of its own"
@@ -101,4 +101,4 @@ def _single(recipe: Path | str | None, overrides: dict) -> Config:
         config = repeated(recipe, overrides)
         if config:
             return config
-    return load_config(recipe, overrides, resource("configs/model"))
+    return load_config(recipe, overrides, recipes())

@@ -17,7 +17,7 @@ from fer_hailo.common.files import read_yaml, write_text
 from fer_hailo.common.groups import LAST_SEED, Augmentation, Data, Face, Loss, Model, Optimiser, Schedule
 from fer_hailo.common.options import Options, is_option, key_of, option
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.common.resources import find
+from fer_hailo.common.resources import find, shipped
 
 # The keys that decide which images stand on which side, beside the data and its classes.
 SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies", "copies")
@@ -89,12 +89,12 @@ def _options() -> Iterator[tuple[str, dataclasses.Field]]:
 def load_config(path: Path | str | None = None, overrides: dict | None = None, recipes: Path | None = None) -> Config:
     """The defaults, changed by the recipe of the network, by the YAML file at `path`, by `overrides` ({key: value}).
 
-    recipes: the folder of the networks' recipes, ARCH.yaml, and of the methods', METHOD.yaml, which goes over it; those without one have
-    the defaults.
+    recipes: the folder of networks and methods, each with its recipe in NAME/recipe.yaml. A method's goes over a
+    network's; those without one have the defaults.
     Raises UserError for a file that cannot be read, an unknown key or an impossible value.
     """
     values = config_values(path) | (overrides or {})
-    own = [recipes / f"{values.get(name)}.yaml" for name in ("arch", "method")] if recipes else []
+    own = [recipes / str(values.get(name)) / "recipe.yaml" for name in ("arch", "method")] if recipes else []
     below: dict = {}
     for recipe in own:
         below |= _read(recipe) if recipe.is_file() else {}
@@ -138,6 +138,7 @@ def flag_values(namespace: argparse.Namespace) -> dict:
 def over_base(values: dict, path: Path, above: tuple[Path, ...] = ()) -> dict:
     """The values of a recipe at `path`, or of a part of it, over those of the base that they name.
 
+    A base is named as seen from the recipe's folder, or, in the library's own configs/, from there.
     above: whose base it is. Raises UserError as `load_config` does.
     """
     base = values.get("base")
@@ -145,7 +146,10 @@ def over_base(values: dict, path: Path, above: tuple[Path, ...] = ()) -> dict:
         raise UserError(f"base in {path} must name a recipe, got {base!r}")
     values = {key: value for key, value in values.items() if key != "base"}
     _check_keys(values, f" in {path}")
-    return values if base is None else _read(path.parent / base, (*above, path.resolve())) | values
+    if base is None:
+        return values
+    beside = path.parent / base
+    return _read(beside if beside.exists() else shipped(base) or beside, (*above, path.resolve())) | values
 
 
 def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:

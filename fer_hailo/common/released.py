@@ -7,7 +7,7 @@ from pathlib import Path
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.resources import checkout, find, resource
-from fer_hailo.common.runs import MODEL, RUNS
+from fer_hailo.common.runs import RUNS
 
 PREFIX = "released:"
 RELEASED = {"mobilenet_v3_small": "released", "mobilenet_v3_small_minimalistic": "released_minimalistic"}  # folders
@@ -31,13 +31,6 @@ def place(name: Path | str) -> Path:
     """A run folder or model file as a user or a recipe names it, by path or released:NAME. It need not exist."""
     name = str(name)
     return released(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else find(name)
-
-
-def weights_file(name: str) -> str:
-    """Initial weights as a recipe names them: of a released model its Keras file, other kinds as they are."""
-    if name.startswith(PREFIX):
-        return str(place(name) / MODEL)
-    return str(find(name)) if name.endswith(".keras") else name
 
 
 def absent(model: Path) -> str:

@@ -28,10 +28,19 @@ def find(path: Path | str) -> Path:
     What is not there, seen from the current folder, and is in one of FOLDERS is looked for among the library's own files.
     """
     path = Path(path)
-    if path.exists() or not any(path.is_relative_to(folder) for folder in FOLDERS):
-        return path
+    return path if path.exists() else shipped(path) or path
+
+
+def shipped(path: Path | str) -> Path | None:
+    """The library's own file of this path in the repository; None where it is not in FOLDERS."""
+    path = Path(path)
     own = resource(path.as_posix())
-    return own if own.exists() else path
+    return own if any(path.is_relative_to(folder) for folder in FOLDERS) and own.exists() else None
+
+
+def recipes() -> Path:
+    """The folder of networks and methods, which has the recipe of each in NAME/recipe.yaml."""
+    return _package() / "training" / "networks"
 
 
 def checkout() -> Path | None:

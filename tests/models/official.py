@@ -1,15 +1,26 @@
-"""The official networks as numbers: weights by a formula, and what the authors' own code computed with them (tests/models/parity)."""
+"""The official networks as numbers: weights by a formula, and what the authors' own code computed with them.
+
+The numbers lie beside each network, in official.json.
+"""
 
 import json
-from pathlib import Path
 
+import keras
 import numpy as np
+from conftest import ROOT
 
-FOLDER = Path(__file__).parent / "parity"
+from fer_hailo.training.models.state_dict import load_state_dict
+from fer_hailo.training.models.table import multiply_adds
+from fer_hailo.training.networks.blocks import MEAN
+
+# No layer of ours puts these out: the picture before it is halved, queries cut into heads. Shares of attention are compared apart.
+UNSEEN = ("input of ir_back", "attn_drop", "softmax", "input of attn1[1]", "input of attn2[1]", "input of attn3[1]")
+SHIFT = ((127.5 - MEAN) / 127.5).astype("f4")  # what the first layer of each adds
 
 
 def specification(name: str) -> dict:
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    path = ROOT / "fer_hailo" / "training" / "networks" / name / "official.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def tensors(spec: dict) -> dict[str, np.ndarray]:
@@ -35,3 +46,68 @@ def pictures(spec: dict) -> np.ndarray:
     """The input, float32 (2, I, I, 3)."""
     n, c, h, w = np.ogrid[tuple(slice(size) for size in spec["input_shape"])]
     return np.sin(0.05 * h + 0.07 * w + 1.3 * c + 0.9 * n).astype(np.float32).transpose(0, 2, 3, 1)
+
+
+def check(name: str, build, after: dict[str, str], thrown_away: int = 0) -> None:
+    """A network computes what its authors' code computes: logits and tensors on the way, under the same weights.
+
+    build(input_size, logits): the network that trains. after: where a module's output stands in ours, if not in the
+    layer of its name; both with dots, which in layers' names are -. thrown_away: multiply-adds of the official code
+    of which it uses nothing.
+    """
+    spec = specification(name)
+    given = tensors(spec)
+    for without, counts in spec["aliases"]:
+        assert given[without].shape == given.pop(without).shape and counts in given
+    model = build(spec["input_shape"][2], 7)
+    left, unused = load_state_dict(model, given, {})
+    assert left == []  # every layer has its tensors, and every tensor that counts its layer
+    statistics = {key for key in unused if ".running_" in key}
+    assert set(unused) - statistics == set(spec["unused"])
+    assert {key.rpartition(".")[0] + ".weight" for key in statistics} <= set(spec["unused"])
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == spec["parameters"] - spec["unused_parameters"]
+    assert multiply_adds(model) == spec["macs"]["total"] - thrown_away
+    _compare(model, spec, after)
+    _compare_shares(model, spec)
+
+
+def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
+    noted = spec["taps"] | spec["outputs"]
+    places = {tap: after.get(tap, tap).replace(".", "-") for tap in noted if not tap.endswith(UNSEEN)}
+    names = sorted(set(places.values()))
+    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(pictures(spec) - SHIFT, training=False)
+    found = {layer: _channels_first(np.asarray(value)) for layer, value in zip(names, outputs, strict=True)}
+    for tap, place in places.items():
+        wanted = noted[tap]
+        value = found[place]
+        if value.ndim != len(wanted["shape"]):  # the official code keeps axes of length 1, or lies flat
+            value = value.reshape(wanted["shape"])
+        elif value.ndim == 4 and list(value.shape) != wanted["shape"]:
+            value = value.transpose(0, 2, 3, 1)  # the official code has the channels last here too
+        assert list(value.shape) == wanted["shape"], tap
+        _close(value.ravel()[:8], wanted["first8"], tap)
+        _close(value.ravel()[-8:], wanted["last8"], tap)
+        _close([value.mean(), value.std()], [wanted["mean"], wanted["std"]], tap)
+        if "values" in wanted:
+            _close(value.ravel(), np.ravel(wanted["values"]), tap)
+        if "mean_over_hw" in wanted:
+            _close(value.mean(axis=(2, 3)).ravel(), np.ravel(wanted["mean_over_hw"]), tap)
+
+
+def _compare_shares(model: keras.Model, spec: dict) -> None:
+    """What attention gives to each token, by which alone a wrong bias or position would show."""
+    taps = {tap: tap.rpartition(".")[0].replace(".", "-") + "-heads" for tap in spec["taps"] if tap.endswith(("attn_drop", "softmax"))}
+    for tap, layer in ((tap, model.get_layer(name)) for tap, name in taps.items()):
+        queries, pairs = keras.Model(model.input, layer.input)(pictures(spec) - SHIFT, training=False)
+        value, wanted = np.asarray(layer.shares(queries, pairs[..., : queries.shape[-1]])), spec["taps"][tap]
+        assert list(value.shape) == wanted["shape"], tap
+        _close([*value.ravel()[:8], *value.ravel()[-8:], value.std()], [*wanted["first8"], *wanted["last8"], wanted["std"]], tap)
+
+
+def _close(given, wanted, tap: str) -> None:
+    error = np.abs(np.asarray(given, np.float64) - wanted).max() / (np.abs(wanted).max() or 1)
+    assert error < 1e-4, f"{tap}: {error:.1e}"
+
+
+def _channels_first(value: np.ndarray) -> np.ndarray:
+    return value.transpose(0, 3, 1, 2) if value.ndim == 4 else value

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fer_hailo.training.models.blocks import depthwise
+from fer_hailo.training.networks.blocks import depthwise
 
 
 @pytest.mark.parametrize(("size", "area"), [(3, 9), (7, 49), ((1, 5), 5)])

@@ -12,12 +12,12 @@ from official import specification
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.training.models import resnet
-from fer_hailo.training.models.blocks import DEVIATION, MEAN
+from fer_hailo.formats.checkpoint import read_tensors
 from fer_hailo.training.models.build import build_model
-from fer_hailo.training.models.checkpoint import read_tensors
-from fer_hailo.training.models.registry import ARCHITECTURES
 from fer_hailo.training.models.state_dict import load_state_dict, rename
+from fer_hailo.training.networks.blocks import DEVIATION, MEAN
+from fer_hailo.training.networks.registry import ARCHITECTURES
+from fer_hailo.training.networks.resnet18 import network as resnet
 
 FILES = Path(__file__).parent / "checkpoints"
 """All hold torch.nn.Sequential(Conv2d(2, 3, 3), BatchNorm2d(3)) after torch.manual_seed(0), whose forward pass of
@@ -196,7 +196,7 @@ def test_two_files_and_the_last_layer(small_resnet, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["dan", "ddamfn", "poster", "poster_v2"])
 def test_backbones_by_themselves(name):
     """The names that a backbone's own checkpoint has are found below those of the whole network."""
-    known = {key: None for key, _, _ in specification(name.upper())["keys"]}
+    known = {key: None for key, _, _ in specification(name)["keys"]}
     below = {
         "dan": "features.",
         "ddamfn": "features.",

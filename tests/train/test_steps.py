@@ -12,6 +12,7 @@ from conftest import ROOT, SMALL, error_line
 from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
+from fer_hailo.common.resources import recipes
 from fer_hailo.common.runs import CONFIG, DONE, MODEL, STEPS, cache_of, newest_run
 from fer_hailo.common.steps import in_folders, load_steps, save_steps
 from fer_hailo.training.fit import callbacks, loop
@@ -76,9 +77,9 @@ def same(run, other):
 
 
 def test_released_recipe_is_what_the_three_commands_train():
-    steps = load_steps(ROOT / "configs" / "released.yaml", None, ROOT / "configs" / "model")
+    steps = load_steps(ROOT / "configs" / "released.yaml", None, recipes())
     for step, name in zip(steps, ("finetune", "best_128", "best"), strict=True):
-        own = load_config(ROOT / "configs" / f"{name}.yaml", None, ROOT / "configs" / "model").to_dict()
+        own = load_config(ROOT / "configs" / f"{name}.yaml", None, recipes()).to_dict()
         assert step.to_dict() | {"weights": ""} == own | {"weights": ""}
     assert steps[0].model.weights == "imagenet" and [step.face.input_size for step in steps] == [96, 128, 160]
 

@@ -10,7 +10,7 @@ from fer_hailo.common.cli import nearest
 from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_yaml
-from fer_hailo.common.resources import resource
+from fer_hailo.common.resources import recipes
 from fer_hailo.common.runs import CONFIG, DONE
 
 KEYS = ("base", "common", "cells", "grid", "seeds")
@@ -65,7 +65,7 @@ def read_grid(path: Path, out: Path, overrides: dict) -> Grid:
     for cell, changes in cells.items():
         for seed in seeds:
             settings = {**_mapping(values, "common", path), **changes, **overrides, "seed": seed}
-            config = load_config(base, settings, resource("configs/model"))
+            config = load_config(base, settings, recipes())
             runs.append(CellRun(cell, config, out / f"{cell}_s{seed}"))
     for run in runs:
         _check_same(run)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fer_hailo.common.config import SPLITS_BY, Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.released import PREFIX
-from fer_hailo.deploy.home import Format, Use, resolve
+from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.training.data.dataset import Dataset
+from fer_hailo.training.networks.weights import Kind, parse_weights
 
 SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
 
@@ -17,8 +17,9 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
     Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
-    models = config.model.weights.startswith(PREFIX) or config.model.weights.endswith(Format.KERAS.value)
-    for source in (*([config.model.weights] if models else []), *config.loss.teacher):
+    weights = parse_weights(config.model.weights)
+    models = [weights.text] if weights.kind is Kind.MODEL else []
+    for source in (*models, *config.loss.teacher):
         home = resolve(source, Use.LEARN)
         if home.own is None or home.trained_on != dataset.key:
             continue  # it has learnt other images, or nobody knows which

@@ -27,15 +27,15 @@ from fer_hailo.training.fit import callbacks as cb
 from fer_hailo.training.fit.devices import Devices, devices
 from fer_hailo.training.fit.distill import load_teachers
 from fer_hailo.training.fit.lineage import check_lineage
-from fer_hailo.training.fit.objectives import PLAIN, Setting, objective
 from fer_hailo.training.fit.outcome import score_run
 from fer_hailo.training.fit.repeat import select
 from fer_hailo.training.fit.speed import fast_kernels
 from fer_hailo.training.fit.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.training.fit.step import make_loss, make_optimizer, training_model
 from fer_hailo.training.models.build import build_model, load_model, set_stage
-from fer_hailo.training.models.registry import System
-from fer_hailo.training.models.registry import network as known_network
+from fer_hailo.training.networks.record import PLAIN, Setting, System
+from fer_hailo.training.networks.registry import network as known_network
+from fer_hailo.training.networks.registry import objective
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"

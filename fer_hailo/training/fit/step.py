@@ -11,10 +11,11 @@ from fer_hailo.common.config import Config
 from fer_hailo.training.data.balance import compute_class_weights_effective
 from fer_hailo.training.fit.distill import Distillation
 from fer_hailo.training.fit.losses import FocalLoss
-from fer_hailo.training.fit.objectives import Setting, objective
 from fer_hailo.training.fit.sam import SharpnessAware
 from fer_hailo.training.fit.schedules import WarmupCosine, WarmupSteps
 from fer_hailo.training.models.inputs import AugmentedFaceInput
+from fer_hailo.training.networks.record import Setting
+from fer_hailo.training.networks.registry import objective
 
 
 def training_model(network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()) -> keras.Model:

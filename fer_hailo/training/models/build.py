@@ -10,16 +10,16 @@ import keras
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
-from fer_hailo.common.released import absent, weights_file
+from fer_hailo.common.released import absent
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
-from fer_hailo.training.models.checkpoint import SUFFIXES
-from fer_hailo.training.models.registry import Network, System, network
 from fer_hailo.training.models.restate import face_batches, restate
 from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
-from fer_hailo.training.models.twin import TWIN, twin_pair
-
-POOL = "head_pool"  # the first layer of the head; all layers before it are the backbone
+from fer_hailo.training.networks.ada_df_fusion.network import TWIN
+from fer_hailo.training.networks.head import POOL, head
+from fer_hailo.training.networks.record import Network, System
+from fer_hailo.training.networks.registry import METHODS, network
+from fer_hailo.training.networks.weights import CHECKPOINTS, Kind, Weights, parse_weights
 
 
 def build_model(
@@ -40,25 +40,23 @@ def build_model(
     Raises UserError when weights cannot be had or do not fit.
     """
     config = config or Config()
-    weights = weights_file(weights or config.model.weights)
+    start = parse_weights(weights or config.model.weights)
     logits, known = logits or len(config.data.classes), network(config.model.arch)
-    files = [part.strip() for part in weights.split(",")]
-    checkpoint = all(file.endswith(SUFFIXES) for file in files) and not has_own_weights(config.model.arch, weights)
+    own = isinstance(known, Network) and start.kind in known.own
     if isinstance(known, System):
-        model = _system(known, config, weights, checkpoint, logits, training)
+        model = _system(known, config, start, logits, training)
     else:
-        model = _classifier(known, config, "none" if checkpoint else weights, logits)
-        if weights.endswith(".keras"):
-            transfer_weights(load_model(weights), model)
-        if images is not None and has_own_weights(config.model.arch, weights):
+        model = _classifier(known, config, start, logits)
+        if own and images is not None:
             features = keras.Model(model.input, model.get_layer(POOL).input)
             restate(features, face_batches(images, config.preprocess, config.seed))
-    if checkpoint:
-        load_checkpoints(files, model, known.renamed if isinstance(known, System) else {})
+    if start.kind in CHECKPOINTS and not own:
+        load_checkpoints(start.files, model, known.renamed if isinstance(known, System) else {})
     if training:
         _check_names(model, config.model.freeze)
-    if training and config.loss.method == "ada_df_fusion":
-        model = twin_pair(model, backbone_layers(model), model.get_layer(POOL).output, weights != "none")
+    pair = METHODS[config.loss.method].pair if training and config.loss.method in METHODS else None
+    if pair:
+        model = pair(model, backbone_layers(model), model.get_layer(POOL).output, start.kind is not Kind.SCRATCH)
     set_stage(model, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
     return model
 
@@ -86,12 +84,6 @@ def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_no
     names = {layer.name: layer for layer in model.layers}
     for layer in names[TWIN].layers if TWIN in names else []:
         layer.trainable = layer.name not in names or names[layer.name].trainable
-
-
-def has_own_weights(arch: str, weights: str) -> bool:
-    """Whether the file is of the kind in which this network alone has its weights: without the statistics of batch norms."""
-    known = network(arch)
-    return isinstance(known, Network) and weights.endswith(known.own)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -141,27 +133,32 @@ def _crop(kernel, shape: tuple[int, ...]):
     return kernel[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
-def _classifier(known: Network, config: Config, weights: str, logits: int) -> keras.Model:
+def _classifier(known: Network, config: Config, weights: Weights, logits: int) -> keras.Model:
     """A backbone with the common head."""
     backbone = _backbone(known, config, weights)
     for layer in batch_norms(backbone.layers):
         layer.momentum = config.model.batch_norm_momentum
-    return keras.Model(backbone.input, _head(backbone.output, config, logits), name=config.model.arch)
+    model = keras.Model(backbone.input, head(backbone.output, config, logits), name=config.model.arch)
+    if weights.kind is Kind.MODEL:
+        transfer_weights(load_model(*weights.files), model)
+    return model
 
 
-def _system(known: System, config: Config, weights: str, checkpoint: bool, logits: int, training: bool) -> keras.Model:
+def _system(known: System, config: Config, weights: Weights, logits: int, training: bool) -> keras.Model:
     """A network that has a head of its own, or what trains in its stead."""
-    if config.face.input_size % known.multiple:
-        raise UserError(f"{config.model.arch} needs an input_size that {known.multiple} divides, not {config.face.input_size}")
-    if weights == "imagenet":
-        raise UserError(f"there are no ImageNet weights of {config.model.arch} for Keras: use --weights none, or a file")
-    if not (weights == "none" or weights.endswith(".keras") or checkpoint):
-        raise UserError(f"weights of {config.model.arch} must be none, a .keras file, or .npz and .pth files with commas, got {weights}")
+    arch, size = config.model.arch, config.face.input_size
+    if size % known.multiple:
+        raise UserError(f"{arch} needs an input_size that {known.multiple} divides, not {size}")
+    if weights.kind is Kind.IMAGENET:
+        raise UserError(_no_imagenet(arch))
+    if weights.kind not in (Kind.SCRATCH, Kind.MODEL, *CHECKPOINTS):
+        kinds = "none, a .keras file, or .npz and .pth files with commas"
+        raise UserError(f"weights of {arch} must be {kinds}, got {weights.text}")
     pair = training and known.training
-    model = (pair or known.build)(config.face.input_size, logits)
-    if weights.endswith(".keras"):
-        single = known.build(config.face.input_size, logits) if pair else model
-        transfer_weights(load_model(weights), single)
+    model = (pair or known.build)(size, logits)
+    if weights.kind is Kind.MODEL:
+        single = known.build(size, logits) if pair else model
+        transfer_weights(load_model(*weights.files), single)
         if pair:
             _start_from(single, model, known.twin)
     for layer in batch_norms(model.layers):
@@ -184,48 +181,41 @@ def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
             raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
 
 
-def _backbone(known: Network, config: Config, weights: str) -> keras.Model:
-    build = known.build
-    if weights == "none" or weights.endswith(".keras"):
-        return build(config.face.input_size, None)
-    if weights == "imagenet":
-        if not known.licence:
-            raise UserError(f"there are no ImageNet weights of {config.model.arch} for Keras: use --weights none, or a file")
-        try:
-            return build(config.face.input_size, "imagenet")
-        except UserError:  # it is none of Keras' networks
-            raise
-        except Exception as error:  # Keras raises a bare Exception when the download fails
-            reason = one_line(error, 160)
-            raise UserError(
-                f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; "
-                "use --weights FILE for a copy on disk, or --weights none to start from random weights"
-            ) from None
-    if known.own and not weights.endswith(known.own):
-        raise UserError(f"weights of {config.model.arch} must be none, a .keras, {' or '.join(known.own)} file, got {weights}")
-    if not weights.endswith((".h5", *known.own)):
-        raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights}")
-    if not Path(weights).is_file():
-        raise UserError(f"no weights at {weights}")
+def _backbone(known: Network, config: Config, weights: Weights) -> keras.Model:
+    arch, size, kind = config.model.arch, config.face.input_size, weights.kind
+    if kind is Kind.IMAGENET:
+        return _from_imagenet(known, arch, size)
+    if kind not in known.own and kind in (Kind.SCRATCH, Kind.MODEL, *CHECKPOINTS):
+        return known.build(size, None)
+    if known.own and kind not in known.own:
+        published = " or ".join(each.value for each in known.own)
+        raise UserError(f"weights of {arch} must be none, a .keras, {published} file, got {weights.text}")
+    if kind not in (Kind.BACKBONE, *known.own):
+        raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights.text}")
+    if not Path(weights.text).is_file():
+        raise UserError(f"no weights at {weights.text}")
     try:
-        return build(config.face.input_size, weights)
+        return known.build(size, weights.text)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{weights} does not fit {config.model.arch}: {one_line(error, 160)}") from None
+        raise UserError(f"{weights.text} does not fit {arch}: {one_line(error, 160)}") from None
 
 
-def _head(features, config: Config, logits: int):
-    layers = keras.layers
-    penalty = keras.regularizers.L2(config.model.head_l2) if config.model.head_l2 else None
-    x = layers.GlobalAveragePooling2D(name=POOL)(features)
-    x = layers.BatchNormalization(name="head_norm")(x)
-    x = layers.Dropout(config.model.head_dropout[0], seed=config.seed, name="head_dropout")(x)
-    for i, (units, rate) in enumerate(zip(config.model.head_units, config.model.head_dropout[1:], strict=True), 1):
-        x = layers.Dense(units, use_bias=False, kernel_regularizer=penalty, name=f"head_dense{i}")(x)
-        x = layers.BatchNormalization(name=f"head_norm{i}")(x)
-        x = layers.ReLU(name=f"head_relu{i}")(x)
-        x = layers.Dropout(rate, seed=config.seed + i, name=f"head_dropout{i}")(x)
-    # Logits in float32 also where the rest runs in half precision.
-    return layers.Dense(logits, dtype="float32", name="logits")(x)
+def _from_imagenet(known: Network, arch: str, size: int) -> keras.Model:
+    if not known.licence:
+        raise UserError(_no_imagenet(arch))
+    try:
+        return known.build(size, "imagenet")
+    except UserError:  # it is none of Keras' networks
+        raise
+    except Exception as error:  # Keras raises a bare Exception when the download fails
+        raise UserError(
+            f"the ImageNet weights could not be downloaded ({one_line(error, 160)}): nothing was trained; "
+            "use --weights FILE for a copy on disk, or --weights none to start from random weights"
+        ) from None
+
+
+def _no_imagenet(arch: str) -> str:
+    return f"there are no ImageNet weights of {arch} for Keras: use --weights none, or a file"
 
 
 def batch_norms(layers: Iterable[keras.Layer]) -> list[keras.layers.BatchNormalization]:

@@ -11,8 +11,8 @@ import numpy as np
 from keras import layers
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.training.models.blocks import DEVIATION
-from fer_hailo.training.models.checkpoint import read_tensors
+from fer_hailo.formats.checkpoint import read_tensors
+from fer_hailo.training.networks.blocks import DEVIATION
 
 # Where a layer's variables stand in a state dict, and how axes turn: PyTorch has channels first.
 Places = dict[str, tuple[str, tuple[int, ...] | None]]

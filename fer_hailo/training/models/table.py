@@ -11,17 +11,16 @@ import keras
 
 from fer_hailo.common.config import load_config
 from fer_hailo.common.progress import track
-from fer_hailo.common.resources import resource
-from fer_hailo.training.models.attention import Attention
+from fer_hailo.common.resources import recipes
 from fer_hailo.training.models.build import build_model
 from fer_hailo.training.models.listing import Row, kept, write_rows
-from fer_hailo.training.models.registry import ARCHITECTURES
+from fer_hailo.training.networks.attention import Attention
+from fer_hailo.training.networks.registry import ARCHITECTURES
 
 
 def measure(name: str) -> Row:
     """Build a network by its recipe, where it has one, and count."""
-    path = resource(f"configs/model/{name}.yaml")
-    config = load_config(path if path.is_file() else None, {"arch": name})
+    config = load_config(None, {"arch": name}, recipes())
     model, known = build_model(config, weights="none"), ARCHITECTURES[name]
     return Row(name, config.face.input_size, model.count_params(), multiply_adds(model), known.licence, known.tflite, known.hailo)
 

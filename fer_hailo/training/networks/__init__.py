@@ -1,0 +1,1 @@
+"""Networks, and methods that train any of them: a folder each, named as `--arch` or `--method` takes it."""

@@ -1,0 +1,7 @@
+"""POSTER (Zheng et al. 2023)."""
+
+from fer_hailo.training.networks.attention import UNSUITED
+from fer_hailo.training.networks.poster.network import RENAMED, poster
+from fer_hailo.training.networks.record import System
+
+NETWORK = System(poster, UNSUITED, renamed=RENAMED, multiple=32)
