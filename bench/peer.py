@@ -79,7 +79,7 @@ def torch_network():
 
     def classify(face):
         with torch.no_grad():
-            scores = network(prepare(face[..., None])[None])[0].numpy()  # sigmoids: the largest is the answer
+            scores = network(prepare(face[..., None])[None])[0].numpy()  # sigmoids: the largest is the prediction
         return scores / np.maximum(scores.sum(), 1e-9)
 
     labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

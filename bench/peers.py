@@ -1,4 +1,4 @@
-"""The released models and other packages that ship their weights, on the same pictures of FER2013's test side, in one run.
+"""The released models and other packages that ship their weights, on the same images of FER2013's test side, in one run.
 
     python bench/peers.py [--data PATH] [--results FILE] [--model FILE ...]
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"error: {error}", file=sys.stderr)
     now = time.strftime("%Y-%m-%dT%H:%M:%S")  # one for all: it tells which rows are of one run
     add_rows(arguments.results, [replace(row, date=now) for row in rows])
-    print(f"{dataset.name}, test: {len(test):,} pictures; one thread, one face at a time, {os.cpu_count()} cores")
+    print(f"{dataset.name}, test: {len(test):,} images; one thread, one face at a time, {os.cpu_count()} cores")
     print(f"{'':<58}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
     for row in rows:
         name = row.run if row.stage == "peer" else f"{row.run}, {row.stage}"

@@ -152,7 +152,7 @@ class Counts:
 
 
 def whole(video: Path, analyzer: Analyzer, threads: int) -> dict:
-    """The pipeline of run.py on a file, without a picture or a line of output. threads: OpenCV's for the other ways; here it has one."""
+    """The pipeline of run.py on a file, without an image or a line of output. threads: OpenCV's for the other ways; here it has one."""
     import cv2
 
     cv2.setNumThreads(1)  # as run.py does: each core has a frame of its own
@@ -257,7 +257,7 @@ def _photo() -> Path:
 
 @contextlib.contextmanager
 def _fer(python: str):
-    """Give a function that sends an order to bench/fer_package.py and returns its answer."""
+    """Give a function that sends an order to bench/fer_package.py and returns its reply."""
     with tempfile.TemporaryFile("w+") as said:
         program = [python, str(Path(__file__).with_name("fer_package.py"))]
         try:

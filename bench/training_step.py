@@ -1,4 +1,4 @@
-"""What feeding and augmentation cost in training: pictures a second of four ways, side by side in one run.
+"""What feeding and augmentation cost in training: images a second of four ways, side by side in one run.
 
     python bench/training_step.py [--data PATH]
 
@@ -143,7 +143,7 @@ def bare(config, dataset, steps: int):
 
 
 def per_picture(config, dataset, count: int):
-    """Each picture on its own: JPEG bytes decoded, enlarged, augmented, then batched and mixed."""
+    """Each image on its own: JPEG bytes decoded, enlarged, augmented, then batched and mixed."""
     import cv2
     import tensorflow as tf
 

@@ -16,7 +16,7 @@ COMMANDS = {
     "convert": "convert a trained model to TFLite, and make the deploy bundle",
     "compile": "compile a deploy bundle to a HEF, or rehearse that without the SDK",
     "evaluate": "score a model on a data set or a deploy bundle",
-    "run": "read the expressions of faces in pictures, videos and from cameras",
+    "run": "read the expressions of faces in images, videos and from cameras",
     "ensemble": "join several runs into one model",
     "experiments": "run a grid of configurations and seeds, and sum it up",
 }

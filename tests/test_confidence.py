@@ -1,4 +1,4 @@
-"""Temperature and the threshold of "unsure", on answers whose right ones are known."""
+"""Temperature and the threshold of "unsure", on predictions whose right ones are known."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_the_temperature_that_made_the_labels_is_found():
 
 
 def test_threshold_by_hand():
-    """Ten answers of falling probability, of which the 6th and the last two are wrong: right are 8/9 = 89 % of nine, 7/8 of
+    """Ten predictions of falling probability, of which the 6th and the last two are wrong: right are 8/9 = 89 % of nine, 7/8 of
     eight, 5/6 of six, and all of the first five."""
     margins = np.linspace(3, 0.5, 10)
     logits = np.stack([margins, np.zeros(10)], axis=1)

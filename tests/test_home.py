@@ -268,7 +268,7 @@ def test_damaged_files():
             _ = resolve(bundle / FLOAT).stated
     run = make_run("run")
     put(run / "confidence.json", '{"temperature": -1}')
-    with pytest.raises(UserError, match=r"not tell how sure answers are \(.*temperature must be above 0"):
+    with pytest.raises(UserError, match=r"not tell how sure predictions are \(.*temperature must be above 0"):
         _ = resolve(run).confidence
     for content in ("{", "[]", '{"data": 1}'):
         put(run / "environment.json", content)

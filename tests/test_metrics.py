@@ -47,7 +47,7 @@ def test_wilson_published_values():
 
 
 def test_calibration_error_by_hand():
-    # Two pictures at .9 (one right), two at .6 (both right): (2 x |.5 - .9| + 2 x |1 - .6|) / 4
+    # Two images at .9 (one right), two at .6 (both right): (2 x |.5 - .9| + 2 x |1 - .6|) / 4
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     assert expected_calibration_error(probabilities, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
     bins = reliability(probabilities, np.array([0, 1, 0, 0]))
@@ -64,13 +64,13 @@ def test_absent_class_is_left_out_of_the_averages():
     m = metrics(probabilities, np.array([0, 1, 0]))
     assert m.per_class_recall == {"a": 0.5, "b": 1.0, "c": None, "d": None}
     assert m.macro_recall == 0.75
-    assert "no pictures" in format_metrics(m)
+    assert "no images" in format_metrics(m)
 
 
 def test_not_finite_or_empty():
     with pytest.raises(ValueError, match="not finite"):
         metrics(np.full((2, 4), np.nan), np.array([0, 1]))
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         metrics(np.empty((0, 4)), np.empty(0, int))
 
 

@@ -59,7 +59,7 @@ def test_no_copies_on_both_sides(archive, cache, pictures, cleaning):
     group = dict(zip(pictures.ids, duplicate_groups(pictures), strict=True))
     train, val, test = ({group[id] for id in part.ids} for part in (data.train, data.val, data.test))
     assert not train & val
-    assert bool((train | val) & test) != cleaning  # copies of test pictures are there, until they are dropped
+    assert bool((train | val) & test) != cleaning  # copies of test images are there, until they are dropped
     assert len(data.val) == pytest.approx(0.2 * (len(data.train) + len(data.val)), rel=0.02)
     assert len(data.test) == 3_589  # a test set is scored whole
     shares = [np.bincount(part.labels) / len(part) for part in (data.train, data.val)]

@@ -205,7 +205,7 @@ def test_released_int8_files_compute_nothing_in_float(folder):
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
 @pytest.mark.parametrize("stage, model", [("tflite", "model_float32.tflite"), ("tflite-int8", "model_int8.tflite")])
 def test_released_models_score_what_their_card_says(folder, stage, model, shared, tmp_path_factory):
-    """On the real validation pictures, from FER2013's archive on."""
+    """On the real validation images, from FER2013's archive on."""
     config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip")})
     held = load_dataset(config, tmp_path_factory.getbasetemp() / "released_cache").val
     stated = json.loads((folder / "metrics.json").read_text())[stage]["val"]

@@ -22,7 +22,7 @@ def test_curves_and_reliability_are_well_formed():
     svg = ET.fromstring(line_figure({"one": [1, None, 3], "two": [2, 2, 2]}, "epoch", [1]))
     assert len(svg.findall("polyline")) == 2 and len(svg.findall("polyline")[0].get("points").split()) == 2
     drawn = ET.fromstring(reliability_figure(reliability(PROBABILITIES, LABELS))).findall("rect")
-    assert len(drawn) == 1 + 3  # the frame, and three bins of one picture
+    assert len(drawn) == 1 + 3  # the frame, and three bins of one image
 
 
 def test_page_escapes_names(tmp_path):

@@ -2,9 +2,9 @@
 
     python tools/choose_16bit.py RUN/deploy [--alls FILE]
 
-First what each layer costs when it alone has 8 bits (mean KL divergence of the answers from the float network's),
+First what each layer costs when it alone has 8 bits (mean KL divergence of the predictions from the float network's),
 beside its own noise with an exact input. Then, among the dearest, one after the other the layer, alone or with
-those that read it, that brings the answers nearest to float, until another one gains less than a twentieth. What
+those that read it, that brings the predictions nearest to float, until another one gains less than a twentieth. What
 the script says of calibration and bias correction is followed, its 16-bit lines are not. By the emulation of
 docs/quantisation.md, not by the chip.
 """
@@ -50,7 +50,7 @@ class Chooser:
         return IntegerNetwork(graph, MeasuredScheme(self.scheme.ranges, precisions, self.scheme.correct))
 
     def score(self, names: tuple[str, ...], images: EvalSet) -> tuple[float, float, float]:
-        """(mean KL from the float answers, nats; accuracy; part of the answers that are float's)."""
+        """(mean KL from the float predictions, nats; accuracy; part of the predictions that are float's)."""
         answers, exact = softmax(self.network(names).logits(images.images, self.spec)), softmax(images.logits)
         divergence = (exact * np.log((exact + 1e-9) / (answers + 1e-9))).sum(axis=1).mean()
         found = answers.argmax(axis=1)
@@ -140,7 +140,9 @@ def main(argv: list[str] | None = None) -> None:
     for name in candidates:
         print(f"| {name} | {costs[name]:.4f} | {noise[name]:.1f} |", flush=True)
     sets = chooser.choose(candidates, arguments.most)
-    print(f"| in 16 bit ({arguments.mode}) | divergence | accuracy ({len(images.labels):,} images) | float's answer |\n|---|---|---|---|")
+    print(
+        f"| in 16 bit ({arguments.mode}) | divergence | accuracy ({len(images.labels):,} images) | float's prediction |\n|---|---|---|---|"
+    )
     exact = float((images.logits.argmax(axis=1) == images.labels).mean())
     print(f"| float | 0 | {exact:.2%} | 100.00% |", flush=True)
     for names in sets:

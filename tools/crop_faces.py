@@ -4,7 +4,7 @@
     python train.py --data my_faces --resplit --weights RUN/best_model_float32.keras
 
 my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each photograph is cropped.
-Pictures without a face are listed in my_faces/report.csv and left out; exit status 1 says that there were some.
+Images without a face are listed in my_faces/report.csv and left out; exit status 1 says that there were some.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | No
     """Crop all photographs. Returns 0, or 1 when some had no face or could not be read."""
     source = FolderSource(photos)
     if not source.entries:
-        raise UserError(f"{photos} holds no pictures in class folders (<class>/picture.jpg)")
+        raise UserError(f"{photos} holds no images in class folders (<class>/picture.jpg)")
     detector = open_detector(model)
 
     def load(entry):
@@ -66,7 +66,7 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | No
             rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
     write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)
     missed = [row for row in rows if row["problem"]]
-    print(f"{len(rows) - len(missed):,} of {len(rows):,} pictures gave faces in {faces}")
+    print(f"{len(rows) - len(missed):,} of {len(rows):,} images gave faces in {faces}")
     for row in missed[:10]:
         print(f"  {row['id']}: {row['problem']}")
     if len(missed) > 10:

@@ -1,8 +1,8 @@
-"""Measure how FER2013 frames faces: where a detector sees the face in its pictures.
+"""Measure how FER2013 frames faces: where a detector sees the face in its images.
 
     python tools/measure_framing.py --data fer2013.zip --detector yunet.onnx
 
-The constants at the top of fer_hailo/board/faces.py come from it. Only training pictures are looked at. Each is enlarged, and its
+The constants at the top of fer_hailo/board/faces.py come from it. Only training images are looked at. Each is enlarged, and its
 border repeated outwards, so that the detector may find the face larger than its frame. All numbers are parts of the frame's side.
 """
 
@@ -29,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="FER2013: folder, zip or CSV")
     parser.add_argument("--detector", default="haar", help="haar, or a YuNet ONNX file [haar]")
-    parser.add_argument("--count", type=int, default=4000, help="pictures, evenly spread over the training set [4000]")
+    parser.add_argument("--count", type=int, default=4000, help="images, evenly spread over the training set [4000]")
     arguments = parser.parse_args(argv)
     if arguments.count < 1:
         raise UserError(f"--count must be at least 1, got {arguments.count}")
     source = open_source(arguments.data)
     entries = [entry for entry in source.entries if entry.split == "train"]
     if not entries:
-        raise UserError(f"{arguments.data} has no training pictures (train/<class>/*.jpg)")
+        raise UserError(f"{arguments.data} has no training images (train/<class>/*.jpg)")
     entries = entries[:: max(1, len(entries) // arguments.count)]
     detector = open_detector(arguments.detector)
     faces = [framed(detector, source.read(entry)) for entry in track(entries, len(entries), "measuring")]

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         }
     layers = [layer.name for layer in read_tflite(new).layers]
     for name, (ratios, _) in series.items():
-        print(f"{name}: median signal-to-noise ratio {np.median(list(ratios.values())):.1f} dB, answers {ratios[layers[-1]]:.1f} dB")
+        print(f"{name}: median signal-to-noise ratio {np.median(list(ratios.values())):.1f} dB, predictions {ratios[layers[-1]]:.1f} dB")
     _plot(arguments.out, layers, series)
 
 

@@ -51,7 +51,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Sureness:
-    """Calibration error before and after the temperature; the part of the answers that are sure, and of these that are right."""
+    """Calibration error before and after the temperature; the part of the predictions that are sure, and of these that are right."""
 
     ece_before: float
     ece_after: float
@@ -157,7 +157,7 @@ def _short(path: str) -> str:
 def _paired(int8: Path, bundle: Bundle, pictures: EvalSet) -> Paired:
     """INT8 less float32 on all images that are scored."""
     network, count = LiteRT(int8), len(pictures.labels)
-    answers = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), "answers in INT8")
+    answers = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), "predictions in INT8")
     right, before = (logits.argmax(axis=1) == pictures.labels for logits in (answers, pictures.logits))
     gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
     return Paired((gained - lost) / count, paired_interval(gained, lost, count), count)
@@ -213,7 +213,7 @@ def _learnt(config: Config) -> str:
     """What it learnt from beside the labels of its own classes, as sentences."""
     facts = []
     if config.data.extra_classes:
-        facts.append(f"Pictures of {' and '.join(config.data.extra_classes)} were trained on too; they are not scored.")
+        facts.append(f"Images of {' and '.join(config.data.extra_classes)} were trained on too; they are not scored.")
     if config.loss.votes:
         facts.append(f"FER+'s votes are {config.loss.votes_weight:.0%} of each target.")
     if config.model.quantise:
@@ -250,7 +250,7 @@ def _classes(splits: Splits, labels: tuple[str, ...], whose: str) -> str:
         for split in ("val", "test"):
             row = splits[split].confusion_matrix[i]
             low, high = wilson(row[i], sum(row))
-            cells.append(f"{row[i] / sum(row):.1%} [{100 * low:.1f}, {100 * high:.1f}] of {sum(row):,}" if sum(row) else "no pictures")
+            cells.append(f"{row[i] / sum(row):.1%} [{100 * low:.1f}, {100 * high:.1f}] of {sum(row):,}" if sum(row) else "no images")
         rows.append([name, *cells])
     rows.append(["macro", *(f"{splits[split].macro_recall:.1%}" for split in ("val", "test"))])
     return _table(["recall", whose, "test"], rows)

@@ -1,4 +1,4 @@
-"""From a picture to the answers for the faces in it: detect, cut, prepare, classify."""
+"""From an image to the predictions for the faces in it: detect, cut, prepare, classify."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_hailo.predict.predictor import Predictor
 class Analyzer:
     """Detectors and a predictor, in two steps so that a pipeline can overlap them.
 
-    detectors: as many pictures can be searched at once, from as many threads; to classify belongs to one thread.
+    detectors: as many images can be searched at once, from as many threads; to classify belongs to one thread.
     margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the training data are framed.
     """
 
@@ -27,7 +27,7 @@ class Analyzer:
             self._free.put(detector)
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        """Faces of a uint8 (H, W, 3) RGB picture, the largest first."""
+        """Faces of a uint8 (H, W, 3) RGB image, the largest first."""
         detector = self._free.get()
         try:
             return detector.find(image)
@@ -47,7 +47,7 @@ class Analyzer:
         return self.predictor.predict(self.inputs(image, faces))
 
     def readings(self, faces: Sequence[Face], probabilities: np.ndarray) -> tuple[Reading, ...]:
-        """Faces with their answers."""
+        """Faces with their predictions."""
         labels, least = self.predictor.labels, self.predictor.confidence.unsure_below
         pairs = zip(faces, probabilities, strict=True)
         return tuple(Reading(face.box, face.score, labels, row, unsure_below=least) for face, row in pairs)

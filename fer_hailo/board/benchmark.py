@@ -49,7 +49,7 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
     print(format_table([(str(home.model), speed) for home, speed in measured]))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for TFLite. Bytes in, "
-        "probabilities out, on pictures of noise, which take as long as faces. images/s and percentiles with one picture a call, "
+        "probabilities out, on images of noise, which take as long as faces. images/s and percentiles with one image a call, "
         f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
     )
     for home, speed in measured:

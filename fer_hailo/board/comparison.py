@@ -1,4 +1,4 @@
-"""A HEF's answers on the device against those of the SDK machine's INT8 emulation, picture by picture."""
+"""A HEF's predictions on the device against those of the SDK machine's INT8 emulation, image by image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fer_hailo.deploy.answers import ANSWERS, Answers, read_answers
 from fer_hailo.deploy.bundle import EVALUATION, Bundle, EvalSet, file_sha256
 from fer_hailo.deploy.steps import RECORD, StepScores, read_steps
 
-SAME = 0.99  # part of the pictures with the same answer below which something else than rounding differs
+SAME = 0.99  # part of the images with the same prediction below which something else than rounding differs
 SHOWN = 10
 COLUMNS = ["index", "split", "truth", "board", "board_probability", "sdk", "sdk_probability"]
 CHECK = 'see "When the numbers differ" in docs/board.md'
@@ -38,8 +38,8 @@ class Emulation:
 class Numbers:
     """Of one split. board, sdk: accuracies. count: images that the SDK has seen.
 
-    Where the SDK's answers are known, all is of the common images, and the rest is there, else None. agreement: part with
-    the same answer. difference: of the accuracies, board less SDK. interval: of it. gained, lost: images that the board
+    Where the SDK's predictions are known, all is of the common images, and the rest is there, else None. agreement: part with
+    the same prediction. difference: of the accuracies, board less SDK. interval: of it. gained, lost: images that the board
     alone gets right, the SDK alone.
     """
 
@@ -55,24 +55,24 @@ class Numbers:
     def sentence(self, split: str) -> str:
         both = f"{split:<5} board {self.board:.2%}   SDK {self.sdk:.2%}"
         if self.agreement is None or self.difference is None or self.interval is None:
-            return f"{both} (the SDK's of {self.count:,} pictures)"
+            return f"{both} (the SDK's of {self.count:,} images)"
         low, high = (100 * value for value in self.interval)
         return (
             f"{both}   difference {100 * self.difference:+.2f} points [{low:+.2f}, {high:+.2f}]   "
-            f"same answer {self.agreement:.2%} of {self.count:,}"
+            f"same prediction {self.agreement:.2%} of {self.count:,}"
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """splits: by split. disagreements: rows of COLUMNS, None where the SDK's answers are not known."""
+    """splits: by split. disagreements: rows of COLUMNS, None where the SDK's predictions are not known."""
 
     record: Path
     splits: dict[str, Numbers]
     disagreements: list[dict] | None
 
     def write(self, folder: Path) -> None:
-        """comparison.json, and disagreements.csv where the answers are known."""
+        """comparison.json, and disagreements.csv where the predictions are known."""
         splits = {split: asdict(numbers) for split, numbers in self.splits.items()}
         write_json(folder / "comparison.json", {"record": str(self.record), "splits": splits})
         if self.disagreements is not None:
@@ -82,7 +82,7 @@ class Comparison:
         """For people. folder: that was written to."""
         lines = [f"against the SDK's INT8 emulation ({self.record})", *(n.sentence(split) for split, n in self.splits.items())]
         if self.disagreements is not None:
-            lines += [METHOD, f"{len(self.disagreements):,} pictures with another answer, see {folder / 'disagreements.csv'}"]
+            lines += [METHOD, f"{len(self.disagreements):,} images with another prediction, see {folder / 'disagreements.csv'}"]
         if self.disagreements:
             rows = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in self.disagreements[:SHOWN])]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -99,18 +99,18 @@ class Comparison:
 
     def warnings(self) -> list[str]:
         return [
-            f"{split}: board and emulation give the same answer on only {numbers.agreement:.2%} of the pictures: {CHECK}"
+            f"{split}: board and emulation give the same prediction on only {numbers.agreement:.2%} of the images: {CHECK}"
             for split, numbers in self.splits.items()
             if numbers.agreement is not None and numbers.agreement < SAME
         ]
 
 
 def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
-    """95 % interval of the difference of two classifiers' accuracies on the same pictures, as fractions.
+    """95 % interval of the difference of two classifiers' accuracies on the same images, as fractions.
 
-    gained: pictures that the first alone gets right; lost: that the second alone does; count: all of them.
+    gained: images that the first alone gets right; lost: that the second alone does; count: all of them.
     Source: the adjusted Wald interval of Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488; like McNemar's test (1947) it
-    looks at the pictures on which they differ.
+    looks at the images on which they differ.
     """
     first, second = (gained + 1) / (count + 2), (lost + 1) / (count + 2)
     half = Z95 * math.sqrt((first + second - (first - second) ** 2) / (count + 2))
@@ -135,9 +135,9 @@ def find_emulation(hef: Path, bundle: Bundle) -> tuple[Emulation | None, str]:
 def compare(
     logits: np.ndarray, index: np.ndarray, pictures: EvalSet, labels: tuple[str, ...], metrics: Splits, emulation: Emulation
 ) -> Comparison:
-    """Hold the board's logits (N, C), of the pictures at the places `index` of the evaluation set, against the emulation.
+    """Hold the board's logits (N, C), of the images at the places `index` of the evaluation set, against the emulation.
 
-    Without the SDK's answers the accuracies are of the images that each has seen.
+    Without the SDK's predictions the accuracies are of the images that each has seen.
     """
     splits: dict[str, Numbers] = {}
     disagreements: list[dict] = []
@@ -180,12 +180,12 @@ def _scores(path: Path, digest: str) -> StepScores | None:
 
 
 def _answers(path: Path, scores: StepScores, bundle: Bundle) -> tuple[Answers | None, str]:
-    """The emulation's answers, or why they cannot be used."""
+    """The emulation's predictions, or why they cannot be used."""
     if not path.is_file():
         return None, f"no {path}: the comparison is of accuracies only; {tool('compile')} makes the file, copy its folder as a whole"
     if file_sha256(path) != scores.answers:
         raise UserError(f"{path} is not the file that {path.parent / RECORD} records (its SHA-256 differs): copy the folder again")
     answers = read_answers(path)
     if answers.evaluation != bundle.manifest.files[EVALUATION].sha256:
-        raise UserError(f"{path} is about other pictures than those of {bundle.folder}: copy the bundle that was compiled")
+        raise UserError(f"{path} is about other images than those of {bundle.folder}: copy the bundle that was compiled")
     return answers, ""

@@ -1,4 +1,4 @@
-"""Score a .tflite or .hef on the pictures of its deploy bundle. Numpy and the model's runtime are enough, as on the board."""
+"""Score a .tflite or .hef on the images of its deploy bundle. Numpy and the model's runtime are enough, as on the board."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def bundle_for(home: Home) -> Path | None:
         return None
     fixed = ", ".join(f"--{name.replace('_', '-')}" for name in home.overrides if name != "data")
     if fixed:
-        raise UserError(f"{fixed}: does not go with a deploy bundle, whose pictures are prepared already")
+        raise UserError(f"{fixed}: does not go with a deploy bundle, whose images are prepared already")
     return folder
 
 
 def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | None) -> Evaluation:
-    """Score a model on a bundle's pictures of one split, by default of both; write metrics, report and rows of results.csv.
+    """Score a model on a bundle's images of one split, by default of both; write metrics, report and rows of results.csv.
 
     out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK machine's INT8 emulation
     answered. Raises UserError where model and bundle do not belong together.
@@ -71,7 +71,7 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     whole = bundle.evaluation()
     chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
     if not len(chosen):
-        raise UserError(f"{folder} holds pictures of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
+        raise UserError(f"{folder} holds images of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
     pictures = whole.take(chosen)
     with load(as_in(bundle, home)) as predictor:
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
@@ -120,7 +120,7 @@ def as_in(bundle: Bundle, home: Home) -> Home:
     path = home.model
     if home.manifest and home.labels != bundle.labels:
         theirs, ours = ", ".join(home.labels), ", ".join(bundle.labels)
-        raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds pictures of {ours}")
+        raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds images of {ours}")
     if home.manifest and home.spec != bundle.spec:
         prepared = home.spec.to_dict(), bundle.spec.to_dict()
         raise UserError(f"{path} takes faces prepared as {prepared[0]}; those in {bundle.folder} are {prepared[1]}")

@@ -290,7 +290,7 @@ def _cameras(board: Board) -> Iterator[Finding]:
         fix = f"libcamerify {call('run')} 0 (sudo apt install libcamera-tools libcamera-v4l2), or use a USB camera"
         yield Finding(WARN, "camera", "a Raspberry Pi camera, which only libcamera can read", fix)
     else:
-        yield Finding(WARN, "camera", "none", "plug one in, if one is to be used; pictures, videos and rtsp:// need none")
+        yield Finding(WARN, "camera", "none", "plug one in, if one is to be used; images, videos and rtsp:// need none")
 
 
 def _load(board: Board) -> Iterator[Finding]:

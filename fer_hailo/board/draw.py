@@ -1,4 +1,4 @@
-"""Draw answers into a picture: a box and a label for each face, and beside it a bar for each class."""
+"""Draw predictions into an image: a box and a label for each face, and beside it a bar for each class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USUAL = {
     "angry": "vermillion", "disgust": "green", "fear": "purple", "happy": "yellow",
     "neutral": "sky", "sad": "blue", "surprise": "orange", "contempt": "grey",
 }  # fmt: skip
-ROWS = 32  # a line of text is this part of the picture's shorter side,
+ROWS = 32  # a line of text is this part of the image's shorter side,
 LEAST, MOST = 10, 64  # but of at least and at most so many pixels
 BAR = 5  # a bar of probability 1 is as long as so many lines are high
 CAPITAL = 22  # height of a capital in OpenCV's Hershey font at scale 1, in pixels
@@ -33,9 +33,9 @@ def colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def draw(image: np.ndarray, faces: Sequence[Reading]) -> np.ndarray:
-    """A copy of a uint8 (H, W, 3) RGB picture with the faces' answers in it; all sizes follow the picture's.
+    """A copy of a uint8 (H, W, 3) RGB image with the faces' predictions in it; all sizes follow the image's.
 
-    The bars stand beside the face, or above or beneath it, wherever they hide least. A picture too small for text gets boxes and bars.
+    The bars stand beside the face, or above or beneath it, wherever they hide least. An image too small for text gets boxes and bars.
     """
     drawn = image.copy()
     if faces:
@@ -83,7 +83,7 @@ class _Pen:
         self._text(_words(face), x + self.row // 3, y, BLACK if light else WHITE)
 
     def _tag(self, face: Reading) -> tuple[int, int, int, int]:
-        """Where the label goes: above the box, or into it at the picture's upper border. x, y, width, height."""
+        """Where the label goes: above the box, or into it at the image's upper border. x, y, width, height."""
         x, y = face.box[:2]
         width, height = min(self._width(_words(face)) + 2 * (self.row // 3), self.wide), self.row
         return _within(x, self.wide - width), _within(y - height if y >= height else y, self.high - height), width, height

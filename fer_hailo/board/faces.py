@@ -1,6 +1,6 @@
-"""Find faces in a picture and cut them out as the training pictures are framed.
+"""Find faces in an image and cut them out as the training images are framed.
 
-Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there), or none, for pictures that are faces already.
+Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there), or none, for images that are faces already.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from fer_hailo.common.errors import UserError
 
 YUNET = "*yunet*.onnx"
 YUNET_LEAST = 10  # pixels; it was trained on faces from this size on, and may see any in less
-YUNET_WHOLE = 40  # pixels to which smaller pictures are continued at their right and lower edge
-LONGEST_SIDE = 1280  # pixels to which a larger picture is reduced before faces are looked for
+YUNET_WHOLE = 40  # pixels to which smaller images are continued at their right and lower edge
+LONGEST_SIDE = 1280  # pixels to which a larger image is reduced before faces are looked for
 
-# How FER2013 frames faces: medians over 4,102 of its training pictures, enlarged 4 times with repeated borders (tools/measure_framing.py).
+# How FER2013 frames faces: medians over 4,102 of its training images, enlarged 4 times with repeated borders (tools/measure_framing.py).
 # Haar found 3,084 faces, YuNet 3,780. The boxes of both lie in the middle of the frame within 0.003 of its side; YuNet's need no margin
 # (-0.005). Landmarks, in parts of the frame's side: right eye 0.314, 0.394; left eye 0.683, 0.393; nose tip 0.498, 0.594; corners of
 # the mouth 0.341, 0.741 and 0.655, 0.740. TEMPLATE is that, made symmetric.
@@ -29,9 +29,9 @@ TEMPLATE = ((0.316, 0.394), (0.684, 0.394), (0.5, 0.594), (0.343, 0.741), (0.657
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture.
+    """A face in an image.
 
-    box: x, y, width, height in pixels of the picture, may reach beyond it. score: the detector's own, larger is surer.
+    box: x, y, width, height in pixels of the image, may reach beyond it. score: the detector's own, larger is surer.
     landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth; right is the person's own.
     margin: by how much of its longer side the box must be enlarged in all to frame the face as FER2013 does.
     """
@@ -46,7 +46,7 @@ class Detector(Protocol):
     """One detector belongs to one thread: OpenCV's are not thread-safe."""
 
     def find(self, image: np.ndarray) -> list[Face]:
-        """Faces of a uint8 (H, W, 3) RGB or (H, W) grey picture, the largest first."""
+        """Faces of a uint8 (H, W, 3) RGB or (H, W) grey image, the largest first."""
 
 
 def open_detector(name: str | Path | None = None, near: Path | None = None) -> Detector:
@@ -69,7 +69,7 @@ def open_detector(name: str | Path | None = None, near: Path | None = None) -> D
 
 
 class WholePicture:
-    """No detector: each picture is one face, whole."""
+    """No detector: each image is one face, whole."""
 
     def find(self, image: np.ndarray) -> list[Face]:
         return [Face((0, 0, image.shape[1], image.shape[0]), 1.0)]
@@ -79,7 +79,7 @@ class HaarDetector:
     """OpenCV's frontal-face cascade (Viola and Jones 2001). Needs no file of its own.
 
     scale_factor: from one size of faces to the next. min_neighbors: hits that a face needs. min_size: pixels of the smallest face's
-    side; None: a twelfth of the picture's shorter side, 24 at least (the cascade's own size).
+    side; None: a twelfth of the image's shorter side, 24 at least (the cascade's own size).
     """
 
     def __init__(self, scale_factor: float = 1.1, min_neighbors: int = 6, min_size: int | None = None):
@@ -97,7 +97,7 @@ class HaarDetector:
         small, scale = _reduced(image)
         grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         least = round(self.min_size / scale) if self.min_size else max(24, min(grey.shape) // 12)
-        # The light is not equalised: with it, more faces are found in very dark pictures, fewer in others (3,016 instead of 3,084), and
+        # The light is not equalised: with it, more faces are found in very dark images, fewer in others (3,016 instead of 3,084), and
         # several times as many that are none.
         boxes, scores = self._cascade.detectMultiScale2(grey, self.scale_factor, self.min_neighbors, minSize=(least, least))
         faces = [Face(_box(box, scale), float(score), margin=HAAR_MARGIN) for box, score in zip(boxes, np.ravel(scores), strict=True)]
@@ -122,7 +122,7 @@ class YuNetDetector:
         if min(small.shape[:2]) < YUNET_LEAST:
             return []
         bgr = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if small.ndim == 2 else cv2.COLOR_RGB2BGR)
-        # In pictures of up to 32 pixels OpenCV's network now and then gives a face that is not there, from memory that nobody wrote.
+        # In images of up to 32 pixels OpenCV's network now and then gives a face that is not there, from memory that nobody wrote.
         low, narrow = (max(0, YUNET_WHOLE - side) for side in bgr.shape[:2])
         bgr = cv2.copyMakeBorder(bgr, 0, low, 0, narrow, cv2.BORDER_REPLICATE) if low or narrow else bgr
         self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
@@ -134,7 +134,7 @@ class YuNetDetector:
 
 
 def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarray:
-    """The square that shows a face: uint8 (S, S) or (S, S, 3), in the picture's own resolution; beyond the border the edge is repeated.
+    """The square that shows a face: uint8 (S, S) or (S, S, 3), in the image's own resolution; beyond the border the edge is repeated.
 
     With landmarks the face is turned upright in the plane and lies as the average one of FER2013, else its box is the middle.
     margin: by how much of its longer side the box is enlarged in all; None: as FER2013 frames faces.
@@ -147,7 +147,7 @@ def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarra
     along, corner = _fit(face.landmarks)
     middle, along = corner + along * (0.5 + 0.5j), along * (1 + margin) / (1 + face.margin)
     side = max(1, round(abs(along)))
-    # From a pixel of the square (x right, y down, as complex numbers) to a point of the picture, both measured at pixel centres.
+    # From a pixel of the square (x right, y down, as complex numbers) to a point of the image, both measured at pixel centres.
     turn = along / side
     start = middle + turn * (0.5 + 0.5j) * (1 - side) - (0.5 + 0.5j)
     matrix = np.array([[turn.real, -turn.imag, start.real], [turn.imag, turn.real, start.imag]])
@@ -180,7 +180,7 @@ def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:
 
 
 def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture with no side above LONGEST_SIDE, and how many of its pixels one pixel of that is."""
+    """The image with no side above LONGEST_SIDE, and how many of its pixels one pixel of that is."""
     import cv2
 
     scale = max(image.shape[:2]) / LONGEST_SIDE

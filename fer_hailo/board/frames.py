@@ -1,4 +1,4 @@
-"""What flows from a source to the outputs: a picture or frame (Shot), one face's answer (Reading), all answers (Result)."""
+"""What flows from a source to the outputs: an image or frame (Shot), one face's prediction (Reading), all predictions (Result)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture or one frame of a video or camera, or the reason why there is none.
+    """An image or one frame of a video or camera, or the reason why there is none.
 
     source: what the user named. image: uint8 (H, W, 3) RGB, C-contiguous; None where `problem` says why.
     frame, time_s, rate: of videos and cameras: the frame's number from 0 on, its time in seconds, frames a second
-    (None where unknown); a picture has no number, and the time 0.
+    (None where unknown); an image has no number, and the time 0.
     taken: when it was captured, by time.perf_counter(): latency counts from there.
     """
 
@@ -33,10 +33,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Reading:
-    """A face and its answer. box: x, y, width, height in pixels. probabilities: float (C,), of the names in `labels`.
+    """A face and its prediction. box: x, y, width, height in pixels. probabilities: float (C,), of the names in `labels`.
 
-    score: the detector's. track: the same number for the same face in all frames of a source; None for pictures. unsure_below:
-    an answer of a lower probability is unsure.
+    score: the detector's. track: the same number for the same face in all frames of a source; None for images. unsure_below:
+    a prediction of a lower probability is unsure.
     """
 
     box: tuple[int, int, int, int]
@@ -83,7 +83,7 @@ class Result:
     faces: tuple[Reading, ...] = ()
 
     def to_dict(self) -> dict:
-        """The JSON of one picture or frame; with "problem" in place of what is not known of one that could not be read."""
+        """The JSON of one image or frame; with "problem" in place of what is not known of one that could not be read."""
         shot = self.shot
         timing = {} if shot.frame is None else {"frame": shot.frame, "time_s": round(shot.time_s, 4)}
         if shot.image is None:

@@ -56,7 +56,7 @@ def write_picture(path: Path | str, rgb: np.ndarray) -> None:
     except cv2.error:
         done = False
     if not done:
-        raise UserError(f"cannot write a picture as {path}: use .png or .jpg")
+        raise UserError(f"cannot write an image as {path}: use .png or .jpg")
     with written(path) as beside:
         beside.write_bytes(data.tobytes())
 

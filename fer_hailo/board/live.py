@@ -44,7 +44,7 @@ class Newest(Generic[T]):
 
 
 class Live:
-    """The newest result and the newest picture, as bytes; how fast they come; and who waits for them.
+    """The newest result and the newest image, as bytes; how fast they come; and who waits for them.
 
     run: tells this program from one started later. frames: how many results came.
     """
@@ -58,7 +58,7 @@ class Live:
         self._clients: Counter[str] = Counter()
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        """Replace the result, and the picture unless it is None; wake all who wait."""
+        """Replace the result, and the image unless it is None; wake all who wait."""
         with self._changed:
             self.frames += 1
             self._newest, self._latency_s = time.monotonic(), time.perf_counter() - result.shot.taken

@@ -1,4 +1,4 @@
-"""What becomes of the results: text, JSON and CSV on standard output, annotated pictures and videos, a window."""
+"""What becomes of the results: text, JSON and CSV on standard output, annotated images and videos, a window."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}  # in which a picture is saved as it came; else .png
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}  # in which an image is saved as it came; else .png
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
@@ -36,12 +36,12 @@ class Stop(Exception):
 
 
 class Sink(Protocol):
-    """An output. draws: whether `write` needs the annotated picture."""
+    """An output. draws: whether `write` needs the annotated image."""
 
     draws: bool
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        """Take the next result. drawn: uint8 (H, W, 3) RGB; None where the shot has no picture. Called from the main thread."""
+        """Take the next result. drawn: uint8 (H, W, 3) RGB; None where the shot has no image. Called from the main thread."""
 
     def close(self) -> None:
         """Finish what was begun, also after Ctrl-C or an error. A second call does nothing."""
@@ -157,7 +157,7 @@ class Json:
 
 
 class JsonLines:
-    """One JSON object a line and picture or frame, at once."""
+    """One JSON object a line and image or frame, at once."""
 
     draws = False
 
@@ -201,7 +201,7 @@ class Csv:
 
 
 class SavedPictures:
-    """Annotated copies in a folder: pictures in their own format, videos and cameras as MP4.
+    """Annotated copies in a folder: images in their own format, videos and cameras as MP4.
 
     Sources of the same name get -2, -3, ... A file of an earlier run is replaced, a source never: `sources` are the arguments of the
     command (files, folders, patterns). Raises UserError when the folder cannot be written.
@@ -249,7 +249,7 @@ class SavedPictures:
 class SavedVideo:
     """One annotated video or camera as an MP4 file, which appears at `close`. sources: as for SavedPictures.
 
-    Raises UserError when the file cannot be written or is a source, and when a picture or a second video comes.
+    Raises UserError when the file cannot be written or is a source, and when an image or a second video comes.
     """
 
     draws = True
@@ -281,7 +281,7 @@ class SavedVideo:
 
 
 class Window:
-    """Shows the annotated pictures. q, Esc or closing the window raise Stop; a picture stays until a key is pressed.
+    """Shows the annotated images. q, Esc or closing the window raise Stop; an image stays until a key is pressed.
 
     Raises UserError when there is no display, or OpenCV was built without windows.
     """

@@ -1,4 +1,4 @@
-"""Read, detect, classify, draw and write at once, each in threads of its own, one picture behind the other."""
+"""Read, detect, classify, draw and write at once, each in threads of its own, one image behind the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fer_hailo.board.sources import Source
 from fer_hailo.board.tracker import Tracker
 
 PARTS = ("read", "detect", "classify", "output")
-REMEMBERED = 2_000  # latencies, of the last pictures
+REMEMBERED = 2_000  # latencies, of the last images
 
 
 class Statistics:
@@ -48,25 +48,25 @@ class Statistics:
                 self.counts[part] += 1
 
     def done(self, shot: Shot) -> None:
-        """A picture has been through all outputs."""
+        """An image has been through all outputs."""
         end = time.perf_counter()
         self.pictures += 1
         self.latencies.append(end - shot.taken)
         self.ends.append(end)
 
     def rate(self) -> float:
-        """Pictures a second, of the last hundred."""
+        """Images a second, of the last hundred."""
         return (len(self.ends) - 1) / (self.ends[-1] - self.ends[0]) if len(self.ends) > 1 else 0.0
 
     def latency_ms(self, *shares: float) -> list[float]:
-        """Percentiles of the end-to-end latency in milliseconds; zeros before the first picture."""
+        """Percentiles of the end-to-end latency in milliseconds; zeros before the first image."""
         return [1000 * float(v) for v in np.percentile(self.latencies, shares)] if self.latencies else [0.0] * len(shares)
 
     def line(self, live: bool) -> str:
         """What it took, for people; of a live source also the latency, what was dropped to keep it low, and the mean time of each part
         (to read includes to wait for the camera)."""
         seconds = max(time.perf_counter() - self.started, 1e-9)
-        count = f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'} in {seconds:.1f} s ({self.pictures / seconds:.1f}/s)"
+        count = f"{self.pictures:,} image{'' if self.pictures == 1 else 's'} in {seconds:.1f} s ({self.pictures / seconds:.1f}/s)"
         unread = f", {self.problems:,} could not be read" if self.problems else ""
         if not live:
             return count + unread
@@ -90,10 +90,10 @@ def run(
 ) -> None:
     """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
 
-    As many pictures are searched for faces at once as the analyzer has detectors.
-    Pictures of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
+    As many images are searched for faces at once as the analyzer has detectors.
+    Images of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
     than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a
-    picture. on_picture: called after each other one.
+    image. on_picture: called after each other one.
     Raises what a source, detector, predictor or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
@@ -189,7 +189,7 @@ def _stage(items: Iterable, target: Channel) -> None:
 
 
 def _tracked(results: Iterable[Result], smooth_s: float) -> Iterator[Result]:
-    """Follow faces from frame to frame, in each video for itself; pictures stay as they are."""
+    """Follow faces from frame to frame, in each video for itself; images stay as they are."""
     tracker = Tracker(smooth_s)
     last: Shot | None = None
     for result in results:

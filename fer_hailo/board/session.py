@@ -66,7 +66,7 @@ def analyse(settings: Settings) -> int:
 
 
 def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool) -> list[Detector]:
-    """One detector, in which OpenCV's threads share each picture, where the delay counts; else one for each core, which is faster."""
+    """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each core, which is faster."""
     import cv2
 
     cores = os.cpu_count() or 1

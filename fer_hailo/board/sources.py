@@ -1,4 +1,4 @@
-"""What the user names (files, folders, patterns, cameras, addresses) as sources of pictures and frames."""
+"""What the user names (files, folders, patterns, cameras, addresses) as sources of images and frames."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells ne
 
 
 class Source(Protocol):
-    """A place that gives pictures.
+    """A place that gives images.
 
-    name: what the user calls it. live: does not wait for whoever takes the pictures. count: of pictures or frames as far as known
+    name: what the user calls it. live: does not wait for whoever takes the images. count: of images or frames as far as known
     (a video's is what its header says).
     """
 
@@ -53,7 +53,7 @@ class Source(Protocol):
     def count(self) -> int | None: ...
 
     def shots(self) -> Iterator[Shot]:
-        """The pictures in order, once. What cannot be read is a Shot with a problem, never an exception."""
+        """The images in order, once. What cannot be read is a Shot with a problem, never an exception."""
 
     def stop(self) -> None:
         """Make `shots` end soon. May be called from another thread."""
@@ -68,9 +68,9 @@ def open_sources(
 ) -> list[Source]:
     """Turn arguments into sources, in their order; folders and patterns in natural order of their files (2 before 10).
 
-    An argument is a picture or video file, a folder (searched recursively), a glob pattern (** for any folders), a camera's number
-    or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns, hidden files and those that are neither pictures nor
-    videos by suffix are passed over. max_pixels: of a picture or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
+    An argument is an image or video file, a folder (searched recursively), a glob pattern (** for any folders), a camera's number
+    or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns, hidden files and those that are neither images nor
+    videos by suffix are passed over. max_pixels: of an image or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
 
     Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be opened. All other trouble
     comes as Shots.
@@ -95,7 +95,7 @@ def public(argument: str) -> str:
 
 
 class Problem:
-    """What could not be read, in the place of its pictures."""
+    """What could not be read, in the place of its images."""
 
     live = False
     count = 1
@@ -111,7 +111,7 @@ class Problem:
 
 
 class Picture:
-    """A picture file."""
+    """An image file."""
 
     live = False
     count = 1
@@ -177,7 +177,7 @@ class Video:
         import cv2
 
         check_file(self.path)
-        # FFmpeg by name: other backends would take `clip01.avi` for one of a series of pictures.
+        # FFmpeg by name: other backends would take `clip01.avi` for one of a series of images.
         capture = self._new(str(self.path), cv2.CAP_FFMPEG, [])
         if not capture.isOpened():
             capture.release()
@@ -266,7 +266,7 @@ def _files(argument: str, max_pixels: int, capture: Open) -> list[Source]:
     if not os.path.lexists(path) and glob.has_magic(argument):
         found = [Path(name) for name in glob.glob(argument, recursive=True)]
         files = sorted({path for path in found if _wanted(path) and path.is_file()}, key=_natural)
-        return [_file(path, max_pixels, capture) for path in files] or [Problem(argument, "matches no picture or video")]
+        return [_file(path, max_pixels, capture) for path in files] or [Problem(argument, "matches no image or video")]
     return [_file(path, max_pixels, capture)]
 
 
@@ -278,7 +278,7 @@ def _folder(path: Path, max_pixels: int, capture: Open) -> list[Source]:
         files += [Path(place, name) for name in names if _wanted(Path(name))]
     sources: list[Source] = [_file(file, max_pixels, capture) for file in sorted(files, key=_natural)]
     sources += [Problem(str(error.filename), f"cannot be read: {error.strerror}") for error in unreadable]
-    return sources or [Problem(str(path), "holds no pictures or videos")]
+    return sources or [Problem(str(path), "holds no images or videos")]
 
 
 def _file(path: Path, max_pixels: int, capture: Open) -> Source:
@@ -290,11 +290,11 @@ def _file(path: Path, max_pixels: int, capture: Open) -> Source:
     with open(path, "rb") as file:
         # A file without a zero byte is text: FFmpeg would show notes.txt as a film, and open what a playlist names.
         text = b"\0" not in file.read(4096)
-    return Problem(str(path), "is neither a picture nor a video") if text else Video(path, max_pixels, capture)
+    return Problem(str(path), "is neither an image nor a video") if text else Video(path, max_pixels, capture)
 
 
 def _begins_as_picture(path: Path) -> bool:
-    """Also true for what cannot be read at all: reading it as a picture says why."""
+    """Also true for what cannot be read at all: reading it as an image says why."""
     try:
         check_file(path)
         with open(path, "rb") as file:

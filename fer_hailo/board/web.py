@@ -1,4 +1,4 @@
-"""The results in a browser: a page with the live picture, server-sent events for other programs, and a state of health."""
+"""The results in a browser: a page with the live image, server-sent events for other programs, and a state of health."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from fer_hailo.board.live import STALLED_S, Live
 from fer_hailo.board.server import Server
 from fer_hailo.common.errors import UserError
 
-CLIENTS = 16  # so many may watch the picture at once, and as many the events
+CLIENTS = 16  # so many may watch the image at once, and as many the events
 CONNECTIONS = 2 * CLIENTS + 16  # of any kind at once, so that the state of health is seen also when all watch
 HEARTBEAT_S = 10.0  # at least so often something goes to who waits for events, which finds those who have gone
 STATUS_S = 1.0  # so often they hear of rate and latency
-WIDEST, QUALITY = 1280, 80  # of the JPEGs: wider pictures, in pixels, are sent smaller
+WIDEST, QUALITY = 1280, 80  # of the JPEGs: wider images, in pixels, are sent smaller
 BOUNDARY = b"--frame\r\n"
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",  # no other site may show the picture
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other site may show the image
 }
 
 
@@ -47,7 +47,7 @@ class Web:
     labels: of the classifier. title: of the page.
 
     /             the page
-    /stream.mjpg  the annotated pictures: JPEG, multipart/x-mixed-replace
+    /stream.mjpg  the annotated images: JPEG, multipart/x-mixed-replace
     /events       server-sent: the JSON of each result, its number as id; and events named `status` with rate and latency
     /healthz      JSON; status 503 without a new frame. Needs no token, as it tells nothing of what is seen.
 
@@ -121,7 +121,7 @@ def _pictures(live: Live) -> Iterator[bytes]:
     """The parts of an endless multipart answer. Each ends with the next one's boundary: browsers show a part when they see that."""
     yield BOUNDARY
     number = 0
-    while live.wait(live.picture, number, STALLED_S):  # after that the old picture goes once more, which finds those who have gone
+    while live.wait(live.picture, number, STALLED_S):  # after that the old image goes once more, which finds those who have gone
         number, jpeg = live.picture.get()
         if jpeg:
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, BOUNDARY)

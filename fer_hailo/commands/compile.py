@@ -61,7 +61,7 @@ def _parser() -> Parser:
     parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
     parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
-    parser.add_argument("--quick", type=_count, metavar="N", help="score on N pictures of each split, in the classes' proportions")
+    parser.add_argument("--quick", type=_count, metavar="N", help="score on N images of each split, in the classes' proportions")
     parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and the emulated script")
     parser.add_argument("--lint", type=find, metavar="FILE", help="check a model script and stop")
     parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
@@ -113,4 +113,4 @@ def _count(text: str) -> int:
     with contextlib.suppress(ValueError):
         if (value := int(text)) >= 1:
             return value
-    raise argparse.ArgumentTypeError(f"a number of pictures is a whole number from 1 on, not {text}")
+    raise argparse.ArgumentTypeError(f"a number of images is a whole number from 1 on, not {text}")

@@ -2,7 +2,7 @@
 
 fer-hailo evaluate                                        the newest complete run, on test
 fer-hailo evaluate MODEL.keras --data PATH --split val
-fer-hailo evaluate MODEL.tflite                           on the pictures of the bundle that it lies in
+fer-hailo evaluate MODEL.tflite                           on the images of the bundle that it lies in
 fer-hailo evaluate model.hef --data deploy/               on the board: needs numpy and HailoRT only
 fer-hailo evaluate --merge other/results.csv              join another machine's rows
 """

@@ -1,6 +1,6 @@
-"""Read the expressions of faces in pictures, videos and from cameras, with a .keras, .tflite or .hef model.
+"""Read the expressions of faces in images, videos and from cameras, with a .keras, .tflite or .hef model.
 
-fer-hailo run photo.jpg                              a picture, by the newest run's model or the released one
+fer-hailo run photo.jpg                              an image, by the newest run's model or the released one
 fer-hailo run photos/ 'more/**/*.png' clip.mp4 --save out --json
 fer-hailo run 0 --model deploy/hailo8/model.hef --web 8080      the first camera; look at 127.0.0.1:8080
 fer-hailo run --benchmark A.tflite B.hef             images/s, latency, memory
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("--model does not go with models named after --benchmark: name all of them there")
         return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
     if not arguments.sources:
-        raise UserError("name a picture, folder, pattern, video, camera number or rtsp:// address (see --help)")
+        raise UserError("name an image, folder, pattern, video, camera number or rtsp:// address (see --help)")
     from fer_hailo.board.session import Settings, analyse
 
     return analyse(Settings(**{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}))
@@ -44,26 +44,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = command_parser("run", __doc__)
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="picture, folder, pattern, video, camera number, rtsp:// address")
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="image, folder, pattern, video, camera number, rtsp:// address")
     parser.add_argument("--model", help="model file, or a folder with one [the newest run's, else the released one]")
     parser.add_argument("--threads", type=_number(int, 1, 64), default=1, metavar="N", help="CPU threads of a .tflite [1]")
     parser.add_argument("--batch", type=_number(int, 1, 64), default=8, metavar="N", help="faces that a Hailo device takes at once [8]")
     faces = parser.add_argument_group("faces")
-    faces.add_argument(
-        "--detector", metavar="NAME", help="haar, none (pictures are faces), or a YuNet .onnx [a YuNet file found, else haar]"
-    )
+    faces.add_argument("--detector", metavar="NAME", help="haar, none (images are faces), or a YuNet .onnx [a YuNet file found, else haar]")
     faces.add_argument("--margin", type=_number(float, -0.5, 2), metavar="PART", help="enlarge the face's box by this part of it")
     faces.add_argument(
         "--smooth", type=_number(float, 0, 60), default=0.5, metavar="S", help="smooth over S seconds of a video [0.5; 0: not]"
     )
-    faces.add_argument(
-        "--max-pixels", type=_number(int, 1, 10**10), default=10**8, metavar="N", help="largest picture [100,000,000 pixels]"
-    )
+    faces.add_argument("--max-pixels", type=_number(int, 1, 10**10), default=10**8, metavar="N", help="largest image [100,000,000 pixels]")
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    for name, what in (("json", "one list"), ("jsonl", "one JSON line a picture or frame"), ("csv", "one line a face")):
+    for name, what in (("json", "one list"), ("jsonl", "one JSON line an image or frame"), ("csv", "one line a face")):
         output.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=f"{what}, on standard output")
-    more = parser.add_argument_group("pictures")
-    more.add_argument("--save", metavar="DIR|FILE.mp4", help="write annotated pictures and videos")
+    more = parser.add_argument_group("images")
+    more.add_argument("--save", metavar="DIR|FILE.mp4", help="write annotated images and videos")
     more.add_argument("--show", action="store_true", help="show them in a window; q ends")
     more.add_argument("--web", metavar="[HOST:]PORT", help="show them on a web page")
     more.add_argument("--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]")

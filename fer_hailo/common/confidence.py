@@ -1,4 +1,4 @@
-"""How far an answer can be trusted: a temperature for the probabilities, and the probability below which to call it unsure."""
+"""How far a prediction can be trusted: a temperature for the probabilities, and the probability below which to call it unsure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from fer_hailo.common.metrics import softmax
 
-RIGHT = 0.9  # part of the answers that are to be right among those that are sure
+RIGHT = 0.9  # part of the predictions that are to be right among those that are sure
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """temperature: logits are divided by it (Guo et al. 2017). unsure_below: an answer whose probability is lower is unsure."""
+    """temperature: logits are divided by it (Guo et al. 2017). unsure_below: a prediction whose probability is lower is unsure."""
 
     temperature: float = 1.0
     unsure_below: float = 0.0
@@ -34,9 +34,9 @@ PLAIN = Confidence()  # of a model about which nothing is known
 
 
 def fit_confidence(logits: np.ndarray, labels: np.ndarray, right: float = RIGHT) -> Confidence:
-    """The temperature of the greatest likelihood, and the least threshold above which `right` of the answers are right.
+    """The temperature of the greatest likelihood, and the least threshold above which `right` of the predictions are right.
 
-    logits: float (N, C); labels: int (N,): of pictures that were not trained on. 1.0 is the threshold where no other reaches it.
+    logits: float (N, C); labels: int (N,): of images that were not trained on. 1.0 is the threshold where no other reaches it.
     """
     from scipy.optimize import minimize_scalar
 

@@ -21,7 +21,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, remedy: str = "") -> np.nd
 
     Returns uint8 (H, W) for grey images and (H, W, 3) RGB for others, C-contiguous: 16 bits are reduced to 8, transparency is laid on
     white, CMYK and palettes become RGB, and a photograph is turned as its EXIF data says. Raises ValueError with a predicate
-    ("is not a picture") for what is no whole image, or one of more than `max_pixels`, which its header tells: an image that unpacks to
+    ("is not an image") for what is no whole image, or one of more than `max_pixels`, which its header tells: an image that unpacks to
     gigabytes costs nothing. remedy: ends the line for such a one.
     """
     if not data:

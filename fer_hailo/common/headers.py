@@ -1,4 +1,4 @@
-"""What the bytes of a picture or video file say without decoding: its size, and whether the file is whole."""
+"""What the bytes of an image or video file say without decoding: its size, and whether the file is whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import struct
 from pathlib import Path
 
-NO_PICTURE = "is not a picture"
+NO_PICTURE = "is not an image"
 CUT = "is cut off: its end is missing"
 
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
@@ -18,9 +18,9 @@ _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9}
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, before any EXIF rotation, of an encoded JPEG, PNG, BMP, WebP, GIF, TIFF or PNM picture.
+    """Width and height in pixels, before any EXIF rotation, of an encoded JPEG, PNG, BMP, WebP, GIF, TIFF or PNM image.
 
-    Only the header is looked at. Raises ValueError (a predicate: "is not a picture") for anything else.
+    Only the header is looked at. Raises ValueError (a predicate: "is not an image") for anything else.
     """
     try:
         for magic, size in _SIZES.items():
@@ -29,7 +29,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
     except (struct.error, IndexError, KeyError):
         raise ValueError(CUT) from None
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):
-        raise ValueError("is a HEIC or AVIF picture, which OpenCV does not read: convert it to JPEG")
+        raise ValueError("is a HEIC or AVIF image, which OpenCV does not read: convert it to JPEG")
     raise ValueError(NO_PICTURE)
 
 

@@ -100,7 +100,7 @@ def scores_from_dict(values: Mapping[str, Any]) -> Scores:
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers whose confidence (largest probability) lies above low and not above high: how many, their mean confidence
+    """Predictions whose confidence (largest probability) lies above low and not above high: how many, their mean confidence
     and their accuracy; None of an empty bin."""
 
     low: float
@@ -166,14 +166,14 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
 
 
 def compute_metrics(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], *, data: str, split: str, sha256: str) -> Metrics:
-    """Score answers.
+    """Score predictions.
 
     probabilities: float (N, C), rows sum to 1; labels: int (N,), N >= 1. data, split and sha256 say what was scored.
-    A class without pictures has recall None and is left out of the macro averages.
-    Raises ValueError for no pictures, or probabilities that are not finite.
+    A class without images has recall None and is left out of the macro averages.
+    Raises ValueError for no images, or probabilities that are not finite.
     """
     if len(labels) == 0:
-        raise ValueError("no pictures to score")
+        raise ValueError("no images to score")
     if not np.isfinite(probabilities).all():
         raise ValueError("the model gives values that are not finite (NaN or infinity)")
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(names))
@@ -203,7 +203,7 @@ def format_metrics(metrics: Metrics) -> str:
     names, matrix = metrics.labels, metrics.confusion_matrix
     width = max(9, *(len(name) for name in names)) + 1
     lines = [
-        f"{metrics.data}, {metrics.split}: {metrics.count:,} pictures",
+        f"{metrics.data}, {metrics.split}: {metrics.count:,} images",
         f"accuracy {metrics.accuracy:.2%} [{low:.2%}, {high:.2%}]   macro recall {metrics.macro_recall:.2%}   "
         f"macro F1 {metrics.macro_f1:.2%}   calibration error {metrics.ece:.2%}",
         "confusion matrix (rows: truth)",
@@ -215,7 +215,7 @@ def format_metrics(metrics: Metrics) -> str:
     for i, name in enumerate(names):
         count = sum(matrix[i])
         if not count:
-            lines.append(f"  {name:<{width}}no pictures")
+            lines.append(f"  {name:<{width}}no images")
             continue
         low, high = wilson(matrix[i][i], count)
         share = matrix[i][i] / count

@@ -41,7 +41,7 @@ class PreprocessSpec:
 
     @property
     def source_shape(self) -> tuple[int, ...]:
-        """Shape of a cached picture: (S, S), or (S, S, 3) in colour."""
+        """Shape of a cached image: (S, S), or (S, S, 3) in colour."""
         return (self.source_size,) * 2 + ((3,) if self.color else ())
 
     def to_dict(self) -> dict:

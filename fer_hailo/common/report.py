@@ -47,7 +47,7 @@ def metrics_table(metrics: Metrics) -> str:
         low, high = wilson(hits, count)
         rows.append((name, f"{count:,}", f"{hits / count:.2%}" if count else "–", f"{low:.2%} – {high:.2%}" if count else "–"))
     summary = f"macro recall {metrics.macro_recall:.2%}, macro F1 {metrics.macro_f1:.2%}, calibration error {metrics.ece:.2%}"
-    return table(("class", "pictures", "right", "95 % interval"), rows) + f"<p class=note>{summary}</p>"
+    return table(("class", "images", "right", "95 % interval"), rows) + f"<p class=note>{summary}</p>"
 
 
 def confusion_figure(metrics: Metrics) -> str:
@@ -133,7 +133,7 @@ def reliability_figure(bins: Sequence[Bin]) -> str:
     for number, b in enumerate(bins):
         if b.accuracy is not None:
             height = round(side * b.accuracy, 1)
-            note = f"{b.count:,} pictures: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}"
+            note = f"{b.count:,} images: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}"
             place = {"x": round(left + number * width, 1), "y": bottom - height, "width": round(width - 1, 1), "height": height}
             parts.append(_tag("rect", _tag("title", note), fill=COLOURS[0], fill_opacity=0.7, **place))
     parts.append(_tag("line", x1=left, y1=bottom, x2=left + side, y2=top, stroke=SOFT, stroke_dasharray="4 4"))

@@ -28,8 +28,8 @@ AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Prepared pictures: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test", and the float
-    TFLite's logits float32 (N, C), by which a fault of the parse shows on the first pictures."""
+    """Prepared images: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test", and the float
+    TFLite's logits float32 (N, C), by which a fault of the parse shows on the first images."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -37,15 +37,15 @@ class EvalSet:
     logits: np.ndarray
 
     def take(self, chosen: np.ndarray) -> EvalSet:
-        """The pictures that a mask or an index chooses."""
+        """The images that a mask or an index chooses."""
         return EvalSet(self.images[chosen], self.labels[chosen], self.split[chosen], self.logits[chosen])
 
     def quick(self, count: int, seed: int = 0) -> EvalSet:
-        """The pictures that `sample` chooses."""
+        """The images that `sample` chooses."""
         return self.take(self.sample(count, seed))
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Places of about `count` pictures of each split, chosen by chance, each class in its share and with one picture at least."""
+        """Places of about `count` images of each split, chosen by chance, each class in its share and with one image at least."""
         rng, chosen = np.random.default_rng(seed), []
         for split in np.unique(self.split):
             side = np.flatnonzero(self.split == split)
@@ -223,13 +223,13 @@ def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None
             f"since the model script normalises on the chip; {AGAIN}"
         )
     if images.ndim != 4 or images.shape[1:] != (spec.input_size, spec.input_size, 3) or not len(images):
-        raise UserError(f"{path} has the shape {images.shape}, not (pictures, {spec.input_size}, {spec.input_size}, 3): {AGAIN}")
+        raise UserError(f"{path} has the shape {images.shape}, not (images, {spec.input_size}, {spec.input_size}, 3): {AGAIN}")
 
 
 def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
     try:
         with np.load(path) as file:
-            # The pictures themselves are many: their header is enough, the manifest holds their digest.
+            # The images themselves are many: their header is enough, the manifest holds their digest.
             truth, split, logits = file["labels"], file["split"], file["logits"]
             with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
                 np.lib.format.read_magic(images)
@@ -242,7 +242,7 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
         or len(split) != len(truth)
         or len(logits) != len(truth)
     ):
-        raise UserError(f"{path} holds {dtype} pictures of shape {shape} for {len(truth)} labels: {AGAIN}")
+        raise UserError(f"{path} holds {dtype} images of shape {shape} for {len(truth)} labels: {AGAIN}")
     if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
         raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
 

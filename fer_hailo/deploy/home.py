@@ -139,7 +139,7 @@ class Home:
         path = self.manifest or self.model.parent / CONFIDENCE
         if not path.is_file():
             return None
-        with _reading(path, "how sure answers are"):
+        with _reading(path, "how sure predictions are"):
             content = _json(path).get("confidence") if self.manifest else _json(path)
             return None if content is None else Confidence(**content)
 

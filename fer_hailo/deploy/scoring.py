@@ -1,4 +1,4 @@
-"""Scores of a converted network on the bundle's pictures: the same metrics as on the training machine."""
+"""Scores of a converted network on the bundle's images: the same metrics as on the training machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Images(Protocol):
 def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: Images, classes: int, label: str) -> np.ndarray:
     """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
 
-    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers a picture.
+    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers an image.
     """
     starts = range(0, len(images), CHUNK)
     parts = [_rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK])) for i in track(starts, len(starts), label)]
@@ -38,7 +38,7 @@ def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: Images, classes
 def score(logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str) -> Splits:
     """Metrics for each split that `pictures` holds: {"val": metrics, "test": metrics}.
 
-    logits: (N, C). digests: the SHA-256 that names the pictures of a split. Raises UserError for values that are not finite.
+    logits: (N, C). digests: the SHA-256 that names the images of a split. Raises UserError for values that are not finite.
     """
     found: Splits = {}
     for split in SPLITS:
@@ -54,12 +54,12 @@ def score(logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: 
 
 
 def agreement(logits: np.ndarray, expected: np.ndarray) -> float:
-    """Part of the pictures with the same answer."""
+    """Part of the images with the same prediction."""
     return float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
 
 def _rows(answers: np.ndarray, classes: int, count: int) -> np.ndarray:
     answers = np.asarray(answers, np.float64)
     if answers.size != count * classes:
-        raise UserError(f"the network gives an output of shape {answers.shape} for {count} pictures and {classes} classes")
+        raise UserError(f"the network gives an output of shape {answers.shape} for {count} images and {classes} classes")
     return answers.reshape(count, classes)

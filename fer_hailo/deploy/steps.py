@@ -43,8 +43,8 @@ class Finding:
 class StepScores:
     """Of a step's artefact. quick: images that were scored, None for all. date: when. metrics: of its stages.
 
-    agreement: by stage, the part of the answers that are the float TFLite's. noise: by layer, dB. answers: SHA-256 of the
-    file that keeps the INT8 answers, where the step has them.
+    agreement: by stage, the part of the predictions that are the float TFLite's. noise: by layer, dB. answers: SHA-256 of the
+    file that keeps the INT8 predictions, where the step has them.
     """
 
     quick: int | None

@@ -14,7 +14,7 @@ from fer_hailo.formats.tflite_graph import Sliding
 
 @dataclass(frozen=True)
 class Window:
-    """What moves over a picture. size, stride, dilation: (rows, columns); pads: ((above, below), (left,
+    """What moves over an image. size, stride, dilation: (rows, columns); pads: ((above, below), (left,
     right)); places: of the output.
     """
 

@@ -20,7 +20,7 @@ from fer_hailo.common.errors import UserError
 Found = TypeVar("Found")
 IDENTIFIER = b"TFL3"
 TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
-# Numbers of the schema's BuiltinOperator that networks for pictures use.
+# Numbers of the schema's BuiltinOperator that networks for images use.
 OPERATORS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR", 25: "SOFTMAX",
@@ -49,7 +49,7 @@ class Tensor:
 @dataclass(frozen=True)
 class Layer:
     """One operator, named by the tensor that it makes. dtype: of that tensor; parameters: numbers in its constants;
-    multiply_adds: for one picture."""
+    multiply_adds: for one image."""
 
     name: str
     operator: str

@@ -99,7 +99,7 @@ class HailoRT:
     """A HEF on the first free Hailo device, which stays open until `close`. One thread at a time.
 
     path: the .hef. spec, labels: what its manifest promises; the chip normalises, so that of `spec` only the size is used.
-    batch: pictures that go to the device as one job, 1 to 65535.
+    batch: images that go to the device as one job, 1 to 65535.
     Raises UserError, in this order: the file does not fit `spec` and `labels`, HailoRT is missing, no device, a device of another chip,
     and whatever HailoRT reports.
     """
@@ -108,7 +108,7 @@ class HailoRT:
 
     def __init__(self, path: Path | str, spec: PreprocessSpec, labels: tuple[str, ...], batch: int = 8):
         if not 1 <= batch <= MAX_BATCH:
-            raise UserError(f"a batch must have 1 to {MAX_BATCH} pictures, got {batch}")
+            raise UserError(f"a batch must have 1 to {MAX_BATCH} images, got {batch}")
         hef = read_hef(path)
         check_hef(hef, path, spec, labels)
         self._path, self._input, self._classes = path, hef.groups[0].inputs[0].shape, len(labels)
@@ -123,9 +123,9 @@ class HailoRT:
             self._open = stack.pop_all()
 
     def logits(self, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-        """uint8 (N, I, I, 3) RGB, values 0..255, to float32 (N, C), dequantized by HailoRT. Raises ValueError for other pictures."""
+        """uint8 (N, I, I, 3) RGB, values 0..255, to float32 (N, C), dequantized by HailoRT. Raises ValueError for other images."""
         if images.dtype != np.uint8 or images.shape[1:] != self._input:
-            raise ValueError(f"pictures must be uint8 (N, {', '.join(map(str, self._input))}), got {images.dtype} {images.shape}")
+            raise ValueError(f"images must be uint8 (N, {', '.join(map(str, self._input))}), got {images.dtype} {images.shape}")
         if not len(images):
             return np.empty((0, self._classes), np.float32)
         with calling(str(self._path)):
@@ -138,7 +138,7 @@ class HailoRT:
 
 
 def check_hef(hef: Hef, path: Path | str, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
-    """Raise UserError where a HEF is no classifier of `labels` for pictures as `prepare` makes them."""
+    """Raise UserError where a HEF is no classifier of `labels` for images as `prepare` makes them."""
     known = sorted({name for names in RUNS.values() for name in names})
     if hef.architecture not in known:
         raise UserError(f"{path} is for {hef.architecture}, none of {', '.join(known)}: compile it for the board's chip (--hw-arch)")
@@ -228,7 +228,7 @@ def _parameters(platform):
 
 @contextlib.contextmanager
 def _jobs(platform, device, path: str, batch: int) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """The InferModel API. Gives a function from pictures, uint8 (N, I, I, 3), N >= 1, to float32 (N, C)."""
+    """The InferModel API. Gives a function from images, uint8 (N, I, I, 3), N >= 1, to float32 (N, C)."""
     model = device.create_infer_model(path)
     model.set_batch_size(batch)
     model.input().set_format_type(platform.FormatType.UINT8)
@@ -257,12 +257,12 @@ class _Slot:
     def __init__(self, configured: Any, batch: int, source: tuple[int, ...], answer: tuple[int, ...]):
         self._configured = configured
         self._inputs, self._outputs = np.empty((batch, *source), np.uint8), np.empty((batch, *answer), np.float32)
-        self._bindings = [configured.create_bindings() for _ in range(batch)]  # each is for one picture
+        self._bindings = [configured.create_bindings() for _ in range(batch)]  # each is for one image
         for bindings, buffer in zip(self._bindings, self._inputs, strict=True):
             bindings.input().set_buffer(buffer)
 
     def start(self, images: np.ndarray) -> None:
-        """Send up to `batch` pictures. They are copied: the caller's may be read-only, and HailoRT reads them later."""
+        """Send up to `batch` images. They are copied: the caller's may be read-only, and HailoRT reads them later."""
         self._count, self._failure = len(images), None
         self._inputs[: self._count] = images
         used = self._bindings[: self._count]
@@ -272,7 +272,7 @@ class _Slot:
         self._job = self._configured.run_async(used, self._done)
 
     def finish(self) -> np.ndarray:
-        """Wait for the answers, float32 (count, C)."""
+        """Wait for the predictions, float32 (count, C)."""
         self._job.wait(TIMEOUT_MS)
         if self._failure is not None:
             raise self._failure

@@ -1,4 +1,4 @@
-"""Run a TFLite file with LiteRT: logits, the values of every tensor, the time for one picture."""
+"""Run a TFLite file with LiteRT: logits, the values of every tensor, the time for one image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LiteRT:
             raise UserError(f"{path} cannot be run by LiteRT: {one_line(error, 200)}") from None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
-            raise UserError(f"{path} is no classifier of pictures: it has {len(inputs)} inputs and {len(outputs)} outputs")
+            raise UserError(f"{path} is no classifier of images: it has {len(inputs)} inputs and {len(outputs)} outputs")
         self._input, self._output = inputs[0], outputs[0]
         if self.dtype not in (np.float32, np.int8, np.uint8):
             raise UserError(f"{path} takes {self.dtype}: float32, int8 and uint8 inputs are known")
@@ -77,7 +77,7 @@ class LiteRT:
         """Nothing is held but memory."""
 
     def tensors(self, image: np.ndarray, spec: PreprocessSpec) -> dict[str, np.ndarray]:
-        """Every tensor that an operator makes of one picture, uint8 (I, I, 3): name to float32 array, dequantized."""
+        """Every tensor that an operator makes of one image, uint8 (I, I, 3): name to float32 array, dequantized."""
         self._run(image, spec)
         return {detail["name"]: _real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._made()}
 

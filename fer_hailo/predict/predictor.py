@@ -44,7 +44,7 @@ class Predictor:
         """uint8 (N, I, I, 3) RGB, values 0..255 as `prepare` makes them, to float32 (N, C). Raises ValueError for anything else."""
         side = self.spec.input_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            raise ValueError(f"pictures must be uint8 (N, {side}, {side}, 3), got {images.dtype} {images.shape}")
+            raise ValueError(f"images must be uint8 (N, {side}, {side}, 3), got {images.dtype} {images.shape}")
         if not len(images):
             return np.empty((0, len(self.labels)), np.float32)
         return self.backend.logits(np.ascontiguousarray(images), self.spec)
@@ -64,7 +64,7 @@ class Predictor:
 
 
 def load(home: Home, threads: int = 1, batch: int = 8) -> Predictor:
-    """Open a model file. threads: of the CPU, for TFLite. batch: pictures that a Hailo device takes at once.
+    """Open a model file. threads: of the CPU, for TFLite. batch: images that a Hailo device takes at once.
 
     Labels and preprocessing come from the files that lie with the model. Raises UserError where something is missing or does not fit,
     before a device is touched.

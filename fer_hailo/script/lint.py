@@ -47,7 +47,7 @@ __all__ = ["Finding", "format_finding", "lint_script", "specialise", "strictly"]
 
 THROWAWAY = "placeholder"  # the name real scripts give to every result that nobody uses
 FINETUNE_IMAGES = 1024  # what optimization levels 2 and 4 train on
-UNIFORM_STD = 255 / 12**0.5  # standard deviation of pictures that use 0..255 evenly
+UNIFORM_STD = 255 / 12**0.5  # standard deviation of images that use 0..255 evenly
 # Means and scales (0..255, RGB) in wide use. Exchanged, they still give values near 0, so that no range shows the mistake.
 STATISTICS = (
     ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),  # ImageNet
@@ -94,7 +94,7 @@ def lint_script(
 ) -> list[Finding]:
     """What is to be said of a model script, sorted by place.
 
-    spec, calib_count: preprocessing and number of calibration pictures of the deploy bundle that the script belongs to; with either
+    spec, calib_count: preprocessing and number of calibration images of the deploy bundle that the script belongs to; with either
     given, this project's rules apply in full. layers: the parsed network; without it layer names are called unchecked.
     """
     statements, findings = parse_script(text)
@@ -114,7 +114,7 @@ def strictly(findings: list[Finding]) -> list[Finding]:
 
 
 def specialise(text: str, spec: PreprocessSpec, calib_count: int) -> str:
-    """The script of a bundle: normalised as `spec` says, on three channels, and calibrated on all `calib_count` pictures.
+    """The script of a bundle: normalised as `spec` says, on three channels, and calibrated on all `calib_count` images.
 
     Raises UserError for a script with faults of grammar, without exactly one normalization, or without a calibration statement.
     """
@@ -295,9 +295,9 @@ def _normalizations(script: _Script) -> Iterator[Finding]:
         made |= {bare(str(result.value)) for result in statement.results}
         yield from _statistics(statement, script.spec)
     if script.spec and not normalised and not script.broken:
-        yield _at(None, "error", f"the script does not normalise the pictures: write {_wanted(script.spec)}")
+        yield _at(None, "error", f"the script does not normalise the images: write {_wanted(script.spec)}")
     elif not normalised and not script.broken:
-        yield _at(None, "warning", "the script has no normalization: the device must then be fed normalised pictures, not bytes")
+        yield _at(None, "warning", "the script has no normalization: the device must then be fed normalised images, not bytes")
 
 
 def _statistics(statement: Statement, spec: PreprocessSpec | None) -> Iterator[Finding]:
@@ -313,14 +313,14 @@ def _statistics(statement: Statement, spec: PreprocessSpec | None) -> Iterator[F
     elif spec:
         wanted = [spec.mean] * 3, [spec.scale] * 3
         if (mean, scale) != wanted:
-            wrong = "mean and scale are exchanged" if (scale, mean) == wanted else "this is not how the bundle's pictures are normalised"
+            wrong = "mean and scale are exchanged" if (scale, mean) == wanted else "this is not how the bundle's images are normalised"
             yield _at(means if mean != wanted[0] else scales, "error", f"{wrong}: write {_wanted(spec)}")
     elif any(_alike(scale, known[0]) and _alike(mean, known[1]) for known in STATISTICS):
         yield _at(means, "warning", "mean and scale are exchanged: the mean stands first")
     elif any(s > 0 and s != 1 and not _plausible(m, s) for m, s in zip(mean, scale, strict=True)):
         unit = max(mean) <= 1 and max(scale) <= 1
-        reason = "these are numbers for pictures in 0..1, multiply them by 255" if unit else "check mean and scale"
-        yield _at(means, "warning", f"pictures in 0..255 would lie around {_landing(mean, scale)}, too far from 0 or too wide: {reason}")
+        reason = "these are numbers for images in 0..1, multiply them by 255" if unit else "check mean and scale"
+        yield _at(means, "warning", f"images in 0..255 would lie around {_landing(mean, scale)}, too far from 0 or too wide: {reason}")
 
 
 def _numbers(value: Value) -> list[int | float] | None:
@@ -443,7 +443,7 @@ def _levels(script: _Script) -> Iterator[Finding]:
     if level is None:
         yield _at(place, script.choice, "optimization_level is not stated, and its default differs between versions of the SDK")
     elif script.calib_count is not None and level.value in (2, 4) and script.calib_count < FINETUNE_IMAGES:
-        message = f"optimization_level {level.text} trains on {FINETUNE_IMAGES} pictures, the bundle has {script.calib_count}"
+        message = f"optimization_level {level.text} trains on {FINETUNE_IMAGES} images, the bundle has {script.calib_count}"
         yield _at(level, "warning", f"{message}: the SDK may lower the level")
 
 
@@ -454,10 +454,10 @@ def _calibration(script: _Script) -> Iterator[Finding]:
     place = statements[0] if statements else None
     size, count = _last(statements, "calibset_size"), script.calib_count
     if size is None:
-        yield _at(place, script.choice, "calibset_size is not stated: the SDK then uses 64 pictures, however many there are")
+        yield _at(place, script.choice, "calibset_size is not stated: the SDK then uses 64 images, however many there are")
     elif count is not None and isinstance(size.value, (int, float)) and size.value != count:
         more = size.value > count
-        message = f"calibset_size is {size.text}, the bundle has {count} pictures" + ("" if more else ": use them all")
+        message = f"calibset_size is {size.text}, the bundle has {count} images" + ("" if more else ": use them all")
         yield _at(size, "error" if more else "warning", message, str(count))
     if _last(statements, "batch_size") is None:
         yield _at(place, "warning", "the batch_size of the calibration is not stated")
@@ -485,9 +485,9 @@ def _pictures_and_logits(script: _Script) -> Iterator[Finding]:
     for statement in script.all("input_conversion"):
         conversion = statement.args[-1] if statement.args else None
         if conversion is not None and conversion.value != "tf_rgb_to_hailo_rgb":
-            yield _at(conversion, script.choice, f"{conversion.value} would change the colours: this project's pictures are RGB already")
+            yield _at(conversion, script.choice, f"{conversion.value} would change the colours: this project's images are RGB already")
     for statement in script.all("resize"):
-        yield _at(statement, script.choice, "no resize on the chip: this project's pictures have the network's size")
+        yield _at(statement, script.choice, "no resize on the chip: this project's images have the network's size")
     for statement in script.all("change_output_activation", "logits_layer", "nms_postprocess"):
         if not any(arg.value == "linear" for arg in statement.args):
             yield _at(statement, "warning", f"{statement.command} changes the logits: this project applies softmax on the host")

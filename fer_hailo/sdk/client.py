@@ -28,7 +28,7 @@ ADVICE = {
     "ParsingWithRecommendationException": "the parser does not take the whole network; see conversion.html for the operators",
     "MisspellNodeError": "the parser does not know one of the nodes",
     "UnsupportedModelError": "the parser does not take this kind of network; a float32 TFLite with a fixed batch of 1 is needed",
-    "BadInputsShape": "the calibration pictures do not have the shape of the network's input",
+    "BadInputsShape": "the calibration images do not have the shape of the network's input",
     "BackendAllocatorException": "the compiler found no place for the network on the chip; try performance_param("
     "compiler_optimization_level=max) in the model script, or fewer 16-bit layers",
     "BackendValueError": "the compiler refuses a value",
@@ -71,7 +71,7 @@ def calling(what: str, log: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def inference(runner: Any, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Give a function from pictures, uint8 (N, I, I, 3), to logits, in the stage's domain.
+    """Give a function from images, uint8 (N, I, I, 3), to logits, in the stage's domain.
 
     The native network ignores the model script, so it gets normalised values; the others normalise themselves.
     """

@@ -1,7 +1,7 @@
 """Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the one before it.
 
 A step makes its artefact, which is recorded at once, and is scored then: hours of optimization are not lost when scoring is interrupted,
-and another number of pictures to score on costs no second optimization.
+and another number of images to score on costs no second optimization.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOISE_PICTURES = 64
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be compiled, for which chip, with which model script, scored on which pictures, into which folder."""
+    """What is to be compiled, for which chip, with which model script, scored on which images, into which folder."""
 
     bundle: Bundle
     hw_arch: str
@@ -230,7 +230,7 @@ def _hef_problems(job: Job, hef) -> list[str]:
 
 
 def _score(job: Job, step: str) -> StepScores:
-    """From a step's artefact. Writes the answers of har-int8 beside it."""
+    """From a step's artefact. Writes the predictions of har-int8 beside it."""
     scores = StepScores(job.quick, time.strftime("%Y-%m-%dT%H:%M:%S"))
     if not STAGES[step]:
         return scores
@@ -254,7 +254,7 @@ def _keep(job: Job, logits: np.ndarray) -> str:
 
 
 def _scored(job: Job, step: str, scores: StepScores | None) -> bool:
-    """Whether a step was scored on these pictures, and its answers are still there."""
+    """Whether a step was scored on these images, and its predictions are still there."""
     if scores is None or scores.quick != job.quick:
         return False
     path = job.out / ANSWERS

@@ -13,7 +13,7 @@ from fer_hailo.sdk.verdict import Verdict
 
 @dataclass(frozen=True)
 class Compiled:
-    """What only the SDK tells. sdk_version: of the first step. agreement: by stage, the part of the answers that are the float
+    """What only the SDK tells. sdk_version: of the first step. agreement: by stage, the part of the predictions that are the float
     TFLite's. hef: as its `to_dict` gives it, None where there is none yet."""
 
     sdk_version: str

@@ -22,7 +22,7 @@ from fer_hailo.sdk.client import TOPS
 NOISE_PICTURES = 64
 # Hailo's own diagnostic tool calls normalised inputs outside of these suspicious.
 MEAN_LIMITS, DEVIATION_LIMITS = (-2, 5), (0.1, 5)
-FULL_OPTIMIZATION = 1024  # pictures below which the SDK lowers its optimization level
+FULL_OPTIMIZATION = 1024  # images below which the SDK lowers its optimization level
 MOST_CLIPPED = 0.2
 
 
@@ -131,13 +131,13 @@ def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
     classes = bundle.manifest.calibration.per_class
     warnings = []
     if len(images) < FULL_OPTIMIZATION:
-        warnings.append(f"{len(images)} calibration pictures: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
+        warnings.append(f"{len(images)} calibration images: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
     if duplicates:
-        warnings.append(f"{duplicates} calibration pictures are copies of others")
+        warnings.append(f"{duplicates} calibration images are copies of others")
     if min(classes) < max(classes) / 2:
-        warnings.append(f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} pictures")
+        warnings.append(f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} images")
     if clipped > MOST_CLIPPED:
-        warnings.append(f"{clipped:.0%} of the calibration values are 0 or 255: over- or underexposed pictures")
+        warnings.append(f"{clipped:.0%} of the calibration values are 0 or 255: over- or underexposed images")
     for name, number, (low, high) in (("mean", mean, MEAN_LIMITS), ("deviation", deviation, DEVIATION_LIMITS)):
         if not ((number > low) & (number < high)).all():
             warnings.append(
@@ -149,7 +149,7 @@ def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
 
 
 def speed_bound(bundle: Bundle, hw_arch: str) -> SpeedBound:
-    """Multiply-adds a picture against the chip's peak: an upper bound of frames/s that real networks stay far below.
+    """Multiply-adds an image against the chip's peak: an upper bound of frames/s that real networks stay far below.
 
     One multiply-add is two operations; TOPS are 10^12 operations a second.
     """

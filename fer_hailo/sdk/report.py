@@ -22,7 +22,7 @@ NAMES = {
     "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip
 BAD_SNR, WORST = 10, 40
-BOARD = f"{ANSWERS} keeps the INT8 answers picture by picture: on the board, {call('evaluate')} model.hef --data BUNDLE compares with them."
+BOARD = f"{ANSWERS} keeps the INT8 predictions image by image: on the board, {call('evaluate')} model.hef --data BUNDLE compares with them."
 
 
 def write_compile_report(folder: Path, facts: Facts) -> Path:
@@ -76,7 +76,7 @@ def _accuracy(facts: Facts) -> str:
             (NAMES[stage], split, f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}",
              f"{metrics.macro_recall:.2%}", f"{metrics.ece:.2%}")
         )  # fmt: skip
-    return table(("step", "split", "pictures", "accuracy", "95 % interval", "macro recall", "calibration error"), rows)
+    return table(("step", "split", "images", "accuracy", "95 % interval", "macro recall", "calibration error"), rows)
 
 
 def _details(facts: Facts) -> list[tuple[str, str, Metrics]]:
@@ -98,7 +98,7 @@ def _emulation(facts: EmulationFacts) -> str:
 
 def _calibration(facts: CalibrationFacts) -> str:
     rows = [
-        ("pictures", f"{facts.count:,}"),
+        ("images", f"{facts.count:,}"),
         *((f"class {name}", f"{count:,}") for name, count in facts.per_class.items()),
         ("copies", facts.duplicates),
         ("values that are 0 or 255", f"{facts.clipped:.1%}"),
@@ -110,7 +110,7 @@ def _calibration(facts: CalibrationFacts) -> str:
 
 def _speed(speed: SpeedBound, hw_arch: str) -> str:
     bound = f"{speed.most_frames_per_second:,.0f}" if speed.most_frames_per_second else "unknown"
-    work = f"{speed.parameters:,} parameters, {speed.multiply_adds / 1e6:.1f} million multiply-adds a picture"
+    work = f"{speed.parameters:,} parameters, {speed.multiply_adds / 1e6:.1f} million multiply-adds an image"
     note = (
         f"<p class=note>{work}. At the peak of {hw_arch}, {speed.tops} TOPS, that is at most {bound} frames/s. Real networks "
         "of this size stay at a few thousand: small layers do not fill the chip.</p>"

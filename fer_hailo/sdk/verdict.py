@@ -21,7 +21,7 @@ ADVICE = {
 
 
 LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)  # what is judged: the first of them that there is
-SAME = 0.99  # part of the answers in which the parsed float network must agree with the TFLite
+SAME = 0.99  # part of the predictions in which the parsed float network must agree with the TFLite
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def judge(metrics: Scores, agreement: dict[str, float], most: float, selected_by
     """Compare the validation accuracies of the stages.
 
     metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8", "emulated-int8", ...}. agreement: part of a
-    stage's answers that are the float TFLite's. most: points of accuracy that may be lost. selected_by: whose metrics they are.
+    stage's predictions that are the float TFLite's. most: points of accuracy that may be lost. selected_by: whose metrics they are.
     """
     accuracy = {stage: scores["val"].accuracy for stage, scores in metrics.items() if "val" in scores}
     final = final_stage(accuracy)
@@ -80,7 +80,7 @@ def _points(before: float, after: float) -> float:
 
 
 def sentence(verdict: Verdict, metrics: Scores) -> str:
-    """The verdict in one line, with the interval that its number of pictures allows. metrics: those that were judged."""
+    """The verdict in one line, with the interval that its number of images allows. metrics: those that were judged."""
     if verdict.lost is None:
         return "accuracy lost from float to INT8: not known yet"
     other = verdict.selected_by
@@ -90,5 +90,5 @@ def sentence(verdict: Verdict, metrics: Scores) -> str:
     low, high = last.accuracy_ci95
     return (
         f"accuracy lost from float to INT8{whose}: {verdict.lost:.2f} points of {verdict.allowed:g} allowed "
-        f"({stage} {last.accuracy:.2%} [{low:.2%}, {high:.2%}] on {last.count:,} validation pictures)"
+        f"({stage} {last.accuracy:.2%} [{low:.2%}, {high:.2%}] on {last.count:,} validation images)"
     )

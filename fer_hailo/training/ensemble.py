@@ -13,7 +13,7 @@ from fer_hailo.deploy.home import Format, Home, Use, resolve
 def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Path:
     """Build, save and score the ensemble. Returns its run folder.
 
-    Raises UserError where members know other classes, see other pictures, or were trained with another split.
+    Raises UserError where members know other classes, see other images, or were trained with another split.
     """
     import numpy as np
 

@@ -83,14 +83,14 @@ def test_a_constant_that_is_not_zero_moves_into_the_bias(pictures):
 
 
 def test_a_unit_that_lives_on_validation_only_is_kept(pictures):
-    """It is 0 on every training picture (dark), not on the bright ones."""
+    """It is 0 on every training image (dark), not on the bright ones."""
     model = network([5, 5, 5, 5])
     first = model.get_layer("first")
     first.set_weights([np.abs(first.get_weights()[0]), np.full(6, 9.0)])
     dark, bright = pictures // 16, np.full((8, 16, 16), 255, np.uint8)
     pooled = logits(keras.Model(model.input, L.Flatten()(model.get_layer("pool").output)), dark)
     kernel, bias = model.get_layer("squeeze").get_weights()
-    kernel[..., 0], bias[0] = 1.0, -pooled.sum(axis=1).max() - 0.1  # the sum of all channels, less than it is on any dark picture
+    kernel[..., 0], bias[0] = 1.0, -pooled.sum(axis=1).max() - 0.1  # the sum of all channels, less than it is on any dark image
     model.get_layer("squeeze").set_weights([kernel, bias])
     model.get_layer("excite").kernel.assign(np.full((1, 1, 4, 6), 0.01))  # so small that no gate saturates
     clean, changes = clean_network(model, dark, bright, SPEC)
@@ -140,14 +140,14 @@ def test_a_constant_map_of_one_channel_is_left_alone(pictures):
 
 
 def test_every_training_picture_counts(pictures, monkeypatch):
-    """A squeeze unit that one picture alone, in the last batch, brings to life is not dead."""
+    """A squeeze unit that one image alone, in the last batch, brings to life is not dead."""
     monkeypatch.setattr("fer_hailo.training.convert.cleanup.BATCH", 16)
     model = network([5, 5, 5, 5])
     model.get_layer("dense_norm").beta.assign([50.0, 50.0, 50.0])
     train = np.concatenate([pictures // 16, np.full((1, 16, 16), 255, np.uint8)])
     pooled = logits(keras.Model(model.input, L.Flatten()(model.get_layer("pool").output)), train)
     kernel, bias = model.get_layer("squeeze").get_weights()
-    difference = pooled[-1] - pooled[:-1].mean(0)  # the direction in which the last picture lies apart
+    difference = pooled[-1] - pooled[:-1].mean(0)  # the direction in which the last image lies apart
     along = pooled @ difference
     kernel[0, 0, :, 0], bias[0] = difference, -(along[:-1].max() + along[-1]) / 2
     model.get_layer("squeeze").set_weights([kernel, bias])

@@ -43,7 +43,7 @@ def test_bundle_holds_what_the_other_machines_need(converted, trained, small):
     np.testing.assert_array_equal(pictures.images[pictures.split == "val"], expected)
     model = load_model(trained / MODEL)
     np.testing.assert_allclose(pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4)
-    assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []  # 80 pictures: warnings
+    assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []  # 80 images: warnings
     assert all(f.level != "error" for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())))
     assert bundle.manifest.environment["versions"]["tensorflow"]
 
@@ -73,7 +73,7 @@ def test_scores_and_rows(converted, trained):
         assert float(row["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
         assert float(row["drop"]) == pytest.approx(keras_metrics["accuracy"] - accuracy, abs=2e-6)
         assert int(row["size_bytes"]) == (converted / name).stat().st_size and float(row["latency_ms"]) > 0
-        assert row["sha256"] == keras_metrics["sha256"]  # the same pictures
+        assert row["sha256"] == keras_metrics["sha256"]  # the same images
 
 
 def test_run_folder_gets_report_sheet_and_clean_model(converted, trained):
@@ -174,12 +174,12 @@ def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
     assert not (run / "deploy").exists()
     data = load_dataset(load_config(run / "config.yaml"), None)
     classes = {image.tobytes(): label for image, label in zip(data.val.images, data.val.labels, strict=True)}
-    assert sorted(classes[image.tobytes()] for image in seen[0]) == [0, 1, 2, 3, 4]  # compared on pictures of every class
+    assert sorted(classes[image.tobytes()] for image in seen[0]) == [0, 1, 2, 3, 4]  # compared on images of every class
 
 
 def test_a_run_is_judged_on_its_own_validation_side(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="was split with split_seed 42: with another, validation would hold other pictures"):
+    with pytest.raises(UserError, match="was split with split_seed 42: with another, validation would hold other images"):
         convert(str(trained), {"split_seed": 1}, None, None, None)
 
 
@@ -221,7 +221,7 @@ def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, ca
     monkeypatch.setattr(conversion, "MOST_SCORED", 15)
     monkeypatch.setattr(quantise, "WAYS", ("100",))
     bundle = load_bundle(convert(str(trained), {}, tmp_path / "out", None, None))
-    assert "30 pictures in test: 15 of them" in capsys.readouterr().err
+    assert "30 images in test: 15 of them" in capsys.readouterr().err
     pictures = bundle.evaluation()
     assert [int((pictures.split == split).sum()) for split in ("val", "test")] == [15, 15]
     assert bundle.manifest.metrics["keras"]["test"].count == 15  # what Keras scores is compared on the same

@@ -28,7 +28,7 @@ def kinds(path):
 
 @pytest.fixture
 def plain():
-    """With an input v the h-swish reads v and -2 v; the answer is 3 h(v) + 6 h(-2 v)."""
+    """With an input v the h-swish reads v and -2 v; the result is 3 h(v) + 6 h(-2 v)."""
     image = keras.Input((1, 1, 1))
     x = L.Activation("hard_swish", name="swish")(L.Conv2D(2, 1, use_bias=False, name="conv")(image))
     x = L.GlobalAveragePooling2D(name="pool")(x)

@@ -67,7 +67,7 @@ def test_tensors_have_the_layers_names(float32):
         "answers",
     ]
     assert [layer.name for layer in network.unexpected()] == ["excite_mul"]  # by the constant 1/6; conversion folds it first
-    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and answers have no bias, or one of zeros.
+    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and predictions have no bias, or one of zeros.
     assert network.parameters == (216 + 8) + (72 + 8) + (64 + 8) + 48 + 18
     # stem on 8x8, spatial on 8x8, then vectors
     assert network.multiply_adds == 64 * 8 * 27 + 64 * 8 * 9 + 64 + 48 + 18

@@ -1,4 +1,4 @@
-"""Cache, duplicates, cleaning and split on small arrays whose answer is plain."""
+"""Cache, duplicates, cleaning and split on small arrays whose result is plain."""
 
 import dataclasses
 import shutil
@@ -125,7 +125,7 @@ def test_a_few_bad_pictures_are_listed_and_skipped(sample_set, tmp_path):
     (data / "train/angry/drawn_0003.png").write_bytes(b"")
     (data / "train/happy/drawn_0001.png").write_text("text")
     found = load_pictures(data, SPEC, None)
-    assert found.bad.tolist() == [["train/angry/drawn_0003.png", "is empty (0 bytes)"], ["train/happy/drawn_0001.png", "is not a picture"]]
+    assert found.bad.tolist() == [["train/angry/drawn_0003.png", "is empty (0 bytes)"], ["train/happy/drawn_0001.png", "is not an image"]]
     assert len(found.ids) == 128
 
 
@@ -133,7 +133,7 @@ def test_mostly_bad_pictures_are_an_error(sample_set, tmp_path):
     data = shutil.copytree(sample_set, tmp_path / "d")
     for file in (data / "train/angry").glob("*.png"):
         file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match="20 of 130 pictures .* cannot be read, the first: train/angry/drawn_0000.png"):
+    with pytest.raises(UserError, match="20 of 130 images .* cannot be read, the first: train/angry/drawn_0000.png"):
         load_pictures(data, SPEC, None)
 
 
@@ -160,7 +160,7 @@ def test_resplit_is_for_plain_folders_only(sample_set):
 def test_classes_that_the_data_does_not_have(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
     for data in (sample_set, tmp_path):
-        with pytest.raises(UserError, match="class 'bored' has no pictures"):
+        with pytest.raises(UserError, match="class 'bored' has no images"):
             load_dataset(Config.of(data=str(data), classes=("bored", "tired")), None)
 
 
@@ -168,12 +168,12 @@ def test_test_side_only(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
     data = load_dataset(Config.of(data=str(tmp_path)), None)
     assert (len(data.train), len(data.val), len(data.test)) == (0, 0, 30)
-    with pytest.raises(UserError, match="no val pictures"):
+    with pytest.raises(UserError, match="no val images"):
         data.part("val")
 
 
 def test_missing_class_is_named(sample_set):
-    with pytest.raises(UserError, match="class 'fear' has no pictures"):
+    with pytest.raises(UserError, match="class 'fear' has no images"):
         load_dataset(Config.of(data=str(sample_set), classes=("angry", "fear")), None)
     assert len(load_dataset(Config.of(data=str(sample_set), classes=("angry", "happy")), None).test) == 12
 
@@ -188,9 +188,9 @@ def test_data_report(sample_set, tmp_path):
     (data / "train/sad").mkdir()
     (data / "train/sad/broken.jpg").write_bytes(b"x")
     text = write_data_report(Config.of(data=str(data)), tmp_path / "cache", tmp_path / "out")
-    assert "132 readable pictures, 1 corrupt" in text and "broken.jpg is not a picture" in text
-    assert "train, exact: 2 pictures in 1 groups, 1 groups with conflicting labels" in text
-    assert "exact: 1 train pictures also stand in test; 1 test pictures also stand in train" in text
+    assert "132 readable images, 1 corrupt" in text and "broken.jpg is not an image" in text
+    assert "train, exact: 2 images in 1 groups, 1 groups with conflicting labels" in text
+    assert "exact: 1 train images also stand in test; 1 test images also stand in train" in text
     rows = {row["id"]: row for row in read_csv(tmp_path / "out/manifest.csv")}
     assert len(rows) == 133
     assert rows["train/happy/copy.png"]["conflict"] == "1" and rows["train/happy/copy.png"]["kept"] == "0"

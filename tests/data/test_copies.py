@@ -245,7 +245,7 @@ def test_the_data_report_names_its_rule(planted, tmp_path):
     for rule, count in (("thumbnail", 2), ("registered", 6)):
         text = write_data_report(Config.of(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule)
         assert f"near, by the rule {rule}:" in text
-        assert f"exact or near: {count} train pictures also stand in test" in text
+        assert f"exact or near: {count} train images also stand in test" in text
 
 
 # FER2013 itself

@@ -91,7 +91,7 @@ def test_truncated(decode, kind):
     ("data", "said"),
     [
         (b"", "is empty"),
-        (b"hello, this is text", "is not a picture"),
+        (b"hello, this is text", "is not an image"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 40, "is cut off"),
     ],
 )

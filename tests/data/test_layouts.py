@@ -73,18 +73,18 @@ def test_raf_db_in_colour_keeps_its_size_and_stays_on_disk(raf, tmp_path):
     (known,) = (tmp_path / "cache").glob("*.npz")
     assert np.array_equal(load_pictures(known, spec, None).images, pictures.images)
     known.with_suffix(".images.npy").unlink()
-    with pytest.raises(UserError, match="needs its pictures"):
+    with pytest.raises(UserError, match="needs its images"):
         load_pictures(known, spec, None)
 
 
 def test_raf_db_with_pictures_missing(raf, capsys):
     (raf / "basic/Image/aligned/test_0001_aligned.jpg").unlink()
-    assert len(open_source(raf).entries) == 3 and "1 pictures that RAF-DB lists are not there" in capsys.readouterr().err
+    assert len(open_source(raf).entries) == 3 and "1 images that RAF-DB lists are not there" in capsys.readouterr().err
     (raf / "basic/EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 5\ntrain_00002.jpg 8\n")
     with pytest.raises(UserError, match=r"line 2 must be like 'train_00001.jpg 5', it is 'train_00002.jpg 8'"):
         open_source(raf)
     (raf / "basic/EmoLabel/list_patition_label.txt").write_text("train_00009.jpg 5\n")
-    with pytest.raises(UserError, match="none of their pictures"):
+    with pytest.raises(UserError, match="none of their images"):
         open_source(raf)
 
 
@@ -156,7 +156,7 @@ def test_ferplus_folders(tmp_path):
     assert len(entries) == 6 and entries[0].votes == (1, 8, 0, 0, 0, 0, 0, 1)
     for bad in ("1,2", "1,2,3,4,5,6,7,8,9,nan", "-1,2,3,4,5,6,7,8,9,10", "x" * 200_000):
         (tmp_path / "data/FER2013Train/label.csv").write_text(f'\na.png,"(0, 0, 48, 48)",{bad}\n')
-        with pytest.raises(UserError, match="must hold a picture, a box and ten votes"):
+        with pytest.raises(UserError, match="must hold an image, a box and ten votes"):
             open_source(tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_class_folders_may_be_capitalised(tmp_path):
 def test_pictures_outside_the_layout_are_counted(tmp_path, capsys):
     as_folder(tmp_path, FILES | {"validation/angry/0.png": png(), "validation/angry/1.png": png(), "loose.png": png()})
     assert len(open_source(tmp_path).entries) == 12
-    assert "3 pictures outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err
+    assert "3 images outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err
 
 
 def test_folders_above_the_classes_and_links_are_followed(tmp_path):
@@ -88,7 +88,7 @@ def test_folders_above_the_classes_and_links_are_followed(tmp_path):
 
 
 def test_two_pictures_of_one_name(tmp_path):
-    with pytest.raises(UserError, match="two pictures of one name"):
+    with pytest.raises(UserError, match="two images of one name"):
         open_source(as_folder(tmp_path, FILES | {"copy/train/angry/0.png": png()}))
 
 
@@ -101,8 +101,8 @@ def test_archive_lying_in_the_folder_is_found(tmp_path):
     ("files", "classes", "said"),
     [
         (FILES, ["angry", "hapy"], "did you mean happy?"),
-        ({k: v for k, v in FILES.items() if "sad" not in k}, ["angry", "sad"], "class 'sad' has no pictures"),
-        ({}, ["angry"], "holds no pictures"),
+        ({k: v for k, v in FILES.items() if "sad" not in k}, ["angry", "sad"], "class 'sad' has no images"),
+        ({}, ["angry"], "holds no images"),
     ],
 )
 def test_missing_or_empty_class_or_folder(tmp_path, files, classes, said):

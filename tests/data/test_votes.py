@@ -29,7 +29,7 @@ def ballots(neutral, happy):
 
 @pytest.fixture
 def poll(tmp_path):
-    """40 pictures of label 0 that all voters call neutral, 40 of label 1 called happy, and 20 on which they are divided, 15 of
+    """40 images of label 0 that all voters call neutral, 40 of label 1 called happy, and 20 on which they are divided, 15 of
     which the data set calls happy."""
     labels = [0] * 40 + [1] * 40 + [0] * 5 + [1] * 15
     votes = [ballots(10, 0)] * 40 + [ballots(0, 10)] * 40 + [ballots(5, 5)] * 20
@@ -42,12 +42,12 @@ def test_targets_are_the_data_sets_labels_given_the_votes(poll):
     hard = np.eye(3, dtype=np.float32)[faces.labels]
     likely = soften(faces, hard, path, 1.0)
     np.testing.assert_allclose(likely.sum(axis=1), 1, rtol=1e-5)
-    assert (likely[:, 2] == 0).all() and likely.dtype == np.float32  # no picture has the third label
+    assert (likely[:, 2] == 0).all() and likely.dtype == np.float32  # no image has the third label
     assert likely[:40, 0].min() > 0.95 and likely[40:80, 1].min() > 0.95
     # With an intercept the fitted probabilities sum to the counts of the labels: 55 of label 1. The regularised slope takes a
     # little of it.
     assert likely[:, 1].sum() == pytest.approx(55, abs=0.5)
-    assert (likely[80:, 1] == likely[80, 1]).all() and 0.6 < likely[80, 1] < 0.8  # 15 of 20, whatever the picture's own label
+    assert (likely[80:, 1] == likely[80, 1]).all() and 0.6 < likely[80, 1] < 0.8  # 15 of 20, whatever the image's own label
     half = soften(faces, hard, path, 0.5)
     np.testing.assert_allclose(half, (hard + likely) / 2, rtol=1e-6)
 
@@ -93,7 +93,7 @@ def test_votes_that_are_no_numbers(tmp_path, value):
 
 
 def test_a_rare_class_is_no_reason_to_refuse(tmp_path):
-    """95 pictures of one class and 5 of another, told apart by their votes: always naming the first is right 95 times already."""
+    """95 images of one class and 5 of another, told apart by their votes: always naming the first is right 95 times already."""
     rows = [["train", "x", f"Training_{i}.jpg", *(ballots(10, 0) if i < 95 else ballots(0, 10))] for i in range(100)]
     faces = part([0] * 95 + [1] * 5)
     likely = soften(faces, np.eye(2, dtype=np.float32)[faces.labels], write(tmp_path / "v.csv", rows), 1.0)

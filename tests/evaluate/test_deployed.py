@@ -75,7 +75,7 @@ def rows(path) -> list[dict]:
 
 
 def put_answers(folder, logits, index, evaluation) -> None:
-    """Replace the SDK's answers, and name them in its record."""
+    """Replace the SDK's predictions, and name them in its record."""
     record = json.loads((folder / "steps.json").read_text())
     record["optimize"]["scores"]["answers"] = write_answers(folder / "int8_answers.npz", Answers(logits, index, evaluation))
     (folder / "steps.json").write_text(json.dumps(record))
@@ -159,7 +159,7 @@ def test_disagreements_with_the_emulation_are_listed(board):
         assert (numbers["gained"], numbers["lost"]) == ((right & ~wrong).sum(), (wrong & ~right).sum())
         assert numbers["difference"] == pytest.approx(right.mean() - wrong.mean())
         assert f"difference {100 * numbers['difference']:+.2f} points [" in result.stdout
-    assert f"{len(other)} pictures with another answer, see deploy/evaluation_hef/disagreements.csv" in result.stdout
+    assert f"{len(other)} images with another prediction, see deploy/evaluation_hef/disagreements.csv" in result.stdout
     shown = [line.split() for line in result.stdout.splitlines() if line.split()[1:2] in (["val"], ["test"])]
     assert [int(line[0]) for line in shown] == other[:10].tolist()
 
@@ -180,7 +180,7 @@ def test_a_part_of_the_pictures_is_compared_where_the_sdk_machine_scored_a_part(
 
 def test_a_chip_that_normalises_otherwise_is_warned_of(board):
     result = evaluate("deploy/hailo8/model.hef", cwd=board, normalization=[0, 255])
-    assert result.returncode == 0 and "warning: val: board and emulation give the same answer on only " in result.stderr
+    assert result.returncode == 0 and "warning: val: board and emulation give the same prediction on only " in result.stderr
     assert 'see "When the numbers differ" in docs/board.md' in result.stderr
     assert "class=warn" in (board / "deploy" / "evaluation_hef" / "report.html").read_text()
     fine = evaluate("deploy/hailo8/model.hef", cwd=board)
@@ -194,7 +194,7 @@ def test_what_the_sdk_machine_left_may_be_missing(board):
     (folder / "int8_answers.npz").unlink()
     result = evaluate("deploy/hailo8/model.hef", cwd=board)
     assert "note: no deploy/hailo8/int8_answers.npz: the comparison is of accuracies only" in result.stderr
-    assert f"SDK {scores['val']['accuracy']:.2%} (the SDK's of {VAL} pictures)" in result.stdout
+    assert f"SDK {scores['val']['accuracy']:.2%} (the SDK's of {VAL} images)" in result.stdout
     assert not (board / "deploy" / "evaluation_hef" / "disagreements.csv").exists()
     record = (folder / "steps.json").read_text()
     for text in (record.replace('"compile"', '"compiled"'), "{"):
@@ -217,14 +217,14 @@ def test_answers_of_another_compilation_are_refused(board):
     write_answers(path, Answers(answers.logits[:-1], answers.index[:-1], answers.evaluation))
     assert "int8_answers.npz is not the file that deploy/hailo8/steps.json records" in refused()
     put_answers(folder, answers.logits, answers.index, "0" * 64)
-    assert "is about other pictures" in refused()
+    assert "is about other images" in refused()
     put_answers(folder, answers.logits, answers.index[:-1], answers.evaluation)
-    assert "does not hold the SDK's answers" in refused()
+    assert "does not hold the SDK's predictions" in refused()
     record = json.loads((folder / "steps.json").read_text())
     path.write_bytes(b"no archive")
     record["optimize"]["scores"]["answers"] = hashlib.sha256(b"no archive").hexdigest()
     (folder / "steps.json").write_text(json.dumps(record))
-    assert "does not hold the SDK's answers" in refused()
+    assert "does not hold the SDK's predictions" in refused()
     assert not (board / "results.csv").exists()
 
 
@@ -252,7 +252,7 @@ def test_interval_of_paired_proportions():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["deploy/hailo8/model.hef", "--split", "train"], "deploy holds pictures of test and val, none of train"),
+        (["deploy/hailo8/model.hef", "--split", "train"], "deploy holds images of test and val, none of train"),
         (["deploy/hailo8/model.hef", "--classes", "red,blue"], "--classes: does not go with a deploy bundle"),
         (["deploy/none.hef", "--data", "deploy"], "no model at deploy/none.hef"),
         (["none.hef"], "no model at none.hef"),
@@ -294,7 +294,7 @@ def test_no_device_is_one_line(board):
 
 
 def test_a_converted_model_goes_through_a_data_set_as_the_keras_file_does(command, converted, sample_set, trained, tmp_path):
-    """Cached pictures, prepared here, give what the bundle's pictures gave."""
+    """Cached images, prepared here, give what the bundle's images gave."""
     from fer_hailo.training.evaluate.evaluation import evaluate_file
 
     run = shutil.copytree(trained, tmp_path / "runs" / trained.name)  # it gets files beside it

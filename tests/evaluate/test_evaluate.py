@@ -36,16 +36,16 @@ def test_other_data_goes_to_a_folder_of_its_own(inside, trained, sample_set, tmp
     assert json.loads((folder / "metrics_test.json").read_text())["count"] == 30
     assert (folder / "report.html").is_file() and (trained / "metrics_test.json").read_text() == before
     assert read_csv(trained.parent / "results.csv")[-1]["data"] == "mine"
-    assert "no val pictures" in error_line(inside("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
+    assert "no val images" in error_line(inside("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
 
 
 def test_validation_side_is_the_runs_own(inside, trained, sample_set, tmp_path):
-    """With another split `val` would hold pictures that the model was trained on."""
+    """With another split `val` would hold images that the model was trained on."""
     for flags, name in ((["--split-seed", "1"], "split_seed"), (["--no-drop-blank"], "drop_blank")):
         assert f"was split with {name}" in error_line(inside("evaluate.py", trained, "--split", "val", *flags))
     shutil.copytree(sample_set, tmp_path / "copy")
     (tmp_path / "copy/train/angry/drawn_0000.png").unlink()
-    assert "may hold training pictures" in inside("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
+    assert "may hold training images" in inside("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
 
 
 def test_damaged_metrics_of_the_other_side_leave_their_section_out(trained, tmp_path):

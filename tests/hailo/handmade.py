@@ -84,7 +84,7 @@ def networks() -> dict[str, bytes]:
 
 
 def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Logits of a TFLite file for pictures, by TensorFlow's interpreter and nothing of ours."""
+    """Logits of a TFLite file for images, by TensorFlow's interpreter and nothing of ours."""
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_content=content)
@@ -104,7 +104,7 @@ def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def accuracies(logits: np.ndarray) -> dict[str, float]:
-    """Share of right answers on the pictures for validation and for test; logits: of both, in this order."""
+    """Share of right predictions on the images for validation and for test; logits: of both, in this order."""
     right = logits.argmax(1) == pictures()[1][: len(logits)]
     return {"val": right[:VAL].mean(), "test": right[VAL:].mean()}
 

@@ -151,9 +151,9 @@ WRONG = {
     "floats": ({"calibration": pictures()[0][-CALIBRATION:].astype(np.float32)}, ["holds float32 from 0 to 255: calibration takes"]),
     "side": (
         {"calibration": np.zeros((8, 32, 32, 3), np.uint8)},
-        ["calib_set.npy has the shape (8, 32, 32, 3), not (pictures, 16, 16, 3)"],
+        ["calib_set.npy has the shape (8, 32, 32, 3), not (images, 16, 16, 3)"],
     ),
-    "order": ({"calibration": np.zeros((8, 3, 16, 16), np.uint8)}, ["has the shape (8, 3, 16, 16), not (pictures, 16, 16, 3)"]),
+    "order": ({"calibration": np.zeros((8, 3, 16, 16), np.uint8)}, ["has the shape (8, 3, 16, 16), not (images, 16, 16, 3)"]),
     "none": ({"calibration": np.zeros((0, 16, 16, 3), np.uint8)}, ["has the shape (0, 16, 16, 3)"]),
     "preprocessing": (
         {"preprocess": handmade.SPEC.to_dict() | {"input_size": 32}},
@@ -190,7 +190,7 @@ def test_other_labels(copy):
     [
         ({"labels": np.arange(200) % 5}, "labels that do not fit the 4 classes"),
         ({"labels": np.zeros(10, np.int64)}, "of shape (200, 16, 16, 3) for 10 labels"),
-        ({"images": np.zeros((200, 16, 16, 3), np.float32)}, "holds float32 pictures"),
+        ({"images": np.zeros((200, 16, 16, 3), np.float32)}, "holds float32 images"),
         ({"logits": None}, "is no evaluation set"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_script_that_does_not_fit_the_bundle(copy, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 10, 30, 1000])
 def test_quick_takes_each_class_in_its_share(count):
-    """120 pictures for validation of 60, 40, 19 and 1, and 20 for test of one class."""
+    """120 images for validation of 60, 40, 19 and 1, and 20 for test of one class."""
     labels = np.repeat([0, 1, 2, 3, 2], [60, 40, 19, 1, 20])
     images = np.arange(140, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     everything = EvalSet(images, labels, np.repeat(["val", "test"], [120, 20]), np.zeros((140, 4)))
@@ -241,7 +241,7 @@ def test_quick_takes_each_class_in_its_share(count):
     assert (
         counts
         == {
-            1: {"val": [1, 1, 1, 1], "test": [0, 0, 1, 0]},  # half a picture is rounded to an even number, but none is too few
+            1: {"val": [1, 1, 1, 1], "test": [0, 0, 1, 0]},  # half an image is rounded to an even number, but none is too few
             10: {"val": [5, 3, 2, 1], "test": [0, 0, 10, 0]},
             30: {"val": [15, 10, 5, 1], "test": [0, 0, 20, 0]},
             1000: {"val": [60, 40, 19, 1], "test": [0, 0, 20, 0]},

@@ -139,7 +139,7 @@ def test_the_int8_answers_are_kept_picture_by_picture(compiled):
     scores = report(out)["metrics"]["har-int8"]
     assert [scores[split]["accuracy"] for split in ("val", "test")] == [right[:VAL].mean(), right[VAL:].mean()]
     assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
-    assert "int8_answers.npz keeps the INT8 answers" in (out / "compile_report.html").read_text()
+    assert "int8_answers.npz keeps the INT8 predictions" in (out / "compile_report.html").read_text()
 
     (out / "int8_answers.npz").write_bytes(b"damaged")  # scored again, though nothing is made again
     again = compile_hef("deploy", "--max-drop", 2, cwd=compiled)
@@ -169,7 +169,7 @@ def test_a_second_run_makes_and_adds_nothing(compiled):
     assert {name: before[name] for name in ARTEFACTS} == {name: contents(out)[name] for name in ARTEFACTS}
     assert rows(compiled) == lines
 
-    quick = compile_hef("deploy", "--quick", 40, cwd=compiled)  # another number of pictures costs no second optimization
+    quick = compile_hef("deploy", "--quick", 40, cwd=compiled)  # another number of images costs no second optimization
     assert quick.returncode in (0, 3) and quick.stderr.count("is up to date") == 3
     assert {split: m["count"] for split, m in report(out)["metrics"]["har-int8"].items()} == {"val": 40, "test": 40}
     assert all(before[name] == contents(out)[name] for name in ("model.har", "model_quantized.har", "model.hef"))
@@ -236,7 +236,7 @@ def test_answers_of_any_rank(fresh, tmp_path, rank):
 
 
 FAULTS = {
-    "bad_shape": ({"bad_shape": True}, ["optimize: the calibration pictures do not have the shape", "BadInputsShape"], ["model.har"]),
+    "bad_shape": ({"bad_shape": True}, ["optimize: the calibration images do not have the shape", "BadInputsShape"], ["model.har"]),
     "allocator": (
         {"allocator": "fail"},
         ["compile: the compiler found no place for the network on the chip; try", "Agent infeasible"],
@@ -298,7 +298,7 @@ def test_a_subtle_fault_of_the_parse_gives_3(fresh, tmp_path):
 
 
 def test_accuracy_lost_by_quantization_gives_3_after_all_is_saved(tmp_path):
-    dull = np.full((CALIBRATION, 16, 16, 3), 130, np.uint8)  # pictures that do not show what values there are
+    dull = np.full((CALIBRATION, 16, 16, 3), 130, np.uint8)  # images that do not show what values there are
     write_bundle(tmp_path / "deploy", calibration=dull)
     result = compile_hef("deploy", cwd=tmp_path)
     out = tmp_path / "deploy" / "hailo8"

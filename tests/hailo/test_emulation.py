@@ -415,7 +415,7 @@ RELEASED = ["released", "released_minimalistic"]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_networks_are_litert_s_own(name, tmp_path, shared):
-    """INT8 throughout, 128 validation images: the same answers as LiteRT's reference kernels, and each layer
+    """INT8 throughout, 128 validation images: the same predictions as LiteRT's reference kernels, and each layer
     within one step.
     """
     from conftest import ROOT

@@ -246,13 +246,13 @@ CORRECTION = "post_quantization_optimization(bias_correction, policy=enabled)\n"
 @pytest.mark.parametrize(
     ("old", "new", "level", "word"),
     [
-        (", [127.5, 127.5, 127.5]", ", ^[128.0, 128.0, 128.0]", "error", "not how the bundle's pictures are normalised"),
+        (", [127.5, 127.5, 127.5]", ", ^[128.0, 128.0, 128.0]", "error", "not how the bundle's images are normalised"),
         ("[127.5, 127.5, 127.5], [127.5, 127.5, 127.5]", "^[127.5], [127.5]", "error", "write input_normalization ="),
         (f"{NORMALIZATION}\n", "^", "error", "does not normalise"),
         ("model_opt", "n2 = ^normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])\nmodel_opt", "error", "in line 1"),
         ("calibset_size=1024", "calibset_size=^2048", "error", "the bundle has 1024"),
         ("calibset_size=1024", "calibset_size=^64", "warning", "use them all"),
-        (f"{CALIBRATION}, calibset_size=1024", f"^{CALIBRATION}", "error", "64 pictures"),
+        (f"{CALIBRATION}, calibset_size=1024", f"^{CALIBRATION}", "error", "64 images"),
         ("model_optimization_config(calibration, batch_size=8, ", "^model_optimization_config(calibration, ", "warning", "batch_size"),
         ("compression_level=0", "compression_level=^1", "error", "4 bit"),
         (f"{FLAVOR}, compression_level=0", f"^{FLAVOR}", "error", "compression_level is not stated"),

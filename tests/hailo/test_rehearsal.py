@@ -137,7 +137,7 @@ def test_calibration_statistics(calibrated):
     assert facts.clipped == pytest.approx(((images == 0) | (images == 255)).mean())
     assert (facts.count, facts.duplicates) == (1030, 2)
     assert facts.per_class == dict(zip(NAMES, [300, 300, 200, 230], strict=True))
-    assert warnings == ["2 calibration pictures are copies of others"]
+    assert warnings == ["2 calibration images are copies of others"]
 
 
 def test_calibration_warnings(calibrated):
@@ -145,9 +145,9 @@ def test_calibration_warnings(calibrated):
     images[:, :8] = 255
     images[:, 0, 0, 0] = np.arange(8)
     _, warnings = calibrated(images, [5, 2, 1, 0])
-    assert warnings[0].startswith("8 calibration pictures: with fewer than 1024")
-    assert warnings[1] == "the classes of the calibration set are not balanced: 5, 2, 1, 0 pictures"
-    assert warnings[2] == "100% of the calibration values are 0 or 255: over- or underexposed pictures" and len(warnings) == 3
+    assert warnings[0].startswith("8 calibration images: with fewer than 1024")
+    assert warnings[1] == "the classes of the calibration set are not balanced: 5, 2, 1, 0 images"
+    assert warnings[2] == "100% of the calibration values are 0 or 255: over- or underexposed images" and len(warnings) == 3
     dull = np.full((1024, 16, 16, 3), 128, np.uint8)
     dull[..., 0, :2] = np.arange(1024)[:, None, None] // 4 % 256
     _, warnings = calibrated(dull[:, :, :, [2, 2, 2]], [256] * 4)

@@ -13,7 +13,7 @@ from fer_hailo.training.models.state_dict import load_state_dict
 from fer_hailo.training.models.table import multiply_adds
 from fer_hailo.training.networks.blocks import MEAN
 
-# No layer of ours puts these out: the picture before it is halved, queries cut into heads. Shares of attention are compared apart.
+# No layer of ours puts these out: the image before it is halved, queries cut into heads. Shares of attention are compared apart.
 UNSEEN = ("input of ir_back", "attn_drop", "softmax", "input of attn1[1]", "input of attn2[1]", "input of attn3[1]")
 SHIFT = ((127.5 - MEAN) / 127.5).astype("f4")  # what the first layer of each adds
 

@@ -207,7 +207,7 @@ def test_erasing_paints_a_grey_rectangle_into_some_pictures():
     config = Config.of(weights="none", input_size=48, zoom=0, flip=False, brightness=0, contrast=0, erase=0.4)
     images = np.zeros((600, 48, 48), np.uint8)
     seen = AugmentedFaceInput(config)(images, np.ones((600, 1), "f4")).numpy()[..., 0]
-    grey = np.isclose(seen, 0, atol=0.01)  # a black picture is -1
+    grey = np.isclose(seen, 0, atol=0.01)  # a black image is -1
     assert (grey | (seen == -1)).all()
     areas = grey.mean(axis=(1, 2))
     assert (areas > 0).mean() == pytest.approx(0.4, abs=0.06)  # three standard deviations of 600 draws

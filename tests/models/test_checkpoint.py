@@ -112,7 +112,7 @@ def names_of_pytorch(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def test_a_backbone_sees_what_it_was_trained_on(small_resnet, tmp_path, capsys):
-    """A ResNet's checkpoint in a network that takes [-1, 1] gives the features of the picture normalised as torchvision does."""
+    """A ResNet's checkpoint in a network that takes [-1, 1] gives the features of the image normalised as torchvision does."""
     official = build_model(Config.of(arch="resnet18", **SETTINGS))
     rng = np.random.default_rng(0)
     for weight in official.weights:

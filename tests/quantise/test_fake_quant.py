@@ -263,13 +263,13 @@ def constant_channels() -> keras.Model:
 
 
 def test_a_network_that_rounding_spoils_gains(images, tmp_path):
-    """By the answers of LiteRT itself; only the float network teaches."""
+    """By the predictions of LiteRT itself; only the float network teaches."""
     keras.utils.set_random_seed(5)
     model = constant_channels()
     stem, last = model.get_layer("stem"), model.get_layer("answers")
     stem.bias.assign(np.linspace(2, 30, 8))
     spread = keras.Model(model.input, last.input).predict_on_batch(normalise(images, SPEC))
-    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][:2]  # answers that differ between images
+    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][:2]  # predictions that differ between images
     kernel = basis.T @ np.random.default_rng(0).normal(size=(2, 5))
     kernel *= 2 / ((spread - spread.mean(axis=0)) @ kernel).std()
     last.kernel.assign(kernel.astype(np.float32))
@@ -296,7 +296,7 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("released", 250), ("released_minimalistic", 254)])
 def test_released_networks_against_litert(name, least, shared, tmp_path):
-    """Of the full network LiteRT's own kernels, XNNPACK's and the reference, agree on 248 of 256 answers."""
+    """Of the full network LiteRT's own kernels, XNNPACK's and the reference, agree on 248 of 256 predictions."""
     from fer_hailo.common.config import load_config
     from fer_hailo.training.data.dataset import load_dataset
 

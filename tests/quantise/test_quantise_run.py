@@ -221,7 +221,7 @@ def test_lineage_is_known(fine, small):
     """A run of another split may not start from it, nor be taught by it."""
     data = load_dataset(small, None)
     for learnt in ({"weights": str(fine / MODEL)}, {"teacher": (str(fine),)}):
-        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt pictures"):
+        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt images"):
             check_lineage(small.change(split_seed=7, **learnt), data)
         check_lineage(small.change(**learnt), data)
 

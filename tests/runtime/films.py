@@ -1,4 +1,4 @@
-"""Pictures, videos and a camera made for tests."""
+"""Images, videos and a camera made for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def film(path, images, rate: float = 10):
 
 
 def counting(count: int, size=(64, 48)) -> list[np.ndarray]:
-    """Grey pictures that tell their number, by steps that survive compression: 20, 28, 36, ..., 236, and again from 20 on."""
+    """Grey images that tell their number, by steps that survive compression: 20, 28, 36, ..., 236, and again from 20 on."""
     return [plain((20 + 8 * (number % 28),) * 3, size) for number in range(count)]
 
 

@@ -16,7 +16,7 @@ def reading(box, shares=SHARES, track=None, labels=LABELS):
 
 
 def spots(image, label):
-    """Where a picture has exactly the colour of a label: (N, 2) of y, x."""
+    """Where an image has exactly the colour of a label: (N, 2) of y, x."""
     return np.argwhere((image == colours(LABELS)[label]).all(-1))
 
 

@@ -216,7 +216,7 @@ def test_real_landmarks_lie_where_the_template_says(shared, photo):
 
 @pytest.mark.slow
 def test_the_framing_is_fer2013s(command, shared):
-    """The constants, on some hundred of the pictures that they were measured on."""
+    """The constants, on some hundred of the images that they were measured on."""
     medians = {}
     for name in ("haar", shared / YUNET):
         result = command("tools/measure_framing.py", "--data", shared / "data/fer2013.zip", "--detector", name, "--count", 150)
@@ -239,9 +239,9 @@ def test_crop_faces_command(command, shared, photo, tmp_path):
     write_picture(tmp_path / "photos/angry/wall.png", np.full((200, 200, 3), 128, np.uint8))
     (tmp_path / "photos/angry/broken.jpg").write_bytes(b"junk")
     result = command("tools/crop_faces.py", "photos", "faces")
-    assert result.returncode == 1 and "2 of 4 pictures gave faces" in result.stdout, result.stderr
+    assert result.returncode == 1 and "2 of 4 images gave faces" in result.stdout, result.stderr
     rows = {row["id"]: row for row in read_csv(tmp_path / "faces/report.csv")}
-    assert rows["angry/wall.png"]["problem"] == "no face found" and rows["angry/broken.jpg"]["problem"] == "is not a picture"
+    assert rows["angry/wall.png"]["problem"] == "no face found" and rows["angry/broken.jpg"]["problem"] == "is not an image"
     face = read_picture(tmp_path / "faces/happy/astronaut_png_0.png")
     assert (face == cut(photo, HaarDetector().find(photo)[0])).all() and (tmp_path / "faces/happy/astronaut_jpg_0.png").is_file()
     assert "not an empty folder" in error_line(command("tools/crop_faces.py", "photos", "faces"))
@@ -253,7 +253,7 @@ def test_crop_faces_command(command, shared, photo, tmp_path):
 def test_mistakes(command, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no folder at none" in error_line(command("tools/crop_faces.py", "none", "out"))
-    assert "holds no pictures" in error_line(command("tools/crop_faces.py", "empty", "out"))
+    assert "holds no images" in error_line(command("tools/crop_faces.py", "empty", "out"))
     assert "--margin must be between" in error_line(command("tools/crop_faces.py", "empty", "out", "--margin", 3))
     assert "no data at none" in error_line(command("tools/measure_framing.py", "--data", "none"))
     assert "--count must be" in error_line(command("tools/measure_framing.py", "--data", "empty", "--count", 0))

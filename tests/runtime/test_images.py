@@ -1,4 +1,4 @@
-"""Picture files, good and bad. What is expected comes from Pillow and from values set by hand."""
+"""Image files, good and bad. What is expected comes from Pillow and from values set by hand."""
 
 import io
 import struct
@@ -99,7 +99,7 @@ def test_one_pixel_is_a_picture(tmp_path):
 
 
 def test_what_is_no_picture(tmp_path):
-    assert said(tmp_path / "text.jpg", b"I am no picture") == "is not a picture"
+    assert said(tmp_path / "text.jpg", b"I am no picture") == "is not an image"
     assert said(tmp_path / "empty.jpg", b"") == "is empty (0 bytes)"
     assert said(tmp_path / "phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0").startswith("is a HEIC")
     assert "damaged" in said(tmp_path / "junk.bmp", b"BM" + bytes(12) + struct.pack("<Iii", 40, 9, 9))
@@ -147,7 +147,7 @@ def test_a_jpeg_whose_thumbnail_has_the_only_end_marker_is_cut(tmp_path):
     thumbnail = b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner
     assert said(tmp_path / "a.jpg", data[:2] + thumbnail + data[2 : len(data) * 2 // 3]) == CUT
     (tmp_path / "a.jpg").write_bytes(data[:2] + thumbnail + data[2:])
-    assert read_picture(tmp_path / "a.jpg").shape == (150, 200, 3)  # the picture's size, not the thumbnail's
+    assert read_picture(tmp_path / "a.jpg").shape == (150, 200, 3)  # the image's size, not the thumbnail's
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM"])

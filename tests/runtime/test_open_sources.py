@@ -39,7 +39,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-# Pictures, folders, patterns
+# Images, folders, patterns
 
 
 def test_a_picture(place):
@@ -55,7 +55,7 @@ def test_a_folder_in_natural_order(place):
     for name in ("b/10.png", "b/9.PNG", "b/2.png", "B.jpg", "a1/x.png", ".hidden/x.png", "._2.png"):
         write_picture(f"all/{name}", plain())
     film(place / "all/b/3.avi", counting(2))
-    (place / "all/notes.txt").write_text("no picture")
+    (place / "all/notes.txt").write_text("no image")
     names = [source.name for source in open_sources(["all"], PIXELS)]
     assert names == [f"all/{name}" for name in ("a1/x.png", "b/2.png", "b/3.avi", "b/9.PNG", "b/10.png", "B.jpg")]
     assert [source.count for source in open_sources(["all"], PIXELS)] == [1, 1, 2, 1, 1, 1]
@@ -64,7 +64,7 @@ def test_a_folder_in_natural_order(place):
 def test_patterns(place):
     for name in ("a/1.png", "a/c/2.png", "a/c/d/3.jpg", "a/[x].png"):
         write_picture(name, plain())
-    (place / "a/notes.txt").write_text("no picture")
+    (place / "a/notes.txt").write_text("no image")
 
     def names(pattern):
         return [source.name for source in open_sources([pattern], PIXELS)]
@@ -72,7 +72,7 @@ def test_patterns(place):
     assert names("a/*") == ["a/1.png", "a/[x].png"] and names("a/**/*.png") == ["a/1.png", "a/[x].png", "a/c/2.png"]
     assert names("a/**") == ["a/1.png", "a/[x].png", "a/c/2.png", "a/c/d/3.jpg"]
     assert names("a/[x].png") == ["a/[x].png"]  # the file of that name, not a pattern
-    assert told("b/*.png") == [("b/*.png", "matches no picture or video")]
+    assert told("b/*.png") == [("b/*.png", "matches no image or video")]
 
 
 def test_the_kind_of_a_file_without_a_known_suffix(place):
@@ -83,7 +83,7 @@ def test_the_kind_of_a_file_without_a_known_suffix(place):
     (place / "other.bin").write_bytes(bytes(range(256)) * 9)
     assert [shot.frame for shot in shots("photo.dat", "clip.dat")] == [None, 0, 1, 2]
     assert told("notes.txt", "other.bin") == [
-        ("notes.txt", "is neither a picture nor a video"),
+        ("notes.txt", "is neither an image nor a video"),
         ("other.bin", "cannot be opened as a video"),
     ]
 
@@ -92,7 +92,7 @@ def test_bad_files_do_not_stop_the_good_ones(place):
     write_picture("good.png", plain())
     write_picture("dot.png", plain(size=(1, 1)))
     write_picture("large.png", plain(size=(400, 300)))
-    (place / "text.jpg").write_text("no picture")
+    (place / "text.jpg").write_text("no image")
     (place / "text.mp4").write_text("no video")
     (place / "empty.mp4").touch()
     (place / "folder").mkdir()
@@ -102,10 +102,10 @@ def test_bad_files_do_not_stop_the_good_ones(place):
     assert [(shot.source, shot.problem) for shot in found] == [
         ("none.png", "does not exist"),
         ("none.mp4", "does not exist"),
-        ("text.jpg", "is not a picture"),
+        ("text.jpg", "is not an image"),
         ("text.mp4", "cannot be opened as a video"),
         ("empty.mp4", "is empty (0 bytes)"),
-        ("folder", "holds no pictures or videos"),
+        ("folder", "holds no images or videos"),
         ("large.png", "is too large: 400 x 300 are more than 100,000 pixels (--max-pixels)"),
         ("dot.png", ""),
         ("good.png", ""),
@@ -262,7 +262,7 @@ def test_opencv_and_ffmpeg_are_quiet(place, command):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# Cameras: the fake one gives blue pictures in BGR, (255, 0, 0), if told so; here BGR (0, 0, 255), which is red.
+# Cameras: the fake one gives blue images in BGR, (255, 0, 0), if told so; here BGR (0, 0, 255), which is red.
 
 
 def camera(*script, argument="0"):

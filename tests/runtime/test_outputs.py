@@ -191,7 +191,7 @@ def test_a_full_disk_gives_one_line(tmp_path):
     assert program.returncode == 2 and errors.count("\n") == 1 and "No space left" in errors
 
 
-# Pictures
+# Images
 
 
 def test_pictures_keep_their_format(tmp_path):

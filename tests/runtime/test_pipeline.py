@@ -35,7 +35,7 @@ class Given:
 
 
 class Analysis:
-    """One face in each picture; its probability of `happy` is the picture's grey level / 255."""
+    """One face in each image; its probability of `happy` is the image's grey level / 255."""
 
     detectors = (None,)
 
@@ -137,7 +137,7 @@ def test_with_two_detectors_two_pictures_are_searched_at_once_and_their_order_st
         barrier = threading.Barrier(2)
 
         def detect(self, image):
-            self.barrier.wait(WAIT)  # raises if no second picture ever comes
+            self.barrier.wait(WAIT)  # raises if no second image ever comes
             time.sleep(0.02 if image[0, 0, 0] % 2 == 0 else 0)  # the later one is done first
             return super().detect(image)
 
@@ -243,7 +243,7 @@ def test_statistics_by_hand():
     statistics.ends.extend([5.0, 5.5, 6.0])
     assert statistics.latency_ms(0, 50, 100) == pytest.approx([10, 20, 30]) and statistics.rate() == pytest.approx(2)
     statistics.pictures, statistics.dropped = 1, 1234
-    assert "1 picture in" in statistics.line(live=False) and "latency" not in statistics.line(live=False)
+    assert "1 image in" in statistics.line(live=False) and "latency" not in statistics.line(live=False)
     for part, count, spent in (("read", 4, 0.4), ("detect", 2, 0.03)):
         statistics.counts[part], statistics.seconds[part] = count, spent
     assert statistics.line(live=True).endswith("ms each: read 100.0, detect 15.0, classify 0.0, output 0.0")

@@ -37,7 +37,7 @@ def test_keras_and_tflite_answer_alike(trained, converted):
 
 
 def test_each_picture_is_normalised_once(trained, converted):
-    """Answers worked out with plain Keras on values in [-1, 1]; bytes, or values normalised twice, give others."""
+    """Predictions worked out with plain Keras on values in [-1, 1]; bytes, or values normalised twice, give others."""
     import keras
 
     pictures = load_bundle(converted).evaluation().images[:20]
@@ -69,7 +69,7 @@ def test_pictures_of_another_kind_are_refused(converted):
     with load(resolve(converted / "model_float32.tflite")) as predictor:
         assert predictor.predict(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 5)
         for wrong in (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32), np.uint8), np.zeros((1, 48, 48, 3), np.uint8)):
-            with pytest.raises(ValueError, match="pictures must be uint8"):
+            with pytest.raises(ValueError, match="images must be uint8"):
                 predictor.predict(wrong)
 
 

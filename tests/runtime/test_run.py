@@ -1,4 +1,4 @@
-"""run.py as its users call it: on pictures, folders and videos, with good and bad input."""
+"""run.py as its users call it: on images, folders and videos, with good and bad input."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ from fer_hailo.common.runs import CONFIDENCE, MODEL
 
 @pytest.fixture
 def faces(sample_set, tmp_path):
-    """Twelve drawn faces, 48 x 48: pictures that are faces already."""
+    """Twelve drawn faces, 48 x 48: images that are faces already."""
     chosen = sorted((sample_set / "test").rglob("*.*"))[::2][:12]
     for number, path in enumerate(chosen):
         (tmp_path / "faces").mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def test_nothing_is_stored_unless_asked_for(command, model, faces, tmp_path):
 def test_one_bad_picture_does_not_stop_the_others(command, model, faces, tmp_path):
     import cv2
 
-    (tmp_path / "text.jpg").write_text("I am no picture")
+    (tmp_path / "text.jpg").write_text("I am no image")
     cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 7, np.uint8))
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((60, 60), np.uint8))
     sources = ["none.png", "text.jpg", "dot.png", "large.png", "faces/0[0-3].*", "nothing/*.png"]
@@ -124,7 +124,7 @@ def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
     ("arguments", "said"),
     [
         (["none.png"], "none.png"),
-        ([], "name a picture"),
+        ([], "name an image"),
         (["faces", "--save", "faces/00.jpg"], "faces/00.jpg"),
         (["faces", "--detector", "none.onnx"], "none.onnx"),
         (["faces", "--margin", "9"], "must be a number from -0.5 to 2, not 9"),
@@ -152,7 +152,7 @@ def test_a_video(command, model, tmp_path):
     assert [line["frame"] for line in lines] == list(range(40)) and {line["faces"][0]["track"] for line in lines} == {1}
     assert [line["time_s"] for line in lines] == pytest.approx([n / 20 for n in range(40)], abs=1e-3)
     assert frames_of(tmp_path / "out.mp4") == (40, 20)
-    assert "40 pictures in" in result.stderr
+    assert "40 images in" in result.stderr
 
 
 def test_csv_and_saved_pictures(command, model, faces, tmp_path):
@@ -248,7 +248,7 @@ def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, liv
     damaged = [Shot("clip.avi", None, number, number / 10, problem="a frame could not be decoded") for number in range(3, 9)]
     monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)])
     assert analyse(Settings(["clip.avi"], str(model))) == status
-    *told, last = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 pictures"))]
+    *told, last = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 images"))]
     assert told == ["error: cam?[2J?era: is gone, retrying"] * 2 + [
         "error: clip.avi: a frame could not be decoded (frame 3; the next such frames are counted)"
     ]
@@ -260,8 +260,8 @@ def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, c
     monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(shots, arguments == ["0"])])
     assert analyse(Settings(["0"], str(model), detector="none", form="json")) == 0
     out, said = capfd.readouterr()
-    assert len(json.loads(out)) == 1 and "1 picture in" in said and "latency p50" in said
-    with pytest.raises(KeyboardInterrupt, match="after 1 picture in .* what was written until here is kept"):
+    assert len(json.loads(out)) == 1 and "1 image in" in said and "latency p50" in said
+    with pytest.raises(KeyboardInterrupt, match="after 1 image in .* what was written until here is kept"):
         analyse(Settings(["clip.avi"], str(model), detector="none", form="json"))
     assert len(json.loads(capfd.readouterr().out)) == 1
 
@@ -288,7 +288,7 @@ def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, fa
 
 
 def test_red_is_red(command, tmp_path):
-    """A network that tells colours apart, on pictures; with red and blue exchanged most answers are wrong."""
+    """A network that tells colours apart, on images; with red and blue exchanged most predictions are wrong."""
     import cv2
 
     write_bundle(tmp_path / "deploy")

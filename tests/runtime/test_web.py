@@ -48,7 +48,7 @@ def port(served):
 
 
 def get(served, path="/", method="GET", **headers):
-    """The answer, with its whole body as .body where it ends."""
+    """The reply, with its whole body as .body where it ends."""
     connection = http.client.HTTPConnection("127.0.0.1", port(served), timeout=20)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
@@ -323,7 +323,7 @@ def test_clients_that_never_read_do_not_slow_writing(serve, monkeypatch):
     feeder = threading.Thread(target=lambda: [served.write(result(), noise) or time.sleep(0.02) for _ in iter(feeding.is_set, True)])
     feeder.start()
     try:
-        gone = until(lambda: clients(served) <= CLIENTS)  # who stopped reading the pictures is dropped
+        gone = until(lambda: clients(served) <= CLIENTS)  # who stopped reading the images is dropped
     finally:
         feeding.set()
         feeder.join()
@@ -438,7 +438,7 @@ def test_the_page_shows_picture_label_and_bars(serve, page):
     page.open(served.url, prefers_reduced_motion="reduce")
     assert page.until(TEXT) == "happy 75 %#7"
     assert np.allclose(page.value(WIDTHS), [0.125, 0.75, 0.125], atol=0.02)
-    assert page.until("!document.getElementById('picture').hidden && document.getElementById('picture').naturalWidth") == 160
+    assert page.until("!document.getElementById('image').hidden && document.getElementById('image').naturalWidth") == 160
     assert page.value("document.querySelector('h1').textContent") == "a <b> & c"
     assert page.value("document.querySelector('#list .bar i').style.background") == "rgb(213, 94, 0)"
     put(served, result(1, share=0.2, faces=2), result(2, share=0.2, faces=2))
@@ -451,7 +451,7 @@ def test_the_page_shows_picture_label_and_bars(serve, page):
 def test_the_history_is_painted_in_the_colours_of_the_labels(serve, page):
     served = serve()
     page.open(served.url, prefers_reduced_motion="no-preference")
-    assert page.until("document.getElementById('state').textContent == 'waiting for a picture'")
+    assert page.until("document.getElementById('state').textContent == 'waiting for an image'")
     for number in range(20):
         put(served, result(number))
         time.sleep(0.05)

@@ -54,7 +54,7 @@ def test_statistics_are_re_estimated_and_momentum_is_put_back(validated):
 
 
 def test_statistics_of_the_first_head_norm_by_another_way(validated, small):
-    """Its input is the pooled features, which no dropout precedes: the mean over all training pictures, computed directly."""
+    """Its input is the pooled features, which no dropout precedes: the mean over all training images, computed directly."""
     _, export, _ = validated
     data = load_dataset(small, None)
     pooled = keras.Model(export.input, export.get_layer("head_pool").output)

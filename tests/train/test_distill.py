@@ -1,4 +1,4 @@
-"""Learning from more than the labels: a teacher's answers, classes that are not scored, votes."""
+"""Learning from more than the labels: a teacher's predictions, classes that are not scored, votes."""
 
 import csv
 import shutil
@@ -62,7 +62,7 @@ def test_logits_of_extra_classes_are_left_out_of_the_comparison():
 
 
 def test_a_teacher_of_another_input_size_sees_the_picture_resized_as_all_faces_are():
-    """OpenCV's bicubic, of which its own enlargement of the same picture gives the upper left corner."""
+    """OpenCV's bicubic, of which its own enlargement of the same image gives the upper left corner."""
     faces = np.random.default_rng(0).random((1, 8, 8, 3), "f4")
     corner = cv2.resize(faces[0, :, :, 0], (16, 16), interpolation=cv2.INTER_CUBIC)[0, 0]
     assert abs(corner - faces[0, 0, 0, 0]) > 0.01
@@ -91,7 +91,7 @@ def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
     data = load_dataset(small.change(split_seed=7), None)
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
         check_lineage(small.change(**learnt), load_dataset(small, None))  # the same split
-        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt pictures that would now be validation"):
+        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt images that would now be validation"):
             check_lineage(small.change(split_seed=7, **learnt), data)
         other = small.change(classes=("angry", "happy"), **learnt)
         with pytest.raises(UserError, match="split with classes"):
@@ -100,10 +100,10 @@ def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
 
 
 def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):
-    """With conflicts kept, a picture may stand under a scored and under an extra class."""
+    """With conflicts kept, an image may stand under a scored and under an extra class."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 48, 48), dtype=np.uint8)
-    images[40:60] = images[:20]  # every copy is of an angry or happy picture
+    images[40:60] = images[:20]  # every copy is of an angry or happy image
     labels = np.array(["angry", "happy"] * 20 + ["sad"] * 20)
     pictures = Pictures(
         images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.zeros((60, 8), "f4"), np.full((60, 2), 48),

@@ -121,7 +121,7 @@ def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
 
 
 def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatch):
-    """TensorFlow gets a tf.data.Dataset, other backends the batches themselves: the same pictures in the same order."""
+    """TensorFlow gets a tf.data.Dataset, other backends the batches themselves: the same images in the same order."""
     monkeypatch.setattr(loop, "feed", lambda batches: batches)
     assert same(loop.start(small, tmp_path / "fed"), trained)
 

@@ -148,7 +148,7 @@ def test_learning_from_a_run_on_all_of_train(whole, trained, small):
     """It has learnt what a validated run would validate on; a run on all of train may learn from either."""
     everything = load_config(whole / CONFIG)
     for learnt in ({"weights": str(whole / MODEL)}, {"teacher": (str(whole),)}):
-        with pytest.raises(UserError, match=r"split with validation_fraction 0.0, not 0.2: it has learnt pictures"):
+        with pytest.raises(UserError, match=r"split with validation_fraction 0.0, not 0.2: it has learnt images"):
             check_lineage(small.change(**learnt), load_dataset(small, None))
         check_lineage(everything.change(**learnt), load_dataset(everything, None))
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
@@ -168,7 +168,7 @@ def test_evaluate_has_no_validation_side(whole, trained, bundle, inside):
     assert inside("evaluate.py", whole, "--split", "train").returncode == 0
     assert inside("evaluate.py", whole, "--json").returncode == 0
     scored = inside("evaluate.py", bundle / "model_int8.tflite")
-    assert scored.returncode == 0 and "test: 30 pictures" in scored.stdout and "val:" not in scored.stdout
+    assert scored.returncode == 0 and "test: 30 images" in scored.stdout and "val:" not in scored.stdout
     rows = [row for row in read_csv(whole.parent / "results.csv") if row["run"] == whole.name]
     assert {row["selected_by"] for row in rows} == {trained.name} and {row["split"] for row in rows} == {"train", "test"}
 

@@ -15,7 +15,7 @@ INT8 = "model_int8.tflite"
 
 
 class Chip:
-    """Runs the network of a HEF, picture by picture, until it is lost."""
+    """Runs the network of a HEF, image by image, until it is lost."""
 
     def __init__(self, hef: HEF):
         self._hef = hef

@@ -1,7 +1,7 @@
 """InferModel: a queue of asynchronous jobs, which one thread works off in their order.
 
 As in HailoRT, a job's `wait` raises for its own timeout only: what went wrong is told to the callback. And `run_async` leaves the output of
-the bindings pointing at a buffer of its own, from which the answers are copied into the one that was set before.
+the bindings pointing at a buffer of its own, from which the predictions are copied into the one that was set before.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Edge:
 
 
 class Bindings:
-    """A request for one picture."""
+    """A request for one image."""
 
     def __init__(self, source: _InferStream, answer: _InferStream):
         self._input, self._output = _Edge(source), _Edge(answer)

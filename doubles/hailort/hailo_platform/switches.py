@@ -19,10 +19,10 @@ SWITCHES = {
     "service": ("silent",),  # the multi-process service does not answer
     "hef": ("unsupported",),  # made by a compiler that this version does not know
     "memory": ("short",),
-    "queue": None,  # pictures that the device takes without waiting, instead of 32
-    "lost_after": None,  # pictures after which the device is gone
-    "hang_after": None,  # pictures after which it answers no more
-    "seconds": None,  # that a picture takes
+    "queue": None,  # images that the device takes without waiting, instead of 32
+    "lost_after": None,  # images after which the device is gone
+    "hang_after": None,  # images after which it predictions no more
+    "seconds": None,  # that an image takes
     "record": None,  # path of a file to which each call appends a line of JSON
 }
 

@@ -10,10 +10,10 @@ YES = (True, False)
 SWITCHES = {
     "version": None,  # of the SDK, instead of 3.33.0
     "slow": None,  # seconds that parsing, optimizing and compiling take at least
-    "rank": (2, 4),  # of the answers: (N, C), the default, or (N, 1, 1, C)
+    "rank": (2, 4),  # of the predictions: (N, C), the default, or (N, 1, 1, C)
     "hn_as_string": YES,  # get_hn() gives JSON text, as some versions do
     "parse": ("recommend",),  # without end nodes the parser stops, and recommends the network's own
-    "parse_wrong": YES,  # the first convolution's channels are scaled by turns: native answers are slightly wrong
+    "parse_wrong": YES,  # the first convolution's channels are scaled by turns: native predictions are slightly wrong
     "bad_shape": YES,  # optimize() finds the calibration set's shape wrong
     "downgrade": YES,  # there is no GPU
     "compression4": YES,  # all weights become 4-bit ones, whatever the script says

@@ -1,7 +1,7 @@
 """Take out of an INT8 network's biases what the rounding of its weights adds to its outputs on average.
 
 A rounded kernel Wq makes sum((Wq - W) x) more than the float kernel W. Where inputs hardly vary, as the first blocks' here, the
-rounding errors of a kernel's weights add up to a shift of the whole channel. Its expectation over the calibration pictures goes
+rounding errors of a kernel's weights add up to a shift of the whole channel. Its expectation over the calibration images goes
 from the bias: b -= sum over places and inputs of (Wq - W) E[x]. Source: Nagel et al. 2019, Data-Free Quantization Through Weight
 Equalization and Bias Correction, section 4.2. E[x] is that of the interior: the zeros of padding at the border are not counted.
 """
@@ -18,7 +18,7 @@ def correct_biases(int8: bytes, float32: bytes, means: dict[str, np.ndarray]) ->
     """The INT8 TFLite with corrected int32 biases.
 
     float32: the network that it was quantized from, with the same tensor names. means: of each tensor that a layer with weights
-    reads, its mean by channels over the calibration pictures, float (C,). A layer without a bias stays as it is.
+    reads, its mean by channels over the calibration images, float (C,). A layer without a bias stays as it is.
     """
     file = object_of(int8)
     (graph,) = file.subgraphs

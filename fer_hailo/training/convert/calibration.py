@@ -1,4 +1,4 @@
-"""The calibration set: which training pictures, prepared as the board prepares a face, and a sheet to look at them."""
+"""The calibration set: which training images, prepared as the board prepares a face, and a sheet to look at them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.duplicates import exact_groups
 from fer_hailo.training.data.rows import Images
 
-COUNT = 1024  # the Dataflow Compiler optimizes fully from 1024 pictures on
+COUNT = 1024  # the Dataflow Compiler optimizes fully from 1024 images on
 SHEET_SIDE, SHEET_COLUMNS = 48, 32
 
 
 def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Which pictures to calibrate on: int (count,), shuffled, each class as often as the others as far as it has pictures.
+    """Which images to calibrate on: int (count,), shuffled, each class as often as the others as far as it has images.
 
-    labels: int (N,). What a small class lacks is taken from the others; where N < count, all pictures are chosen.
+    labels: int (N,). What a small class lacks is taken from the others; where N < count, all images are chosen.
     """
     rng = np.random.default_rng(seed)
     pools = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    # Round after round one picture of each class, until there are enough.
+    # Round after round one image of each class, until there are enough.
     turns = np.concatenate([np.arange(len(pool)) for pool in pools])
     order = np.lexsort((rng.permutation(len(turns)), turns))[:count]
     return rng.permutation(np.concatenate(pools)[order])
@@ -42,7 +42,7 @@ def prepare_all(images: Images, spec: PreprocessSpec) -> np.ndarray:
 
 
 def write_sheet(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """All pictures on one sheet, class after class, 32 a row, each class from a new row."""
+    """All images on one sheet, class after class, 32 a row, each class from a new row."""
     import cv2
 
     rows = []

@@ -1,4 +1,4 @@
-"""How wide each channel of a Keras network's tensors is, over calibration pictures."""
+"""How wide each channel of a Keras network's tensors is, over calibration images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Channels:
 
 
 def measure(model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec) -> dict[str, Channels]:
-    """Channels of the outputs of some operations of a Functional model, over prepared pictures uint8 (N, I, I, 3)."""
+    """Channels of the outputs of some operations of a Functional model, over prepared images uint8 (N, I, I, 3)."""
     if not names:
         return {}
     operations = {operation.name: operation for operation in model.operations}

@@ -42,7 +42,7 @@ class Change:
 def clean_network(model: keras.Model, train: Images, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, list[Change]]:
     """Fold constant gates and prune constant units of a Functional classifier.
 
-    train, val: uint8 (N, S, S[, 3]) cached pictures; constant means on every picture of `train`.
+    train, val: uint8 (N, S, S[, 3]) cached images; constant means on every image of `train`.
     Returns (network, changes). A change is kept where no logit of `val` moves by more than 1e-3, counted from the original.
     """
     graph = graph_of(model)

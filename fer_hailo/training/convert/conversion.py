@@ -54,7 +54,7 @@ from fer_hailo.training.models.build import load_model
 SCRATCH = ".convert"
 READY = Equalised(scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0)  # of a network that was fine-tuned for 8 bits
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
-MOST_SCORED = 10_000  # pictures a side
+MOST_SCORED = 10_000  # images a side
 CALIBRATION = Path("calib") / parts.CALIBRATION
 PLAIN = "alls/int8.alls"  # names no layers, so that it serves every network
 
@@ -79,7 +79,7 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
     selection = selected(subject)
     checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
     if (subject.trained_on or dataset.key) != dataset.key:
-        _say(f"note: {subject.config.data.source} is not what this model was trained on; its validation side may hold training pictures")
+        _say(f"note: {subject.config.data.source} is not what this model was trained on; its validation side may hold training images")
     _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
@@ -93,12 +93,12 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
 
 
 def _limited(dataset: Dataset, seed: int) -> Dataset:
-    """The bundle holds every picture that is scored, prepared: of a large data set a part of them has to do."""
+    """The bundle holds every image that is scored, prepared: of a large data set a part of them has to do."""
 
     def some(split: str, part: Part) -> Part:
         if len(part) <= MOST_SCORED:
             return part
-        _say(f"{dataset.name} has {len(part):,} pictures in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
+        _say(f"{dataset.name} has {len(part):,} images in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
         return part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED]))
 
     return replace(dataset, val=some("val", dataset.val), test=some("test", dataset.test))
@@ -204,7 +204,7 @@ class Converter:
             np.concatenate([side.labels for _, side in sides]).astype(np.int64),
             np.concatenate([np.full(len(side), split, "U4") for split, side in sides]),
             logits_of(
-                lambda chunk: network.logits(chunk, self.spec), images, len(self.dataset.names), "answers of the float TFLite"
+                lambda chunk: network.logits(chunk, self.spec), images, len(self.dataset.names), "predictions of the float TFLite"
             ).astype(np.float32),
         )
 
@@ -281,7 +281,7 @@ class Converter:
 
     def _tell(self, facts: Conversion) -> None:
         parity = facts.parity
-        print(f"parity: {parity.same} of {parity.count} answers equal, largest logit difference {parity.difference:.1e}")
+        print(f"parity: {parity.same} of {parity.count} predictions equal, largest logit difference {parity.difference:.1e}")
         for layer in facts.unexpected:
             print(f"warning: {layer.name} is a {layer.operator}, which the Dataflow Compiler may not take")
         for entry in facts.scored:

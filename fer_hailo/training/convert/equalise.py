@@ -16,14 +16,14 @@ from fer_hailo.training.convert.scaling import scale_channels
 from fer_hailo.training.convert.swish_scaling import widen_swishes
 from fer_hailo.training.data.rows import Images
 
-IMAGES = 256  # calibration pictures that tell how wide a channel is
+IMAGES = 256  # calibration images that tell how wide a channel is
 
 
 @dataclass(frozen=True)
 class Equalised:
     """scaled: channels, which changes no answer. straight: by h-swish, nearly constant channels that became its identity.
 
-    tolerance: within how much of a straight line they are. same: part of the validation answers that stayed. moved: the
+    tolerance: within how much of a straight line they are. same: part of the validation predictions that stayed. moved: the
     largest move of a logit.
     """
 
@@ -37,7 +37,7 @@ class Equalised:
 def equalise(model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, Equalised]:
     """(network for 8 bits, network that it must equal in float, what was done).
 
-    model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached pictures.
+    model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached images.
     The second is the first before scaling, which changes no answer; it differs from `model` by the h-swish channels, as the last says.
     """
     widened, outcome = widen_swishes(fold_constants(model), calibration, val, spec)

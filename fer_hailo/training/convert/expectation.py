@@ -25,6 +25,6 @@ def check_normalisation(model: keras.Model, val: Part, spec: PreprocessSpec, acc
         other = float((logits.argmax(axis=1) == val.labels).mean())
         if other > accuracy + CLEARLY:
             raise UserError(
-                f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {accuracy:.1%} of the validation pictures, with "
+                f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {accuracy:.1%} of the validation images, with "
                 f"(value - {mean:g}) / {scale:g} on {other:.1%}: it was trained on the latter, so add --mean {mean:g} --scale {scale:g}"
             )

@@ -42,9 +42,7 @@ def flatten(model: keras.Model) -> keras.Model:
     """
     known = isinstance(model, keras.Sequential) or hasattr(model, "operations")  # the latter: Functional, whose class is not public
     if not known or not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UserError(
-            "the model is not a classifier of pictures: a Functional or Sequential model with one input and one output is needed"
-        )
+        raise UserError("the model is not a classifier of images: a Functional or Sequential model with one input and one output is needed")
     image = keras.Input(model.input_shape[1:], name="image")
     pairs: list[tuple] = []
     flat = keras.Model(image, _inline(model, image, pairs), name=model.name)

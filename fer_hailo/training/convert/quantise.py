@@ -3,7 +3,7 @@ output int8, biases int32.
 
 Both ai-edge-quantizer and TensorFlow's converter take an activation's whole range. These networks have rare values of ten times
 the usual size, for which a whole-range scale is too coarse; so several ends of the ranges are tried. The network's own float
-answers on the calibration pictures (no labels) decide. The biases are corrected last, for the rounded weights that they belong to.
+predictions on the calibration images (no labels) decide. The biases are corrected last, for the rounded weights that they belong to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Trial:
     """Ranges that were tried.
 
     ends: the percentile at which each tensor's range ends; the other end is its mirror. divergence: mean KL from the float network's
-    softmax, nats. agreement: part of equal answers.
+    softmax, nats. agreement: part of equal predictions.
     """
 
     ends: str

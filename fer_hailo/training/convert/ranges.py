@@ -13,7 +13,7 @@ from fer_hailo.common.progress import track
 from fer_hailo.formats.tflite import GATE, Tflite
 from fer_hailo.predict.litert import LiteRT
 
-SAMPLES = 1024  # values of a tensor that are kept of each picture
+SAMPLES = 1024  # values of a tensor that are kept of each image
 INPUT = "image"
 PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9)  # where a range may end
 WHOLE = "100"
@@ -72,7 +72,7 @@ def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dic
     """(low, high) of the 8-bit range of each tensor, for a percentile of PERCENTILES.
 
     What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole ranges stay whole: cutting
-    these made the answers worse. So do those of relu6(x + 3), which ends at 6 for many values of x.
+    these made the predictions worse. So do those of relu6(x + 3), which ends at 6 for many values of x.
     """
     limits = {name: tensor.ends[ends] for name, tensor in ranges.items()}
     if ends != WHOLE:
@@ -99,7 +99,7 @@ def _is_gate(name: str) -> bool:
 
 
 def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:
-    """Ranges of the input and of every tensor that an operator makes, over prepared pictures uint8 (N, I, I, 3)."""
+    """Ranges of the input and of every tensor that an operator makes, over prepared images uint8 (N, I, I, 3)."""
     network, rng = LiteRT(path, keep_tensors=True), np.random.default_rng(seed)
     lows: dict[str, np.ndarray] = {}
     highs: dict[str, np.ndarray] = {}

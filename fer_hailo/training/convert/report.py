@@ -12,7 +12,7 @@ def write_conversion_report(path: Path, title: str, facts: Conversion) -> None:
     """Write the page of what conversion.json holds."""
     parity = facts.parity
     note = (
-        f"Float TFLite against Keras on {parity.count} validation pictures: {parity.same} answers equal, "
+        f"Float TFLite against Keras on {parity.count} validation images: {parity.same} predictions equal, "
         f"largest difference of a logit {parity.difference:.1e}."
     )
     sections = [("Accuracy", _accuracy(facts)), ("Clean-up of the float graph", _changes(facts))]
@@ -36,7 +36,7 @@ def _accuracy(facts: Conversion) -> str:
                 (entry.stage, split, f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
                  f"{metrics.macro_recall:.2%}", size, latency)
             )  # fmt: skip
-    head = ("stage", "split", "pictures", "accuracy", "95 % interval", "points lost", "macro recall", "size", "one picture, one thread")
+    head = ("stage", "split", "images", "accuracy", "95 % interval", "points lost", "macro recall", "size", "one image, one thread")
     return table(head, rows)
 
 
@@ -59,7 +59,7 @@ def _equalised(facts: Conversion) -> str:
     if straight:
         text += (
             f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done.tolerance:g} of a straight "
-            f"line): {done.same:.2%} of the validation answers stayed, the largest move of a logit is {done.moved:.2g}."
+            f"line): {done.same:.2%} of the validation predictions stayed, the largest move of a logit is {done.moved:.2g}."
         )
     return f"<p class=note>{text}</p>"
 
@@ -68,16 +68,16 @@ def _trials(facts: Conversion) -> str:
     if facts.quantised_from and facts.trials:
         (trial,) = facts.trials
         text = "The ranges and biases are those that the network was fine-tuned with. On the calibration images its divergence from its own"
-        return f"<p class=note>{text} float answers is {trial.divergence:.4f} nats, {trial.agreement:.1%} are the same.</p>"
+        return f"<p class=note>{text} float predictions is {trial.divergence:.4f} nats, {trial.agreement:.1%} are the same.</p>"
     rows = [(t.ends, f"{t.divergence:.4f}", f"{t.agreement:.1%}") for t in facts.trials]
     if not rows:
         return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"
     counts = facts.calibration
     note = (
-        f"<p class=note>Judged on the {counts.count:,} calibration pictures by the float network's answers, with corrected biases; "
+        f"<p class=note>Judged on the {counts.count:,} calibration images by the float network's predictions, with corrected biases; "
         "the first was taken.</p>"
     )
-    return table(("ranges end at the percentile", "divergence from float (nats)", "same answer"), rows) + note
+    return table(("ranges end at the percentile", "divergence from float (nats)", "same prediction"), rows) + note
 
 
 def _ranges(facts: Conversion) -> str:
@@ -95,7 +95,7 @@ def _ranges(facts: Conversion) -> str:
     ]
     head = ("tensor", "smallest", "largest", "range that 99.9 % of values use", "dead channels", "constant channels", "INT8 scale")
     note = (
-        "<p class=note>Dead: 0 on every calibration picture; constant: the same value. Some of these channels vary on other training "
-        "pictures, so the clean-up, which looks at all of them, left them in.</p>"
+        "<p class=note>Dead: 0 on every calibration image; constant: the same value. Some of these channels vary on other training "
+        "images, so the clean-up, which looks at all of them, left them in.</p>"
     )
     return table(head, rows) + note

@@ -1,9 +1,9 @@
 """Make the channels of a tensor equally wide, so that one INT8 scale suits them all, without changing what the network computes.
 
-Where channel c of a layer's outputs is multiplied by s_c > 0, and the kernels that read it are divided by s_c, the answers stay:
+Where channel c of a layer's outputs is multiplied by s_c > 0, and the kernels that read it are divided by s_c, the predictions stay:
 ReLU, sums, means, maxima and zero padding all pass a positive factor on. Source: Nagel et al. 2019, Data-Free Quantization Through
 Weight Equalization and Bias Correction, section 4.1, which balances weights; here the widths of the activations are made equal,
-s_c = median(r) / r_c, r_c the 99.99th percentile of |channel c| over calibration pictures, as weights have a scale a channel anyway.
+s_c = median(r) / r_c, r_c the 99.99th percentile of |channel c| over calibration images, as weights have a scale a channel anyway.
 Tensors that are added share their factors.
 """
 
@@ -47,7 +47,7 @@ class Group:
 def scale_channels(model: keras.Model, images: np.ndarray, spec: PreprocessSpec) -> tuple[keras.Model, int]:
     """(a network that computes the same with equally wide channels, how many channels were scaled).
 
-    model: Functional, constants folded. images: calibration pictures, uint8 (N, I, I, 3).
+    model: Functional, constants folded. images: calibration images, uint8 (N, I, I, 3).
     """
     groups = [group for group in channel_groups(model) if group.free and group.makers and group.readers and not group.swishes]
     seen = [_seen(model, group) for group in groups]
@@ -107,7 +107,7 @@ def channel_groups(model: keras.Model) -> list[Group]:
             merged = merged.joined(group)
         groups |= dict.fromkeys(merged.tensors, merged)
     for name, readers in graph.consumers.items():
-        groups[name].free &= bool(readers)  # the answers stay as they are
+        groups[name].free &= bool(readers)  # the predictions stay as they are
     return list({id(group): group for group in groups.values()}.values())
 
 

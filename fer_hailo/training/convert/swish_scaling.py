@@ -41,7 +41,7 @@ class Straight:
 @dataclass(frozen=True)
 class Outcome:
     """What was done: channels that were widened, by the h-swish's name; the tolerance, 0 where none was; part of the validation
-    answers that stayed; largest move of a validation logit."""
+    predictions that stayed; largest move of a validation logit."""
 
     channels: dict[str, list[Straight]]
     tolerance: float
@@ -50,9 +50,9 @@ class Outcome:
 
 
 def widen_swishes(model: keras.Model, images: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, Outcome]:
-    """Widen with the largest tolerance that leaves 995 of 1000 validation answers as they are.
+    """Widen with the largest tolerance that leaves 995 of 1000 validation predictions as they are.
 
-    model: Functional, constants folded. images: calibration pictures, uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached pictures.
+    model: Functional, constants folded. images: calibration images, uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached images.
     """
     places = _places(model)
     values = {name: _values(model, before, images, spec) for name, (before, _) in places.items()}
@@ -125,7 +125,7 @@ def _line(x: np.ndarray, h: np.ndarray) -> tuple[float, float, float]:
 
 
 def _values(model: keras.Model, name: str, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-    """float32 (N, C): values of a layer's outputs over the pictures, at places drawn by chance."""
+    """float32 (N, C): values of a layer's outputs over the images, at places drawn by chance."""
     probe, rng, found = keras.Model(model.input, model.get_layer(name).output), np.random.default_rng(0), []
     for start in range(0, len(images), BATCH):
         output = np.asarray(probe.predict_on_batch(normalise(images[start : start + BATCH], spec)))
@@ -137,7 +137,7 @@ def _values(model: keras.Model, name: str, images: np.ndarray, spec: PreprocessS
 def _places(model: keras.Model) -> dict[str, tuple[str, Group]]:
     """Each h-swish of a layer that reads the image, which is read by layers with weights only: (that layer, its group).
 
-    Later h-swishes have such channels too, but widening them made INT8 worse: what seldom varies over the calibration pictures
+    Later h-swishes have such channels too, but widening them made INT8 worse: what seldom varies over the calibration images
     takes far larger values on others.
     """
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}

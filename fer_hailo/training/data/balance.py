@@ -1,4 +1,4 @@
-"""Against class imbalance: repeat the small classes, and weigh classes by their effective number of pictures."""
+"""Against class imbalance: repeat the small classes, and weigh classes by their effective number of images."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def oversample_minority_classes(indices: np.ndarray, labels: np.ndarray, ratio: float, seed: int) -> np.ndarray:
-    """Repeat the pictures of small classes until each has int(ratio x the largest class).
+    """Repeat the images of small classes until each has int(ratio x the largest class).
 
-    indices: int (N,), pictures of the training side; labels: int (N,), their classes. Returns int (M,), M >= N: all of
+    indices: int (N,), images of the training side; labels: int (N,), their classes. Returns int (M,), M >= N: all of
     `indices` in their order, then the repeats: whole copies of a class, and a random part of it for the remainder.
     """
     rng = np.random.default_rng(seed)
@@ -25,12 +25,12 @@ def oversample_minority_classes(indices: np.ndarray, labels: np.ndarray, ratio: 
 def compute_class_weights_effective(counts: np.ndarray, beta: float) -> np.ndarray:
     """Class weights by the effective number of samples (Cui et al. 2019): (1 - beta) / (1 - beta^n), scaled to mean 1.
 
-    counts: int (C,), pictures of each class before oversampling, all above 0. beta: [0, 1); 0 gives ones.
+    counts: int (C,), images of each class before oversampling, all above 0. beta: [0, 1); 0 gives ones.
     Returns float64 (C,).
     """
     counts = np.asarray(counts)
     if (counts <= 0).any():
-        raise ValueError("every class needs a picture")
+        raise ValueError("every class needs an image")
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be in [0, 1), got {beta}")
     weights = (1 - beta) / -np.expm1(counts * np.log(beta)) if beta else np.ones(len(counts))

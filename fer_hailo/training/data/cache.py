@@ -1,4 +1,4 @@
-"""All pictures of a source as one uint8 array, decoded once and kept in two files named after the content: KEY.images.npy, which is mapped
+"""All images of a source as one uint8 array, decoded once and kept in two files named after the content: KEY.images.npy, which is mapped
 into memory, not read, and KEY.npz, all that is known about them."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fer_hailo.training.data.sources import open_source
 VERSION = 2
 IMAGES = ".images.npy"
 BLOCK = 256
-MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few pictures
+MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few images
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pictures:
 
     images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits: str (N,); split is train,
     test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS; zeros where nobody was asked.
-    sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical pictures.
+    sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical images.
     near: int64 (P, 2), pairs of near duplicates by the configured rule. bad: str (B, 2), id and reason of the files that could not be read.
     name: what the data set is called. key: SHA-256 of source content and preprocessing.
     """
@@ -69,14 +69,14 @@ def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | No
 
 
 def _from_source(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> tuple[Pictures, Path | None]:
-    """The pictures, and the path of their cache file."""
+    """The images, and the path of their cache file."""
     source = open_source(data)
     shape = f"{spec.source_shape}".encode()
     key = hashlib.sha256(b"1\0%s\0%s" % (source.digest().encode(), shape)).hexdigest()
     path = Path(cache) / f"{key[:16]}.npz" if cache else None
     if path and path.exists():
         try:
-            return replace(_read(path, spec), name=source.name), path  # another name may hold the same pictures
+            return replace(_read(path, spec), name=source.name), path  # another name may hold the same images
         except UserError:  # a damaged cache costs time, not the run
             path.unlink(missing_ok=True)
     place = (len(source.entries), *spec.source_shape)
@@ -102,7 +102,7 @@ def _on_disk(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _decode_all(source: Source, spec: PreprocessSpec, key: str, images: np.ndarray) -> Pictures:
-    """images: uint8, a place for each entry, which the pictures are put into."""
+    """images: uint8, a place for each entry, which the images are put into."""
 
     def one(entry: Entry) -> tuple[np.ndarray | None, tuple[int, ...], str]:
         try:
@@ -128,7 +128,7 @@ def _decode_all(source: Source, spec: PreprocessSpec, key: str, images: np.ndarr
                 good.append(i)
                 sizes.append(size)
     if len(bad) > max(MOST_BAD * len(entries), 3) or not good:
-        raise UserError(f"{len(bad):,} of {len(entries):,} pictures of {source.name} cannot be read, the first: {bad[0][0]} {bad[0][1]}")
+        raise UserError(f"{len(bad):,} of {len(entries):,} images of {source.name} cannot be read, the first: {bad[0][0]} {bad[0][1]}")
     images = images[: len(good)]
     return Pictures(
         images=images,
@@ -163,10 +163,10 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
     try:
         images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} needs its pictures, {path.with_suffix(IMAGES).name}, beside it ({error})") from None
+        raise UserError(f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({error})") from None
     if len(images) < len(values["ids"]) or images.dtype != np.uint8:
         raise UserError(f"{path.with_suffix(IMAGES)} does not belong to {path.name}: copy both again")
     if images.shape[1:] != spec.source_shape:
-        raise UserError(f"{path} holds pictures of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}")
+        raise UserError(f"{path} holds images of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}")
     known = {**values, "name": str(values["name"]), "key": str(values["key"])}
     return Pictures(images=images[: len(values["ids"])], **known)

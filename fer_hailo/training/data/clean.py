@@ -1,4 +1,4 @@
-"""Which pictures are used: not blank, not under two labels, and no training picture that also stands in test."""
+"""Which images are used: not blank, not under two labels, and no training image that also stands in test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def duplicate_groups(pictures: Pictures) -> np.ndarray:
 
 
 def blank(images: Images) -> np.ndarray:
-    """bool (N,): all pixels of a picture are equal."""
+    """bool (N,): all pixels of an image are equal."""
     flat = (block.reshape(len(block), -1) for block in blocks(images))
     return np.concatenate([np.zeros(0, bool), *(block.max(axis=1) == block.min(axis=1) for block in flat)])
 
 
 def conflicting(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """bool (N,): the picture's group holds more than one label."""
+    """bool (N,): the image's group holds more than one label."""
     pairs = np.unique(np.stack([groups, np.unique(labels, return_inverse=True)[1]]), axis=1)
     counts = np.bincount(pairs[0], minlength=int(groups.max()) + 1 if len(groups) else 0)
     return counts[groups] > 1
@@ -32,9 +32,9 @@ def conflicting(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int]]:
     """Apply the configuration's cleaning, over all classes, before any selection.
 
-    Returns (keep, dropped): bool (N,) and how many pictures each rule took, in the order of the rules. Test pictures stay,
+    Returns (keep, dropped): bool (N,) and how many images each rule took, in the order of the rules. Test images stay,
     blank ones and all: a test set that is cleaned gives a better score than others get on it.
-    Raises UserError when pictures are corrupt and `drop_corrupt` is off.
+    Raises UserError when images are corrupt and `drop_corrupt` is off.
     """
     if len(pictures.bad) and not config.data.drop_corrupt:
         raise UserError(f"{pictures.bad[0][0]} {pictures.bad[0][1]} ({len(pictures.bad)} corrupt in all): mend them or use --drop-corrupt")

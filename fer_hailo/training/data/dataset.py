@@ -1,4 +1,4 @@
-"""The pictures of a run: cleaned, of the chosen classes, split into train, validation and test."""
+"""The images of a run: cleaned, of the chosen classes, split into train, validation and test."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Part:
         return len(self.labels)
 
     def take(self, chosen: np.ndarray) -> Part:
-        """Some of the pictures: int (M,)."""
+        """Some of the images: int (M,)."""
         return Part(Rows(self.images.array, self.images.index[chosen]), self.labels[chosen], self.ids[chosen])
 
     def sha256(self) -> str:
-        """Digest of pictures and labels in their order."""
+        """Digest of images and labels in their order."""
         total = hashlib.sha256()
         for block in blocks(self.images):
             total.update(block.tobytes())
@@ -46,7 +46,7 @@ class Part:
 class Dataset:
     """The three sides (an absent one is empty), class names in label order, and what cleaning took.
 
-    extra: training pictures of the classes `extra_names`, which are not scored; their labels follow on those of `names`.
+    extra: training images of the classes `extra_names`, which are not scored; their labels follow on those of `names`.
     targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of the votes.
     """
 
@@ -66,11 +66,11 @@ class Dataset:
         """The side called train, val or test. Raises UserError when it is empty."""
         part = getattr(self, split)
         if not len(part):
-            raise UserError(f"{self.name} has no {split} pictures")
+            raise UserError(f"{self.name} has no {split} images")
         return part
 
     def lessons(self) -> Part:
-        """What a network learns from: the training side, then the pictures of the extra classes."""
+        """What a network learns from: the training side, then the images of the extra classes."""
         train, extra = self.train, self.extra
         labels, ids = (np.concatenate(pair) for pair in ((train.labels, extra.labels), (train.ids, extra.ids)))
         return Part(train.images + extra.images, labels, ids)
@@ -79,7 +79,7 @@ class Dataset:
 def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     """Read, clean and split the data set of a configuration.
 
-    Raises UserError when a class has no pictures to train on, or the layout does not go with `resplit`.
+    Raises UserError when a class has no images to train on, or the layout does not go with `resplit`.
     """
     pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
     plain = bool((pictures.splits == "").all())

@@ -1,4 +1,4 @@
-"""Which pictures are copies of each other: pixel for pixel, or, by the rule `thumbnail`, in another encoding, contrast or light."""
+"""Which images are copies of each other: pixel for pixel, or, by the rule `thumbnail`, in another encoding, contrast or light."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BLOCK = 2048
 
 
 def exact_groups(images: Images) -> np.ndarray:
-    """int64 (N,): pictures with the same number are pixel-identical. Numbered in order of first occurrence."""
+    """int64 (N,): images with the same number are pixel-identical. Numbered in order of first occurrence."""
     seen: dict[bytes, int] = {}
     digests = (hashlib.sha1(image.tobytes()).digest() for block in blocks(images) for image in block)
     return np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
 
 
 def near_pairs(images: Images) -> np.ndarray:
-    """int64 (P, 2): pairs i < j, not identical, whose thumbnails correlate at NEAR or more. Blank pictures have no pairs.
+    """int64 (P, 2): pairs i < j, not identical, whose thumbnails correlate at NEAR or more. Blank images have no pairs.
 
     images: uint8 (N, S, S) or (N, S, S, 3). Thumbnails are 16x16 grey means with mean and contrast removed.
     """

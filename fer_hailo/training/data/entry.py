@@ -1,4 +1,4 @@
-"""One picture of a data set, and what every source of pictures offers."""
+"""One image of a data set, and what every source of images offers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a source. split is train, test, or empty where the layout has none. votes: how many people chose each class of
+    """One image of a source. split is train, test, or empty where the layout has none. votes: how many people chose each class of
     fer_hailo.training.data.ferplus.FERPLUS, empty where nobody was asked."""
 
     id: str
@@ -20,13 +20,13 @@ class Entry:
 
 
 class Source(Protocol):
-    """A place that holds pictures. `entries` are sorted by id, so that folder and zip give one order."""
+    """A place that holds images. `entries` are sorted by id, so that folder and zip give one order."""
 
     name: str
     entries: list[Entry]
 
     def read(self, entry: Entry) -> bytes | np.ndarray:
-        """The encoded file, or uint8 (H, W). Raises ValueError for a damaged picture."""
+        """The encoded file, or uint8 (H, W). Raises ValueError for a damaged image."""
 
     def digest(self) -> str:
         """SHA-256 of all that the source holds."""

@@ -1,4 +1,4 @@
-"""Batches from memory: uint8 pictures, one-hot labels and MixUp weights, in an order fixed by (seed, epoch)."""
+"""Batches from memory: uint8 images, one-hot labels and MixUp weights, in an order fixed by (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class TrainingBatches(keras.utils.PyDataset):
     """What every backend is fed with.
 
     Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are blended already, the
-    compiled step blends the pictures by "mix" (1: not mixed). Every picture comes once an epoch; the last batch may be smaller.
+    compiled step blends the images by "mix" (1: not mixed). Every image comes once an epoch; the last batch may be smaller.
 
-    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), pictures to feed,
-    repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 pictures out.
-    parts: pieces into which each batch will be cut before its pictures are mixed; labels are mixed within them. share: (i, n), of each
+    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), images to feed,
+    repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 images out.
+    parts: pieces into which each batch will be cut before its images are mixed; labels are mixed within them. share: (i, n), of each
     batch only the i-th of n equal pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs
     too, as "targets", for losses that a model computes inside.
     """

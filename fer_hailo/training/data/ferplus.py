@@ -1,4 +1,4 @@
-"""FER+ (Barsoum et al. 2016): what ten people said of each picture of FER2013."""
+"""FER+ (Barsoum et al. 2016): what ten people said of each image of FER2013."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def majority(votes: Sequence[float] | np.ndarray) -> str | None:
 
 
 def read_votes(path: Path | str) -> dict[str, np.ndarray]:
-    """Votes by picture, of those on which somebody voted: {name without its ending: float (10,), in the order of VOTES}.
+    """Votes by image, of those on which somebody voted: {name without its ending: float (10,), in the order of VOTES}.
 
     Reads a CSV with columns `split`, `class`, `file` (names like train/happy/a), or `file` alone (names like a), or
     Microsoft's fer2013new.csv, whose rows are those of fer2013.csv (Training_00000 ..., as data/sources.py names these).

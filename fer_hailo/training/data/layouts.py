@@ -42,7 +42,7 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
 
 
 def class_folders(names: Sequence[str], where: Path) -> Layout:
-    """<split>/<class>/picture or <class>/picture. Folders above are passed over; pictures outside are counted on standard error."""
+    """<split>/<class>/picture or <class>/picture. Folders above are passed over; images outside are counted on standard error."""
     paths = [path for path in map(PurePosixPath, names) if path.suffix.lower() in SUFFIXES]
     split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
     tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
@@ -55,18 +55,18 @@ def class_folders(names: Sequence[str], where: Path) -> Layout:
         else:
             continue
         if entry.id in found:
-            raise UserError(f"{found[entry.id][0]} and {path} are two pictures of one name: keep one copy of the data set")
+            raise UserError(f"{found[entry.id][0]} and {path} are two images of one name: keep one copy of the data set")
         found[entry.id] = (str(path), entry)
     if found and len(paths) > len(found):
         layout = "train/<class>/ and test/<class>/" if split else "<class>/"
-        print(f"{where}: {len(paths) - len(found):,} pictures outside {layout} are not used", file=sys.stderr)
+        print(f"{where}: {len(paths) - len(found):,} images outside {layout} are not used", file=sys.stderr)
     if {entry.label for _, entry in found.values()} == CAER_S:  # the one name that differs from FER2013's
         found = {id: (file, Entry(id, "angry" if e.label == "anger" else e.label, e.split)) for id, (file, e) in found.items()}
     return _sorted(found)
 
 
 def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
-    """RAF-DB's basic part: list_patition_label.txt ("train_00001.jpg 5") and the aligned pictures (train_00001_aligned.jpg)."""
+    """RAF-DB's basic part: list_patition_label.txt ("train_00001.jpg 5") and the aligned images (train_00001_aligned.jpg)."""
     lists = [name for name in names if PurePosixPath(name).name == RAF_DB_LIST]
     if not lists:
         return None
@@ -112,7 +112,7 @@ def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
 
 
 def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
-    """FERPlus as Microsoft's script writes it: FER2013Train, FER2013Valid and FER2013Test, each with label.csv and pictures."""
+    """FERPlus as Microsoft's script writes it: FER2013Train, FER2013Valid and FER2013Test, each with label.csv and images."""
     lists = [path for path in map(PurePosixPath, names) if path.name == "label.csv" and path.parts[-2:-1]]
     lists = [path for path in lists if path.parts[-2] in FERPLUS_SPLITS]
     if not lists:
@@ -125,7 +125,7 @@ def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
                 continue
             votes = _votes(row[2:12])
             if len(votes) != 10:
-                raise UserError(f"{where}: {path} line {number} must hold a picture, a box and ten votes")
+                raise UserError(f"{where}: {path} line {number} must hold an image, a box and ten votes")
             label = majority(votes)
             file = str(path.parent / row[0].strip())
             missing += file not in files
@@ -153,9 +153,9 @@ def _votes(cells: Sequence[str]) -> list[float]:
 
 def _checked(found: dict[str, tuple[str, Entry]], missing: int, name: str, where: Path) -> Layout:
     if not found:
-        raise UserError(f"{where} holds the lists of {name}, and none of their pictures")
+        raise UserError(f"{where} holds the lists of {name}, and none of their images")
     if missing:
-        print(f"{where}: {missing:,} pictures that {name} lists are not there", file=sys.stderr)
+        print(f"{where}: {missing:,} images that {name} lists are not there", file=sys.stderr)
     return _sorted(found)
 
 

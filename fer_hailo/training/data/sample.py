@@ -64,7 +64,7 @@ def draw_face(label: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def write_sample_set(folder: Path | str, train: int = 260, test: int = 40, seed: int = 0) -> Path:
-    """Write drawn faces in Kaggle's layout: `train` and `test` pictures a class. Returns the folder.
+    """Write drawn faces in Kaggle's layout: `train` and `test` images a class. Returns the folder.
 
     By default the training side, four fifths of train, is enough for a calibration set of 1024.
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip, or FER2013's CSV files. How they lie there: fer_hailo.training.data.layouts."""
+"""Where images come from: a folder, a zip, or FER2013's CSV files. How they lie there: fer_hailo.training.data.layouts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_source(path: Path | str) -> Source:
             return source
         inside = [path / name for name in ARCHIVES if (path / name).is_file()]
         if not inside:
-            raise UserError(f"{path} holds no pictures: expected train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}")
+            raise UserError(f"{path} holds no images: expected train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}")
         path = inside[0]
     if path.name.lower() == FERPLUS_CSV:
         return FerPlusSource(path)
@@ -54,10 +54,10 @@ def open_source(path: Path | str) -> Source:
 
 
 def load_filtered_image_paths(data: Path | str, classes: Sequence[str] = FIVE_CLASSES) -> tuple[list[str], np.ndarray, list[str]]:
-    """List the pictures of some classes.
+    """List the images of some classes.
 
     Returns (ids, labels, names): ids as in the source (`train/angry/x.jpg`), labels int64 (N,) indexing names, names the
-    classes in alphabetical order. Raises UserError for a class without pictures.
+    classes in alphabetical order. Raises UserError for a class without images.
     """
     names = sorted(classes)
     entries = open_source(data).entries
@@ -71,7 +71,7 @@ def require_classes(found: Iterable[str], wanted: Iterable[str], where: Path | s
     found = sorted(set(found))
     for name in wanted:
         if name not in found:
-            raise UserError(f"class '{name}' has no pictures in {where}{nearest(name, found)}: it holds {', '.join(found) or 'none'}")
+            raise UserError(f"class '{name}' has no images in {where}{nearest(name, found)}: it holds {', '.join(found) or 'none'}")
 
 
 class FolderSource:
@@ -109,7 +109,7 @@ class ZipSource:
         self._check(members)
         self._files, self.entries = arrange([m.filename for m in members if not m.is_dir()], self._member, path)
         if not self.entries:
-            raise UserError(f"{path} holds no pictures in class folders (train/<class>/*.jpg)")
+            raise UserError(f"{path} holds no images in class folders (train/<class>/*.jpg)")
 
     def _check(self, members: list[zipfile.ZipInfo]) -> None:
         for member in members:
@@ -190,18 +190,18 @@ class CsvSource:
 
 
 class FerPlusSource(CsvSource):
-    """Microsoft's fer2013new.csv beside fer2013.csv: the pictures of the one under the labels that the votes of the other give."""
+    """Microsoft's fer2013new.csv beside fer2013.csv: the images of the one under the labels that the votes of the other give."""
 
     def __init__(self, path: Path):
         pixels = path.with_name("fer2013.csv")
         if not pixels.is_file():
-            raise UserError(f"{path} holds votes only: put fer2013.csv, which has the pictures, beside it")
+            raise UserError(f"{path} holds votes only: put fer2013.csv, which has the images, beside it")
         super().__init__(pixels)
         self.name, self.votes_path, counts = "ferplus", path, read_votes(path)
         voted = (_as_voted(entry, counts.get(entry.id.rsplit("/", 1)[1])) for entry in self.entries)
         self.entries = [entry for entry in voted if entry]
         if not self.entries:
-            raise UserError(f"{path} has no majority for any picture of {pixels}: they are not of one data set")
+            raise UserError(f"{path} has no majority for any image of {pixels}: they are not of one data set")
 
     def digest(self) -> str:
         with open(self.votes_path, "rb") as file:

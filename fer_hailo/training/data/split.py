@@ -1,4 +1,4 @@
-"""Validation is carved out of train: stratified, and all copies of a picture on one side."""
+"""Validation is carved out of train: stratified, and all copies of an image on one side."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fer_hailo.common.errors import UserError
 
 
 def split_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split pictures in two, stratified by label, never parting a group.
+    """Split images in two, stratified by label, never parting a group.
 
-    labels, groups: int (N,). A group counts under the label of its first picture. Returns sorted index arrays
+    labels, groups: int (N,). A group counts under the label of its first image. Returns sorted index arrays
     (rest, part), `part` holding about `fraction` of the groups. Raises UserError when a class is too small.
     """
     from sklearn.model_selection import train_test_split
@@ -19,7 +19,7 @@ def split_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
     counts = np.bincount(labels[first])
     taken = int(np.ceil(fraction * len(first)))
     if counts[counts > 0].min() < 2 or min(taken, len(first) - taken) < (counts > 0).sum():
-        raise UserError(f"too few different pictures to split ({len(first)} in {(counts > 0).sum()} classes): add pictures")
+        raise UserError(f"too few different images to split ({len(first)} in {(counts > 0).sum()} classes): add images")
     _, part = train_test_split(np.arange(len(first)), test_size=fraction, random_state=seed, stratify=labels[first])
     chosen = np.isin(inverse, part)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -1,4 +1,4 @@
-"""What a data set holds: counts, damaged and odd files, duplicates, conflicting labels, train pictures that stand in test."""
+"""What a data set holds: counts, damaged and odd files, duplicates, conflicting labels, train images that stand in test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULES = {
 
 
 def write_data_report(config: Config, cache: Path, folder: Path) -> str:
-    """Write data_report.txt, manifest.csv (one row a picture) and samples.png into `folder`. Returns the report's text.
+    """Write data_report.txt, manifest.csv (one row an image) and samples.png into `folder`. Returns the report's text.
 
     Judged over all classes of the data, before selection.
     """
@@ -42,7 +42,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
 
 
 def duplicate_counts(groups: np.ndarray, labels: np.ndarray) -> tuple[int, int, int]:
-    """(groups of two or more, pictures in them, groups with more than one label)."""
+    """(groups of two or more, images in them, groups with more than one label)."""
     sizes = np.bincount(groups)
     several = sizes[groups] > 1
     return int((sizes > 1).sum()), int(several.sum()), len(np.unique(groups[conflicting(labels, groups)]))
@@ -50,7 +50,7 @@ def duplicate_counts(groups: np.ndarray, labels: np.ndarray) -> tuple[int, int, 
 
 def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray, dropped: dict[str, int], rule: str) -> str:
     splits = sorted(set(pictures.splits), reverse=True)
-    lines = [f"{pictures.name}: {len(pictures.ids):,} readable pictures, {len(pictures.bad):,} corrupt", "", "pictures a class and split"]
+    lines = [f"{pictures.name}: {len(pictures.ids):,} readable images, {len(pictures.bad):,} corrupt", "", "images a class and split"]
     lines.append(f"  {'':<12}" + "".join(f"{split or 'all':>10}" for split in splits))
     for label in sorted(set(pictures.labels)):
         counts = [int(((pictures.labels == label) & (pictures.splits == split)).sum()) for split in splits]
@@ -70,7 +70,7 @@ def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray,
         for kind, numbers in (("exact", pictures.exact), ("exact or near", groups)):
             count, members, conflicts = duplicate_counts(numbers[side], pictures.labels[side])
             lines.append(
-                f"  {split or 'all'}, {kind}: {members:,} pictures in {count:,} groups, {conflicts:,} groups with conflicting labels"
+                f"  {split or 'all'}, {kind}: {members:,} images in {count:,} groups, {conflicts:,} groups with conflicting labels"
             )
     if "test" in splits and "train" in splits:
         test = pictures.splits == "test"
@@ -78,11 +78,11 @@ def _text(pictures: Pictures, groups: np.ndarray, marks: dict, keep: np.ndarray,
             train_hits = np.isin(numbers, numbers[test]) & ~test
             test_hits = np.isin(numbers, numbers[~test]) & test
             lines.append(
-                f"  {kind}: {train_hits.sum():,} train pictures also stand in test; {test_hits.sum():,} test pictures also stand in train"
+                f"  {kind}: {train_hits.sum():,} train images also stand in test; {test_hits.sum():,} test images also stand in train"
             )
     lines += ["", "cleaning with this configuration drops"]
     lines += [f"  {reason}: {count:,}" for reason, count in dropped.items()]
-    lines.append(f"  leaving {int(keep.sum()):,} pictures of all classes")
+    lines.append(f"  leaving {int(keep.sum()):,} images of all classes")
     return "\n".join(lines)
 
 

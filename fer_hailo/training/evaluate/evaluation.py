@@ -23,13 +23,13 @@ from fer_hailo.training.models.build import load_model
 
 
 def check_split(home: Home, split: str) -> None:
-    """Raise UserError where the configuration would split the data otherwise than the run did: a side would hold other pictures."""
+    """Raise UserError where the configuration would split the data otherwise than the run did: a side would hold other images."""
     if home.own is None:
         return
     for name in SPLITS_BY:
         own = home.own.value(name)
         if home.config.value(name) != own:
-            raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other pictures")
+            raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other images")
 
 
 def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
@@ -53,7 +53,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
     trained_on = home.trained_on or dataset.key
     if trained_on != dataset.key and split != "test":
         print(
-            f"note: {config.data.source} is not what this model was trained on; its {split} side may hold training pictures",
+            f"note: {config.data.source} is not what this model was trained on; its {split} side may hold training images",
             file=sys.stderr,
         )
     stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)

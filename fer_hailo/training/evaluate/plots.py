@@ -1,4 +1,4 @@
-"""Matplotlib pictures of a run: confusion matrix, history, the worst mistakes, a grid of samples."""
+"""Matplotlib images of a run: confusion matrix, history, the worst mistakes, a grid of samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 from fer_hailo.common.metrics import Bin, Metrics
 
-PITCH = 1.25  # from row to row of a grid, in widths of a picture
+PITCH = 1.25  # from row to row of a grid, in widths of an image
 
 
 def plot_confusion(path: Path, metrics: Metrics) -> None:
@@ -31,14 +31,14 @@ def plot_confusion(path: Path, metrics: Metrics) -> None:
 
 
 def plot_reliability(path: Path, bins: Sequence[Bin], title: str) -> None:
-    """Accuracy against confidence (`metrics.reliability`), above how many answers each bin holds."""
+    """Accuracy against confidence (`metrics.reliability`), above how many predictions each bin holds."""
     figure, (axis, below) = new_figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
     filled = [b for b in bins if b.count]
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axis.plot([b.confidence for b in filled], [b.accuracy for b in filled], marker="o")
     axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
     below.bar([b.low for b in bins], [b.count for b in bins], bins[0].high - bins[0].low, align="edge", edgecolor="white")
-    below.set(xlabel="probability of the answer", ylabel="answers")
+    below.set(xlabel="probability of the prediction", ylabel="predictions")
     save_figure(figure, path)
 
 
@@ -59,16 +59,16 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
 
 
 def plot_mistakes(path: Path, images: Images, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str) -> None:
-    """The mistakes of which the model was surest: truth, answer and its probability over each picture."""
+    """The mistakes of which the model was surest: truth, prediction and its probability over each image."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:40]
     titles = [f"{names[labels[i]]}\n{names[predicted[i]]} {probabilities[i, predicted[i]]:.0%}" for i in worst]
-    plot_grid(path, images[worst], titles, f"{data}: truth above, answer below", columns=8)
+    plot_grid(path, images[worst], titles, f"{data}: truth above, prediction below", columns=8)
 
 
 def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: str, columns: int) -> None:
-    """Pictures (uint8, grey or RGB) in rows of `columns`, each with a title."""
+    """Images (uint8, grey or RGB) in rows of `columns`, each with a title."""
     rows = max(1, -(-len(images) // columns))
     figure, axis = new_figure(columns * 1.4, rows * 1.75 + 0.4)
     for i, (image, title) in enumerate(zip(images, titles, strict=True)):

@@ -20,11 +20,11 @@ BATCH = 256
 
 
 class Scorer:
-    """Logits of a network for cached pictures; compiled once, follows later changes of the network's weights."""
+    """Logits of a network for cached images; compiled once, follows later changes of the network's weights."""
 
     def __init__(self, network: keras.Model, spec: PreprocessSpec):
         if not network.built or len(network.outputs) != 1 or len(network.output_shape) != 2:
-            raise UserError("the model is not a classifier that gives one row of logits for a picture")
+            raise UserError("the model is not a classifier that gives one row of logits for an image")
         wanted = (spec.input_size, spec.input_size, 3)
         if len(network.inputs) != 1 or network.input_shape[1:] != wanted:
             raise UserError(f"the model takes inputs of shape {network.input_shape}, the preprocessing makes {wanted}: check input_size")
@@ -54,7 +54,7 @@ def evaluate_model(
 
 
 def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: str) -> tuple[Metrics, np.ndarray]:
-    """As `evaluate_model`, of a converted model, for which each cached picture is prepared as for the board."""
+    """As `evaluate_model`, of a converted model, for which each cached image is prepared as for the board."""
 
     def logits(images: np.ndarray) -> np.ndarray:
         return predictor.logits(np.stack([prepare(image, predictor.spec) for image in images]))

@@ -55,7 +55,7 @@ def _check_data(grid: Grid) -> None:
             data = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]
             keys.setdefault((run.config.preprocess.source_shape, data["key"]), run)
     shapes = [shape for shape, _ in keys]
-    if len(set(shapes)) < len(shapes):  # another size of picture has another key, and may be compared
+    if len(set(shapes)) < len(shapes):  # another size of image has another key, and may be compared
         names = " and ".join(str(run.folder) for run in keys.values())
         raise UserError(f"{names} were trained on different data: there is nothing to compare")
 

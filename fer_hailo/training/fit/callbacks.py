@@ -68,7 +68,7 @@ class StopOnNaN(keras.callbacks.Callback):
 class Validate(keras.callbacks.Callback):
     """Scores what would be exported: a float32 copy of the network, of the weights' average where one is kept.
 
-    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training pictures.
+    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training images.
     Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs; of a run on all of train, which has nothing to
     validate on, the last alone.
     """

@@ -1,7 +1,7 @@
 """Training on several devices at once, each with its part of every batch: Keras' own data parallelism on JAX, TensorFlow's strategies.
 
 What is computed is what one device would compute: gradients and the statistics of batch norms go over the whole batch. Only TensorFlow's
-random layers draw on each device the same numbers, for different pictures; losses that compare pictures of a batch are refused there.
+random layers draw on each device the same numbers, for different images; losses that compare images of a batch are refused there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same augmented pictures."""
+"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same augmented images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Distillation(keras.layers.Layer):
 
 
 def load_teachers(config: Config) -> list[keras.Model]:
-    """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other pictures."""
+    """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other images."""
     return [_teacher(place, config) for place in config.loss.teacher]
 
 

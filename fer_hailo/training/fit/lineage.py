@@ -14,7 +14,7 @@ SIDES = ("split_seed", "validation_fraction")  # what parts train and validation
 def check_lineage(config: Config, dataset: Dataset) -> None:
     """Raise UserError where a model that this run learns from was trained on the same data, split otherwise.
 
-    Pictures that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
+    Images that it has learnt would stand on the validation side, which then praises what it should judge. A run on all of train has
     no such side: what it learns from may have been split in any way, as long as the same was kept out for test.
     """
     weights = parse_weights(config.model.weights)
@@ -27,6 +27,6 @@ def check_lineage(config: Config, dataset: Dataset) -> None:
             theirs, ours = home.own.value(name), config.value(name)
             if theirs != ours:
                 raise UserError(
-                    f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt pictures that would "
+                    f"{source} was trained on this data split with {name} {theirs}, not {ours}: it has learnt images that would "
                     "now be validation; train it anew with the same, or start from other weights"
                 )

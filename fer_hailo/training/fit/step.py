@@ -19,8 +19,8 @@ from fer_hailo.training.networks.registry import objective
 
 
 def training_model(network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()) -> keras.Model:
-    """The compiled step's model: uint8 pictures and MixUp weights in (and targets, where a method asks for them), augmentation inside,
-    logits out. Teachers see the same augmented pictures; what they say is added to the losses, and what the paper of the network or of
+    """The compiled step's model: uint8 images and MixUp weights in (and targets, where a method asks for them), augmentation inside,
+    logits out. Teachers see the same augmented images; what they say is added to the losses, and what the paper of the network or of
     the method adds."""
     config, method = setting.config, objective(setting.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")

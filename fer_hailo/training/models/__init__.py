@@ -1,1 +1,1 @@
-"""Networks, and the layers that turn cached pictures into their input."""
+"""Networks, and the layers that turn cached images into their input."""

@@ -17,7 +17,7 @@ STEPS = 500
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class Enlarge(keras.layers.Layer):
-    """float (B, S, S, 3) in [-1, 1] to (B, side, side, 3): what `prepare` makes of the same small picture, in whole grey levels."""
+    """float (B, S, S, 3) in [-1, 1] to (B, side, side, 3): what `prepare` makes of the same small image, in whole grey levels."""
 
     def __init__(self, side: int, mean: float, scale: float, **options):
         super().__init__(**options)
@@ -54,7 +54,7 @@ class SoftVote(keras.layers.Layer):
 
 
 def build_ensemble(members: Sequence[keras.Model], shares: Sequence[float] | np.ndarray, spec: PreprocessSpec) -> keras.Model:
-    """One network from the small pictures, (S, S, 3) floats in [-1, 1], to logits (C,): each member sees them at its own size.
+    """One network from the small images, (S, S, 3) floats in [-1, 1], to logits (C,): each member sees them at its own size.
 
     members: classifiers from (I, I, 3), of any I, to logits (C,). They are renamed, since names in a network must differ.
     """

@@ -1,4 +1,4 @@
-"""From cached uint8 pictures to the network's input, batched inside the compiled step: plain, and with augmentation.
+"""From cached uint8 images to the network's input, batched inside the compiled step: plain, and with augmentation.
 
 Enlarging is two matrix products, M @ x @ M.T. Cropping, shifting and mirroring only move the points at which the kernel is
 sampled, so augmentation by them costs no second interpolation.
@@ -60,8 +60,8 @@ class AugmentedFaceInput(FaceInput):
     """FaceInput with the configuration's augmentation and MixUp; random in every call, whatever `training` says.
 
     mix: float32 (B, 1), each image's weight in its mixture with its neighbour; None: nothing is mixed.
-    Draws from a SeedGenerator of its own, one set of numbers a picture: the crop's side (1 - zoom to 1) and place, a shift, a
-    mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small picture.
+    Draws from a SeedGenerator of its own, one set of numbers an image: the crop's side (1 - zoom to 1) and place, a shift, a
+    mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small image.
     """
 
     def __init__(self, config: Config, **options):
@@ -88,7 +88,7 @@ class AugmentedFaceInput(FaceInput):
         return super().compute_output_shape(images_shape)
 
     def _sampling(self, count):
-        """The two matrices of each picture, float32 (B, 1, I, S)."""
+        """The two matrices of each image, float32 (B, 1, I, S)."""
         size, config = float(self.spec.source_size), self.config
         side = size * self._uniform(count, 1 - config.augmentation.zoom, 1)
         matrices = []

@@ -65,7 +65,7 @@ def load_state_dict(model: keras.Model, tensors: Tensors, renamed: Renamed, skip
 def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed) -> None:
     """`load_state_dict` of one or more files (.npz, .pth) into a network that begins with `blocks.picture`.
 
-    The code that such files are of normalises pictures by ImageNet's mean and deviation. The last layer starts anew, since nothing says in
+    The code that such files are of normalises images by ImageNet's mean and deviation. The last layer starts anew, since nothing says in
     which order a file has its classes. Says on standard error what of the network the files leave as it was.
     """
     left, last = {layer.name for layer in model.layers}, last_layers(model)
@@ -73,7 +73,7 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
         without, unused = load_state_dict(model, read_tensors(path), renamed, last)
         for layer in model.layers:
             if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
-                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])  # the official pictures have a deviation of 1
+                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])  # the official images have a deviation of 1
         left &= set(without)
         print(f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit", file=sys.stderr)
     named = sorted(left)

@@ -26,7 +26,7 @@ def measure(name: str) -> Row:
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one picture: convolutions, dense layers, products of attention. Counts every layer once: none may be used twice."""
+    """Multiply-adds of one image: convolutions, dense layers, products of attention. Counts every layer once: none may be used twice."""
     return sum(_of_layer(layer) for layer in model.layers)
 
 

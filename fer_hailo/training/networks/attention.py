@@ -129,7 +129,7 @@ def mlp(x, inside: int, name: str):
 
 
 def drop_path(x, rate: float, name: str):
-    """Stochastic depth (Huang et al. 2016): in training, the whole branch of some pictures is 0."""
+    """Stochastic depth (Huang et al. 2016): in training, the whole branch of some images is 0."""
     shape = (None, *[1] * (len(x.shape) - 1))
     return layers.Dropout(rate, noise_shape=shape, name=name)(x) if rate else x
 

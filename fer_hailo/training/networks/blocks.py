@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 EPSILON = 1e-5  # PyTorch's; Keras' own is 1e-3
-# Of ImageNet's pictures, red, green and blue on 0..255: what the official code normalises by.
+# Of ImageNet's images, red, green and blue on 0..255: what the official code normalises by.
 MEAN, DEVIATION = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 

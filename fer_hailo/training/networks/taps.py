@@ -1,4 +1,4 @@
-"""What a network computes on the way, beside its answer."""
+"""What a network computes on the way, beside its prediction."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from fer_hailo.training.quantise.fake import FakeQuantised
 class Judge(keras.callbacks.Callback):
     """Scores the rounded network on the validation side, where there is one.
 
-    Adds to an epoch's logs val_loss (the divergence from the float network's answers, nats), val_accuracy, val_macro_recall and
+    Adds to an epoch's logs val_loss (the divergence from the float network's predictions, nats), val_accuracy, val_macro_recall and
     learning_rate; without a validation side the last alone. source: gives the float network's logits of cached images.
     """
 

@@ -29,13 +29,13 @@ ALLOWED = {
     InferenceContext.SDK_FP_OPTIMIZED: (States.FP_OPTIMIZED_MODEL, *QUANTIZED),
     InferenceContext.SDK_QUANTIZED: QUANTIZED,
 }
-RECOMMENDED = 1024  # pictures for the optimization levels above 0
+RECOMMENDED = 1024  # images for the optimization levels above 0
 GPU, FEW = "there's no available GPU", f"there's less data than the recommended amount ({RECOMMENDED})"
 saved: set[str] = set()  # steps whose HAR this process has saved
 
 
 class ClientRunner:
-    """One model, from its TFLite to its HEF. Paths may be text or Path; pictures are NHWC."""
+    """One model, from its TFLite to its HEF. Paths may be text or Path; images are NHWC."""
 
     def __init__(self, hw_arch: str | None = None, *, har=None):
         if hw_arch is not None and hw_arch not in ARCHITECTURES:
@@ -90,7 +90,7 @@ class ClientRunner:
         logger.info("Full precision optimization is done")
 
     def optimize(self, calib_data, data_type=CalibrationDataType.auto, *, work_dir=None) -> None:
-        """Quantize on the first `calibset_size` pictures. They are in the domain of the script: raw 0..255 where it normalises."""
+        """Quantize on the first `calibset_size` images. They are in the domain of the script: raw 0..255 where it normalises."""
         self._begin("optimize", *PARSED)
         if switch("kill_before") == "optimize":
             kill()
@@ -104,7 +104,7 @@ class ClientRunner:
         settings = model.settings
         level = self._effective_level(settings, len(images))
         if len(images) < settings.calibset_size:
-            logger.warning("Only %d pictures for a calibset_size of %d", len(images), settings.calibset_size)
+            logger.warning("Only %d images for a calibset_size of %d", len(images), settings.calibset_size)
         used = images[: settings.calibset_size]
         native(f"Calibration: 100% of {len(used)} entries")
         seen = emulator.ranges(model.native, self._normalised(used))

@@ -22,7 +22,7 @@ from hailo_sdk_client.sdk_backend.script import Settings, read_script
 class Model:
     """native: the TFLite as parsed; quantized: its rounded twin. native_hn: the HN before any script.
 
-    script: the one that is loaded; applied: the one that was optimized with. input_range: of the pictures calibrated on, in their own
+    script: the one that is loaded; applied: the one that was optimized with. input_range: of the images calibrated on, in their own
     domain. output_ranges: of the outputs' tensors.
     """
 

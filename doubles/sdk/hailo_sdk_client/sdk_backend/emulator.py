@@ -1,4 +1,4 @@
-"""Runs TFLite networks picture by picture with LiteRT, and rounds them to few bits."""
+"""Runs TFLite networks image by image with LiteRT, and rounds them to few bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(content: bytes, images: np.ndarray) -> list[np.ndarray]:
 
 
 def tensors(content: bytes, images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """For each picture, all tensors that operators make, by name; valid until the next picture."""
+    """For each image, all tensors that operators make, by name; valid until the next image."""
     interpreter = _interpreter(content, keep=True)
     places = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
     network = Network(content)
@@ -27,7 +27,7 @@ def tensors(content: bytes, images: np.ndarray) -> Iterator[dict[str, np.ndarray
 
 
 def ranges(content: bytes, images: np.ndarray) -> dict[str, tuple[float, float]]:
-    """The lowest and highest value of each tensor over all pictures."""
+    """The lowest and highest value of each tensor over all images."""
     found: dict[str, tuple[float, float]] = {}
     for values in tensors(content, images):
         for name, array in values.items():

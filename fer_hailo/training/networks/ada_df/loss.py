@@ -34,7 +34,7 @@ def fallback(classes: int) -> np.ndarray:
 
 
 def distributions(sums, counts):
-    """The mean answer for each class, float (C, C), from sums (C, C) over counts (C,) pictures; the fallback where the class itself has
+    """The mean prediction for each class, float (C, C), from sums (C, C) over counts (C,) images; the fallback where the class itself has
     less than the threshold."""
     means = sums / ops.maximum(counts, 1e-6)[:, None]
     sure = ops.diagonal(means) >= THRESHOLD
@@ -42,7 +42,7 @@ def distributions(sums, counts):
 
 
 def fused(first, gates, known, targets):
-    """What the second branch is to say, (B, C): the first's probabilities, and, the larger a picture's gate is within the batch, the more
+    """What the second branch is to say, (B, C): the first's probabilities, and, the larger an image's gate is within the batch, the more
     of the distribution of its class. first: logits (B, C); gates: (B, 1); known: (C, C); targets: (B, C)."""
     low, high = ops.min(gates), ops.max(gates)
     share = LOWEST_WEIGHT + (1 - LOWEST_WEIGHT) * (gates - low) / ops.maximum(high - low, 1e-7)

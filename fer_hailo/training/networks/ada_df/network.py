@@ -15,7 +15,7 @@ RENAMED = resnet.renamed("feature", {1: ("feature.4.",)} | {k: tuple(f"{branch}f
 def ada_df(input_size: int, logits: int) -> keras.Model:
     """What is left after training, from (I, I, 3) in [-1, 1] to logits: the second branch, a ResNet-18.
 
-    Its gate is left out: it scales the logits of a picture alike, so that the answer is the same; the temperature is fitted afterwards.
+    Its gate is left out: it scales the logits of an image alike, so that the prediction is the same; the temperature is fitted afterwards.
     """
     image, x = _trunk(input_size)
     return keras.Model(image, _branch(x, 2, logits)[1], name="ada_df")

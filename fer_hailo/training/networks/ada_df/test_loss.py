@@ -48,7 +48,7 @@ def test_fusion_adds_both_losses_and_learns_the_classes():
     layer(second, first, gates, targets, training=True)
     wanted = 0.8 * np.array([0.9, 0.1]) + 0.2 * np.array([0.7, 0.3])  # the gate is the batch's lowest
     divergence = np.sum(wanted * np.log(wanted / [0.6, 0.4]))
-    wanted = -math.log(0.9) + math.exp(-((2 / 3) ** 2)) * divergence  # and no ranks of a single picture
+    wanted = -math.log(0.9) + math.exp(-((2 / 3) ** 2)) * divergence  # and no ranks of a single image
     assert number(layer.losses[0]) == pytest.approx(wanted, rel=1e-4)
     np.testing.assert_allclose(array(layer.known), loss.fallback(2), rtol=1e-6)
     layer(second, first, gates, targets, training=True)

@@ -20,7 +20,7 @@ def test_it_is_the_official_network():
 
 
 def test_the_second_branch_alone_is_what_is_kept():
-    """Ada-DF's saved network gives the second branch's logits before the gate, which cannot change the answer."""
+    """Ada-DF's saved network gives the second branch's logits before the gate, which cannot change the prediction."""
     pair, kept = network.ada_df_pair(64, 5), network.ada_df(64, 5)
     layers = {layer.name: layer for layer in pair.layers}
     for layer in kept.layers[1:]:

@@ -24,7 +24,7 @@ def affinity(features, centres, targets):
 
 
 def partition(heads):
-    """log(1 + K / variance) of K heads (B, K, D): the variance between the heads, over K - 1, meant over pictures and channels."""
+    """log(1 + K / variance) of K heads (B, K, D): the variance between the heads, over K - 1, meant over images and channels."""
     count = heads.shape[1]
     variance = ops.mean(ops.var(heads, axis=1)) * count / (count - 1)
     return ops.log(1 + count / ops.maximum(variance, 1e-12))

@@ -30,7 +30,7 @@ def test_it_is_the_official_network():
 
 @pytest.fixture(scope="module")
 def seen():
-    """{layer: its output} of a network of two residual blocks in training, on 32 pictures of noise."""
+    """{layer: its output} of a network of two residual blocks in training, on 32 images of noise."""
     keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "STAGES", ((64, 2, 128, (64, 32, 32), 0), (64, 1, 128, (96, 32), 2)))

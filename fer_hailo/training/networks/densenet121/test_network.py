@@ -1,4 +1,4 @@
-"""DenseNet-121 sees pictures as its weights were trained on."""
+"""DenseNet-121 sees images as its weights were trained on."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 sees pictures as its weights were trained on."""
+"""EfficientNet-B0 sees images as its weights were trained on."""
 
 from functools import partial
 

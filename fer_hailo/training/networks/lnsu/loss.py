@@ -31,7 +31,7 @@ def balance(counts: np.ndarray) -> np.ndarray:
 
 
 def spread(counts: np.ndarray) -> np.ndarray:
-    """Re-balanced smooth labels: row c is what a picture of class c is told, .7 for c, .3 for the others in proportion to `balance`."""
+    """Re-balanced smooth labels: row c is what an image of class c is told, .7 for c, .3 for the others in proportion to `balance`."""
     weights = balance(counts)
     rows = np.tile(weights, (len(weights), 1))
     np.fill_diagonal(rows, 0)
@@ -40,7 +40,7 @@ def spread(counts: np.ndarray) -> np.ndarray:
 
 def disagreement(here, there, weights):
     """The mean squared difference of two views' class maps (B, H, W, C), the second mirrored back, weighted by class, summed over the
-    classes and meant over pictures and places. weights: (C,)."""
+    classes and meant over images and places. weights: (C,)."""
     difference = (here - ops.flip(there, axis=2)) ** 2
     return ops.mean(ops.sum(difference * weights, axis=-1))
 

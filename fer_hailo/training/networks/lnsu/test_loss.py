@@ -12,7 +12,7 @@ from fer_hailo.training.networks.lnsu import loss
 
 
 def test_rebalanced_labels():
-    """Of 100 pictures 50, 30 and 20: weights .2, 1/3 and .5."""
+    """Of 100 images 50, 30 and 20: weights .2, 1/3 and .5."""
     counts = np.array([50, 30, 20])
     np.testing.assert_allclose(loss.balance(counts), [0.2, 1 / 3, 0.5])
     rows = loss.spread(counts)

@@ -8,5 +8,5 @@ def shrink(patch):
 
 
 def test_published_count():
-    """58,423 with its 3x3 convolution to seven classes, from grey pictures."""
+    """58,423 with its 3x3 convolution to seven classes, from grey images."""
     assert network.mini_xception(64, None).count_params() == 58_423 - (128 * 9 * 7 + 7) + 2 * 9 * 8

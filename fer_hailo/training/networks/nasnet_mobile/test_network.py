@@ -1,4 +1,4 @@
-"""NASNet-A mobile sees pictures as its weights were trained on."""
+"""NASNet-A mobile sees images as its weights were trained on."""
 
 from functools import partial
 

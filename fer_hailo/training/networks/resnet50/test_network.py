@@ -1,4 +1,4 @@
-"""ResNet-50 sees pictures as its weights were trained on."""
+"""ResNet-50 sees images as its weights were trained on."""
 
 import keras
 import pytest

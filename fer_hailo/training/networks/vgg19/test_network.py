@@ -1,4 +1,4 @@
-"""VGG-19 sees pictures as its weights were trained on."""
+"""VGG-19 sees images as its weights were trained on."""
 
 import types
 
