@@ -1,4 +1,6 @@
-"""Compile a deploy bundle to a HEF: `fer-hailo compile`, from a checkout that need not be installed. --help tells all."""
+"""Compile a deploy bundle to a HEF: `fer-hailo compile`, from a checkout that need not be installed. --help
+tells all.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""Convert a trained model to TFLite: `fer-hailo convert`, from a checkout that need not be installed. --help tells all."""
+"""Convert a trained model to TFLite: `fer-hailo convert`, from a checkout that need not be installed. --help
+tells all.
+"""
 
 import sys
 

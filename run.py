@@ -1,4 +1,6 @@
-"""Read the expressions of faces: `fer-hailo run`, from a checkout that need not be installed. --help tells all."""
+"""Read the expressions of faces: `fer-hailo run`, from a checkout that need not be installed. --help tells
+all.
+"""
 
 import sys
 

@@ -6,7 +6,16 @@ fer_hailo/common/resources.py finds them again.
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-RELEASE = ["*.tflite", "manifest.json", "labels.txt", "config.yaml", "environment.json", "confidence.json", "selection.json", "*.md"]
+RELEASE = [
+    "*.tflite",
+    "manifest.json",
+    "labels.txt",
+    "config.yaml",
+    "environment.json",
+    "confidence.json",
+    "selection.json",
+    "*.md",
+]
 HELD = {  # folder: the files of it
     "alls": ["*.alls"],
     "configs": ["*.yaml"],

@@ -1,11 +1,12 @@
 """Which network for a chip: converted runs compared on the same images, in float and in 8 bits.
 
-    python bench/chip.py RUN [RUN ...]      converted by convert_tflite.py; the first is what the others are compared with
+python bench/chip.py RUN [RUN ...]      converted by convert_tflite.py; the first is what the others are
+compared with
 
-Of each: accuracy and macro recall of the float TFLite, of the INT8 that conversion made, and of INT8 with whole
-ranges of the calibration images and corrected biases (what a Hailo finds by itself), on validation; at the end,
-once, on validation and test together, with the paired difference from the first run's (95 %, Bonett and Price
-2012). Milliseconds: LiteRT, one thread, all files in turns, the fastest round of each.
+Of each: accuracy and macro recall of the float TFLite, of the INT8 that conversion made, and of INT8 with
+whole ranges of the calibration images and corrected biases (what a Hailo finds by itself), on validation; at
+the end, once, on validation and test together, with the paired difference from the first run's (95 %, Bonett
+and Price 2012). Milliseconds: LiteRT, one thread, all files in turns, the fastest round of each.
 """
 
 import argparse
@@ -39,13 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     first = next(iter(sets.values()))
     for name, images in sets.items():
         if not np.array_equal(images.labels, first.labels) or not np.array_equal(images.split, first.split):
-            raise UserError(f"{name} was scored on other images than {next(iter(sets))}: they cannot be compared")
-    answers = {(name, kind): found for name, bundle in bundles.items() for kind, found in _answers(bundle).items()}
+            raise UserError(
+                f"{name} was scored on other images than {next(iter(sets))}: they cannot be compared"
+            )
+    answers = {
+        (name, kind): found for name, bundle in bundles.items() for kind, found in _answers(bundle).items()
+    }
     held = first.split == "val"
     print("validation: accuracy (macro recall) in %; ms, one thread")
     times = _times(bundles)
     for name in bundles:
-        scores = "   ".join(f"{kind} {_score(answers[name, kind][held], first.labels[held])}" for kind in KINDS)
+        scores = "   ".join(
+            f"{kind} {_score(answers[name, kind][held], first.labels[held])}" for kind in KINDS
+        )
         print(f"{name}: {scores}   float {times[name, FLOAT]:.2f} ms, INT8 {times[name, INT8]:.2f} ms")
     print(f"validation and test, {len(held):,} images; points less {next(iter(bundles))} [95 %, paired]")
     for name in bundles:
@@ -55,7 +62,10 @@ def main(argv: list[str] | None = None) -> None:
             low, high = paired_interval(gained, lost, len(held))
             difference = 100 * (gained - lost) / len(held)
             score = _score(answers[name, kind], first.labels)
-            print(f"{name}, {kind}: {score}, {difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]", flush=True)
+            print(
+                f"{name}, {kind}: {score}, {difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
+                flush=True,
+            )
 
 
 def _answers(bundle: Bundle) -> dict[str, np.ndarray]:
@@ -72,7 +82,11 @@ def _answers(bundle: Bundle) -> dict[str, np.ndarray]:
 
 
 def _times(bundles: dict[str, Bundle]) -> dict[tuple[str, str], float]:
-    networks = {(name, file): LiteRT(bundle.folder / file) for name, bundle in bundles.items() for file in (FLOAT, INT8)}
+    networks = {
+        (name, file): LiteRT(bundle.folder / file)
+        for name, bundle in bundles.items()
+        for file in (FLOAT, INT8)
+    }
     rounds = [{key: network.latency_ms(60) for key, network in networks.items()} for _ in range(ROUNDS)]
     return {key: min(found[key] for found in rounds) for key in networks}
 

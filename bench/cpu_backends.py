@@ -2,9 +2,9 @@
 
     python bench/cpu_backends.py [--torch PYTHON]
 
-Every set-up has a process of its own and trains in turn with the first, for some seconds each, round by round: the ratios hold on a
-machine that does other work too. At most two are in memory. PyTorch runs in an environment that the first call makes in
-.venv-peers/ (gigabytes), or in the one whose Python --torch names.
+Every set-up has a process of its own and trains in turn with the first, for some seconds each, round by
+round: the ratios hold on a machine that does other work too. At most two are in memory. PyTorch runs in an
+environment that the first call makes in .venv-peers/ (gigabytes), or in the one whose Python --torch names.
 """
 
 import argparse
@@ -28,14 +28,21 @@ from fer_hailo.common.errors import UserError
 
 STEP = Path(__file__).with_name("cpu_step.py")
 NETWORKS = (("mobilenet_v3_small", 128), ("dlib_resnet", 112))
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONWARNINGS": "ignore",
+}
 PASSIVE = (("OMP_WAIT_POLICY", "passive"),)  # PyTorch's threads sleep where they wait for one another
 ONE = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class SetUp:
-    """A line of the table: backend, what cpu_step.py is told, variables of its environment, the networks it is for."""
+    """A line of the table: backend, what cpu_step.py is told, variables of its environment, the networks it
+    is for.
+    """
 
     name: str
     backend: str
@@ -48,7 +55,12 @@ MOBILENET = NETWORKS[0][0]
 HALF = ("--precision", "mixed_bfloat16")
 SETUPS = (
     SetUp("TensorFlow", "tensorflow"),
-    SetUp("TensorFlow, without oneDNN", "tensorflow", variables=(("TF_ENABLE_ONEDNN_OPTS", "0"),), only=MOBILENET),
+    SetUp(
+        "TensorFlow, without oneDNN",
+        "tensorflow",
+        variables=(("TF_ENABLE_ONEDNN_OPTS", "0"),),
+        only=MOBILENET,
+    ),
     SetUp("TensorFlow, one thread", "tensorflow", variables=tuple(ONE.items()), only=MOBILENET),
     SetUp("TensorFlow, bfloat16", "tensorflow", HALF),
     SetUp("PyTorch, as Keras has it", "torch", variables=PASSIVE),
@@ -102,8 +114,14 @@ class Worker:
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", metavar="PYTHON", help="Python of an environment with PyTorch and Keras [.venv-peers/keras_torch's]")
-    parser.add_argument("--arch", help="time this network alone [MobileNetV3Small at 128 px, dlib_resnet at 112 px]")
+    parser.add_argument(
+        "--torch",
+        metavar="PYTHON",
+        help="Python of an environment with PyTorch and Keras [.venv-peers/keras_torch's]",
+    )
+    parser.add_argument(
+        "--arch", help="time this network alone [MobileNetV3Small at 128 px, dlib_resnet at 112 px]"
+    )
     parser.add_argument("--size", type=int, default=128, help="its input's side, pixels [128]")
     parser.add_argument("--batch", type=int, default=64, help="images a step [64]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds [3]")
@@ -126,13 +144,23 @@ def _torch(python: str | None) -> str | None:
 
 def compare(arch: str, size: int, arguments: argparse.Namespace, pythons: dict[str, str | None]) -> None:
     """Print the table of one network, line by line as it is measured."""
-    numbers = [f"--{name}={value}" for name, value in (("size", size), ("batch", arguments.batch), ("seconds", arguments.seconds))]
+    numbers = [
+        f"--{name}={value}"
+        for name, value in (("size", size), ("batch", arguments.batch), ("seconds", arguments.seconds))
+    ]
 
     def worker(setup: SetUp) -> Worker:
         return Worker(setup, pythons[setup.backend], [f"--arch={arch}", *numbers])
 
-    print(f"\n{arch}, {size} px, batch {arguments.batch}, {os.cpu_count()} cores, median of {arguments.rounds} rounds")
-    print(f"{'':<30}{'images/s':>9}{'lowest':>8}{'highest':>8}{'ratio':>7}{'a core-second':>15}{'parameters':>12}", flush=True)
+    print(
+        f"\n{arch}, {size} px, batch {arguments.batch}, {os.cpu_count()} cores, median of {arguments.rounds} "
+        "rounds"
+    )
+    print(
+        f"{'':<30}{'images/s':>9}{'lowest':>8}{'highest':>8}{'ratio':>7}"
+        f"{'a core-second':>15}{'parameters':>12}",
+        flush=True,
+    )
     first, *others = [setup for setup in SETUPS if setup.only in ("", arch)]
     with contextlib.closing(worker(first)) as reference:
         rounds = [reference.train() for _ in range(arguments.rounds)]
@@ -149,8 +177,9 @@ def compare(arch: str, size: int, arguments: argparse.Namespace, pythons: dict[s
 
 
 def line(name: str, rounds: Sequence[dict], reference: Sequence[dict], parameters: int) -> str:
-    """Images a second with their lowest and highest, the median of the rounds' ratios to the first set-up, which trained in turn with
-    this one, and images a second of one core's time."""
+    """Images a second with their lowest and highest, the median of the rounds' ratios to the first set-up,
+    which trained in turn with this one, and images a second of one core's time.
+    """
     speed, beside = (np.array([each["speed"] for each in side]) for side in (rounds, reference))
     economy = np.median([each["economy"] for each in rounds])
     span = f"{np.median(speed):>9.1f}{speed.min():>8.1f}{speed.max():>8.1f}"

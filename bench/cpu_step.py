@@ -1,6 +1,7 @@
-"""One set-up of bench/cpu_backends.py, in a process of its own: at each line on its standard input it trains for some seconds, and
-answers with a line of JSON. The step is bare: a fixed random batch at the network's size, cross-entropy, AdamW, every layer and norm
-trains, nothing is augmented."""
+"""One set-up of bench/cpu_backends.py, in a process of its own: at each line on its standard input it trains
+for some seconds, and answers with a line of JSON. The step is bare: a fixed random batch at the network's
+size, cross-entropy, AdamW, every layer and norm trains, nothing is augmented.
+"""
 
 import argparse
 import contextlib
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--kernels", action="store_true", help="the project's own, see fer_hailo/training/fit/speed.py")
+    parser.add_argument(
+        "--kernels", action="store_true", help="the project's own, see fer_hailo/training/fit/speed.py"
+    )
     parser.add_argument("--xla", action="store_true", help="compile TensorFlow's step with it")
     parser.add_argument("--plain", action="store_true", help="PyTorch without Keras")
     arguments = parser.parse_args()
@@ -48,7 +51,10 @@ def timed(step, batch: int, seconds: float) -> dict[str, float]:
 
 
 def keras_step(arguments, images: np.ndarray, onehot: np.ndarray):
-    """The project's network, optimizer and loss, on the backend that the environment names. Also the parameters that train."""
+    """The project's network, optimizer and loss, on the backend that the environment names.
+
+    Also the parameters that train.
+    """
     import keras
 
     from fer_hailo.common.config import Config
@@ -57,7 +63,8 @@ def keras_step(arguments, images: np.ndarray, onehot: np.ndarray):
     from fer_hailo.training.models.build import build_model
 
     config = Config.of(
-        arch=arguments.arch, input_size=arguments.size, batch_size=arguments.batch, weights="none", optimizer="adamw",
+        arch=arguments.arch, input_size=arguments.size, batch_size=arguments.batch, weights="none",
+        optimizer="adamw",
         weight_decay=1e-4, unfreeze_layers=-1, train_batch_norm=True, focal_gamma=0, class_weight_beta=0,
     )  # fmt: skip
     keras.utils.set_random_seed(0)
@@ -65,7 +72,9 @@ def keras_step(arguments, images: np.ndarray, onehot: np.ndarray):
     model = build_model(config, stage=2, logits=CLASSES, training=True)
     keras.config.set_dtype_policy("float32")
     loss, optimizer = make_loss(config, np.ones(CLASSES)), make_optimizer(config, 2, 1000)
-    model.compile(optimizer, loss, jit_compile=arguments.xla or ("auto" if keras.backend.backend() == "jax" else False))
+    model.compile(
+        optimizer, loss, jit_compile=arguments.xla or ("auto" if keras.backend.backend() == "jax" else False)
+    )
 
     def step():
         with fast_kernels() if arguments.kernels else contextlib.nullcontext():

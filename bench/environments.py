@@ -16,20 +16,28 @@ OPENCV = "opencv-python"  # the version that is here, so that both sides read an
 KERAS = "keras"  # likewise
 # Each package without what it names beside, which would bring training tools and other detectors.
 INSTALLS = {
-    "fer": (("tensorflow>=2.21,<2.22", OPENCV, "setuptools<81", "requests", "pillow"), ("--no-deps", "fer==25.10.3")),
+    "fer": (
+        ("tensorflow>=2.21,<2.22", OPENCV, "setuptools<81", "requests", "pillow"),
+        ("--no-deps", "fer==25.10.3"),
+    ),
     "facial_emotion_recognition": (
         ("torch>=2.6,<3", "torchvision", OPENCV, "requests", "pillow", "tqdm"),
         ("--no-deps", "facenet-pytorch"),
         ("--no-deps", "facial_emotion_recognition==0.3.4"),
     ),
-    "keras_torch": (("torch>=2.6,<3", KERAS, OPENCV, "scikit-learn", "scipy", "matplotlib", "pillow", "pyyaml"),),
+    "keras_torch": (
+        ("torch>=2.6,<3", KERAS, OPENCV, "scikit-learn", "scipy", "matplotlib", "pillow", "pyyaml"),
+    ),
 }
 
 
 def environment(package: str) -> str:
     """The Python of a package's environment. Raises UserError where it cannot be made."""
     here = {name: f"{name}=={importlib.metadata.version(name)}" for name in (OPENCV, KERAS)}
-    folder, installs = FOLDER / package, [[here.get(name, name) for name in names] for names in INSTALLS[package]]
+    folder, installs = (
+        FOLDER / package,
+        [[here.get(name, name) for name in names] for names in INSTALLS[package]],
+    )
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready, wanted = folder / "ready", repr(installs)
     if not ready.is_file() or ready.read_text() != wanted:

@@ -1,8 +1,10 @@
-"""The other side of bench/pipeline.py: the package `fer` reads a video. Runs in an environment of its own, without fer_hailo.
+"""The other side of bench/pipeline.py: the package `fer` reads a video. Runs in an environment of its own,
+without fer_hailo.
 
-Takes one JSON line for each order on standard input and answers with one on standard output:
-{"video", "variant": "tflite" or "keras", "threads": OpenCV's, "scale_factor", "min_neighbors", "min_size", "parts"}
--> {"seconds", "faces": [number in each frame], "ms": {part: a frame}, "alone_ms": the network's own time}; ms only where "parts" is true.
+Takes one JSON line for each order on standard input and answers with one on standard output: {"video",
+"variant": "tflite" or "keras", "threads": OpenCV's, "scale_factor", "min_neighbors", "min_size", "parts"} ->
+{"seconds", "faces": [number in each frame], "ms": {part: a frame}, "alone_ms": the network's own time}; ms
+only where "parts" is true.
 """
 
 import contextlib
@@ -28,7 +30,11 @@ def _read(order: dict) -> dict:
 
     cv2.setNumThreads(order["threads"])
     reader = _reader(order["variant"], order["scale_factor"], order["min_neighbors"], order["min_size"])
-    capture, faces, spent = cv2.VideoCapture(order["video"], cv2.CAP_FFMPEG), [], dict.fromkeys(("read", "detect", "classify"), 0.0)
+    capture, faces, spent = (
+        cv2.VideoCapture(order["video"], cv2.CAP_FFMPEG),
+        [],
+        dict.fromkeys(("read", "detect", "classify"), 0.0),
+    )
 
     def timed(part, function, *arguments, **options):
         begin = time.perf_counter()
@@ -48,14 +54,25 @@ def _read(order: dict) -> dict:
             faces.append(len(reader.detect_emotions(image)))
     seconds = time.perf_counter() - start
     ms = {part: 1000 * taken / len(faces) for part, taken in spent.items()}
-    return {"seconds": seconds, "faces": faces, "ms": ms if order["parts"] else {}, "alone_ms": _alone_ms(order["variant"])}
+    return {
+        "seconds": seconds,
+        "faces": faces,
+        "ms": ms if order["parts"] else {},
+        "alone_ms": _alone_ms(order["variant"]),
+    }
 
 
 @functools.cache
 def _reader(variant: str, scale_factor: float, min_neighbors: int, min_size: int):
     from fer.fer import FER
 
-    return FER(mtcnn=False, use_tflite=variant == "tflite", scale_factor=scale_factor, min_neighbors=min_neighbors, min_face_size=min_size)
+    return FER(
+        mtcnn=False,
+        use_tflite=variant == "tflite",
+        scale_factor=scale_factor,
+        min_neighbors=min_neighbors,
+        min_face_size=min_size,
+    )
 
 
 def _alone_ms(variant: str) -> float:

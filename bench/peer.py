@@ -1,9 +1,10 @@
-"""Another package's network on prepared faces, as that package prepares them. Runs in its own environment, without fer_hailo.
+"""Another package's network on prepared faces, as that package prepares them. Runs in its own environment,
+without fer_hailo.
 
     python peer.py NAME FACES.npy ANSWERS.npz
 
-FACES: uint8 (N, 48, 48), grey. ANSWERS gets probabilities float (N, 7), labels str (7,), parameters, times_ms float (T,): single faces,
-one thread, from bytes to probabilities.
+FACES: uint8 (N, 48, 48), grey. ANSWERS gets probabilities float (N, 7), labels str (7,), parameters, times_ms
+float (T,): single faces, one thread, from bytes to probabilities.
 """
 
 import os
@@ -19,14 +20,20 @@ def main(name: str, faces: str, answers: str) -> None:
     import numpy as np
 
     pictures = np.load(faces)
-    classify, labels, parameters = {"fer-tflite": fer_tflite, "fer-keras": fer_keras, "facial_emotion_recognition": torch_network}[name]()
+    classify, labels, parameters = {
+        "fer-tflite": fer_tflite,
+        "fer-keras": fer_keras,
+        "facial_emotion_recognition": torch_network,
+    }[name]()
     probabilities = np.stack([classify(picture) for picture in pictures])
     times = []
     for picture in pictures[: TIMED + SKIPPED]:
         start = time.perf_counter()
         classify(picture)
         times.append(1000 * (time.perf_counter() - start))
-    np.savez(answers, probabilities=probabilities, labels=labels, parameters=parameters, times_ms=times[SKIPPED:])
+    np.savez(
+        answers, probabilities=probabilities, labels=labels, parameters=parameters, times_ms=times[SKIPPED:]
+    )
 
 
 def fer_tflite():
@@ -38,7 +45,10 @@ def fer_keras():
 
 
 def _fer(use_tflite: bool):
-    """The package's FER, from the cut face on: enlarged to 64x64, to [-1, 1]. Without the border that it draws around detected faces."""
+    """The package's FER, from the cut face on: enlarged to 64x64, to [-1, 1].
+
+    Without the border that it draws around detected faces.
+    """
     import cv2
     import numpy as np
     import tensorflow as tf
@@ -48,7 +58,9 @@ def _fer(use_tflite: bool):
     cv2.setNumThreads(1)
     from fer.fer import FER
 
-    parameters = (FER(mtcnn=False, use_tflite=False), FER._model_cache.count_params())[1]  # the TFLite file holds the same network
+    parameters = (FER(mtcnn=False, use_tflite=False), FER._model_cache.count_params())[
+        1
+    ]  # the TFLite file holds the same network
     reader = FER(mtcnn=False, use_tflite=use_tflite)
 
     def classify(face):
@@ -74,12 +86,19 @@ def torch_network():
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=False)["network"])
     network.eval()
     prepare = transforms.Compose(
-        [transforms.ToPILImage(), transforms.Resize((48, 48)), transforms.ToTensor(), transforms.Normalize(mean=[0.5], std=[0.5])]
+        [
+            transforms.ToPILImage(),
+            transforms.Resize((48, 48)),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=[0.5], std=[0.5]),
+        ]
     )
 
     def classify(face):
         with torch.no_grad():
-            scores = network(prepare(face[..., None])[None])[0].numpy()  # sigmoids: the largest is the prediction
+            scores = network(prepare(face[..., None])[None])[
+                0
+            ].numpy()  # sigmoids: the largest is the prediction
         return scores / np.maximum(scores.sum(), 1e-9)
 
     labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

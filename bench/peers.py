@@ -1,10 +1,12 @@
-"""The released models and other packages that ship their weights, on the same images of FER2013's test side, in one run.
+"""The released models and other packages that ship their weights, on the same images of FER2013's test side,
+in one run.
 
     python bench/peers.py [--data PATH] [--results FILE] [--model FILE ...]
 
-Each peer runs in an environment of its own, made at the first call in .venv-peers/. All get the 48x48 faces and prepare
-them in their own way; those of seven classes answer with the likeliest of ours. Milliseconds: one face, one thread, from its bytes to
-probabilities, median. Rows go to the results file; docs/results.csv is the one from which README's table is made.
+Each peer runs in an environment of its own, made at the first call in .venv-peers/. All get the 48x48 faces
+and prepare them in their own way; those of seven classes answer with the likeliest of ours. Milliseconds: one
+face, one thread, from its bytes to probabilities, median. Rows go to the results file; docs/results.csv is
+the one from which README's table is made.
 """
 
 import argparse
@@ -37,12 +39,18 @@ from fer_hailo.predict.predictor import load
 from fer_hailo.training.data.dataset import Part, load_dataset
 
 FACES = 450  # timed, the first fifty to warm up
-OURS = [RUNS / folder / name for folder in ("released", "released_minimalistic") for name in ("model_float32.tflite", "model_int8.tflite")]
+OURS = [
+    RUNS / folder / name
+    for folder in ("released", "released_minimalistic")
+    for name in ("model_float32.tflite", "model_int8.tflite")
+]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A package: name and version, what bench/peer.py calls it, whose environment it needs, and the side of its input, pixels."""
+    """A package: name and version, what bench/peer.py calls it, whose environment it needs, and the side of
+    its input, pixels.
+    """
 
     package: str
     kind: str
@@ -60,13 +68,28 @@ PEERS = (
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fer2013", help="FER2013: folder, zip or CSV [fer2013]")
-    parser.add_argument("--results", type=Path, default=RUNS / "results.csv", metavar="FILE", help=f"where rows go [{RUNS}/results.csv]")
-    parser.add_argument("--model", nargs="+", type=Path, default=OURS, help="ours: TFLite files beside their manifest.json [the released]")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RUNS / "results.csv",
+        metavar="FILE",
+        help=f"where rows go [{RUNS}/results.csv]",
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        type=Path,
+        default=OURS,
+        help="ours: TFLite files beside their manifest.json [the released]",
+    )
     arguments = parser.parse_args(argv)
     dataset = load_dataset(Config.of(data=arguments.data), RUNS / "cache")
     test = dataset.part("test")
     names = {path: _name(path, dataset.names) for path in arguments.model}
-    rows = [_row(*own(path, test), test, dataset, run=name, size_bytes=path.stat().st_size) for path, name in names.items()]
+    rows = [
+        _row(*own(path, test), test, dataset, run=name, size_bytes=path.stat().st_size)
+        for path, name in names.items()
+    ]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "faces.npy", test.images)
@@ -78,7 +101,9 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"error: {error}", file=sys.stderr)
     now = time.strftime("%Y-%m-%dT%H:%M:%S")  # one for all: it tells which rows are of one run
     add_rows(arguments.results, [replace(row, date=now) for row in rows])
-    print(f"{dataset.name}, test: {len(test):,} images; one thread, one face at a time, {os.cpu_count()} cores")
+    print(
+        f"{dataset.name}, test: {len(test):,} images; one thread, one face at a time, {os.cpu_count()} cores"
+    )
     print(f"{'':<58}{'input':>6}{'parameters':>12}{'accuracy':>10}{'macro recall':>14}{'ms':>8}")
     for row in rows:
         name = row.run if row.stage == "peer" else f"{row.run}, {row.stage}"
@@ -95,7 +120,10 @@ def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
     cv2.setNumThreads(1)
     with load(resolve(path)) as predictor:
         spec = predictor.spec
-        answers = [predictor.predict(prepare(face, spec)[None])[0] for face in track(test.images, len(test), f"scoring {path.name}")]
+        answers = [
+            predictor.predict(prepare(face, spec)[None])[0]
+            for face in track(test.images, len(test), f"scoring {path.name}")
+        ]
         times = []
         for face in test.images[:FACES]:
             start = time.perf_counter()
@@ -112,7 +140,9 @@ def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, i
     print(f"asking {peer.package}", file=sys.stderr)
     child = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if child.returncode:
-        raise UserError(f"{peer.package} failed: {(child.stderr.strip().splitlines() or ['it said nothing'])[-1][:200]}")
+        raise UserError(
+            f"{peer.package} failed: {(child.stderr.strip().splitlines() or ['it said nothing'])[-1][:200]}"
+        )
     with np.load(answers) as file:
         columns = [list(file["labels"]).index(name) for name in names]
         chosen = file["probabilities"][:, columns].astype(np.float64)
@@ -120,9 +150,18 @@ def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, i
         return chosen, int(file["parameters"]), float(np.median(file["times_ms"])), peer.input_size, "peer"
 
 
-def _row(probabilities, parameters, milliseconds, side, stage, test: Part, dataset, *, run: str, size_bytes="") -> Row:
-    metrics = compute_metrics(probabilities, test.labels, dataset.names, data=dataset.name, split="test", sha256=test.sha256())
-    extra = {"latency_ms": milliseconds, "parameters": parameters, "input_size": side, "size_bytes": size_bytes}
+def _row(
+    probabilities, parameters, milliseconds, side, stage, test: Part, dataset, *, run: str, size_bytes=""
+) -> Row:
+    metrics = compute_metrics(
+        probabilities, test.labels, dataset.names, data=dataset.name, split="test", sha256=test.sha256()
+    )
+    extra = {
+        "latency_ms": milliseconds,
+        "parameters": parameters,
+        "input_size": side,
+        "size_bytes": size_bytes,
+    }
     return row_of(metrics, run=run, stage=stage, **extra)
 
 
@@ -131,7 +170,9 @@ def _name(path: Path, labels: tuple[str, ...]) -> str:
     if resolve(path).labels != labels:
         raise UserError(f"{path} knows other classes than {', '.join(labels)}")
     if not (path.parent / MANIFEST).is_file() or not (path.parent / FLOAT).is_file():
-        raise UserError(f"{path} does not lie with its {MANIFEST} and {FLOAT}: give one of a released or a deploy folder")
+        raise UserError(
+            f"{path} does not lie with its {MANIFEST} and {FLOAT}: give one of a released or a deploy folder"
+        )
     return json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["name"]
 
 

@@ -1,4 +1,5 @@
-"""From video frame to labels: run.py's way against the package `fer`, on the same video and machine, in turns.
+"""From video frame to labels: run.py's way against the package `fer`, on the same video and machine, in
+turns.
 
     python bench/pipeline.py [--model FILE] [--photo FILE] [--fer-python PYTHON]
 
@@ -6,9 +7,10 @@
 (c) fer with its quantized TFLite network, its default      (d) fer with its Keras network
 (e) as (a), with another detector; only where a YuNet file is given
 
-Both sides look for faces in every frame with OpenCV's Haar cascade and the same parameters, and classify every face. The video is
-made here: a photograph, panned and zoomed. `fer` gets an environment of its own, see bench/environments.py. The photograph is
-data/photos/astronaut.png in ../shared or $FER_HAILO_SHARED where that is, else the portrait among Matplotlib's sample data.
+Both sides look for faces in every frame with OpenCV's Haar cascade and the same parameters, and classify
+every face. The video is made here: a photograph, panned and zoomed. `fer` gets an environment of its own, see
+bench/environments.py. The photograph is data/photos/astronaut.png in ../shared or $FER_HAILO_SHARED where
+that is, else the portrait among Matplotlib's sample data.
 """
 
 import argparse
@@ -42,15 +44,26 @@ FER = "fer"
 WIDTH, HEIGHT, RATE = 640, 480, 30
 HAAR = {"scale_factor": 1.1, "min_neighbors": 6, "min_size": HEIGHT // 12}
 PARTS = ("read", "detect", "cut + prepare", "classify")
-NAMES = {"a": "(a) run.py", "b": "(b) one by one", "c": "(c) fer, TFLite", "d": "(d) fer, Keras", "e": "(e) run.py, YuNet"}
+NAMES = {
+    "a": "(a) run.py",
+    "b": "(b) one by one",
+    "c": "(c) fer, TFLite",
+    "d": "(d) fer, Keras",
+    "e": "(e) run.py, YuNet",
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="model file or folder [the newest run's, else an untrained network of configs/finetune.yaml]")
+    parser.add_argument(
+        "--model",
+        help="model file or folder [the newest run's, else an untrained network of configs/finetune.yaml]",
+    )
     parser.add_argument("--photo", type=Path, help="photograph with a face seen from the front [see above]")
     parser.add_argument("--yunet", metavar="FILE.onnx", help="also measure run.py with this detector")
-    parser.add_argument("--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made by bench/environments.py]")
+    parser.add_argument(
+        "--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made by bench/environments.py]"
+    )
     parser.add_argument("--frames", type=int, default=60, help="frames of the video [60]")
     parser.add_argument("--rounds", type=int, default=6, help="rounds; the first is not counted [6]")
     parser.add_argument("--threads", type=int, help="OpenCV's threads, on both sides [as OpenCV chooses]")
@@ -66,7 +79,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def write_video(path: Path, photo: Path, frames: int) -> Path:
-    """An MP4 of `frames` frames, WIDTH x HEIGHT: a window that moves over the photograph and back, and comes nearer by a quarter."""
+    """An MP4 of `frames` frames, WIDTH x HEIGHT: a window that moves over the photograph and back, and comes
+    nearer by a quarter.
+    """
     import cv2
 
     try:
@@ -79,15 +94,23 @@ def write_video(path: Path, photo: Path, frames: int) -> Path:
         raise UserError("this OpenCV cannot write MP4 files: install opencv-python")
     for turn in np.linspace(0, 2 * np.pi, frames):
         scale = HEIGHT / side * (1.125 - 0.125 * np.cos(turn))
-        middle = np.array(picture.shape[1::-1]) / 2 + side / 10 * np.array([np.sin(turn), np.sin(2 * turn) / 2])
+        middle = np.array(picture.shape[1::-1]) / 2 + side / 10 * np.array(
+            [np.sin(turn), np.sin(2 * turn) / 2]
+        )
         shift = np.array([WIDTH, HEIGHT]) / 2 - scale * middle
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        writer.write(cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        writer.write(
+            cv2.warpAffine(
+                picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+        )
     writer.release()
     return path
 
 
-def compare(video: Path, name: str, predictor: Predictor, order, rounds: int, threads: int | None, yunet: str | None) -> None:
+def compare(
+    video: Path, name: str, predictor: Predictor, order, rounds: int, threads: int | None, yunet: str | None
+) -> None:
     """Time the four ways in turn, round by round, and print medians, parts and ratios."""
     import cv2
 
@@ -122,9 +145,16 @@ def compare(video: Path, name: str, predictor: Predictor, order, rounds: int, th
     own = getattr(predictor.backend, "latency_ms", None)
     parts["b"][-1]["alone_ms"] = own() if own else None
     print(f"{name}, panned: {len(faces['a'])} frames of {WIDTH} x {HEIGHT}; Haar: {HAAR}; {found}")
-    print(f"{predictor.path.name} ({predictor.stage}, {predictor.spec.input_size} px), {os.cpu_count()} cores, {threads} OpenCV threads")
+    print(
+        f"{predictor.path.name} ({predictor.stage}, {predictor.spec.input_size} px), {os.cpu_count()} cores, "
+        f"{threads} OpenCV threads"
+    )
     print(f"median of {rounds - 1} rounds [lowest, highest]; ms a frame")
-    print(f"{'':<18}{'frames/s':>24}{'ms':>9}" + "".join(f"{part:>15}" for part in PARTS) + f"{'network alone':>15}")
+    print(
+        f"{'':<18}{'frames/s':>24}{'ms':>9}"
+        + "".join(f"{part:>15}" for part in PARTS)
+        + f"{'network alone':>15}"
+    )
     for way in ways:
         rate = f"{np.median(speeds[way]):.1f} [{min(speeds[way]):.1f}, {max(speeds[way]):.1f}]"
         print(f"{NAMES[way]:<18}{rate:>24}{1000 / np.median(speeds[way]):>9.1f}{_parts(parts.get(way, []))}")
@@ -152,13 +182,16 @@ class Counts:
 
 
 def whole(video: Path, analyzer: Analyzer, threads: int) -> dict:
-    """The pipeline of run.py on a file, without an image or a line of output. threads: OpenCV's for the other ways; here it has one."""
+    """The pipeline of run.py on a file, without an image or a line of output. threads: OpenCV's for the other
+    ways; here it has one.
+    """
     import cv2
 
     cv2.setNumThreads(1)  # as run.py does: each core has a frame of its own
     counts, start = Counts(), time.perf_counter()
     pipeline.run(
-        open_sources([str(video)], 10**8), analyzer, [counts], smooth_s=0.5, watched=False, statistics=pipeline.Statistics(),
+        open_sources([str(video)], 10**8), analyzer, [counts], smooth_s=0.5, watched=False,
+        statistics=pipeline.Statistics(),
         on_problem=_stop, on_picture=lambda result: None,
     )  # fmt: skip
     seconds = time.perf_counter() - start
@@ -184,10 +217,19 @@ def one_by_one(video: Path, analyzer: Analyzer) -> dict:
         found = timed("detect", analyzer.detect, shot.image)
         if found:
             analyzer.readings(
-                found, timed("classify", analyzer.predictor.predict, timed("cut + prepare", analyzer.inputs, shot.image, found))
+                found,
+                timed(
+                    "classify",
+                    analyzer.predictor.predict,
+                    timed("cut + prepare", analyzer.inputs, shot.image, found),
+                ),
             )
         faces.append(len(found))
-    return {"seconds": time.perf_counter() - start, "faces": faces, "ms": {part: 1000 * s / len(faces) for part, s in spent.items()}}
+    return {
+        "seconds": time.perf_counter() - start,
+        "faces": faces,
+        "ms": {part: 1000 * s / len(faces) for part, s in spent.items()},
+    }
 
 
 def _stop(shot) -> None:
@@ -198,9 +240,14 @@ def _check(faces: dict[str, list[int]]) -> str:
     """How many faces the ways found. Raises UserError where the two sides had different work to do."""
     found = {way: sum(counts) for way, counts in faces.items()}
     if not found["c"]:
-        raise UserError("no face is found in the video: give another --photo, with a face seen from the front")
+        raise UserError(
+            "no face is found in the video: give another --photo, with a face seen from the front"
+        )
     if not all(faces[way] == faces["c"] for way in "abd"):
-        raise UserError(f"run.py and {FER} found other faces ({found}): no fair comparison; do both have one version of OpenCV?")
+        raise UserError(
+            f"run.py and {FER} found other faces ({found}): no fair comparison; do both have one version of "
+            "OpenCV?"
+        )
     return "faces found: " + ", ".join(f"({way}) {count}" for way, count in found.items())
 
 
@@ -229,7 +276,9 @@ def _overhead(predictor: Predictor) -> float:
 
 
 def _model(name: str | None, folder: Path) -> Home:
-    """The model that is meant; without a name and a run, an untrained network, which is as fast as a trained one."""
+    """The model that is meant; without a name and a run, an untrained network, which is as fast as a trained
+    one.
+    """
     try:
         return resolve(name)
     except UserError:
@@ -247,7 +296,9 @@ def _model(name: str | None, folder: Path) -> Home:
 
 
 def _photo() -> Path:
-    photo = Path(os.environ.get("FER_HAILO_SHARED", ROOT.parent / "shared")) / "data" / "photos" / "astronaut.png"
+    photo = (
+        Path(os.environ.get("FER_HAILO_SHARED", ROOT.parent / "shared")) / "data" / "photos" / "astronaut.png"
+    )
     if photo.is_file():
         return photo
     import matplotlib
@@ -261,7 +312,9 @@ def _fer(python: str):
     with tempfile.TemporaryFile("w+") as said:
         program = [python, str(Path(__file__).with_name("fer_package.py"))]
         try:
-            child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
+            child = subprocess.Popen(
+                program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+            )
         except OSError as error:
             raise UserError(f"{python} cannot be started: {error.strerror}") from None
 

@@ -1,6 +1,7 @@
 """INT8 accuracy of a converted run by several ways of quantizing it: the table of README.md.
 
-python bench/quantizers.py RUN        a run folder that convert_tflite.py has been through; some 5 minutes on 2 cores
+python bench/quantizers.py RUN        a run folder that convert_tflite.py has been through; some 5 minutes on
+2 cores
 """
 
 import contextlib
@@ -53,7 +54,9 @@ def main(argv: list[str] | None = None) -> None:
         ranges = tensor_ranges(source, calibration, bundle.spec)
         means = {name: tensor.mean for name, tensor in ranges.items()}
         for percentile in (WHOLE, "99.97"):
-            path.write_bytes(quantise_with(source, limits_of(ranges, bundle.network, percentile), bundle.spec))
+            path.write_bytes(
+                quantise_with(source, limits_of(ranges, bundle.network, percentile), bundle.spec)
+            )
             show(f"deploy/{FLOAT}, ranges to the percentile {percentile}", path)
             path.write_bytes(correct_biases(path.read_bytes(), source.read_bytes(), means))
             show("the same, biases corrected", path)
@@ -88,13 +91,19 @@ def _edge_quantizer(model: Path, calibration: np.ndarray, spec) -> bytes:
     import tensorflow as tf
     from ai_edge_quantizer import quantizer, recipe
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         _saved(model, folder)
         path = Path(folder) / "float.tflite"
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
         worker = quantizer.Quantizer(str(path))
         worker.load_quantization_recipe(recipe.static_wi8_ai8())
-        found = worker.calibrate({"serving_default": [{"image": normalise(image[None], spec)} for image in calibration]})
+        found = worker.calibrate(
+            {"serving_default": [{"image": normalise(image[None], spec)} for image in calibration]}
+        )
         return bytes(worker.quantize(found).quantized_model)
 
 

@@ -3,7 +3,8 @@
     python bench/training_step.py [--data PATH]
 
 (a) the training step with its feed, as train.py runs it      (b) the same step on one batch already in memory
-(c) a per-picture tf.data pipeline: decode, resize, augment, batch, then the bare step      (d) the bare model step alone
+(c) a per-picture tf.data pipeline: decode, resize, augment, batch, then the bare step      (d) the bare model
+step alone
 """
 
 import argparse
@@ -56,8 +57,14 @@ def compare(config, steps: int, rounds: int) -> None:
             way()
             if number:
                 speeds[name].append(count / (time.perf_counter() - start))
-        print(f"round {number}: " + ", ".join(f"{n} {s[-1]:.0f}" for n, s in speeds.items() if s), file=sys.stderr)
-    print(f"{dataset.name}, {config.model.arch} at {config.face.input_size} px, stage 2, batch {config.optimiser.batch_size}")
+        print(
+            f"round {number}: " + ", ".join(f"{n} {s[-1]:.0f}" for n, s in speeds.items() if s),
+            file=sys.stderr,
+        )
+    print(
+        f"{dataset.name}, {config.model.arch} at {config.face.input_size} px, stage 2, batch "
+        f"{config.optimiser.batch_size}"
+    )
     print(f"median of {rounds - 1} rounds of {steps} steps [lowest, highest]")
     for name, speed in speeds.items():
         print(f"  ({name}) {np.median(speed):7.1f} pictures/s  [{min(speed):.1f}, {max(speed):.1f}]")
@@ -81,7 +88,11 @@ def compiled(model, config, dataset, steps: int):
     """A model compiled as in stage 2."""
     from fer_hailo.training.fit.step import make_loss, make_optimizer
 
-    model.compile(make_optimizer(config, 2, steps), make_loss(config, np.bincount(dataset.train.labels)), metrics=["accuracy"])
+    model.compile(
+        make_optimizer(config, 2, steps),
+        make_loss(config, np.bincount(dataset.train.labels)),
+        metrics=["accuracy"],
+    )
     return model
 
 
@@ -90,12 +101,15 @@ def step_model(config, dataset, steps: int):
     from fer_hailo.training.fit.step import Setting, training_model
     from fer_hailo.training.models.build import build_model
 
-    return training_model(build_model(config, stage=2), Setting(config, np.bincount(dataset.train.labels), steps))
+    return training_model(
+        build_model(config, stage=2), Setting(config, np.bincount(dataset.train.labels), steps)
+    )
 
 
 def whole(config, dataset, count: int):
     indices = np.resize(np.random.default_rng(0).permutation(len(dataset.train)), count)
-    batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names), config.optimiser.batch_size, config.seed,
+    batches = TrainingBatches(dataset.train.images, dataset.train.labels, len(dataset.names),
+        config.optimiser.batch_size, config.seed,
                               indices=indices, mixup_alpha=config.augmentation.mixup_alpha)  # fmt: skip
     model = compiled(step_model(config, dataset, len(batches)), config, dataset, len(batches))
     return lambda: model.fit(feed(batches), verbose=0, shuffle=False)
@@ -150,7 +164,10 @@ def per_picture(config, dataset, count: int):
     from fer_hailo.training.models.build import build_model
 
     chosen = np.resize(np.arange(len(dataset.train)), count)
-    encoded = [cv2.imencode(".jpg", image)[1].tobytes() for image in dataset.train.images[: min(count, len(dataset.train))]]
+    encoded = [
+        cv2.imencode(".jpg", image)[1].tobytes()
+        for image in dataset.train.images[: min(count, len(dataset.train))]
+    ]
     size, crop = config.face.input_size, int(config.face.input_size * (1 - config.augmentation.zoom / 2))
 
     def picture(data, label):
@@ -159,8 +176,12 @@ def per_picture(config, dataset, count: int):
         image = tf.repeat(image, 3, axis=-1)
         image = tf.image.random_flip_left_right(image)
         image = tf.image.random_brightness(image / 255, config.augmentation.brightness)
-        image = tf.image.random_contrast(image, 1 - config.augmentation.contrast, 1 + config.augmentation.contrast)
-        image = tf.image.random_saturation(image, 1 - config.augmentation.saturation, 1 + config.augmentation.saturation)
+        image = tf.image.random_contrast(
+            image, 1 - config.augmentation.contrast, 1 + config.augmentation.contrast
+        )
+        image = tf.image.random_saturation(
+            image, 1 - config.augmentation.saturation, 1 + config.augmentation.saturation
+        )
         image = tf.image.random_hue(image, config.augmentation.hue)
         image = tf.image.resize(tf.image.random_crop(image, (crop, crop, 3)), (size, size))
         return tf.clip_by_value(image, 0, 1) * 2 - 1, tf.one_hot(label, len(dataset.names))
@@ -168,10 +189,19 @@ def per_picture(config, dataset, count: int):
     def mixed(images, onehot):
         weight = tf.random.uniform((tf.shape(images)[0], 1))
         blend = weight[:, :, None, None]
-        return blend * images + (1 - blend) * tf.roll(images, 1, 0), weight * onehot + (1 - weight) * tf.roll(onehot, 1, 0)
+        return blend * images + (1 - blend) * tf.roll(images, 1, 0), weight * onehot + (1 - weight) * tf.roll(
+            onehot, 1, 0
+        )
 
-    source = tf.data.Dataset.from_tensor_slices(([encoded[i % len(encoded)] for i in range(count)], dataset.train.labels[chosen]))
-    feed = source.map(picture, tf.data.AUTOTUNE).batch(config.optimiser.batch_size).map(mixed, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    source = tf.data.Dataset.from_tensor_slices(
+        ([encoded[i % len(encoded)] for i in range(count)], dataset.train.labels[chosen])
+    )
+    feed = (
+        source.map(picture, tf.data.AUTOTUNE)
+        .batch(config.optimiser.batch_size)
+        .map(mixed, tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
     model = compiled(build_model(config, stage=2), config, dataset, count // config.optimiser.batch_size)
     return lambda: model.fit(feed, verbose=0, shuffle=False)
 

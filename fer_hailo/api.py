@@ -20,8 +20,8 @@ class Face:
     """A face and its expression.
 
     box: x, y, width, height in pixels of the image; may reach beyond it. label: the most probable expression.
-    probabilities: of every expression, 0 to 1, in all 1. sure: False where predictions of so low a probability are
-    wrong too often.
+    probabilities: of every expression, 0 to 1, in all 1. sure: False where predictions of so low a
+    probability are wrong too often.
     """
 
     box: tuple[int, int, int, int]
@@ -47,8 +47,8 @@ class Model:
     def predict(self, image: Path | str | np.ndarray) -> list[Face]:
         """The faces of a photograph, the largest first; an empty list where there is none.
 
-        image: the path of an image file, or uint8 (H, W, 3) RGB. Raises UserError for a file that cannot be read,
-        ValueError for another array.
+        image: the path of an image file, or uint8 (H, W, 3) RGB. Raises UserError for a file that cannot be
+        read, ValueError for another array.
         """
         pixels = image if isinstance(image, np.ndarray) else _read(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
@@ -59,7 +59,13 @@ class Model:
             return []
         readings = self._analyzer.readings(faces, self._analyzer.classify(pixels, faces))
         return [
-            Face(read.box, read.label, dict(zip(read.labels, map(float, read.probabilities), strict=True)), read.sure) for read in readings
+            Face(
+                read.box,
+                read.label,
+                dict(zip(read.labels, map(float, read.probabilities), strict=True)),
+                read.sure,
+            )
+            for read in readings
         ]
 
     def close(self) -> None:

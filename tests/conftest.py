@@ -1,4 +1,6 @@
-"""What the tests share: a small sample set, a small configuration, the commands as a user calls them, and the real data if there."""
+"""What the tests share: a small sample set, a small configuration, the commands as a user calls them, and the
+real data if there.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 PATHS = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A shell that starts a command in the background lets it ignore Ctrl-C, and so all that it starts; some tests send one.
+# A shell that starts a command in the background lets it ignore Ctrl-C, and so all that it starts; some tests
+# send one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = {
-    "arch": "tiny", "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True, "batch_norm_momentum": 0.9,
-    "ema": 0.9, "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2, "stage2_warmup_epochs": 1,
+    "arch": "tiny", "weights": "none", "input_size": 32, "unfreeze_layers": -1, "train_batch_norm": True,
+    "batch_norm_momentum": 0.9,
+    "ema": 0.9, "head_units": [16], "head_dropout": [0.1, 0.1], "stage1_epochs": 1, "stage2_epochs": 2,
+    "stage2_warmup_epochs": 1,
     "rotation": 10.0, "shift": 0.1,
 }  # fmt: skip
 
@@ -35,7 +40,9 @@ def sample_set(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(sample_set):
-    """A configuration that trains through both stages in seconds, with everything on that could break a resumed run."""
+    """A configuration that trains through both stages in seconds, with everything on that could break a
+    resumed run.
+    """
     import tiny  # noqa: F401, registers the network
 
     from fer_hailo.common.config import load_config
@@ -57,7 +64,9 @@ def converted(trained) -> Path:
     from fer_hailo.training.convert.conversion import convert
 
     place = os.getcwd()
-    (trained.parent / "calib").mkdir()  # where there is one in the current folder, it gets a copy of the calibration set
+    (
+        trained.parent / "calib"
+    ).mkdir()  # where there is one in the current folder, it gets a copy of the calibration set
     os.chdir(trained.parent)
     try:
         return convert(str(trained), {}, None, None, None)
@@ -76,11 +85,15 @@ def shared() -> Path:
 
 @pytest.fixture
 def command(tmp_path):
-    """Run a script of the repository, or any command (a list), in an empty folder: gives the CompletedProcess, output as text."""
+    """Run a script of the repository, or any command (a list), in an empty folder: gives the
+    CompletedProcess, output as text.
+    """
 
     def call(script: str | list[str], *arguments, **environment) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [*([sys.executable, str(ROOT / script)] if isinstance(script, str) else script), *map(str, arguments)],
+            [*([sys.executable, str(ROOT / script)] if isinstance(script,
+            str) else script),
+            *map(str, arguments)],
             cwd=tmp_path, env=os.environ | PATHS | environment, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
 
@@ -97,7 +110,9 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def inside(tmp_path, monkeypatch, capfd):
-    """As `command`, a script of the repository, in this process: the start of a new one takes longer than most of what is tested."""
+    """As `command`, a script of the repository, in this process: the start of a new one takes longer than
+    most of what is tested.
+    """
 
     def call(script: str, *arguments) -> subprocess.CompletedProcess:
         module = importlib.import_module(script.removesuffix(".py"))

@@ -16,15 +16,18 @@ def test_the_temperature_that_made_the_labels_is_found():
 
 
 def test_threshold_by_hand():
-    """Ten predictions of falling probability, of which the 6th and the last two are wrong: right are 8/9 = 89 % of nine, 7/8 of
-    eight, 5/6 of six, and all of the first five."""
+    """Ten predictions of falling probability, of which the 6th and the last two are wrong: right are 8/9 = 89
+    % of nine, 7/8 of eight, 5/6 of six, and all of the first five.
+    """
     margins = np.linspace(3, 0.5, 10)
     logits = np.stack([margins, np.zeros(10)], axis=1)
     labels = np.zeros(10, int)
     labels[[5, 8, 9]] = 1
     found = fit_confidence(logits, labels, right=0.87)
     assert found.unsure_below == pytest.approx(softmax(logits / found.temperature)[7, 0])  # 7 of 8 are 87.5 %
-    assert fit_confidence(logits, labels, right=0.9).unsure_below == pytest.approx(softmax(logits / found.temperature)[4, 0])
+    assert fit_confidence(logits, labels, right=0.9).unsure_below == pytest.approx(
+        softmax(logits / found.temperature)[4, 0]
+    )
     assert fit_confidence(logits, 1 - np.zeros(10, int)).unsure_below == 1  # never right
 
 

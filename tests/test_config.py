@@ -20,7 +20,12 @@ def write(tmp_path, text):
 def test_defaults_are_the_seed_recipe():
     c = Config()
     assert c.data.classes == ("angry", "disgust", "happy", "neutral", "surprise")
-    assert (c.face.input_size, c.optimiser.batch_size, c.seed, c.data.validation_fraction) == (128, 32, 42, 0.2)
+    assert (c.face.input_size, c.optimiser.batch_size, c.seed, c.data.validation_fraction) == (
+        128,
+        32,
+        42,
+        0.2,
+    )
     assert (c.schedule.stage1_lr, c.schedule.stage1_epochs, c.schedule.stage1_patience) == (5e-4, 25, 15)
     assert (
         c.schedule.stage2_lr,
@@ -50,7 +55,9 @@ def test_keys_are_flat_whatever_the_group():
     assert (c.data.source, c.model.arch, c.optimiser.name, c.seed) == ("d", "dan", "sgd", 3)
     assert [c.value(key) for key in ("data", "arch", "optimizer", "seed")] == ["d", "dan", "sgd", 3]
     flat = c.to_dict()
-    assert {type(value) for value in flat.values()} <= {str, int, float, bool, list} and Config.of(**flat) == c
+    assert {type(value) for value in flat.values()} <= {str, int, float, bool, list} and Config.of(
+        **flat
+    ) == c
     changed = c.change(zoom=0.5, classes=("b", "a"))
     assert (changed.augmentation.zoom, changed.data.classes, changed.model) == (0.5, ("a", "b"), c.model)
     with pytest.raises(UserError, match="unknown configuration key 'zom'.*zoom"):
@@ -163,19 +170,38 @@ def test_recipes_by_hand():
     from conftest import ROOT
 
     twin = config_values(ROOT / "configs" / "twin.yaml")
-    assert twin.pop("teacher") == ["released:mobilenet_v3_small"] and twin.pop("weights") == "released:mobilenet_v3_small"
+    assert (
+        twin.pop("teacher") == ["released:mobilenet_v3_small"]
+        and twin.pop("weights") == "released:mobilenet_v3_small"
+    )
     assert twin == {
-        "arch": "mobilenet_v3_small_minimalistic", "temperature": 2, "distill_weight": 0.7, "extra_classes": ["fear", "sad"],
-        "votes": "fer2013/ferplus_votes.csv", "votes_weight": 0.5, "input_size": 160, "unfreeze_layers": -1, "train_batch_norm": True,
-        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [256], "head_dropout": [0.2, 0.2], "head_l2": 0, "optimizer": "adamw",
-        "weight_decay": 0.05, "batch_size": 128, "stage1_epochs": 0, "stage2_epochs": 12, "stage2_warmup_epochs": 1, "stage2_lr": 0.0015,
-        "focal_gamma": 0, "class_weight_beta": 0, "oversample_ratio": 0.3, "mixup_alpha": 0.3, "mixup_share": 0.5, "shift": 0.08,
+        "arch": "mobilenet_v3_small_minimalistic", "temperature": 2,
+        "distill_weight": 0.7,
+        "extra_classes": ["fear", "sad"],
+        "votes": "fer2013/ferplus_votes.csv", "votes_weight": 0.5, "input_size": 160,
+        "unfreeze_layers": -1,
+        "train_batch_norm": True,
+        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [256],
+        "head_dropout": [0.2, 0.2],
+        "head_l2": 0, "optimizer": "adamw",
+        "weight_decay": 0.05, "batch_size": 128, "stage1_epochs": 0,
+        "stage2_epochs": 12,
+        "stage2_warmup_epochs": 1, "stage2_lr": 0.0015,
+        "focal_gamma": 0, "class_weight_beta": 0, "oversample_ratio": 0.3,
+        "mixup_alpha": 0.3,
+        "mixup_share": 0.5, "shift": 0.08,
         "rotation": 12, "zoom": 0.2,
     }  # fmt: skip
     assert config_values(recipes() / "densenet121" / "recipe.yaml") == {
-        "input_size": 96, "optimizer": "adamw", "weight_decay": 0.05, "batch_size": 64, "stage1_epochs": 2, "stage1_lr": 0.001,
-        "stage2_epochs": 24, "stage2_warmup_epochs": 2, "stage2_lr": 0.0005, "unfreeze_layers": -1, "train_batch_norm": True,
-        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [], "head_dropout": [0.3], "head_l2": 0, "focal_gamma": 0,
+        "input_size": 96, "optimizer": "adamw", "weight_decay": 0.05, "batch_size": 64,
+        "stage1_epochs": 2,
+        "stage1_lr": 0.001,
+        "stage2_epochs": 24, "stage2_warmup_epochs": 2, "stage2_lr": 0.0005,
+        "unfreeze_layers": -1,
+        "train_batch_norm": True,
+        "batch_norm_momentum": 0.97, "ema": 0.998, "head_units": [], "head_dropout": [0.3],
+        "head_l2": 0,
+        "focal_gamma": 0,
         "class_weight_beta": 0, "oversample_ratio": 0.3, "mixup_share": 0.5, "shift": 0.05, "rotation": 10,
     }  # fmt: skip
 

@@ -26,7 +26,9 @@ from fer_hailo.training.models.ensemble import fit_shares
 @pytest.fixture(scope="module")
 def other(small, tmp_path_factory):
     """A second run, with another size of input and another seed."""
-    return start(small.change(seed=1, input_size=40, stage2_epochs=0), tmp_path_factory.mktemp("other") / "other")
+    return start(
+        small.change(seed=1, input_size=40, stage2_epochs=0), tmp_path_factory.mktemp("other") / "other"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def joined(trained, other, tmp_path_factory):
 def test_shares_are_the_likeliest():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
-    answers = np.stack([softmax(rng.normal(size=(200, 3)) + skill * np.eye(3)[labels]) for skill in (0.5, 1.5, 1.0)])
+    answers = np.stack(
+        [softmax(rng.normal(size=(200, 3)) + skill * np.eye(3)[labels]) for skill in (0.5, 1.5, 1.0)]
+    )
     shares = fit_shares(answers, labels)
 
     def unlikely(values):
@@ -56,7 +60,9 @@ def test_the_vote_is_the_weighted_mean_of_its_members(joined, trained, other, sm
     for member, run in zip(record, (trained, other), strict=True):
         assert member["run"] == str(run)
         spec = small.preprocess if run == trained else replace(small.preprocess, input_size=40)
-        mean = mean + member["share"] * softmax(Scorer(load_model(run / "best_model_float32.keras"), spec).logits(test.images))
+        mean = mean + member["share"] * softmax(
+            Scorer(load_model(run / "best_model_float32.keras"), spec).logits(test.images)
+        )
     spec = replace(small.preprocess, input_size=48)
     given = softmax(Scorer(load_model(joined / "best_model_float32.keras"), spec).logits(test.images))
     np.testing.assert_allclose(given, mean, atol=2e-5)
@@ -68,7 +74,10 @@ def test_it_is_evaluated_as_one_model(joined):
     metrics, folder = evaluate_file(resolve(joined, Use.SCORE), "test", None)
     with pytest.raises(UserError, match="is an ensemble, which serves as a teacher"):
         convert(str(joined), {}, None, None, None)
-    assert folder == joined and metrics.accuracy == json.loads((joined / "metrics_test.json").read_text())["accuracy"]
+    assert (
+        folder == joined
+        and metrics.accuracy == json.loads((joined / "metrics_test.json").read_text())["accuracy"]
+    )
 
 
 def test_it_can_teach(joined, small):
@@ -91,5 +100,8 @@ def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
     with pytest.raises(UserError, match="not an empty folder"):
         ensemble.join([str(trained), str(trained)], True, {}, trained)
     out = ensemble.join([str(trained), str(trained)], True, {}, tmp_path / "equal")
-    assert [member["share"] for member in json.loads((out / "environment.json").read_text())["members"]] == [0.5, 0.5]
+    assert [member["share"] for member in json.loads((out / "environment.json").read_text())["members"]] == [
+        0.5,
+        0.5,
+    ]
     assert not (tmp_path / "x").exists()

@@ -12,7 +12,10 @@ def test_one_line_squeezes_and_cuts():
 def test_first_line_skips_empty_lines_and_leaves_the_trace():
     error = RuntimeError("\n \n  no   device \n  at chip.cpp:7")
     assert first_line(error) == "no   device" and first_line(error, 2) == "no"
-    assert first_line(RuntimeError(" \n ")) == "no reason given" and first_line("", otherwise="nothing") == "nothing"
+    assert (
+        first_line(RuntimeError(" \n ")) == "no reason given"
+        and first_line("", otherwise="nothing") == "nothing"
+    )
 
 
 def test_the_class_tells_what_the_text_does_not():

@@ -18,7 +18,11 @@ from fer_hailo.training.experiments import launch
 from fer_hailo.training.experiments.plan import read_grid
 from fer_hailo.training.experiments.summary import mean_and_deviation, paired_difference, write_summary
 
-QUICK = {key: value for key, value in SMALL.items() if key != "stage2_warmup_epochs"} | {"stage1_epochs": 1, "stage2_epochs": 0, "ema": 0}
+QUICK = {key: value for key, value in SMALL.items() if key != "stage2_warmup_epochs"} | {
+    "stage1_epochs": 1,
+    "stage2_epochs": 0,
+    "ema": 0,
+}
 
 
 def write(path, text):
@@ -28,7 +32,9 @@ def write(path, text):
 
 @pytest.fixture
 def quick(tmp_path, sample_set, monkeypatch):
-    """A file of cells that take seconds, and the commands as they are, but for a network that train.py does not know."""
+    """A file of cells that take seconds, and the commands as they are, but for a network that train.py does
+    not know.
+    """
     monkeypatch.setattr(launch, "TRAIN", tiny.TRAIN)
     monkeypatch.setenv("PYTHONPATH", PATHS["PYTHONPATH"])
     monkeypatch.chdir(tmp_path)
@@ -41,20 +47,41 @@ def quick(tmp_path, sample_set, monkeypatch):
 
 
 def test_cells_times_grid_times_seeds(tmp_path):
-    text = "cells: {alone: {}, taught: {temperature: 3}}\ngrid: {stage2_lr: [0.001, 0.0001], head_units: [[16], [32]]}\nseeds: [1, 2, 3]\n"
+    text = (
+        "cells: {alone: {}, taught: {temperature: 3}}\ngrid: {stage2_lr: [0.001, 0.0001], head_units: "
+        "[[16], [32]]}\nseeds: [1, 2, 3]\n"
+    )
     text += "common: {head_dropout: [0.1, 0.2], ema: 0.5}\n"
     grid = read_grid(write(tmp_path / "a.yaml", text), tmp_path / "out", {"data": "elsewhere"})
-    assert len(grid.cells) == 8 and len(grid.runs) == 24 and grid.cells[0] == "alone_stage2_lr=0.001_head_units=16"
+    assert (
+        len(grid.cells) == 8
+        and len(grid.runs) == 24
+        and grid.cells[0] == "alone_stage2_lr=0.001_head_units=16"
+    )
     last = grid.runs[-1]
-    assert (last.cell, last.config.seed, last.config.loss.temperature, last.config.schedule.stage2_lr) == (grid.cells[-1], 3, 3.0, 0.0001)
-    assert last.config.model.head_units == (32,) and last.config.optimiser.ema == 0.5 and last.config.data.source == "elsewhere"
-    assert last.folder.name == "taught_stage2_lr=0.0001_head_units=32_s3" and last.log.name == last.folder.name + ".log"
+    assert (last.cell, last.config.seed, last.config.loss.temperature, last.config.schedule.stage2_lr) == (
+        grid.cells[-1],
+        3,
+        3.0,
+        0.0001,
+    )
+    assert (
+        last.config.model.head_units == (32,)
+        and last.config.optimiser.ema == 0.5
+        and last.config.data.source == "elsewhere"
+    )
+    assert (
+        last.folder.name == "taught_stage2_lr=0.0001_head_units=32_s3"
+        and last.log.name == last.folder.name + ".log"
+    )
     assert len({run.config.data.split_seed for run in grid.runs}) == 1  # one validation side for all
 
 
 def test_a_networks_recipe_applies(tmp_path):
     grid = read_grid(write(tmp_path / "a.yaml", "grid: {arch: [mobilenet_v3_small, resnet18]}"), tmp_path, {})
-    assert [run.config.model.weights for run in grid.runs] == ["imagenet", "none"] and grid.runs[1].config.optimiser.name == "sgd"
+    assert [run.config.model.weights for run in grid.runs] == ["imagenet", "none"] and grid.runs[
+        1
+    ].config.optimiser.name == "sgd"
 
 
 @pytest.mark.parametrize(
@@ -92,17 +119,31 @@ def test_one_failure_does_not_stop_the_rest_and_the_same_command_goes_on(quick, 
     file = quick("cells: {bad: {weights: nowhere.keras}, good: {}}\nseeds: [1]\n")
     assert experiments.main([str(file), "--out", "out", "--jobs", "2"]) == 1
     said = capsys.readouterr()
-    assert "bad_s1 failed: error: no model at nowhere.keras" in said.err and "| good | 1 |" in said.out and "| bad | 0 |" in said.out
+    assert (
+        "bad_s1 failed: error: no model at nowhere.keras" in said.err
+        and "| good | 1 |" in said.out
+        and "| bad | 0 |" in said.out
+    )
     stated = json.loads((tmp_path / "out/good_s1/metrics_val.json").read_text())["accuracy"]
     rows = {row["cell"]: row for row in read_csv(tmp_path / "out/summary.csv")}
     assert float(rows["good"]["validation mean"]) == stated and rows["bad"]["validation mean"] == ""
     assert (tmp_path / "out/summary.png").stat().st_size > 1000
     kept = (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns
-    assert experiments.main([str(file), "--out", "out"]) == 1  # once more the one that failed, and that one only
-    assert "2 runs, 1 of them done" in capsys.readouterr().err and (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns == kept
+    assert (
+        experiments.main([str(file), "--out", "out"]) == 1
+    )  # once more the one that failed, and that one only
+    assert (
+        "2 runs, 1 of them done" in capsys.readouterr().err
+        and (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns == kept
+    )
     (tmp_path / "out/good_s1/DONE").unlink()  # as if it had been cut at its very end
     grid = read_grid(file, Path("out"), {})
-    assert launch._order(grid.runs[1])[0][-4:] == ["--resume", "out/good_s1", "--data", grid.runs[1].config.data.source]
+    assert launch._order(grid.runs[1])[0][-4:] == [
+        "--resume",
+        "out/good_s1",
+        "--data",
+        grid.runs[1].config.data.source,
+    ]
 
 
 @pytest.mark.slow  # a cluster takes half a minute to start and stop
@@ -130,16 +171,27 @@ def test_mean_deviation_and_paired_interval_are_scipys():
     ours, theirs = {1: 0.5, 2: 0.62, 3: 0.7, 9: 0.1}, {3: 0.69, 2: 0.6, 1: 0.49}
     mean, low, high = paired_difference(ours, theirs)
     test = stats.ttest_rel([0.5, 0.62, 0.7], [0.49, 0.6, 0.69])
-    assert mean == pytest.approx(0.04 / 3) and (low, high) == pytest.approx(tuple(test.confidence_interval(0.95)))
-    assert mean_and_deviation([0.5, 0.7]) == pytest.approx((0.6, 0.02**0.5)) and mean_and_deviation([0.5]) == (0.5, None)
-    assert paired_difference({1: 0.5}, {1: 0.4}) == (pytest.approx(0.1), None, None) and paired_difference({}, {1: 1.0})[0] is None
+    assert mean == pytest.approx(0.04 / 3) and (low, high) == pytest.approx(
+        tuple(test.confidence_interval(0.95))
+    )
+    assert mean_and_deviation([0.5, 0.7]) == pytest.approx((0.6, 0.02**0.5)) and mean_and_deviation(
+        [0.5]
+    ) == (0.5, None)
+    assert (
+        paired_difference({1: 0.5}, {1: 0.4}) == (pytest.approx(0.1), None, None)
+        and paired_difference({}, {1: 1.0})[0] is None
+    )
 
 
 def test_the_table_by_hand(tmp_path):
-    grid = read_grid(write(tmp_path / "a.yaml", "cells: {one: {}, two: {ema: 0.5}}\nseeds: [1, 2]"), tmp_path / "out", {})
+    grid = read_grid(
+        write(tmp_path / "a.yaml", "cells: {one: {}, two: {ema: 0.5}}\nseeds: [1, 2]"), tmp_path / "out", {}
+    )
     for run, accuracy in zip(grid.runs, (0.5, 0.52, 0.53, 0.56), strict=True):
         for split in ("val", "test"):
-            write_json(run.folder / f"metrics_{split}.json", {"accuracy": accuracy, "macro_recall": accuracy / 2})
+            write_json(
+                run.folder / f"metrics_{split}.json", {"accuracy": accuracy, "macro_recall": accuracy / 2}
+            )
         (run.folder / "DONE").touch()
     (grid.runs[3].folder / "DONE").unlink()
     assert write_summary(grid).splitlines()[2:] == [

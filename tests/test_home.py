@@ -96,7 +96,11 @@ def test_a_run(complete):
 def test_flags_over_the_configuration_of_a_run():
     run = make_run(RUNS / RUN)
     home = resolve(run, Use.SCORE, {"data": "other", "batch_size": 7})
-    assert (home.config.data.source, home.config.optimiser.batch_size, home.config.data.classes) == ("other", 7, ("happy", "sad"))
+    assert (home.config.data.source, home.config.optimiser.batch_size, home.config.data.classes) == (
+        "other",
+        7,
+        ("happy", "sad"),
+    )
     assert (home.own.data.source, home.own.optimiser.batch_size) == ("d", 32)
     with pytest.raises(UserError, match="the model's classes are happy, sad, not angry, happy"):
         _ = resolve(run, Use.SCORE, {"classes": ("angry", "happy")}).config
@@ -114,7 +118,11 @@ def test_a_run_that_was_converted():
         assert home.manifest == bundle / "manifest.json"
         assert (home.name, home.results, home.trained_on) == (RUN, RUNS / "results.csv", "abc")
         assert home.stated == CONVERTED and home.confidence == Confidence(2.0, 0.5)
-        assert (home.config.seed, home.config.data.source, home.config.data.classes) == (5, "other", ("happy", "sad"))
+        assert (home.config.seed, home.config.data.source, home.config.data.classes) == (
+            5,
+            "other",
+            ("happy", "sad"),
+        )
     assert resolve(run / KERAS).kind is Kind.RUN and resolve(run / KERAS).confidence == Confidence(1.5, 0.6)
     with pytest.raises(UserError, match="model_int8.tflite was made for input_size 64, not 96"):
         _ = resolve(bundle / INT8, Use.SCORE, {"input_size": 96}).config
@@ -171,7 +179,11 @@ def test_an_ensemble():
     folder = make_run(RUNS / "ensemble_20261121-101010")
     put(folder / "config.yaml", SETTINGS + "arch: ensemble\n")
     home = resolve(folder, Use.LEARN)
-    assert (home.kind, home.name, home.config.model.arch) == (Kind.RUN, "ensemble_20261121-101010", "ensemble")
+    assert (home.kind, home.name, home.config.model.arch) == (
+        Kind.RUN,
+        "ensemble_20261121-101010",
+        "ensemble",
+    )
     with pytest.raises(UserError, match=NO_RUN):
         resolve(None, Use.SCORE)
 
@@ -182,7 +194,11 @@ def test_a_keras_file_by_itself():
     assert (home.name, home.results) == ("bare", RUNS / "results.csv")
     assert home.stated == Stated(None, None)
     assert home.confidence is None and home.own is None and home.trained_on is None
-    assert (home.config.data.source, home.config.face.input_size, home.config.data.classes) == ("faces", 48, ("a", "b"))
+    assert (home.config.data.source, home.config.face.input_size, home.config.data.classes) == (
+        "faces",
+        48,
+        ("a", "b"),
+    )
     for name in ("labels", "spec"):
         with pytest.raises(UserError, match=r"no manifest.json beside bare.keras.*copy deploy/ as a whole"):
             getattr(home, name)
@@ -193,7 +209,11 @@ def test_a_keras_file_beside_labels_or_a_configuration():
     put("alone/bare.keras")
     put("alone/labels.txt", "a\nb\n")
     home = resolve("alone/bare.keras", Use.SCORE)
-    assert (home.kind, home.stated, home.config.data.classes) == (Kind.BARE, Stated(("a", "b"), None), ("a", "b"))
+    assert (home.kind, home.stated, home.config.data.classes) == (
+        Kind.BARE,
+        Stated(("a", "b"), None),
+        ("a", "b"),
+    )
     put("alone/labels.txt", "happy\nsad\n")
     put("alone/config.yaml", SETTINGS)
     home = resolve("alone/bare.keras", Use.SCORE)

@@ -25,11 +25,14 @@ def test_light_modules_load_no_framework(module):
 
 
 def arrows() -> set[tuple[str, str]]:
-    """(module, imported module) of the whole library, imports inside of functions too, by their names below fer_hailo.
+    """(module, imported module) of the whole library, imports inside of functions too, by their names below
+    fer_hailo.
 
     Tests that lie in it are no part of it.
     """
-    paths = [path for path in (ROOT / "fer_hailo").rglob("*.py") if not path.name.startswith(("test_", "conftest"))]
+    paths = [
+        path for path in (ROOT / "fer_hailo").rglob("*.py") if not path.name.startswith(("test_", "conftest"))
+    ]
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
     found = set()
     for name, path in modules.items():
@@ -46,9 +49,23 @@ def arrows() -> set[tuple[str, str]]:
 
 
 # From the ground up: a room imports from itself and from those before it.
-ROOMS = ("common", "formats", "script", "deploy", "predict", "emulation", "sdk", "board", "training", "api", "commands")
+ROOMS = (
+    "common",
+    "formats",
+    "script",
+    "deploy",
+    "predict",
+    "emulation",
+    "sdk",
+    "board",
+    "training",
+    "api",
+    "commands",
+)
 TRAINING = ("data", "networks", "models", "evaluate", "convert", "fit", "quantise", "experiments")
-ALLOWED_UP = {("predict.keras_model", "training.models.build")}  # a .keras file may hold layers of this project
+ALLOWED_UP = {
+    ("predict.keras_model", "training.models.build")
+}  # a .keras file may hold layers of this project
 
 
 def rank(module: str, rooms: tuple[str, ...]) -> int:
@@ -70,7 +87,10 @@ NUMPY_ALONE = ("common", "formats", "script", "deploy", "emulation", "sdk")
 
 
 def test_rooms_of_the_sdk_machine_import_numpy_alone():
-    """At import. Within functions a package may be asked for where it is needed: yaml, LiteRT, the vendor's own."""
+    """At import.
+
+    Within functions a package may be asked for where it is needed: yaml, LiteRT, the vendor's own.
+    """
     names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for room in NUMPY_ALONE
              for path in sorted((ROOT / "fer_hailo" / room).glob("*.py"))]  # fmt: skip
     allowed = set(sys.stdlib_module_names) | {"numpy", "fer_hailo"}
@@ -79,11 +99,17 @@ def test_rooms_of_the_sdk_machine_import_numpy_alone():
 
 
 def test_training_from_a_cache_needs_no_opencv(command, sample_set, tmp_path):
-    config = load_config(None, SMALL | {"data": str(sample_set), "stage1_epochs": 1, "stage2_epochs": 0, "stage2_warmup_epochs": 0})
+    config = load_config(
+        None,
+        SMALL | {"data": str(sample_set), "stage1_epochs": 1, "stage2_epochs": 0, "stage2_warmup_epochs": 0},
+    )
     load_pictures(sample_set, config.preprocess, tmp_path)
     (cache,) = tmp_path.glob("*.npz")
     save_config(config, tmp_path / "c.yaml")
-    code = "import sys; sys.modules['cv2'] = None; import tiny, train; sys.exit(train.run(train.main, sys.argv[1:]))"
+    code = (
+        "import sys; sys.modules['cv2'] = None; import tiny, train; sys.exit(train.run(train.main, "
+        "sys.argv[1:]))"
+    )
     arguments = ["--config", "c.yaml", "--data", cache.name, "--out", "run"]
     done = command([sys.executable, "-c", code], *arguments)
     assert done.returncode == 0, done.stderr

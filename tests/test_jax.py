@@ -1,4 +1,6 @@
-"""Training on JAX, taught by a run of TensorFlow: it runs, it resumes to the same numbers, and plain TensorFlow-Keras opens it."""
+"""Training on JAX, taught by a run of TensorFlow: it runs, it resumes to the same numbers, and plain
+TensorFlow-Keras opens it.
+"""
 
 import json
 import sys
@@ -15,14 +17,27 @@ from fer_hailo.common.runs import MODEL
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.training.evaluate.evaluation import evaluate_file
 
-JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compile fast, run slowly
+JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}  # compile fast, run slowly
 
 
 @pytest.fixture(scope="module")
 def config(sample_set, trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("jax") / "c.yaml"
-    settings = SMALL | {"data": str(sample_set), "teacher": [str(trained)], "stage1_epochs": 0, "batch_size": 16}
-    settings |= {"rotation": 0, "brightness": 0, "contrast": 0}  # Keras' own layers, which take long to compile
+    settings = SMALL | {
+        "data": str(sample_set),
+        "teacher": [str(trained)],
+        "stage1_epochs": 0,
+        "batch_size": 16,
+    }
+    settings |= {
+        "rotation": 0,
+        "brightness": 0,
+        "contrast": 0,
+    }  # Keras' own layers, which take long to compile
     save_config(load_config(None, settings), path)
     return path
 
@@ -31,11 +46,17 @@ def config(sample_set, trained, tmp_path_factory):
 def jax(tmp_path) -> dict[str, str]:
     """The environment of runs that find what others of them have compiled: the one that resumes does not."""
     pytest.importorskip("jax")
-    return JAX | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return JAX | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def history(run):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_csv(run / "history.csv")]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in read_csv(run / "history.csv")
+    ]
 
 
 def test_jax_trains_resumes_and_tensorflow_opens_the_result(command, config, jax, tmp_path):

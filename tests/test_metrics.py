@@ -33,16 +33,25 @@ def test_against_scikit_learn():
     assert m.macro_recall == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
     assert m.macro_f1 == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
     np.testing.assert_array_equal(m.confusion_matrix, sk.confusion_matrix(labels, predicted))
-    assert list(m.per_class_recall.values()) == pytest.approx(sk.recall_score(labels, predicted, average=None))
+    assert list(m.per_class_recall.values()) == pytest.approx(
+        sk.recall_score(labels, predicted, average=None)
+    )
 
 
 def test_softmax_is_stable():
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0], [0.0, np.log(3)]])), [[0.5, 0.5], [0.25, 0.75]])
+    np.testing.assert_allclose(
+        softmax(np.array([[1000.0, 1000.0], [0.0, np.log(3)]])), [[0.5, 0.5], [0.25, 0.75]]
+    )
 
 
 def test_wilson_published_values():
     # Newcombe (1998), table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29
-    for hits, count, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]:
+    for hits, count, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
         assert wilson(hits, count) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -81,4 +90,9 @@ def test_text_has_the_verdicts():
     predicted[[20, 21, 22]] = 0  # 7 of 10: WARN
     predicted[[30, 31, 32, 33]] = 0  # 6 of 10: LOW
     text = format_metrics(metrics(np.eye(4)[predicted], labels)).splitlines()
-    assert [next(line for line in text if line.startswith(f"  {n} ")).split()[-1] for n in NAMES] == ["OK", "OK", "WARN", "LOW"]
+    assert [next(line for line in text if line.startswith(f"  {n} ")).split()[-1] for n in NAMES] == [
+        "OK",
+        "OK",
+        "WARN",
+        "LOW",
+    ]

@@ -1,4 +1,6 @@
-"""The package as it is installed: the one command, the files that a wheel holds, models and recipes found from any folder, the API."""
+"""The package as it is installed: the one command, the files that a wheel holds, models and recipes found
+from any folder, the API.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "exper
 
 def test_the_help_names_every_command_and_loads_no_framework(command):
     said = command([*MODULE, "--help"])
-    assert said.returncode == 0 and re.findall(r"^  (\w+)  ", said.stdout, re.M)[: len(COMMANDS)] == list(COMMANDS)
+    assert said.returncode == 0 and re.findall(r"^  (\w+)  ", said.stdout, re.M)[: len(COMMANDS)] == list(
+        COMMANDS
+    )
     assert command([*MODULE, "--version"]).stdout.split() == ["fer-hailo", fer_hailo.__version__]
     code = "import sys; from fer_hailo.__main__ import main\ntry: main([{}])\nexcept SystemExit: pass"
     for arguments in ('"--help"', '"train", "--help"', '"train", "--list"'):
@@ -66,7 +70,9 @@ def test_a_commands_help_speaks_of_how_it_was_called(name, monkeypatch, capsys):
             command_line.main([name, "--help"])
         told[program] = capsys.readouterr().out
     script = calls.SCRIPTS[name]
-    assert told["fer-hailo"].startswith(f"usage: fer-hailo {name} ") and told["train.py"].startswith(f"usage: {script} ")
+    assert told["fer-hailo"].startswith(f"usage: fer-hailo {name} ") and told["train.py"].startswith(
+        f"usage: {script} "
+    )
     typed = script if script.startswith("python") else f"python {script}"
     assert f"\n{typed} " in told["train.py"] and "fer-hailo" not in told["train.py"]
     assert f"\nfer-hailo {name} " in told["fer-hailo"] and ".py" not in told["fer-hailo"]
@@ -83,7 +89,11 @@ def test_messages_name_the_command_that_is_there(monkeypatch, tmp_path):
         return str(error.value).split(": ")[1], calls.install("train")
 
     assert told("train.py") == ("train one with python train.py", "pip install -e '.[train]'")
-    assert told("/usr/bin/fer-hailo")[0] == told("/x/fer_hailo/__main__.py")[0] == "train one with fer-hailo train"
+    assert (
+        told("/usr/bin/fer-hailo")[0]
+        == told("/x/fer_hailo/__main__.py")[0]
+        == "train one with fer-hailo train"
+    )
     monkeypatch.setattr(calls, "checkout", lambda: None)  # a program of somebody, with the library installed
     assert told("robot.py") == ("train one with fer-hailo train", "pip install 'fer-hailo[train]'")
 
@@ -98,7 +108,12 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "finetune.yaml").write_text("input_size: 64")
     assert load_config("configs/finetune.yaml").face.input_size == 64  # the user's own goes first
-    for other in ("configs/nothing.yaml", "fer2013_keras_hailo/results.csv", "elsewhere/configs/best.yaml", "/configs/best.yaml"):
+    for other in (
+        "configs/nothing.yaml",
+        "fer2013_keras_hailo/results.csv",
+        "elsewhere/configs/best.yaml",
+        "/configs/best.yaml",
+    ):
         assert resources.find(other) == Path(other)
 
 
@@ -106,11 +121,16 @@ def test_released_models_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, folder in RELEASED.items():
         assert place(f"released:{name}") == ROOT / "fer2013_keras_hailo" / folder
-        assert parse_weights(f"released:{name}").files == (str(ROOT / "fer2013_keras_hailo" / folder / MODEL),)
+        assert parse_weights(f"released:{name}").files == (
+            str(ROOT / "fer2013_keras_hailo" / folder / MODEL),
+        )
         assert json.loads((place(f"released:{name}") / "manifest.json").read_text())["arch"] == name
     old = parse_weights(f"fer2013_keras_hailo/released/{MODEL}")  # as old runs name it
     assert old.files == parse_weights("released:mobilenet_v3_small").files
-    with pytest.raises(UserError, match=r"unknown released model 'mobilenet_v3' \(did you mean mobilenet_v3_small\?\): known are rel"):
+    with pytest.raises(
+        UserError,
+        match=r"unknown released model 'mobilenet_v3' \(did you mean mobilenet_v3_small\?\): known are rel",
+    ):
         place("released:mobilenet_v3")
     own = tmp_path / "fer2013_keras_hailo" / "released"
     own.mkdir(parents=True)
@@ -130,15 +150,25 @@ def test_what_a_recipe_calls_by_name_is_opened_and_checked_as_a_path_is(tmp_path
 
     monkeypatch.chdir(tmp_path)
     tuned = quantised_config({}, {"quantise": "released:mobilenet_v3_small"})
-    assert (tuned.model.weights, tuned.loss.teacher) == ("released:mobilenet_v3_small", ("released:mobilenet_v3_small",))
+    assert (tuned.model.weights, tuned.loss.teacher) == (
+        "released:mobilenet_v3_small",
+        ("released:mobilenet_v3_small",),
+    )
     folder = ROOT / "fer2013_keras_hailo" / "released"
     assert tuned.face.input_size == load_config(folder / "config.yaml").face.input_size
-    by_name, by_path = (build_model(tuned, weights=weights) for weights in (tuned.model.weights, str(folder / MODEL)))
-    assert all((one == other).all() for one, other in zip(by_name.get_weights(), by_path.get_weights(), strict=True))
+    by_name, by_path = (
+        build_model(tuned, weights=weights) for weights in (tuned.model.weights, str(folder / MODEL))
+    )
+    assert all(
+        (one == other).all() for one, other in zip(by_name.get_weights(), by_path.get_weights(), strict=True)
+    )
     same = SimpleNamespace(key=json.loads((folder / "environment.json").read_text())["data"]["key"])
     check_lineage(tuned, same)
     for learns_from in ({"weights": tuned.model.weights, "teacher": ()}, {"weights": "none"}):
-        with pytest.raises(UserError, match="released:mobilenet_v3_small was trained on this data split with split_seed 42, not 7"):
+        with pytest.raises(
+            UserError,
+            match="released:mobilenet_v3_small was trained on this data split with split_seed 42, not 7",
+        ):
             check_lineage(tuned.change(split_seed=7, **learns_from), same)
 
 
@@ -209,7 +239,9 @@ def test_a_program_opens_other_models_and_is_told_what_is_wrong(photograph, tmp_
 
 def copied(folder: Path) -> Path:
     """The files that the repository holds, without what was built beside them."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     for name in filter(None, names):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +251,18 @@ def copied(folder: Path) -> Path:
 
 def built(tree: Path, out: Path, *options: str) -> Path:
     """The wheel of a source tree or an sdist."""
-    program = [sys.executable, "-m", "pip", "wheel", str(tree), "--no-deps", "--wheel-dir", str(out), "--quiet", *options]
+    program = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(tree),
+        "--no-deps",
+        "--wheel-dir",
+        str(out),
+        "--quiet",
+        *options,
+    ]
     done = subprocess.run(program, capture_output=True, text=True, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     (wheel,) = out.glob("*.whl")
@@ -240,36 +283,63 @@ def test_what_a_wheel_holds_by_itself_and_of_an_sdist(tmp_path):
         pytest.skip("a wheel is built by setuptools 77 or newer: pip install -e '.[dev]'")
     tree = copied(tmp_path / "tree")
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tree, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=tree, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     (sdist,) = tmp_path.glob("*.tar.gz")
     names = held(built(tree, tmp_path / "one", "--no-build-isolation"))
     assert held(built(sdist, tmp_path / "two", "--no-build-isolation")) == names
     kinds = (".py", ".html", ".csv", ".yaml")
-    library = {str(path.relative_to(tree)) for path in (tree / "fer_hailo").rglob("*") if path.suffix in kinds}
+    library = {
+        str(path.relative_to(tree)) for path in (tree / "fer_hailo").rglob("*") if path.suffix in kinds
+    }
     tests = {name for name in library if Path(name).name.startswith(("test_", "conftest"))}
     library -= tests
     recipes = {f"fer_hailo/shipped/{path.relative_to(tree)}" for path in (tree / "configs").rglob("*.yaml")}
     scripts = {f"fer_hailo/shipped/{path.relative_to(tree)}" for path in (tree / "alls").glob("*.alls")}
     inside = {name for name in names if name.startswith("fer_hailo/")}
-    assert len(recipes) > 10 and {f"fer_hailo/training/networks/{name}/recipe.yaml" for name in ("dan", "lnsu")} <= library
+    assert (
+        len(recipes) > 10
+        and {f"fer_hailo/training/networks/{name}/recipe.yaml" for name in ("dan", "lnsu")} <= library
+    )
     assert len(scripts) >= 4 and library | recipes | scripts <= inside
     models = {name.removeprefix("fer_hailo/shipped/") for name in inside - library - recipes - scripts}
     for folder in RELEASED.values():
-        own = {Path(name).name for name in models if Path(name).parent == Path("fer2013_keras_hailo") / folder}
-        assert {"model_float32.tflite", "model_int8.tflite", "manifest.json", "labels.txt", "MODEL_CARD.md", "config.yaml"} <= own
-    assert all(name.startswith("fer2013_keras_hailo/released") and not name.endswith((".keras", ".png")) for name in models)
-    assert not [name for name in names if name.split("/")[0] in ("tests", "doubles", "tools", "bench", "docs", "configs", "alls")]
+        own = {
+            Path(name).name for name in models if Path(name).parent == Path("fer2013_keras_hailo") / folder
+        }
+        assert {
+            "model_float32.tflite",
+            "model_int8.tflite",
+            "manifest.json",
+            "labels.txt",
+            "MODEL_CARD.md",
+            "config.yaml",
+        } <= own
+    assert all(
+        name.startswith("fer2013_keras_hailo/released") and not name.endswith((".keras", ".png"))
+        for name in models
+    )
+    assert not [
+        name
+        for name in names
+        if name.split("/")[0] in ("tests", "doubles", "tools", "bench", "docs", "configs", "alls")
+    ]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The wheel, in an environment of its own that sees the packages of this one: gives its folder of programs."""
+    """The wheel, in an environment of its own that sees the packages of this one: gives its folder of
+    programs.
+    """
     folder = tmp_path_factory.mktemp("installed")
     wheel = built(copied(folder / "tree"), folder / "dist")
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    subprocess.run([programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    subprocess.run(
+        [programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True
+    )
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     others = next(path for path in sys.path if Path(path).name == "site-packages")
     (site / "others.pth").write_text(others + "\n")
@@ -281,10 +351,19 @@ def installed(tmp_path_factory):
 def test_the_wheel_does_everything_in_an_empty_folder(installed, photograph, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FER_HAILO_HOME")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "FER_HAILO_HOME")
+    }
 
     def call(*arguments, status: int = 0):
-        done = subprocess.run([str(word) for word in arguments], cwd=empty, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(
+            [str(word) for word in arguments],
+            cwd=empty,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
         assert done.returncode == status, done.stderr
         return done
 
@@ -295,8 +374,13 @@ def test_the_wheel_does_everything_in_an_empty_folder(installed, photograph, tmp
     assert len(entry["faces"]) == 1 and not list(empty.iterdir())
     assert "mobilenet_v3_small " in call(program, "train", "--list").stdout
     alike = ("--votes", "", "--extra-classes", "")  # which drawn faces do not have
-    lacking = error_line(call(program, "train", "--sample", "--config", "configs/twin.yaml", *alike, status=2))
-    assert "not its best_model_float32.keras: copy that folder of the project's repository to fer2013_keras_hailo/released" in lacking
+    lacking = error_line(
+        call(program, "train", "--sample", "--config", "configs/twin.yaml", *alike, status=2)
+    )
+    assert (
+        "not its best_model_float32.keras: copy that folder of the project's repository to "
+        "fer2013_keras_hailo/released" in lacking
+    )
     call(program, "train", "--smoke")
     assert json.loads(next(empty.glob("*/*/environment.json")).read_text())["command"][0] == "fer-hailo"
     call(program, "convert")
@@ -307,12 +391,18 @@ def test_the_wheel_does_everything_in_an_empty_folder(installed, photograph, tmp
     call(program, "compile", "--lint", "alls/int8.alls")
     alone = tmp_path / "alone"
     shutil.copytree(bundle, alone)
-    done = subprocess.run([sys.executable, "-I", "compile_hef.pyz", ".", "--rehearse", "--max-drop", "100"], cwd=alone,
+    done = subprocess.run([sys.executable, "-I", "compile_hef.pyz", ".", "--rehearse", "--max-drop", "100"],
+        cwd=alone,
                           capture_output=True, text=True, timeout=900)  # fmt: skip
     assert done.returncode == 0 and "rehearsal: no HEF was made" in done.stdout, done.stderr
-    (empty / "grid.yaml").write_text("base: configs/smoke.yaml\ncommon: {stage2_epochs: 1, stage2_warmup_epochs: 0}\nseeds: [1]\n")
+    (empty / "grid.yaml").write_text(
+        "base: configs/smoke.yaml\ncommon: {stage2_epochs: 1, stage2_warmup_epochs: 0}\nseeds: [1]\n"
+    )
     call(program, "experiments", "grid.yaml", "--data", "fer2013_keras_hailo/sample")
-    assert {path.name for path in empty.iterdir()} == {"fer2013_keras_hailo", "grid.yaml"}  # no fer2013/, no calib/
+    assert {path.name for path in empty.iterdir()} == {
+        "fer2013_keras_hailo",
+        "grid.yaml",
+    }  # no fer2013/, no calib/
 
 
 def test_what_an_installed_package_lacks_is_one_line(tmp_path, monkeypatch):
@@ -325,5 +415,8 @@ def test_what_an_installed_package_lacks_is_one_line(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "checkout", lambda: None)
     monkeypatch.setattr(released, "resource", lambda name: home / name)
     line = absent(Path(*parse_weights("released:mobilenet_v3_small").files))
-    assert line.endswith("copy that folder of the project's repository to fer2013_keras_hailo/released") and "\n" not in line
+    assert (
+        line.endswith("copy that folder of the project's repository to fer2013_keras_hailo/released")
+        and "\n" not in line
+    )
     assert absent(tmp_path / "mine.keras") == f"no model at {tmp_path / 'mine.keras'}"

@@ -50,7 +50,9 @@ def test_larger_faces_are_reduced_first_and_smaller_ones_never_enlarged_to_48():
 
     large, tiny = noise(200, 200), noise(20, 20)
     reduced = cv2.resize(large, (48, 48), interpolation=cv2.INTER_AREA)
-    assert (prepare(large, SPEC) == prepare(reduced, SPEC)).all() and (to_source(large, SPEC) == reduced).all()
+    assert (prepare(large, SPEC) == prepare(reduced, SPEC)).all() and (
+        to_source(large, SPEC) == reduced
+    ).all()
     assert (prepare(tiny, SPEC)[..., 0] == cv2.resize(tiny, (128, 128), interpolation=cv2.INTER_CUBIC)).all()
     assert to_source(tiny, SPEC).shape == (48, 48)
 
@@ -75,17 +77,28 @@ def test_cached_picture_gives_the_same_input():
 
 
 def test_normalise():
-    np.testing.assert_allclose(normalise(np.array([0, 127, 255], np.uint8), SPEC), [-1, -0.5 / 127.5, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        normalise(np.array([0, 127, 255], np.uint8), SPEC), [-1, -0.5 / 127.5, 1], rtol=1e-6
+    )
 
 
-@pytest.mark.parametrize("face", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)])
+@pytest.mark.parametrize(
+    "face",
+    [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)],
+)
 def test_other_arrays_are_refused(face):
     with pytest.raises(ValueError, match="a face must be uint8"):
         prepare(face, SPEC)
 
 
 @pytest.mark.parametrize(
-    "spec", [SPEC, PreprocessSpec(color=True), PreprocessSpec(input_size=48), PreprocessSpec(source_size=64, input_size=96)]
+    "spec",
+    [
+        SPEC,
+        PreprocessSpec(color=True),
+        PreprocessSpec(input_size=48),
+        PreprocessSpec(source_size=64, input_size=96),
+    ],
 )
 def test_in_graph_input_is_prepare_within_one_level(spec):
     """Parity of all stages: what training and Keras evaluation see is what calibration and the board see."""

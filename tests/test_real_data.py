@@ -38,7 +38,15 @@ def test_published_counts(pictures):
     train = pictures.splits == "train"
     assert (train.sum(), (~train).sum(), len(pictures.bad)) == (28_709, 3_589, 0)
     counts = dict(zip(*np.unique(pictures.labels[train], return_counts=True), strict=True))
-    assert counts == {"angry": 3995, "disgust": 436, "fear": 4097, "happy": 7215, "neutral": 4965, "sad": 4830, "surprise": 3171}
+    assert counts == {
+        "angry": 3995,
+        "disgust": 436,
+        "fear": 4097,
+        "happy": 7215,
+        "neutral": 4965,
+        "sad": 4830,
+        "surprise": 3171,
+    }
     assert duplicate_counts(pictures.exact[train], pictures.labels[train]) == (1_035, 2_271, 39)
 
 
@@ -72,15 +80,20 @@ def test_an_epoch_with_imagenet_weights_in_3_gib(command, archive, shared, cache
     weights = shared / "data/weights/mobilenet_v3_small_imagenet_no_top.h5"
     code = tmp_path / "measured.py"
     code.write_text(
-        f"import resource, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport train\nstatus = train.run(train.main, sys.argv[1:])\n"
+        f"import resource, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport train\nstatus = "
+        "train.run(train.main, sys.argv[1:])\n"
         "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\nsys.exit(status)\n"
     )
-    result = command(str(code), "--data", archive, "--weights", weights, "--stage1-epochs", "0", "--stage2-epochs", "1",
-                     "--stage2-warmup-epochs", "0", "--out", tmp_path / "fer2013_keras_hailo/run")  # fmt: skip
+    result = command(str(code), "--data", archive, "--weights", weights, "--stage1-epochs", "0",
+        "--stage2-epochs", "1",
+                     "--stage2-warmup-epochs", "0", "--out",
+                     tmp_path / "fer2013_keras_hailo/run")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.split()[-1]) < 3 * 2**20  # KiB
     metrics = json.loads((tmp_path / "fer2013_keras_hailo/run/metrics_val.json").read_text())
-    assert metrics["count"] == 3_877 and metrics["accuracy"] > 0.41  # the largest class alone would give 0.37; measured: 0.458
+    assert (
+        metrics["count"] == 3_877 and metrics["accuracy"] > 0.41
+    )  # the largest class alone would give 0.37; measured: 0.458
 
 
 @pytest.mark.slow
@@ -94,21 +107,33 @@ def test_smoke_learns(command, tmp_path):
 
 @pytest.mark.slow
 def test_a_fine_tuned_model_keeps_its_accuracy_in_int8(command, archive, shared, cache, tmp_path):
-    """The network that loses dozens of points in INT8 unless its dead units go and its first block is kept out."""
+    """The network that loses dozens of points in INT8 unless its dead units go and its first block is kept
+    out.
+    """
     shutil.copytree(cache, tmp_path / "fer2013_keras_hailo" / "cache")
     weights = shared / "data/weights/mobilenet_v3_small_imagenet_no_top.h5"
     run = tmp_path / "fer2013_keras_hailo/run"
     config = ROOT / "configs/finetune.yaml"
     short = ["--stage1-epochs", "0", "--stage2-epochs", "4", "--stage2-warmup-epochs", "1"]
-    trained = command("train.py", "--config", config, "--data", archive, "--weights", weights, "--out", run, *short)
+    trained = command(
+        "train.py", "--config", config, "--data", archive, "--weights", weights, "--out", run, *short
+    )
     assert trained.returncode == 0, trained.stderr
     converted = command("convert_tflite.py", run)
     assert converted.returncode == 0, converted.stderr
     facts = json.loads((run / "conversion.json").read_text())
     float32, int8 = ({split: m["accuracy"] for split, m in c["metrics"].items()} for c in facts["candidates"])
-    assert facts["parity"]["same"] == 256 and sorted(facts["calibration"]["per_class"]) == [204, 205, 205, 205, 205]
+    assert facts["parity"]["same"] == 256 and sorted(facts["calibration"]["per_class"]) == [
+        204,
+        205,
+        205,
+        205,
+        205,
+    ]
     assert float32["val"] > 0.6 and float32["val"] - int8["val"] < 0.02
-    assert any(change["kept"] for change in facts["changes"])  # squeeze-and-excite units that are dead on every face
+    assert any(
+        change["kept"] for change in facts["changes"]
+    )  # squeeze-and-excite units that are dead on every face
     rehearsed = command("compile_hef.py", run / "deploy", "--rehearse", "--max-drop", "2")
     assert rehearsed.returncode == 0, rehearsed.stderr
     assert not list(run.rglob("*.hef")) and not list(run.rglob("*.har"))

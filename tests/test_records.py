@@ -34,7 +34,9 @@ def text(value, folder: Path) -> str:
 
 def some_metrics() -> Metrics:
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
-    return compute_metrics(probabilities, np.array([0, 1, 1]), ["a", "b", "c"], data="d", split="val", sha256="0")
+    return compute_metrics(
+        probabilities, np.array([0, 1, 1]), ["a", "b", "c"], data="d", split="val", sha256="0"
+    )
 
 
 @pytest.mark.parametrize("path", [SAVED / "metrics_val.json", SAVED / "metrics_test.json"])
@@ -68,7 +70,9 @@ def test_what_holds_no_metrics_is_one_line(tmp_path):
     lacking = {name: value for name, value in right.items() if name != "ece"}
     for content in ("{", "[]", "3", json.dumps(lacking), json.dumps(right | {"accuracy": "high"})):
         path.write_text(content)
-        with pytest.raises(UserError, match=r"metrics_val.json holds no metrics \(\w+: .*\): .* writes them again$"):
+        with pytest.raises(
+            UserError, match=r"metrics_val.json holds no metrics \(\w+: .*\): .* writes them again$"
+        ):
             read_metrics(path)
 
 
@@ -82,22 +86,52 @@ def test_the_manifest_of_a_bundle_of_before_comes_back_byte_for_byte(tmp_path):
 
 
 def test_the_record_of_steps_comes_back(tmp_path):
-    scores = StepScores(None, "2026-01-01T00:00:00", {"har-int8": {"val": some_metrics()}}, {"har-int8": 1.0}, {"conv": 9.5}, "ab")
+    scores = StepScores(
+        None,
+        "2026-01-01T00:00:00",
+        {"har-int8": {"val": some_metrics()}},
+        {"har-int8": 1.0},
+        {"conv": 9.5},
+        "ab",
+    )
     finding = Finding("the SDK found no GPU", "[info] no GPU found", 2, None)
     steps = {
         "parse": Step(Inputs("00", "hailo8"), "01", 1.5, (), "3.33.0", notes=("stopped",), layers=4),
-        "optimize": Step(Inputs("00", "hailo8", "02"), "03", 2.0, (finding,), "3.33.0", scores, script="a = b()"),
+        "optimize": Step(
+            Inputs("00", "hailo8", "02"), "03", 2.0, (finding,), "3.33.0", scores, script="a = b()"
+        ),
         "compile": Step(Inputs("00", "hailo8", "02"), "04", 0.1, (), "3.33.0", hef={"size": 8}),
     }
     write_steps(tmp_path / "steps.json", steps)
     assert read_steps(tmp_path / "steps.json") == steps
     content = json.loads((tmp_path / "steps.json").read_text())
-    assert list(content["parse"]) == ["inputs", "sha256", "seconds", "log", "sdk_version", "scores", "notes", "layers"]
-    assert content["parse"]["scores"] == {} and content["parse"]["inputs"] == {"bundle": "00", "hw_arch": "hailo8"}
-    assert list(content["optimize"]["scores"]) == ["quick", "date", "metrics", "agreement", "noise", "answers"]
+    assert list(content["parse"]) == [
+        "inputs",
+        "sha256",
+        "seconds",
+        "log",
+        "sdk_version",
+        "scores",
+        "notes",
+        "layers",
+    ]
+    assert content["parse"]["scores"] == {} and content["parse"]["inputs"] == {
+        "bundle": "00",
+        "hw_arch": "hailo8",
+    }
+    assert list(content["optimize"]["scores"]) == [
+        "quick",
+        "date",
+        "metrics",
+        "agreement",
+        "noise",
+        "answers",
+    ]
 
 
-@pytest.mark.parametrize("damage", [lambda step: step.pop("sdk_version"), lambda step: step.update(scores={"metrics": 1})])
+@pytest.mark.parametrize(
+    "damage", [lambda step: step.pop("sdk_version"), lambda step: step.update(scores={"metrics": 1})]
+)
 def test_a_step_that_cannot_be_read_is_left_out(tmp_path, damage):
     step = Step(Inputs("00", "hailo8"), "01", 1.5, (), "3.33.0")
     write_steps(tmp_path / "steps.json", {"parse": step, "optimize": step})

@@ -43,14 +43,21 @@ def released(trained, converted, tmp_path_factory):
 def test_a_release_is_whole_and_found(released, converted):
     names = check_sums(released)
     assert names | {"SHA256SUMS"} == {path.name for path in released.iterdir()}
-    assert names >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "labels.txt", "metrics.json", "config.yaml",
+    assert names >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "labels.txt",
+        "metrics.json", "config.yaml",
                      "manifest.json", "MODEL_CARD.md", "reliability_test.png"}  # fmt: skip
     pictures = load_bundle(converted).evaluation()
     original = resolve(converted / "model_float32.tflite")
     with load(resolve(released)) as predictor, load(original) as other:
         assert predictor.path.name == "model_float32.tflite"
-        assert (predictor.labels, predictor.spec, predictor.confidence) == (other.labels, other.spec, other.confidence)
-        np.testing.assert_array_equal(predictor.predict(pictures.images[:5]), other.predict(pictures.images[:5]))
+        assert (predictor.labels, predictor.spec, predictor.confidence) == (
+            other.labels,
+            other.spec,
+            other.confidence,
+        )
+        np.testing.assert_array_equal(
+            predictor.predict(pictures.images[:5]), other.predict(pictures.images[:5])
+        )
 
 
 def test_its_numbers_by_another_way(released, converted):
@@ -61,19 +68,29 @@ def test_its_numbers_by_another_way(released, converted):
     right, before = answers == pictures.labels, pictures.logits.argmax(axis=1) == pictures.labels
     assert metrics["int8_less_float"]["difference"] == pytest.approx(right.mean() - before.mean())
     low, high = metrics["int8_less_float"]["interval"]
-    assert low < metrics["int8_less_float"]["difference"] < high and metrics["int8_less_float"]["count"] == len(right)
+    assert low < metrics["int8_less_float"]["difference"] < high and metrics["int8_less_float"][
+        "count"
+    ] == len(right)
     with load(resolve(converted / "model_float32.tflite")) as predictor:
         test = pictures.split == "test"
         shares = predictor.predict(pictures.images[test])
     sure = shares.max(axis=1) >= predictor.confidence.unsure_below
     assert metrics["sure"]["sure"] == pytest.approx(sure.mean())
     if sure.any():
-        assert metrics["sure"]["right"] == pytest.approx((shares.argmax(axis=1) == pictures.labels[test])[sure].mean())
+        assert metrics["sure"]["right"] == pytest.approx(
+            (shares.argmax(axis=1) == pictures.labels[test])[sure].mean()
+        )
 
 
 def test_the_card_tells_them(released):
-    card, metrics = (released / "MODEL_CARD.md").read_text(), json.loads((released / "metrics.json").read_text())
-    assert f"{metrics['keras']['test']['accuracy']:.2%}" in card and f"{metrics['sure']['ece_after']:.1%}" in card
+    card, metrics = (
+        (released / "MODEL_CARD.md").read_text(),
+        json.loads((released / "metrics.json").read_text()),
+    )
+    assert (
+        f"{metrics['keras']['test']['accuracy']:.2%}" in card
+        and f"{metrics['sure']['ece_after']:.1%}" in card
+    )
     row = metrics["keras"]["test"]["confusion_matrix"][2]
     assert f"| **happy** | {' | '.join(map(str, row))} |" in card
     assert "{" not in card
@@ -98,20 +115,29 @@ def test_an_evaluation_leaves_a_release_as_it_is(released, trained, tmp_path):
     metrics, folder = evaluate_file(resolve(copy, Use.SCORE, data), "val", None)
     assert metrics.accuracy == json.loads((copy / "metrics.json").read_text())["keras"]["val"]["accuracy"]
     name = json.loads((copy / "manifest.json").read_text())["name"]  # its rows stand with those of its run
-    assert read_csv(tmp_path / "results.csv")[-1]["run"] == name and folder.name.startswith(f"evaluation_{name}_")
-    assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {path.name for path in released.iterdir()}
+    assert read_csv(tmp_path / "results.csv")[-1]["run"] == name and folder.name.startswith(
+        f"evaluation_{name}_"
+    )
+    assert folder.parent == tmp_path and {path.name for path in copy.iterdir()} == {
+        path.name for path in released.iterdir()
+    }
     assert check_sums(copy)
 
 
 def test_a_released_model_is_released_again(released, converted, sample_set, tmp_path, monkeypatch):
-    """As a later version converts it: a copy is converted, then released, under the name of the run that it came from."""
+    """As a later version converts it: a copy is converted, then released, under the name of the run that it
+    came from.
+    """
     monkeypatch.chdir(tmp_path)
     copy = shutil.copytree(released, tmp_path / "copy")
     convert(str(copy), {"data": str(sample_set)}, None, None, None)
     again = release.release(copy, tmp_path / "released")
     check_sums(again)
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (released, again)]
-    assert manifests[0]["name"] == manifests[1]["name"] and manifests[0]["confidence"] == manifests[1]["confidence"]
+    assert (
+        manifests[0]["name"] == manifests[1]["name"]
+        and manifests[0]["confidence"] == manifests[1]["confidence"]
+    )
     assert (again / "model_float32.tflite").read_bytes() == (converted / "model_float32.tflite").read_bytes()
 
 
@@ -132,9 +158,30 @@ def test_table_by_hand():
     run = "20261121-101010_mobilenet_v3_small_s42"
     rows = [
         {**common, "run": "other 1.0", "stage": "peer", "date": "3", "accuracy": "0.7", "latency_ms": "1.5"},
-        {**common, "run": run, "stage": "tflite-int8", "date": "1", "accuracy": "0.5", "latency_ms": "9"},  # an older run of the bench
-        {**common, "run": run, "stage": "tflite-int8", "date": "3", "accuracy": "0.82", "latency_ms": "0.444"},
-        {"run": run, "stage": "tflite-int8", "date": "1", "split": "val", "accuracy": "0.812", "parameters": ""},
+        {
+            **common,
+            "run": run,
+            "stage": "tflite-int8",
+            "date": "1",
+            "accuracy": "0.5",
+            "latency_ms": "9",
+        },  # an older run of the bench
+        {
+            **common,
+            "run": run,
+            "stage": "tflite-int8",
+            "date": "3",
+            "accuracy": "0.82",
+            "latency_ms": "0.444",
+        },
+        {
+            "run": run,
+            "stage": "tflite-int8",
+            "date": "1",
+            "split": "val",
+            "accuracy": "0.812",
+            "parameters": "",
+        },
     ]
     assert results_table.table([Row(**row) for row in rows]).splitlines()[2:] == [
         "| **mobilenet_v3_small, INT8** | 96 px | 1,000 | 81.2 % | 82.0 % [80.0, 84.0] | 77.5 % | 0.44 ms |",
@@ -144,8 +191,20 @@ def test_table_by_hand():
 
 def test_recalls_by_hand():
     scores = {"accuracy_low": "0.6", "accuracy_high": "0.8", "macro_recall": "0.6", "macro_f1": "0.62"}
-    test = {"split": "test", "parameters": "9", "date": "1", "per_class_recall": "angry=0.5000 happy=0.7004", "accuracy": "0.7"}
-    held = {"split": "val", "parameters": "", "date": "0", "per_class_recall": "happy=1.0000", "accuracy": "0.75"}  # nobody is angry there
+    test = {
+        "split": "test",
+        "parameters": "9",
+        "date": "1",
+        "per_class_recall": "angry=0.5000 happy=0.7004",
+        "accuracy": "0.7",
+    }
+    held = {
+        "split": "val",
+        "parameters": "",
+        "date": "0",
+        "per_class_recall": "happy=1.0000",
+        "accuracy": "0.75",
+    }  # nobody is angry there
     rows = [Row(**scores, **row, run="own", stage="tflite") for row in (test, held)]
     assert results_table.recalls(rows).splitlines() == [
         "| recall | on | angry | happy | all | macro | macro F1 |",
@@ -158,7 +217,14 @@ def test_recalls_by_hand():
 def test_networks_by_hand(monkeypatch):
     what = (("One", "from scratch, 2 epochs", ("one",)), ("Two", "taught", ("a_s1", "a_s2")))
     monkeypatch.setattr(results_table, "NETWORKS", what)
-    common = {"stage": "keras", "split": "val", "accuracy_low": "0.6", "accuracy_high": "0.8", "macro_recall": "0.6", "input_size": "64"}
+    common = {
+        "stage": "keras",
+        "split": "val",
+        "accuracy_low": "0.6",
+        "accuracy_high": "0.8",
+        "macro_recall": "0.6",
+        "input_size": "64",
+    }
     scores = {"one": ("0.5", "0.7"), "a_s1": ("0.70", "0.71"), "a_s2": ("0.72", "0.71")}
     rows = [
         Row(**common | {"run": run, "split": split, "accuracy": score})
@@ -183,16 +249,30 @@ def test_readme_shows_what_the_results_say():
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
 def test_what_lies_in_the_repository_is_whole(folder):
-    assert check_sums(folder) >= {"best_model_float32.keras", "model_float32.tflite", "model_int8.tflite", "MODEL_CARD.md"}
+    assert check_sums(folder) >= {
+        "best_model_float32.keras",
+        "model_float32.tflite",
+        "model_int8.tflite",
+        "MODEL_CARD.md",
+    }
     for name in ("config.yaml", "environment.json"):
-        assert not any(place in (folder / name).read_text() for place in (": /", '"/', "C:\\")), "a path of somebody's machine"
-    total = sum(path.stat().st_size for place in RELEASED for path in place.rglob("*") if path.name in check_sums(place))
+        assert not any(place in (folder / name).read_text() for place in (": /", '"/', "C:\\")), (
+            "a path of somebody's machine"
+        )
+    total = sum(
+        path.stat().st_size
+        for place in RELEASED
+        for path in place.rglob("*")
+        if path.name in check_sums(place)
+    )
     assert total < 24 * 2**20
 
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
 def test_released_int8_files_compute_nothing_in_float(folder):
-    """In TensorFlow's own view of the file: what operators make is int8, constants are int8, int32 or int64."""
+    """In TensorFlow's own view of the file: what operators make is int8, constants are int8, int32 or
+    int64.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
 
     graph, types = object_of((folder / "model_int8.tflite").read_bytes()).subgraphs[0], schema.TensorType
@@ -203,7 +283,9 @@ def test_released_int8_files_compute_nothing_in_float(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)
-@pytest.mark.parametrize("stage, model", [("tflite", "model_float32.tflite"), ("tflite-int8", "model_int8.tflite")])
+@pytest.mark.parametrize(
+    "stage, model", [("tflite", "model_float32.tflite"), ("tflite-int8", "model_int8.tflite")]
+)
 def test_released_models_score_what_their_card_says(folder, stage, model, shared, tmp_path_factory):
     """On the real validation images, from FER2013's archive on."""
     config = load_config(folder / "config.yaml", {"data": str(shared / "data" / "fer2013.zip")})
@@ -211,7 +293,9 @@ def test_released_models_score_what_their_card_says(folder, stage, model, shared
     stated = json.loads((folder / "metrics.json").read_text())[stage]["val"]
     assert held.sha256() == stated["sha256"]
     with load(resolve(folder / model)) as predictor:
-        answers = np.concatenate([predictor.logits(prepare(image, predictor.spec)[None]) for image in held.images]).argmax(axis=1)
+        answers = np.concatenate(
+            [predictor.logits(prepare(image, predictor.spec)[None]) for image in held.images]
+        ).argmax(axis=1)
     assert (answers == held.labels).mean() == pytest.approx(stated["accuracy"], abs=1.5 / len(held))
 
 

@@ -3,7 +3,14 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from fer_hailo.common.metrics import compute_metrics, reliability
-from fer_hailo.common.report import confusion_figure, line_figure, metrics_table, reliability_figure, table, write_page
+from fer_hailo.common.report import (
+    confusion_figure,
+    line_figure,
+    metrics_table,
+    reliability_figure,
+    table,
+    write_page,
+)
 
 PROBABILITIES, LABELS = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 1, 1])
 METRICS = compute_metrics(PROBABILITIES, LABELS, ["a<b", "c&d"], data="x", split="test", sha256="0")
@@ -26,7 +33,12 @@ def test_curves_and_reliability_are_well_formed():
 
 
 def test_page_escapes_names(tmp_path):
-    write_page(tmp_path / "r.html", "<title>", "note & more", [("part", metrics_table(METRICS) + table(["<h>"], [["<c>"]]))])
+    write_page(
+        tmp_path / "r.html",
+        "<title>",
+        "note & more",
+        [("part", metrics_table(METRICS) + table(["<h>"], [["<c>"]]))],
+    )
     page = (tmp_path / "r.html").read_text()
     assert "&lt;title&gt;" in page and "a&lt;b" in page and "&lt;c&gt;" in page and "<c>" not in page
     assert "66.67%" in page

@@ -13,7 +13,9 @@ from fer_hailo.common.results import COLUMNS, Speed, add_rows, merge, row_of, sp
 LATER = ["latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib"]
 
 
-METRICS = compute_metrics(np.eye(2)[[0, 1, 1, 0]], np.array([0, 1, 1, 1]), ["a", "b"], data="d", split="val", sha256="x")
+METRICS = compute_metrics(
+    np.eye(2)[[0, 1, 1, 0]], np.array([0, 1, 1, 1]), ["a", "b"], data="d", split="val", sha256="x"
+)
 
 
 def row(seed):
@@ -56,8 +58,21 @@ def test_a_row_of_speed(tmp_path):
     speed = Speed("hef", 9, 0.34567, 0.4, 0.5, 2900.5, 3000, 0.3, None, None)
     add_rows(tmp_path / "a.csv", [row(1), speed_row(speed, run="r")])
     first, second = read_csv(tmp_path / "a.csv")
-    assert [second[name] for name in ("latency_ms", *LATER)] == ["0.346", "0.400", "0.500", "2900.500", "3000.000", ""]
-    assert (second["stage"], second["size_bytes"], second["accuracy"], second["split"], second["data"]) == ("hef", "9", "", "", "")
+    assert [second[name] for name in ("latency_ms", *LATER)] == [
+        "0.346",
+        "0.400",
+        "0.500",
+        "2900.500",
+        "3000.000",
+        "",
+    ]
+    assert (second["stage"], second["size_bytes"], second["accuracy"], second["split"], second["data"]) == (
+        "hef",
+        "9",
+        "",
+        "",
+        "",
+    )
     assert [first[name] for name in LATER] == [""] * 5
     with pytest.raises(ValueError, match="stage"):
         speed_row(replace(speed, stage="onnx"), run="r")
@@ -74,7 +89,9 @@ def test_files_of_older_versions_are_read_and_merged(tmp_path, absent):
     assert merge(tmp_path / "new.csv", tmp_path / "old.csv") == 1
     assert [r["seed"] for r in read_csv(tmp_path / "new.csv")] == ["2", "3", "1"]
     assert add_rows(tmp_path / "old.csv", [rows[2], rows[4]]) == 1
-    assert [r["seed"] for r in read_csv(tmp_path / "old.csv")] == ["1", "2", "4"] and list(read_csv(tmp_path / "old.csv")[0]) == COLUMNS
+    assert [r["seed"] for r in read_csv(tmp_path / "old.csv")] == ["1", "2", "4"] and list(
+        read_csv(tmp_path / "old.csv")[0]
+    ) == COLUMNS
 
 
 def test_foreign_file_is_refused(tmp_path):

@@ -1,4 +1,5 @@
-"""A network of a few layers for tests of the training loop, which cost mostly the tracing of MobileNetV3's 156.
+"""A network of a few layers for tests of the training loop, which cost mostly the tracing of MobileNetV3's
+156.
 
 Importing this registers it as `--arch tiny`; TRAIN runs train.py in a process of its own that knows it.
 """

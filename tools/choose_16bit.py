@@ -1,12 +1,13 @@
-"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, by validation.
+"""Which layers of a network gain most from 16 bits: the quantization_param line of a model script, by
+validation.
 
     python tools/choose_16bit.py RUN/deploy [--alls FILE]
 
-First what each layer costs when it alone has 8 bits (mean KL divergence of the predictions from the float network's),
-beside its own noise with an exact input. Then, among the dearest, one after the other the layer, alone or with
-those that read it, that brings the predictions nearest to float, until another one gains less than a twentieth. What
-the script says of calibration and bias correction is followed, its 16-bit lines are not. By the emulation of
-docs/quantisation.md, not by the chip.
+First what each layer costs when it alone has 8 bits (mean KL divergence of the predictions from the float
+network's), beside its own noise with an exact input. Then, among the dearest, one after the other the layer,
+alone or with those that read it, that brings the predictions nearest to float, until another one gains less
+than a twentieth. What the script says of calibration and bias correction is followed, its 16-bit lines are
+not. By the emulation of docs/quantisation.md, not by the chip.
 """
 
 import argparse
@@ -54,7 +55,11 @@ class Chooser:
         answers, exact = softmax(self.network(names).logits(images.images, self.spec)), softmax(images.logits)
         divergence = (exact * np.log((exact + 1e-9) / (answers + 1e-9))).sum(axis=1).mean()
         found = answers.argmax(axis=1)
-        return float(divergence), float((found == images.labels).mean()), float((found == exact.argmax(axis=1)).mean())
+        return (
+            float(divergence),
+            float((found == images.labels).mean()),
+            float((found == exact.argmax(axis=1)).mean()),
+        )
 
     def own_noise(self) -> dict[str, float]:
         """Each layer's own signal-to-noise ratio, dB: with an exact input, rounded to its 8 bits. The worst
@@ -70,7 +75,9 @@ class Chooser:
         return {name: ratio for name, ratio in noise.ratios().items() if name not in curves}
 
     def costs(self, layers: list[str], count: int) -> dict[str, float]:
-        """What each layer costs alone, the dearest first: the divergence with it in 8 bits and all others in 16."""
+        """What each layer costs alone, the dearest first: the divergence with it in 8 bits and all others in
+        16.
+        """
         images, graph = self.few.quick(count), self.emulation.exact.graph
         part_of = {name: name for name in layers}
         for operation in graph.operations:
@@ -98,8 +105,8 @@ class Chooser:
     def choose(self, dear: list[str], most: int) -> list[tuple[str, ...]]:
         """Sets of layers, each one larger than the one before, the empty one first; at most so many layers.
 
-        A layer is tried alone and with those that read it: an 8-bit reader takes away what 16 bits have gained. Each layer that is
-        added must bring the divergence to ENOUGH of what it was.
+        A layer is tried alone and with those that read it: an 8-bit reader takes away what 16 bits have
+        gained. Each layer that is added must bring the divergence to ENOUGH of what it was.
         """
         readers, sets, best = self.readers(), [()], self.score((), self.few)[0]
         while True:
@@ -109,7 +116,10 @@ class Chooser:
                     names = (*sets[-1], *(one for one in group if one not in sets[-1]))
                     if names not in tried and len(sets[-1]) < len(names) <= most:
                         tried[names] = self.score(names, self.few)[0]
-            worth = {names: divergence / ENOUGH ** (len(names) - len(sets[-1])) for names, divergence in tried.items()}
+            worth = {
+                names: divergence / ENOUGH ** (len(names) - len(sets[-1]))
+                for names, divergence in tried.items()
+            }
             names = min(worth, key=worth.get, default=())
             if not names or worth[names] > best:
                 return sets
@@ -122,10 +132,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="folder that convert_tflite.py made")
     parser.add_argument("--alls", type=Path, metavar="FILE", help="model script [the bundle's]")
-    parser.add_argument("--mode", choices=("a16_w16", "a16_w8"), default="a16_w16", help="what the layers get [a16_w16]")
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="validation images for the table [1000]")
-    parser.add_argument("--trial", type=int, default=250, metavar="N", help="of them, those on which layers are tried [250]")
-    parser.add_argument("--candidates", type=int, default=12, metavar="N", help="how many of the dearest layers are tried [12]")
+    parser.add_argument(
+        "--mode", choices=("a16_w16", "a16_w8"), default="a16_w16", help="what the layers get [a16_w16]"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1000, metavar="N", help="validation images for the table [1000]"
+    )
+    parser.add_argument(
+        "--trial", type=int, default=250, metavar="N", help="of them, those on which layers are tried [250]"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=12,
+        metavar="N",
+        help="how many of the dearest layers are tried [12]",
+    )
     parser.add_argument("--most", type=int, default=5, metavar="N", help="layers in 16 bit [5]")
     arguments = parser.parse_args(argv)
     bundle = load_bundle(arguments.bundle)
@@ -141,7 +163,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"| {name} | {costs[name]:.4f} | {noise[name]:.1f} |", flush=True)
     sets = chooser.choose(candidates, arguments.most)
     print(
-        f"| in 16 bit ({arguments.mode}) | divergence | accuracy ({len(images.labels):,} images) | float's prediction |\n|---|---|---|---|"
+        f"| in 16 bit ({arguments.mode}) | divergence | accuracy ({len(images.labels):,} images) | float's "
+        "prediction |\n|---|---|---|---|"
     )
     exact = float((images.logits.argmax(axis=1) == images.labels).mean())
     print(f"| float | 0 | {exact:.2%} | 100.00% |", flush=True)

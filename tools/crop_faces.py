@@ -3,8 +3,9 @@
     python tools/crop_faces.py my_photos my_faces [--detector face_detection_yunet.onnx]
     python train.py --data my_faces --resplit --weights RUN/best_model_float32.keras
 
-my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each photograph is cropped.
-Images without a face are listed in my_faces/report.csv and left out; exit status 1 says that there were some.
+my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each
+photograph is cropped. Images without a face are listed in my_faces/report.csv and left out; exit status 1
+says that there were some.
 """
 
 import argparse
@@ -28,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of class folders")
     parser.add_argument("faces", type=Path, help="folder to make")
-    parser.add_argument("--detector", help="haar, or a YuNet ONNX file [a *yunet*.onnx in the current folder, else haar]")
+    parser.add_argument(
+        "--detector", help="haar, or a YuNet ONNX file [a *yunet*.onnx in the current folder, else haar]"
+    )
     parser.add_argument("--margin", type=float, help="enlarge the box by this part [as FER2013 frames faces]")
     parser.add_argument("--all", action="store_true", help="crop every face, not the largest only")
     arguments = parser.parse_args(argv)
@@ -55,15 +58,25 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | No
             return None, str(error)
 
     rows = []
-    with ThreadPoolExecutor() as pool:  # reading overlaps with detection; the detectors themselves are not thread-safe
+    with (
+        ThreadPoolExecutor() as pool
+    ):  # reading overlaps with detection; the detectors themselves are not thread-safe
         loaded = track(pool.map(load, source.entries), len(source.entries), "cropping")
         for entry, (image, problem) in zip(source.entries, loaded, strict=True):
             found = detector.find(image) if image is not None else []
             for number, face in enumerate(found if every else found[:1]):
                 # The suffix stays in the name: a.jpg and a.png are two photographs.
                 folder, name = Path(entry.split, entry.label), entry.id.rsplit("/", 1)[1]
-                write_picture(faces / folder / f"{name.replace('.', '_')}_{number}.png", cut(image, face, margin))
-            rows.append({"id": entry.id, "faces": len(found), "problem": problem or ("" if found else "no face found")})
+                write_picture(
+                    faces / folder / f"{name.replace('.', '_')}_{number}.png", cut(image, face, margin)
+                )
+            rows.append(
+                {
+                    "id": entry.id,
+                    "faces": len(found),
+                    "problem": problem or ("" if found else "no face found"),
+                }
+            )
     write_csv(faces / "report.csv", ["id", "faces", "problem"], rows)
     missed = [row for row in rows if row["problem"]]
     print(f"{len(rows) - len(missed):,} of {len(rows):,} images gave faces in {faces}")

@@ -1,7 +1,8 @@
-"""`make demo`: reads a face with the released model, then goes the whole way: train, convert, rehearse the compilation.
+"""`make demo`: reads a face with the released model, then goes the whole way: train, convert, rehearse the
+compilation.
 
-Trains on FER2013 when it lies in fer2013/, else on the synthetic sample set. The run is called demo_..., so that it never stands for the
-newest run: what was trained on drawn faces must not read photographs.
+Trains on FER2013 when it lies in fer2013/, else on the synthetic sample set. The run is called demo_..., so
+that it never stands for the newest run: what was trained on drawn faces must not read photographs.
 """
 
 import subprocess
@@ -32,7 +33,14 @@ def main() -> int:
     ]
     for command in commands:
         if command[0] == "train.py":
-            print("\nthe demo trains on " + ("fer2013/" if present else "the synthetic sample set (drawn faces): fer2013/ holds no data"))
+            print(
+                "\nthe demo trains on "
+                + (
+                    "fer2013/"
+                    if present
+                    else "the synthetic sample set (drawn faces): fer2013/ holds no data"
+                )
+            )
         print(f"\n$ python {' '.join(command)}", flush=True)
         status = subprocess.call([sys.executable, *command], cwd=ROOT)
         if status not in (0, LOST_TOO_MUCH):

@@ -2,8 +2,9 @@
 
     python tools/measure_framing.py --data fer2013.zip --detector yunet.onnx
 
-The constants at the top of fer_hailo/board/faces.py come from it. Only training images are looked at. Each is enlarged, and its
-border repeated outwards, so that the detector may find the face larger than its frame. All numbers are parts of the frame's side.
+The constants at the top of fer_hailo/board/faces.py come from it. Only training images are looked at. Each is
+enlarged, and its border repeated outwards, so that the detector may find the face larger than its frame. All
+numbers are parts of the frame's side.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="FER2013: folder, zip or CSV")
     parser.add_argument("--detector", default="haar", help="haar, or a YuNet ONNX file [haar]")
-    parser.add_argument("--count", type=int, default=4000, help="images, evenly spread over the training set [4000]")
+    parser.add_argument(
+        "--count", type=int, default=4000, help="images, evenly spread over the training set [4000]"
+    )
     arguments = parser.parse_args(argv)
     if arguments.count < 1:
         raise UserError(f"--count must be at least 1, got {arguments.count}")
@@ -45,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def framed(detector: Detector, picture) -> np.ndarray | None:
-    """Box (x, y, width, height) and landmarks (x, y each), in parts of the frame's side; None where no face is found."""
+    """Box (x, y, width, height) and landmarks (x, y each), in parts of the frame's side; None where no face
+    is found.
+    """
     import cv2
 
     small = picture if isinstance(picture, np.ndarray) else decode(picture)
@@ -56,7 +61,13 @@ def framed(detector: Detector, picture) -> np.ndarray | None:
     if not found:
         return None
     x, y, width, height = found[0].box
-    return [(x - pad) / side, (y - pad) / side, width / side, height / side, *((np.ravel(found[0].landmarks or ()) - pad) / side)]
+    return [
+        (x - pad) / side,
+        (y - pad) / side,
+        width / side,
+        height / side,
+        *((np.ravel(found[0].landmarks or ()) - pad) / side),
+    ]
 
 
 def report(faces: list[list[float]], count: int) -> None:

@@ -1,9 +1,10 @@
-"""How many copies does each rule of the field `copies` find? Copies of random training images are planted, then looked for.
+"""How many copies does each rule of the field `copies` find? Copies of random training images are planted,
+then looked for.
 
     python tools/plant_copies.py --data fer2013.zip --sheets folder_outside_the_repository
 
-Also prints the pairs and groups in the data as it is. --sheets writes the images of pairs that only the rule `registered` has: random
-ones, and those with the lowest correlation.
+Also prints the pairs and groups in the data as it is. --sheets writes the images of pairs that only the rule
+`registered` has: random ones, and those with the lowest correlation.
 """
 
 import argparse
@@ -38,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     found, scores = registered_pairs(pictures.images, pictures.exact)
     for rule, pairs in (("thumbnail", pictures.near), ("registered", found)):
         sizes = np.bincount(merge_groups(pictures.exact, pairs))
-        print(f"{rule}: {len(pairs):,} pairs; with identical images {(sizes > 1).sum():,} groups of {sizes[sizes > 1].sum():,} images")
+        print(
+            f"{rule}: {len(pairs):,} pairs; with identical images {(sizes > 1).sum():,} groups of "
+            f"{sizes[sizes > 1].sum():,} images"
+        )
     if arguments.sheets:
         draw_sheets(Path(arguments.sheets), pictures, found, scores, arguments.seed)
     counts = count_found(pictures.images[pictures.splits == "train"], arguments.seed)
@@ -49,12 +53,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def count_found(images: np.ndarray, seed: int) -> dict[str, tuple[int, int]]:
-    """Of PLANTED copies of each kind among `images`, uint8 (N, S, S), how many each rule puts into the group of their original."""
+    """Of PLANTED copies of each kind among `images`, uint8 (N, S, S), how many each rule puts into the group
+    of their original.
+    """
     changes, rng = kinds(), np.random.default_rng(seed)
     if len(images) < PLANTED * len(changes):
-        raise UserError(f"{len(images):,} training images are too few: {PLANTED * len(changes):,} different ones are copied")
-    originals = rng.choice(len(images), (len(changes), PLANTED), replace=False)  # one copy of each, so that no chain of copies helps
-    copies = [change(images[i], rng) for change, own in zip(changes.values(), originals, strict=True) for i in own]
+        raise UserError(
+            f"{len(images):,} training images are too few: {PLANTED * len(changes):,} different ones are "
+            "copied"
+        )
+    originals = rng.choice(
+        len(images), (len(changes), PLANTED), replace=False
+    )  # one copy of each, so that no chain of copies helps
+    copies = [
+        change(images[i], rng) for change, own in zip(changes.values(), originals, strict=True) for i in own
+    ]
     images = np.concatenate([images, np.stack(copies)])
     exact, first = exact_groups(images), len(images) - len(copies)
     places = first + np.arange(len(copies)).reshape(originals.shape)
@@ -81,13 +94,17 @@ def kinds() -> dict[str, Callable]:
     def turned(image, rng):
         middle = (len(image) - 1) / 2
         turn = cv2.getRotationMatrix2D((middle, middle), rng.choice([-5, 5]), 1)
-        return cv2.warpAffine(image, turn, image.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(
+            image, turn, image.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
 
     return {
         "identical": lambda image, rng: image,
         "lighter": lambda image, rng: np.clip(image * 0.8 + 50, 0, 255).astype(np.uint8),
         "darker, half the contrast": lambda image, rng: (image * 0.5).astype(np.uint8),
-        "JPEG of quality 50": lambda image, rng: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0),
+        "JPEG of quality 50": lambda image, rng: cv2.imdecode(
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 0
+        ),
         "moved by one pixel": moved,
         "cropped by 2 pixels": lambda image, rng: cropped(image, rng, 2, 2),
         "cropped by 4 to 10 %": cropped,
@@ -100,7 +117,9 @@ def kinds() -> dict[str, Callable]:
 
 
 def draw_sheets(folder: Path, pictures: Pictures, pairs: np.ndarray, scores: np.ndarray, seed: int) -> None:
-    """100 random pairs that the rule `thumbnail` does not have, and the 50 of them with the lowest correlation."""
+    """100 random pairs that the rule `thumbnail` does not have, and the 50 of them with the lowest
+    correlation.
+    """
     import cv2
 
     first = np.unique(pictures.exact, return_index=True)[1]
@@ -109,7 +128,10 @@ def draw_sheets(folder: Path, pictures: Pictures, pairs: np.ndarray, scores: np.
     random = np.random.default_rng(seed).choice(new, min(100, len(new)), replace=False)
     for name, chosen in (("random", random), ("lowest", new[np.argsort(scores[new])][:50])):
         for start in range(0, len(chosen), A_SHEET):
-            tiles = [_tile(pictures.images[pairs[i]], f"{i} {scores[i]:.4f}") for i in chosen[start : start + A_SHEET]]
+            tiles = [
+                _tile(pictures.images[pairs[i]], f"{i} {scores[i]:.4f}")
+                for i in chosen[start : start + A_SHEET]
+            ]
             tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
             rows = [np.concatenate(tiles[k : k + COLUMNS], axis=1) for k in range(0, len(tiles), COLUMNS)]
             with written(folder / f"{name}_{start // A_SHEET + 1}.png") as beside:
@@ -119,7 +141,9 @@ def draw_sheets(folder: Path, pictures: Pictures, pairs: np.ndarray, scores: np.
 def _tile(images: np.ndarray, title: str) -> np.ndarray:
     import cv2
 
-    pair = cv2.resize(np.concatenate(list(images), axis=1), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+    pair = cv2.resize(
+        np.concatenate(list(images), axis=1), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC
+    )
     pair = cv2.copyMakeBorder(pair, 14, 2, 2, 6, cv2.BORDER_CONSTANT, value=255)
     return cv2.putText(pair, title, (4, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.38, 0, 1, cv2.LINE_AA)
 

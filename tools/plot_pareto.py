@@ -1,9 +1,11 @@
-"""Draw docs/pareto.png from docs/results.csv: accuracy against input size, and against the milliseconds of one CPU thread.
+"""Draw docs/pareto.png from docs/results.csv: accuracy against input size, and against the milliseconds of
+one CPU thread.
 
     python tools/plot_pareto.py
 
-Left: validation accuracy of the runs called size_... (see docs/experiments.md), with 95 % intervals. Right: test accuracy of all
-that the newest run of bench/peers.py measured, and the Pareto front: those that no other beats in both.
+Left: validation accuracy of the runs called size_... (see docs/experiments.md), with 95 % intervals. Right:
+test accuracy of all that the newest run of bench/peers.py measured, and the Pareto front: those that no other
+beats in both.
 """
 
 import argparse
@@ -41,27 +43,45 @@ def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _sizes(axis, rows: list[Row]) -> None:
-    chosen = [row for row in rows if row.stage == "keras" and row.split == "val" and row.run.startswith(SIZES)]
+    chosen = [
+        row for row in rows if row.stage == "keras" and row.split == "val" and row.run.startswith(SIZES)
+    ]
     latest = {int(row.input_size): row for row in chosen}
     sizes = sorted(latest)
     values, low, high = (
-        [100 * float(getattr(latest[size], name)) for size in sizes] for name in ("accuracy", "accuracy_low", "accuracy_high")
+        [100 * float(getattr(latest[size], name)) for size in sizes]
+        for name in ("accuracy", "accuracy_low", "accuracy_high")
     )
     spread = [[abs(value - end) for value, end in zip(values, ends, strict=True)] for ends in (low, high)]
     axis.errorbar(sizes, values, yerr=spread, marker="o", capsize=3)
-    axis.set(title="MobileNetV3Small, validation", xlabel="input size, pixels", ylabel="accuracy, %", xticks=sizes)
+    axis.set(
+        title="MobileNetV3Small, validation", xlabel="input size, pixels", ylabel="accuracy, %", xticks=sizes
+    )
 
 
 def _speeds(axis, rows: list[Row]) -> None:
     rows = {(row.run, row.stage): row for row in of_one_run(rows)}
     points = {key: (float(row.latency_ms), 100 * float(row.accuracy)) for key, row in rows.items()}
-    for number, ((name, stage), (x, y)) in enumerate(sorted(points.items(), key=lambda point: -point[1][1]), 1):
+    for number, ((name, stage), (x, y)) in enumerate(
+        sorted(points.items(), key=lambda point: -point[1][1]), 1
+    ):
         peer = stage == "peer"
         words = f"{number}  {model_name(name, stage)}, {rows[name, stage].input_size} px"
         axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue", label=words)
         axis.annotate(number, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
-    axis.plot(*zip(*front(list(points.values())), strict=True), color="grey", linestyle=":", drawstyle="steps-post", zorder=0)
-    axis.set(title="PublicTest, one face, one CPU thread", xlabel="milliseconds", ylabel="accuracy, %", xscale="log")
+    axis.plot(
+        *zip(*front(list(points.values())), strict=True),
+        color="grey",
+        linestyle=":",
+        drawstyle="steps-post",
+        zorder=0,
+    )
+    axis.set(
+        title="PublicTest, one face, one CPU thread",
+        xlabel="milliseconds",
+        ylabel="accuracy, %",
+        xscale="log",
+    )
     axis.legend(fontsize=7, loc="center right")
 
 

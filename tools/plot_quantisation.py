@@ -53,18 +53,24 @@ def main(argv: list[str] | None = None) -> None:
         }
     layers = [layer.name for layer in read_tflite(new).layers]
     for name, (ratios, _) in series.items():
-        print(f"{name}: median signal-to-noise ratio {np.median(list(ratios.values())):.1f} dB, predictions {ratios[layers[-1]]:.1f} dB")
+        print(
+            f"{name}: median signal-to-noise ratio {np.median(list(ratios.values())):.1f} dB, predictions "
+            f"{ratios[layers[-1]]:.1f} dB"
+        )
     _plot(arguments.out, layers, series)
 
 
 def layer_quality(float32: Path, int8: Path, images: np.ndarray, spec: PreprocessSpec) -> tuple[dict, dict]:
     """({layer: signal-to-noise ratio in dB}, {layer: used part of its 8-bit range, 0..1}), by the float
-    network's names: a tensor `..._x6` of the INT8 file counts as a sixth of it. images: uint8 (N, I, I, 3)."""
+    network's names: a tensor `..._x6` of the INT8 file counts as a sixth of it. images: uint8 (N, I, I, 3).
+    """
     exact, rounded = (LiteRT(path, keep_tensors=True) for path in (float32, int8))
     steps = {single(name)[0]: step / single(name)[1] for name, step in rounded.scales().items()}
     noise, values = Noise(), {}
     for image in images:
-        found = {single(name)[0]: tensor / single(name)[1] for name, tensor in rounded.tensors(image, spec).items()}
+        found = {
+            single(name)[0]: tensor / single(name)[1] for name, tensor in rounded.tensors(image, spec).items()
+        }
         for name, tensor in exact.tensors(image, spec).items():
             if name in found and found[name].shape == tensor.shape:
                 noise.add(name, tensor, found[name])
@@ -81,7 +87,9 @@ def _plot(path: Path, layers: list[str], series: dict[str, tuple[dict, dict]]) -
     for (name, found), colour in zip(series.items(), ("tab:orange", "tab:blue"), strict=True):
         for axis, numbers, factor in zip((above, below), found, (1, 100), strict=True):
             places = [i for i, layer in enumerate(layers) if layer in numbers]
-            axis.plot(places, [factor * numbers[layers[i]] for i in places], marker=".", color=colour, label=name)
+            axis.plot(
+                places, [factor * numbers[layers[i]] for i in places], marker=".", color=colour, label=name
+            )
     above.set(ylabel="signal-to-noise ratio, dB", title=f"INT8 throughout, {IMAGES} validation images")
     below.set(ylabel="of the 8-bit range used, %", ylim=(0, 105))
     below.set_xticks(range(len(layers)), layers, rotation=90, fontsize=6)

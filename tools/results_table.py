@@ -2,8 +2,8 @@
 
     python tools/results_table.py
 
-The first and the recalls are of the newest run of bench/peers.py, joined with the validation scores of the same model's conversion; that of
-the other networks is of the runs that NETWORKS names.
+The first and the recalls are of the newest run of bench/peers.py, joined with the validation scores of the
+same model's conversion; that of the other networks is of the runs that NETWORKS names.
 """
 
 import argparse
@@ -31,13 +31,29 @@ NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several:
     ("Ada-DF", "from scratch, 4 epochs", ("ada_df_48",)),
     ("DAN", "from scratch, 6 epochs", ("dan_48",)),
     ("soft vote of the first three", "shares fitted on validation", ("ensemble_20261122-002043",)),
-    ("soft vote of four MobileNetV3Small", "the released one, its twin, its ancestors", ("ensemble_20261121-220713",)),
+    (
+        "soft vote of four MobileNetV3Small",
+        "the released one, its twin, its ancestors",
+        ("ensemble_20261121-220713",),
+    ),
     ("MobileNetV3Small", "from ImageNet's weights, 1 + 8 epochs", ("alone_s1", "alone_s2")),
-    ("MobileNetV3Small, taught", "the same, by the released model, the best of all", ("taught_s1", "taught_s2")),
+    (
+        "MobileNetV3Small, taught",
+        "the same, by the released model, the best of all",
+        ("taught_s1", "taught_s2"),
+    ),
     ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 8 epochs", ("plain_s1", "plain_s2")),
     ("MobileNetV3Small, LNSU-Net's losses", "the same, --method lnsu", ("lnsu_s1", "lnsu_s2")),
-    ("MobileNetV3Small, one dense layer", "from ImageNet's weights, 1 + 8 epochs", ("plain_64_s1", "plain_64_s2", "plain_64_s3")),
-    ("MobileNetV3Small, Ada-DF's targets", "the same, --method ada_df_fusion", tuple(f"ada_df_fusion_64_s{i}" for i in (1, 2, 3))),
+    (
+        "MobileNetV3Small, one dense layer",
+        "from ImageNet's weights, 1 + 8 epochs",
+        ("plain_64_s1", "plain_64_s2", "plain_64_s3"),
+    ),
+    (
+        "MobileNetV3Small, Ada-DF's targets",
+        "the same, --method ada_df_fusion",
+        tuple(f"ada_df_fusion_64_s{i}" for i in (1, 2, 3)),
+    ),
 )
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
@@ -45,7 +61,9 @@ HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test",
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     readme = ROOT / "README.md"
-    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), read_rows(ROOT / "docs" / "results.csv")))
+    write_text(
+        readme, with_tables(readme.read_text(encoding="utf-8"), read_rows(ROOT / "docs" / "results.csv"))
+    )
 
 
 def with_tables(text: str, rows: list[Row]) -> str:
@@ -53,7 +71,9 @@ def with_tables(text: str, rows: list[Row]) -> str:
     for name, make in (("results", table), ("recalls", recalls), ("networks", networks)):
         begin, end = BEGIN.format(name), END.format(name)
         if begin not in text or end not in text:
-            raise UserError(f"README.md has no place for the {name}, between {begin.strip()} and {end.strip()}")
+            raise UserError(
+                f"README.md has no place for the {name}, between {begin.strip()} and {end.strip()}"
+            )
         before, rest = text.split(begin)
         text = before + begin + make(rows) + end + rest.split(end)[1]
     return text
@@ -65,15 +85,23 @@ def table(rows: list[Row]) -> str:
     lines = []
     for key, row in by_model(rows).items():
         validation = _percent(held[key].accuracy) if key in held else ""
-        size, parameters, time = f"{row.input_size} px", f"{int(row.parameters):,}", f"{float(row.latency_ms):.2f} ms"
-        lines.append((_bold(*key), size, parameters, validation, _accuracy(row), _percent(row.macro_recall), time))
+        size, parameters, time = (
+            f"{row.input_size} px",
+            f"{int(row.parameters):,}",
+            f"{float(row.latency_ms):.2f} ms",
+        )
+        lines.append(
+            (_bold(*key), size, parameters, validation, _accuracy(row), _percent(row.macro_recall), time)
+        )
     return markdown(HEADER, lines)
 
 
 def recalls(rows: list[Row]) -> str:
     """Markdown: recall of each class, on test and on validation."""
     held, tested = on_validation(rows), by_model(rows)
-    sides = [(key, "test", row) for key, row in tested.items()] + [(key, "validation", held[key]) for key in tested if key in held]
+    sides = [(key, "test", row) for key, row in tested.items()] + [
+        (key, "validation", held[key]) for key in tested if key in held
+    ]
     classes = [pair.split("=")[0] for pair in next(iter(tested.values())).per_class_recall.split()]
     lines = []
     for key, side, row in sides:
@@ -88,11 +116,21 @@ def networks(rows: list[Row]) -> str:
     """Markdown: the other networks; of several seeds mean and standard deviation."""
     lines = []
     for name, how, runs in NETWORKS:
-        sides = [[row for row in rows if row.run in runs and row.stage == "keras" and row.split == side] for side in ("val", "test")]
+        sides = [
+            [row for row in rows if row.run in runs and row.stage == "keras" and row.split == side]
+            for side in ("val", "test")
+        ]
         if any({row.run for row in side} != set(runs) for side in sides):
             raise UserError(f"docs/results.csv has no validation or test row of {' or '.join(runs)}")
         scores = [_over_seeds(side, "accuracy") for side in sides] + [_over_seeds(sides[1], "macro_recall")]
-        lines.append((name, how + (f", {len(runs)} seeds" if len(runs) > 1 else ""), f"{sides[0][0].input_size} px", *scores))
+        lines.append(
+            (
+                name,
+                how + (f", {len(runs)} seeds" if len(runs) > 1 else ""),
+                f"{sides[0][0].input_size} px",
+                *scores,
+            )
+        )
     return markdown(("", "trained", "input", "validation", "test", "macro recall, test"), lines)
 
 
@@ -120,7 +158,9 @@ def by_model(rows: list[Row]) -> dict[tuple[str, str], Row]:
 
 
 def of_one_run(rows: list[Row]) -> list[Row]:
-    """The rows of the newest run of bench/peers.py: only they name their parameters, and all have one date."""
+    """The rows of the newest run of bench/peers.py: only they name their parameters, and all have one
+    date.
+    """
     measured = [row for row in rows if row.parameters]
     return [row for row in measured if row.date == max(other.date for other in measured)]
 

@@ -1,6 +1,8 @@
-"""Writes a HEF (header version 0) that describes a classifier and holds nothing to run: for tests of what reads HEFs.
+"""Writes a HEF (header version 0) that describes a classifier and holds nothing to run: for tests of what
+reads HEFs.
 
-Source of the layout: the fields of HailoRT's public protocol file; values that only the compiler knows are invented.
+Source of the layout: the fields of HailoRT's public protocol file; values that only the compiler knows are
+invented.
 """
 
 from __future__ import annotations
@@ -34,16 +36,28 @@ def write_hef(net: str, hw_arch: str, sdk_version: str, inputs: list[Stream], ou
     order = b"".join(_part(4, stream.name.encode()) for stream in outputs)
     group = _part(1, about) + _part(3, context) + order + _part(6, net.encode())
     numbers = b"".join(_number(place, int(part)) for place, part in enumerate(sdk_version.split("."), 1))
-    header = _number(1, ARCHITECTURES[hw_arch]) + _number(2, int(time.time() * 1000)) + _part(3, sdk_version.encode()) + _part(5, numbers)
+    header = (
+        _number(1, ARCHITECTURES[hw_arch])
+        + _number(2, int(time.time() * 1000))
+        + _part(3, sdk_version.encode())
+        + _part(5, numbers)
+    )
     message = _part(1, header) + _part(2, group)
     return struct.pack(">IIII", 0x01484546, 0, len(message), 0) + hashlib.md5(message).digest() + message
 
 
 def _edge(stream: Stream, direction: int) -> bytes:
     scale = (stream.high - stream.low) / 255
-    sizes = b"".join(_number(2 * place + twin, size) for place, size in enumerate(stream.shape) for twin in (1, 2))
+    sizes = b"".join(
+        _number(2 * place + twin, size) for place, size in enumerate(stream.shape) for twin in (1, 2)
+    )
     base = sizes + _number(7, stream.order) + _number(12, 1)
-    numeric = _float(1, float(round(-stream.low / scale))) + _float(2, scale) + _float(3, stream.low) + _float(4, stream.high)
+    numeric = (
+        _float(1, float(round(-stream.low / scale)))
+        + _float(2, scale)
+        + _float(3, stream.low)
+        + _float(4, stream.high)
+    )
     names = b"".join(_part(5, name.encode()) for name in stream.original_names)
     info = _part(1, stream.name.encode()) + _part(2, base) + _part(3, numeric) + names
     return _number(1, direction) + _part(3, info) + _part(5, _number(3, 0))

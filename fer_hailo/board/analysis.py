@@ -16,8 +16,9 @@ from fer_hailo.predict.predictor import Predictor
 class Analyzer:
     """Detectors and a predictor, in two steps so that a pipeline can overlap them.
 
-    detectors: as many images can be searched at once, from as many threads; to classify belongs to one thread.
-    margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the training data are framed.
+    detectors: as many images can be searched at once, from as many threads; to classify belongs to one
+    thread. margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the
+    training data are framed.
     """
 
     def __init__(self, predictor: Predictor, detectors: Sequence[Detector], margin: float | None = None):

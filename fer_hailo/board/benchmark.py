@@ -1,4 +1,6 @@
-"""How fast a model is on this machine and how much memory it takes: each model in a fresh process, so that its memory is its own."""
+"""How fast a model is on this machine and how much memory it takes: each model in a fresh process, so that
+its memory is its own.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,27 @@ from fer_hailo.predict.predictor import load
 
 BATCHES = (1, 8)
 LEAST_CALLS = 10
-HEADER = ("model", "stage", "MiB", "images/s", "of 8", "p50 ms", "p95 ms", "p99 ms", "invoke ms", "memory MiB", "added MiB")
+HEADER = (
+    "model",
+    "stage",
+    "MiB",
+    "images/s",
+    "of 8",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "invoke ms",
+    "memory MiB",
+    "added MiB",
+)
 
 
 def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5) -> int:
     """Measure models, print one table, and add a row for each to the results.csv that its other rows are in.
 
-    models: as `resolve` takes them. threads: CPU threads of a .tflite. seconds: time for each batch size. A model that fails gives a
-    line on standard error.
-    Returns the exit status: 0; 1 where some failed, 2 where all did.
+    models: as `resolve` takes them. threads: CPU threads of a .tflite. seconds: time for each batch size. A
+    model that fails gives a line on standard error. Returns the exit status: 0; 1 where some failed, 2 where
+    all did.
     """
     line, measured = Line(), []
     for model in models:
@@ -48,9 +62,12 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
         return 2
     print(format_table([(str(home.model), speed) for home, speed in measured]))
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for TFLite. Bytes in, "
-        "probabilities out, on images of noise, which take as long as faces. images/s and percentiles with one image a call, "
-        f"`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by the model and its runtime."
+        f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for "
+        "TFLite. Bytes in, "
+        "probabilities out, on images of noise, which take as long as faces. images/s and percentiles with "
+        "one image a call, "
+        "`of 8` with eight. invoke: the runtime alone. memory: the most that the process held; added: by "
+        "the model and its runtime."
     )
     for home, speed in measured:
         add_rows(home.results, [speed_row(speed, run=home.name)])
@@ -86,7 +103,9 @@ def measure(home: Home, threads: int, seconds: float) -> Speed:
 
 
 def call_times(call: Callable[[], object], seconds: float) -> np.ndarray:
-    """Seconds that each call took, float64 (calls,): for `seconds` after a fifth of that to warm up, and at least LEAST_CALLS."""
+    """Seconds that each call took, float64 (calls,): for `seconds` after a fifth of that to warm up, and at
+    least LEAST_CALLS.
+    """
     times: list[float] = []
     for span in (seconds / 5, seconds):
         times.clear()
@@ -101,8 +120,14 @@ def call_times(call: Callable[[], object], seconds: float) -> np.ndarray:
 def peak_mib() -> float | None:
     """The most memory that this process has held, MiB; None where the system does not tell (Windows)."""
     status = Path("/proc/self/status")
-    if status.is_file():  # rather than getrusage, whose number Linux hands on from the process that started this one
-        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    if (
+        status.is_file()
+    ):  # rather than getrusage, whose number Linux hands on from the process that started this one
+        return next(
+            int(line.split()[1]) / 1024
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM:")
+        )
     try:
         import resource
     except ImportError:
@@ -145,7 +170,11 @@ def _in_process(path: Path, threads: int, seconds: float) -> Speed:
         return Speed(**json.loads(child.stdout.splitlines()[-1]))
     said = [text for text in child.stderr.splitlines() if text.strip()] or ["it said nothing"]
     reason = next((text.removeprefix("error: ") for text in said if text.startswith("error: ")), None)
-    raise UserError(reason or f"{path} could not be measured: its process ended with status {child.returncode} ({said[-1][:200]})")
+    raise UserError(
+        reason
+        or f"{path} could not be measured: its process ended with status {child.returncode} "
+        f"({said[-1][:200]})"
+    )
 
 
 def _child(argv: list[str] | None = None) -> None:

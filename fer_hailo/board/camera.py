@@ -14,7 +14,9 @@ from fer_hailo.board.images import to_rgb
 from fer_hailo.common.errors import UserError
 
 GONE_AFTER = 5  # failed reads in a row
-GONE_AFTER_S = 2.0  # or seconds without a frame when a read fails: a driver's failing read may itself take 10 s
+GONE_AFTER_S = (
+    2.0  # or seconds without a frame when a read fails: a driver's failing read may itself take 10 s
+)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 RATES = (1.0, 240.0)  # frames a second that a device may claim; streams often claim their clock, 90000
 
@@ -48,9 +50,9 @@ def waits() -> Iterator[float]:
 class Camera:
     """A live source of frames.
 
-    name: as shown to users. connect: opens the camera, gives a cv2.VideoCapture (or what behaves like one). advice: what to check
-    when it cannot be opened; then UserError is raised, here and not later. sleep: waits some seconds (by default until `stop` at
-    most). clock: seconds, as time.perf_counter.
+    name: as shown to users. connect: opens the camera, gives a cv2.VideoCapture (or what behaves like one).
+    advice: what to check when it cannot be opened; then UserError is raised, here and not later. sleep: waits
+    some seconds (by default until `stop` at most). clock: seconds, as time.perf_counter.
     """
 
     live = True
@@ -73,15 +75,17 @@ class Camera:
             raise UserError(f"{name} cannot be opened: {advice}")
 
     def stop(self) -> None:
-        """Make `shots` end after the read that is under way. A driver may hang in that read: whoever must not wait for it iterates
-        over `shots` in a daemon thread."""
+        """Make `shots` end after the read that is under way. A driver may hang in that read: whoever must not
+        wait for it iterates over `shots` in a daemon thread.
+        """
         self._stopped.set()
 
     def shots(self) -> Iterator[Shot]:
         """Frames until `stop`. time_s: seconds since the first one.
 
-        A read that fails between others is a damaged frame: a Shot with a problem, its number counted. After several in a row the
-        camera is taken for gone: it is released, one Shot says so, and it is opened again and again (`waits`) until it gives frames.
+        A read that fails between others is a damaged frame: a Shot with a problem, its number counted. After
+        several in a row the camera is taken for gone: it is released, one Shot says so, and it is opened
+        again and again (`waits`) until it gives frames.
         """
         capture, number = self._capture, 0
         failed: list[float] = []
@@ -104,7 +108,15 @@ class Camera:
                 first, last = taken if first is None else first, taken
                 for then in failed:
                     # A failed read may lie before the first frame: time does not begin below zero.
-                    yield Shot(self.name, None, number, max(0.0, then - first), rate, "a frame could not be decoded", then)
+                    yield Shot(
+                        self.name,
+                        None,
+                        number,
+                        max(0.0, then - first),
+                        rate,
+                        "a frame could not be decoded",
+                        then,
+                    )
                     number += 1
                 failed.clear()
                 yield Shot(self.name, to_rgb(image), number, taken - first, rate, taken=taken)
@@ -113,7 +125,9 @@ class Camera:
             capture.release()
 
     def _read(self, capture: Capture) -> tuple[np.ndarray | None, float]:
-        """A BGR frame or None, and when it was captured: before it is decoded, so that decoding counts as latency."""
+        """A BGR frame or None, and when it was captured: before it is decoded, so that decoding counts as
+        latency.
+        """
         import cv2
 
         try:

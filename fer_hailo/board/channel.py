@@ -14,7 +14,8 @@ class Closed(Exception):
 
 
 class Channel(Generic[T]):
-    """Holds one item. While it waits to be taken, `put` waits too; with `drop` it gives way instead, and is counted in `dropped`.
+    """Holds one item. While it waits to be taken, `put` waits too; with `drop` it gives way instead, and is
+    counted in `dropped`.
 
     Of the two sides, the giver ends it with `close`, the taker with `cancel`.
     """
@@ -58,7 +59,9 @@ class Channel(Generic[T]):
         while True:
             with self._changed:
                 while not self._items and not self._closed:
-                    self._changed.wait(0.5)  # not for ever: on Windows Ctrl-C does not end a wait without a limit
+                    self._changed.wait(
+                        0.5
+                    )  # not for ever: on Windows Ctrl-C does not end a wait without a limit
                 if not self._items:
                     if self._error:
                         raise self._error

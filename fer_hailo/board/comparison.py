@@ -38,9 +38,9 @@ class Emulation:
 class Numbers:
     """Of one split. board, sdk: accuracies. count: images that the SDK has seen.
 
-    Where the SDK's predictions are known, all is of the common images, and the rest is there, else None. agreement: part with
-    the same prediction. difference: of the accuracies, board less SDK. interval: of it. gained, lost: images that the board
-    alone gets right, the SDK alone.
+    Where the SDK's predictions are known, all is of the common images, and the rest is there, else None.
+    agreement: part with the same prediction. difference: of the accuracies, board less SDK. interval: of it.
+    gained, lost: images that the board alone gets right, the SDK alone.
     """
 
     board: float
@@ -80,13 +80,23 @@ class Comparison:
 
     def text(self, folder: Path) -> str:
         """For people. folder: that was written to."""
-        lines = [f"against the SDK's INT8 emulation ({self.record})", *(n.sentence(split) for split, n in self.splits.items())]
+        lines = [
+            f"against the SDK's INT8 emulation ({self.record})",
+            *(n.sentence(split) for split, n in self.splits.items()),
+        ]
         if self.disagreements is not None:
-            lines += [METHOD, f"{len(self.disagreements):,} images with another prediction, see {folder / 'disagreements.csv'}"]
+            lines += [
+                METHOD,
+                f"{len(self.disagreements):,} images with another prediction, see "
+                f"{folder / 'disagreements.csv'}",
+            ]
         if self.disagreements:
             rows = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in self.disagreements[:SHOWN])]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            lines += ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+            lines += [
+                "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+                for row in rows
+            ]
         return "\n".join(lines)
 
     def html(self) -> str:
@@ -99,7 +109,8 @@ class Comparison:
 
     def warnings(self) -> list[str]:
         return [
-            f"{split}: board and emulation give the same prediction on only {numbers.agreement:.2%} of the images: {CHECK}"
+            f"{split}: board and emulation give the same prediction on only {numbers.agreement:.2%} of the "
+            f"images: {CHECK}"
             for split, numbers in self.splits.items()
             if numbers.agreement is not None and numbers.agreement < SAME
         ]
@@ -109,8 +120,8 @@ def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
     """95 % interval of the difference of two classifiers' accuracies on the same images, as fractions.
 
     gained: images that the first alone gets right; lost: that the second alone does; count: all of them.
-    Source: the adjusted Wald interval of Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488; like McNemar's test (1947) it
-    looks at the images on which they differ.
+    Source: the adjusted Wald interval of Bonett and Price 2012, J. Educ. Behav. Stat. 37, 479-488; like
+    McNemar's test (1947) it looks at the images on which they differ.
     """
     first, second = (gained + 1) / (count + 2), (lost + 1) / (count + 2)
     half = Z95 * math.sqrt((first + second - (first - second) ** 2) / (count + 2))
@@ -118,7 +129,9 @@ def paired_interval(gained: int, lost: int, count: int) -> tuple[float, float]:
 
 
 def find_emulation(hef: Path, bundle: Bundle) -> tuple[Emulation | None, str]:
-    """The record of the compilation that made a HEF, beside it or in a folder of the bundle, and a note on what is missing of it."""
+    """The record of the compilation that made a HEF, beside it or in a folder of the bundle, and a note on
+    what is missing of it.
+    """
     digest = file_sha256(hef)
     places = [hef.parent / RECORD, *sorted(bundle.folder.glob(f"*/{RECORD}"))]
     for path in places:
@@ -128,14 +141,28 @@ def find_emulation(hef: Path, bundle: Bundle) -> tuple[Emulation | None, str]:
             return Emulation(path, scores.metrics["har-int8"], answers), note
     known = [str(path) for path in places if path.is_file()]
     if known:
-        return None, f"{hef} is not the file that {known[0]} records: no comparison with the SDK's emulation; copy the folder as a whole"
-    return None, f"no {RECORD} of the SDK machine: no comparison with its emulation; copy the folder that {hef.name} was compiled into"
+        return (
+            None,
+            f"{hef} is not the file that {known[0]} records: no comparison with the SDK's emulation; copy "
+            "the folder as a whole",
+        )
+    return (
+        None,
+        f"no {RECORD} of the SDK machine: no comparison with its emulation; copy the folder that {hef.name} "
+        "was compiled into",
+    )
 
 
 def compare(
-    logits: np.ndarray, index: np.ndarray, pictures: EvalSet, labels: tuple[str, ...], metrics: Splits, emulation: Emulation
+    logits: np.ndarray,
+    index: np.ndarray,
+    pictures: EvalSet,
+    labels: tuple[str, ...],
+    metrics: Splits,
+    emulation: Emulation,
 ) -> Comparison:
-    """Hold the board's logits (N, C), of the images at the places `index` of the evaluation set, against the emulation.
+    """Hold the board's logits (N, C), of the images at the places `index` of the evaluation set, against the
+    emulation.
 
     Without the SDK's predictions the accuracies are of the images that each has seen.
     """
@@ -148,11 +175,20 @@ def compare(
             seen = emulation.metrics[split]
             splits[split] = Numbers(metrics[split].accuracy, seen.accuracy, seen.count)
             continue
-        _, own, theirs = np.intersect1d(index[pictures.split == split], emulation.answers.index, return_indices=True)
+        _, own, theirs = np.intersect1d(
+            index[pictures.split == split], emulation.answers.index, return_indices=True
+        )
         own = np.flatnonzero(pictures.split == split)[own]
-        board, sdk, truth = softmax(logits[own]), softmax(emulation.answers.logits[theirs]), pictures.labels[own]
+        board, sdk, truth = (
+            softmax(logits[own]),
+            softmax(emulation.answers.logits[theirs]),
+            pictures.labels[own],
+        )
         ours, other = board.argmax(axis=1), sdk.argmax(axis=1)
-        gained, lost = (int(side.sum()) for side in ((ours == truth) & (other != truth), (ours != truth) & (other == truth)))
+        gained, lost = (
+            int(side.sum())
+            for side in ((ours == truth) & (other != truth), (ours != truth) & (other == truth))
+        )
         splits[split] = Numbers(
             board=float((ours == truth).mean()),
             sdk=float((other == truth).mean()),
@@ -165,7 +201,10 @@ def compare(
         )
         for at in np.flatnonzero(ours != other):
             names = {"truth": labels[truth[at]], "board": labels[ours[at]], "sdk": labels[other[at]]}
-            surety = {"board_probability": f"{board[at, ours[at]]:.4f}", "sdk_probability": f"{sdk[at, other[at]]:.4f}"}
+            surety = {
+                "board_probability": f"{board[at, ours[at]]:.4f}",
+                "sdk_probability": f"{sdk[at, other[at]]:.4f}",
+            }
             disagreements.append({"index": int(index[own[at]]), "split": split, **names, **surety})
     return Comparison(emulation.record, splits, None if emulation.answers is None else disagreements)
 
@@ -182,10 +221,19 @@ def _scores(path: Path, digest: str) -> StepScores | None:
 def _answers(path: Path, scores: StepScores, bundle: Bundle) -> tuple[Answers | None, str]:
     """The emulation's predictions, or why they cannot be used."""
     if not path.is_file():
-        return None, f"no {path}: the comparison is of accuracies only; {tool('compile')} makes the file, copy its folder as a whole"
+        return (
+            None,
+            f"no {path}: the comparison is of accuracies only; {tool('compile')} makes the file, copy its "
+            "folder as a whole",
+        )
     if file_sha256(path) != scores.answers:
-        raise UserError(f"{path} is not the file that {path.parent / RECORD} records (its SHA-256 differs): copy the folder again")
+        raise UserError(
+            f"{path} is not the file that {path.parent / RECORD} records (its SHA-256 differs): copy the "
+            "folder again"
+        )
     answers = read_answers(path)
     if answers.evaluation != bundle.manifest.files[EVALUATION].sha256:
-        raise UserError(f"{path} is about other images than those of {bundle.folder}: copy the bundle that was compiled")
+        raise UserError(
+            f"{path} is about other images than those of {bundle.folder}: copy the bundle that was compiled"
+        )
     return answers, ""

@@ -1,4 +1,7 @@
-"""Score a .tflite or .hef on the images of its deploy bundle. Numpy and the model's runtime are enough, as on the board."""
+"""Score a .tflite or .hef on the images of its deploy bundle.
+
+Numpy and the model's runtime are enough, as on the board.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +63,11 @@ def bundle_for(home: Home) -> Path | None:
 
 
 def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | None) -> Evaluation:
-    """Score a model on a bundle's images of one split, by default of both; write metrics, report and rows of results.csv.
+    """Score a model on a bundle's images of one split, by default of both; write metrics, report and rows of
+    results.csv.
 
-    out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK machine's INT8 emulation
-    answered. Raises UserError where model and bundle do not belong together.
+    out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK
+    machine's INT8 emulation answered. Raises UserError where model and bundle do not belong together.
     """
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
@@ -71,14 +75,21 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     whole = bundle.evaluation()
     chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
     if not len(chosen):
-        raise UserError(f"{folder} holds images of {' and '.join(sorted(set(whole.split)))}, none of {split}{_why(bundle)}")
+        raise UserError(
+            f"{folder} holds images of {' and '.join(sorted(set(whole.split)))}, none of "
+            f"{split}{_why(bundle)}"
+        )
     pictures = whole.take(chosen)
     with load(as_in(bundle, home)) as predictor:
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
-        latency_ms = 1000 * float(np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S)))
+        latency_ms = 1000 * float(
+            np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S))
+        )
         stage = predictor.stage
     manifest, reference = bundle.manifest, bundle.manifest.metrics["keras"]
-    metrics = score(logits, pictures, bundle.labels, data=manifest.data.name, digests=manifest.digests, stage=stage)
+    metrics = score(
+        logits, pictures, bundle.labels, data=manifest.data.name, digests=manifest.digests, stage=stage
+    )
     comparison: Comparison | None = None
     note = ""
     if stage == "hef":
@@ -109,7 +120,12 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
 def _why(bundle: Bundle) -> str:
     """Why a bundle has no validation side, where that is meant."""
     name = bundle.manifest.selected_by
-    return f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that run's bundle" if name else ""
+    return (
+        f": it was trained on all of train, and that of {name}, whose settings it repeats, lies in that "
+        "run's bundle"
+        if name
+        else ""
+    )
 
 
 def as_in(bundle: Bundle, home: Home) -> Home:
@@ -123,12 +139,15 @@ def as_in(bundle: Bundle, home: Home) -> Home:
         raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds images of {ours}")
     if home.manifest and home.spec != bundle.spec:
         prepared = home.spec.to_dict(), bundle.spec.to_dict()
-        raise UserError(f"{path} takes faces prepared as {prepared[0]}; those in {bundle.folder} are {prepared[1]}")
+        raise UserError(
+            f"{path} takes faces prepared as {prepared[0]}; those in {bundle.folder} are {prepared[1]}"
+        )
     return replace(home, given=Stated(bundle.labels, bundle.spec))
 
 
 def _write(
-    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: Splits, comparison: Comparison | None,
+    out: Path, model: Path, bundle: Bundle, pictures: EvalSet, logits: np.ndarray, metrics: Splits,
+    comparison: Comparison | None,
     note: str,
 ) -> None:  # fmt: skip
     """metrics_SPLIT.json, report.html, and of a comparison comparison.json and disagreements.csv."""
@@ -145,11 +164,15 @@ def _write(
     elif note:
         sections.append(("Against the SDK's INT8 emulation", table(("not compared",), [(note,)])))
     title = f"{model.name} on {bundle.manifest.data.name}"
-    write_page(out / "report.html", title, f"Bundle {bundle.name}, evaluated by {tool('evaluate')}.", sections)
+    write_page(
+        out / "report.html", title, f"Bundle {bundle.name}, evaluated by {tool('evaluate')}.", sections
+    )
 
 
 def tell(evaluation: Evaluation, json_only: bool) -> None:
-    """What is worth a look besides the metrics: the comparison on standard output (standard error beside JSON), warnings."""
+    """What is worth a look besides the metrics: the comparison on standard output (standard error beside
+    JSON), warnings.
+    """
     stream = sys.stderr if json_only else sys.stdout
     if evaluation.comparison:
         print(evaluation.comparison.text(evaluation.out), file=stream)

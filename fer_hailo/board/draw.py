@@ -8,7 +8,8 @@ import numpy as np
 
 from fer_hailo.board.frames import Reading
 
-# Okabe and Ito 2008: eight colours that people of any colour vision tell apart; grey here in place of their black.
+# Okabe and Ito 2008: eight colours that people of any colour vision tell apart; grey here in place of their
+# black.
 PALETTE = {
     "vermillion": (213, 94, 0), "green": (0, 158, 115), "purple": (204, 121, 167), "yellow": (240, 228, 66),
     "sky": (86, 180, 233), "blue": (0, 114, 178), "orange": (230, 159, 0), "grey": (187, 187, 187),
@@ -25,7 +26,10 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """A fixed RGB colour for each label. Names that USUAL does not know get those that are left over, in the order of the alphabet."""
+    """A fixed RGB colour for each label.
+
+    Names that USUAL does not know get those that are left over, in the order of the alphabet.
+    """
     chosen = {label: PALETTE[USUAL[label]] for label in labels if label in USUAL}
     free = [colour for colour in PALETTE.values() if colour not in chosen.values()] or list(PALETTE.values())
     others = sorted(set(labels) - set(chosen))
@@ -35,7 +39,8 @@ def colours(labels: Sequence[str]) -> dict[str, tuple[int, int, int]]:
 def draw(image: np.ndarray, faces: Sequence[Reading]) -> np.ndarray:
     """A copy of a uint8 (H, W, 3) RGB image with the faces' predictions in it; all sizes follow the image's.
 
-    The bars stand beside the face, or above or beneath it, wherever they hide least. An image too small for text gets boxes and bars.
+    The bars stand beside the face, or above or beneath it, wherever they hide least. An image too small for
+    text gets boxes and bars.
     """
     drawn = image.copy()
     if faces:
@@ -44,7 +49,9 @@ def draw(image: np.ndarray, faces: Sequence[Reading]) -> np.ndarray:
 
 
 class _Pen:
-    """Draws into `image`. row: height of a line of text, in pixels; names: width of the column of names, 0 without text."""
+    """Draws into `image`. row: height of a line of text, in pixels; names: width of the column of names, 0
+    without text.
+    """
 
     def __init__(self, image: np.ndarray, labels: Sequence[str]):
         self.image, self.colours = image, colours(labels)
@@ -72,7 +79,9 @@ class _Pen:
 
         x, y, width, height = face.box
         corners = (x, y), (x + width - 1, y + height - 1)
-        cv2.rectangle(self.image, *corners, BLACK, self.line + 2)  # an edge that also shows on a ground of the label's colour
+        cv2.rectangle(
+            self.image, *corners, BLACK, self.line + 2
+        )  # an edge that also shows on a ground of the label's colour
         cv2.rectangle(self.image, *corners, self.colours[face.label], self.line)
 
     def _label(self, face: Reading) -> None:
@@ -83,16 +92,32 @@ class _Pen:
         self._text(_words(face), x + self.row // 3, y, BLACK if light else WHITE)
 
     def _tag(self, face: Reading) -> tuple[int, int, int, int]:
-        """Where the label goes: above the box, or into it at the image's upper border. x, y, width, height."""
+        """Where the label goes: above the box, or into it at the image's upper border. x, y, width,
+        height.
+        """
         x, y = face.box[:2]
         width, height = min(self._width(_words(face)) + 2 * (self.row // 3), self.wide), self.row
-        return _within(x, self.wide - width), _within(y - height if y >= height else y, self.high - height), width, height
+        return (
+            _within(x, self.wide - width),
+            _within(y - height if y >= height else y, self.high - height),
+            width,
+            height,
+        )
 
     def _place(self, face: Reading, taken: np.ndarray) -> tuple[int, int]:
-        """Upper left corner of the bars: of the four sides the one where they cover least of `taken`, (N, 4) of x, y, width, height."""
+        """Upper left corner of the bars: of the four sides the one where they cover least of `taken`, (N, 4)
+        of x, y, width, height.
+        """
         (x, y, wide, high), (width, height), gap = face.box, self._panel(face.labels), self.line + 2
-        sides = [(x + wide + gap, y), (x - gap - width, y), (x, y + high + gap), (x, y - self.row - gap - height)]
-        places = np.array([(_within(left, self.wide - width), _within(top, self.high - height)) for left, top in sides])
+        sides = [
+            (x + wide + gap, y),
+            (x - gap - width, y),
+            (x, y + high + gap),
+            (x, y - self.row - gap - height),
+        ]
+        places = np.array(
+            [(_within(left, self.wide - width), _within(top, self.high - height)) for left, top in sides]
+        )
         start = np.maximum(places[:, None], taken[:, :2])
         end = np.minimum(places[:, None] + (width, height), taken[:, :2] + taken[:, 2:])
         covered = np.maximum(end - start, 0).prod(axis=2).sum(axis=1)
@@ -120,7 +145,9 @@ class _Pen:
 
         scale, thickness = self._font()
         base = y + round((self.row + CAPITAL * scale) / 2)
-        cv2.putText(self.image, words, (x, base), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+        cv2.putText(
+            self.image, words, (x, base), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA
+        )
 
     def _width(self, words: str) -> int:
         import cv2

@@ -1,6 +1,7 @@
 """Find faces in an image and cut them out as the training images are framed.
 
-Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there), or none, for images that are faces already.
+Haar cascade (comes with opencv-python 4.x), YuNet (when its ONNX file is there), or none, for images that are
+faces already.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ YUNET_LEAST = 10  # pixels; it was trained on faces from this size on, and may s
 YUNET_WHOLE = 40  # pixels to which smaller images are continued at their right and lower edge
 LONGEST_SIDE = 1280  # pixels to which a larger image is reduced before faces are looked for
 
-# How FER2013 frames faces: medians over 4,102 of its training images, enlarged 4 times with repeated borders (tools/measure_framing.py).
-# Haar found 3,084 faces, YuNet 3,780. The boxes of both lie in the middle of the frame within 0.003 of its side; YuNet's need no margin
-# (-0.005). Landmarks, in parts of the frame's side: right eye 0.314, 0.394; left eye 0.683, 0.393; nose tip 0.498, 0.594; corners of
-# the mouth 0.341, 0.741 and 0.655, 0.740. TEMPLATE is that, made symmetric.
+# How FER2013 frames faces: medians over 4,102 of its training images, enlarged 4 times with repeated borders
+# (tools/measure_framing.py). Haar found 3,084 faces, YuNet 3,780. The boxes of both lie in the middle of the
+# frame within 0.003 of its side; YuNet's need no margin (-0.005). Landmarks, in parts of the frame's side:
+# right eye 0.314, 0.394; left eye 0.683, 0.393; nose tip 0.498, 0.594; corners of the mouth 0.341, 0.741 and
+# 0.655, 0.740. TEMPLATE is that, made symmetric.
 HAAR_MARGIN = 0.02
 TEMPLATE = ((0.316, 0.394), (0.684, 0.394), (0.5, 0.594), (0.343, 0.741), (0.657, 0.741))
 
@@ -31,9 +33,10 @@ TEMPLATE = ((0.316, 0.394), (0.684, 0.394), (0.5, 0.594), (0.343, 0.741), (0.657
 class Face:
     """A face in an image.
 
-    box: x, y, width, height in pixels of the image, may reach beyond it. score: the detector's own, larger is surer.
-    landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth; right is the person's own.
-    margin: by how much of its longer side the box must be enlarged in all to frame the face as FER2013 does.
+    box: x, y, width, height in pixels of the image, may reach beyond it. score: the detector's own, larger is
+    surer. landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth;
+    right is the person's own. margin: by how much of its longer side the box must be enlarged in all to frame
+    the face as FER2013 does.
     """
 
     box: tuple[int, int, int, int]
@@ -78,16 +81,24 @@ class WholePicture:
 class HaarDetector:
     """OpenCV's frontal-face cascade (Viola and Jones 2001). Needs no file of its own.
 
-    scale_factor: from one size of faces to the next. min_neighbors: hits that a face needs. min_size: pixels of the smallest face's
-    side; None: a twelfth of the image's shorter side, 24 at least (the cascade's own size).
+    scale_factor: from one size of faces to the next. min_neighbors: hits that a face needs. min_size: pixels
+    of the smallest face's side; None: a twelfth of the image's shorter side, 24 at least (the cascade's own
+    size).
     """
 
     def __init__(self, scale_factor: float = 1.1, min_neighbors: int = 6, min_size: int | None = None):
         import cv2
 
-        path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml" if hasattr(cv2, "data") else Path()
+        path = (
+            Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+            if hasattr(cv2, "data")
+            else Path()
+        )
         if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
-            raise UserError("this OpenCV has no Haar cascades: install opencv-python 4.x, or give a YuNet model with --detector FILE.onnx")
+            raise UserError(
+                "this OpenCV has no Haar cascades: install opencv-python 4.x, or give a YuNet model with "
+                "--detector FILE.onnx"
+            )
         self.scale_factor, self.min_neighbors, self.min_size = scale_factor, min_neighbors, min_size
         self._cascade = cv2.CascadeClassifier(str(path))
 
@@ -97,10 +108,15 @@ class HaarDetector:
         small, scale = _reduced(image)
         grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         least = round(self.min_size / scale) if self.min_size else max(24, min(grey.shape) // 12)
-        # The light is not equalised: with it, more faces are found in very dark images, fewer in others (3,016 instead of 3,084), and
-        # several times as many that are none.
-        boxes, scores = self._cascade.detectMultiScale2(grey, self.scale_factor, self.min_neighbors, minSize=(least, least))
-        faces = [Face(_box(box, scale), float(score), margin=HAAR_MARGIN) for box, score in zip(boxes, np.ravel(scores), strict=True)]
+        # The light is not equalised: with it, more faces are found in very dark images, fewer in others
+        # (3,016 instead of 3,084), and several times as many that are none.
+        boxes, scores = self._cascade.detectMultiScale2(
+            grey, self.scale_factor, self.min_neighbors, minSize=(least, least)
+        )
+        faces = [
+            Face(_box(box, scale), float(score), margin=HAAR_MARGIN)
+            for box, score in zip(boxes, np.ravel(scores), strict=True)
+        ]
         return _largest_first(faces)
 
 
@@ -113,7 +129,9 @@ class YuNetDetector:
         try:
             self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=threshold)
         except cv2.error as error:
-            raise UserError(f"{model} is no YuNet model that OpenCV {cv2.__version__} can read ({error.err})") from None
+            raise UserError(
+                f"{model} is no YuNet model that OpenCV {cv2.__version__} can read ({error.err})"
+            ) from None
 
     def find(self, image: np.ndarray) -> list[Face]:
         import cv2
@@ -122,22 +140,29 @@ class YuNetDetector:
         if min(small.shape[:2]) < YUNET_LEAST:
             return []
         bgr = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if small.ndim == 2 else cv2.COLOR_RGB2BGR)
-        # In images of up to 32 pixels OpenCV's network now and then gives a face that is not there, from memory that nobody wrote.
+        # In images of up to 32 pixels OpenCV's network now and then gives a face that is not there, from
+        # memory that nobody wrote.
         low, narrow = (max(0, YUNET_WHOLE - side) for side in bgr.shape[:2])
         bgr = cv2.copyMakeBorder(bgr, 0, low, 0, narrow, cv2.BORDER_REPLICATE) if low or narrow else bgr
         self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
         rows = self._net.detect(bgr)[1]
         rows = [] if rows is None else rows.astype(float)  # x, y, width, height, five points, score
         return _largest_first(
-            [Face(_box(row[:4], scale), float(row[14]), _points(row[4:14] * scale)) for row in rows if np.isfinite(row).all()]
+            [
+                Face(_box(row[:4], scale), float(row[14]), _points(row[4:14] * scale))
+                for row in rows
+                if np.isfinite(row).all()
+            ]
         )
 
 
 def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarray:
-    """The square that shows a face: uint8 (S, S) or (S, S, 3), in the image's own resolution; beyond the border the edge is repeated.
+    """The square that shows a face: uint8 (S, S) or (S, S, 3), in the image's own resolution; beyond the
+    border the edge is repeated.
 
-    With landmarks the face is turned upright in the plane and lies as the average one of FER2013, else its box is the middle.
-    margin: by how much of its longer side the box is enlarged in all; None: as FER2013 frames faces.
+    With landmarks the face is turned upright in the plane and lies as the average one of FER2013, else its
+    box is the middle. margin: by how much of its longer side the box is enlarged in all; None: as FER2013
+    frames faces.
     """
     import cv2
 
@@ -147,31 +172,47 @@ def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarra
     along, corner = _fit(face.landmarks)
     middle, along = corner + along * (0.5 + 0.5j), along * (1 + margin) / (1 + face.margin)
     side = max(1, round(abs(along)))
-    # From a pixel of the square (x right, y down, as complex numbers) to a point of the image, both measured at pixel centres.
+    # From a pixel of the square (x right, y down, as complex numbers) to a point of the image, both measured
+    # at pixel centres.
     turn = along / side
     start = middle + turn * (0.5 + 0.5j) * (1 - side) - (0.5 + 0.5j)
     matrix = np.array([[turn.real, -turn.imag, start.real], [turn.imag, turn.real, start.imag]])
-    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def crop(image: np.ndarray, box: tuple[int, int, int, int], margin: float) -> np.ndarray:
-    """The square around a box, enlarged by `margin` of its longer side in all; beyond the border the edge is repeated."""
+    """The square around a box, enlarged by `margin` of its longer side in all; beyond the border the edge is
+    repeated.
+    """
     import cv2
 
     x, y, width, height = box
     side = max(1, round(max(width, height) * (1 + margin)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     high, wide = image.shape[:2]
-    above, below, before, after = max(0, -top), max(0, top + side - high), max(0, -left), max(0, left + side - wide)
+    above, below, before, after = (
+        max(0, -top),
+        max(0, top + side - high),
+        max(0, -left),
+        max(0, left + side - wide),
+    )
     if above or below or before or after:
         image = cv2.copyMakeBorder(image, above, below, before, after, cv2.BORDER_REPLICATE)
     return image[top + above :, left + before :][:side, :side]
 
 
 def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:
-    """The similarity p -> along * p + corner that brings TEMPLATE nearest to the landmarks, by least squares (Umeyama 1991).
+    """The similarity p -> along * p + corner that brings TEMPLATE nearest to the landmarks, by least squares
+    (Umeyama 1991).
 
-    In the plane its closed form needs no SVD: with points as complex numbers it is a linear regression, and cannot mirror.
+    In the plane its closed form needs no SVD: with points as complex numbers it is a linear regression, and
+    cannot mirror.
     """
     wanted, there = (np.array(points, float) @ (1, 1j) for points in (TEMPLATE, landmarks))
     centred = wanted - wanted.mean()

@@ -1,4 +1,6 @@
-"""What flows from a source to the outputs: an image or frame (Shot), one face's prediction (Reading), all predictions (Result)."""
+"""What flows from a source to the outputs: an image or frame (Shot), one face's prediction (Reading), all
+predictions (Result).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ class Shot:
     """An image or one frame of a video or camera, or the reason why there is none.
 
     source: what the user named. image: uint8 (H, W, 3) RGB, C-contiguous; None where `problem` says why.
-    frame, time_s, rate: of videos and cameras: the frame's number from 0 on, its time in seconds, frames a second
-    (None where unknown); an image has no number, and the time 0.
-    taken: when it was captured, by time.perf_counter(): latency counts from there.
+    frame, time_s, rate: of videos and cameras: the frame's number from 0 on, its time in seconds, frames a
+    second (None where unknown); an image has no number, and the time 0. taken: when it was captured, by
+    time.perf_counter(): latency counts from there.
     """
 
     source: str
@@ -27,16 +29,24 @@ class Shot:
     taken: float = field(default_factory=time.perf_counter)
 
     def follows(self, other: Shot) -> bool:
-        """Whether it is a later frame of the same video: not of another source, nor of the same file played once more."""
-        return self.source == other.source and self.frame is not None and other.frame is not None and self.frame > other.frame
+        """Whether it is a later frame of the same video: not of another source, nor of the same file played
+        once more.
+        """
+        return (
+            self.source == other.source
+            and self.frame is not None
+            and other.frame is not None
+            and self.frame > other.frame
+        )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A face and its prediction. box: x, y, width, height in pixels. probabilities: float (C,), of the names in `labels`.
+    """A face and its prediction. box: x, y, width, height in pixels. probabilities: float (C,), of the names
+    in `labels`.
 
-    score: the detector's. track: the same number for the same face in all frames of a source; None for images. unsure_below:
-    a prediction of a lower probability is unsure.
+    score: the detector's. track: the same number for the same face in all frames of a source; None for
+    images. unsure_below: a prediction of a lower probability is unsure.
     """
 
     box: tuple[int, int, int, int]
@@ -70,7 +80,9 @@ class Reading:
             "score": round(self.score, 4),
             "label": self.label,
             "sure": self.sure,
-            "probabilities": {name: round(float(p), 4) for name, p in zip(self.labels, self.probabilities, strict=True)},
+            "probabilities": {
+                name: round(float(p), 4) for name, p in zip(self.labels, self.probabilities, strict=True)
+            },
             "track": self.track,
         }
 
@@ -83,10 +95,18 @@ class Result:
     faces: tuple[Reading, ...] = ()
 
     def to_dict(self) -> dict:
-        """The JSON of one image or frame; with "problem" in place of what is not known of one that could not be read."""
+        """The JSON of one image or frame; with "problem" in place of what is not known of one that could not
+        be read.
+        """
         shot = self.shot
         timing = {} if shot.frame is None else {"frame": shot.frame, "time_s": round(shot.time_s, 4)}
         if shot.image is None:
             return {"source": shot.source, **timing, "problem": shot.problem}
         height, width = shot.image.shape[:2]
-        return {"source": shot.source, "width": width, "height": height, **timing, "faces": [face.to_dict() for face in self.faces]}
+        return {
+            "source": shot.source,
+            "width": width,
+            "height": height,
+            **timing,
+            "faces": [face.to_dict() for face in self.faces],
+        }

@@ -32,8 +32,8 @@ def to_bgr(rgb: np.ndarray) -> np.ndarray:
 def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file, as common/decode.py does.
 
-    Returns uint8 (H, W, 3) RGB, grey copied to three channels. Raises ValueError with a predicate ("does not exist") for what is no
-    whole image, or one of more than `max_pixels`.
+    Returns uint8 (H, W, 3) RGB, grey copied to three channels. Raises ValueError with a predicate ("does not
+    exist") for what is no whole image, or one of more than `max_pixels`.
     """
     check_file(path)
     try:

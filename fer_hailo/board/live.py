@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 class Newest(Generic[T]):
-    """A value that is replaced, and the bytes that a function makes of it: when somebody asks, and once for all who ask."""
+    """A value that is replaced, and the bytes that a function makes of it: when somebody asks, and once for
+    all who ask.
+    """
 
     def __init__(self, function: Callable[[T], bytes]):
         self.number = 0  # of the newest value; 0: there was none
@@ -81,7 +83,9 @@ class Live:
 
     @contextmanager
     def client(self, kind: str, most: int) -> Iterator[bool]:
-        """Count a client while the block runs; gives False, and does not count, when there are `most` of its kind already."""
+        """Count a client while the block runs; gives False, and does not count, when there are `most` of its
+        kind already.
+        """
         with self._changed:
             free = self._clients[kind] < most
             self._clients[kind] += free
@@ -95,8 +99,14 @@ class Live:
         """latency_ms: of the newest result, from its capture until it came here."""
         with self._changed:
             times = [moment for moment in self._times if moment > time.monotonic() - RATED_S]
-            rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
-            return {"run": self.run, "frames_per_s": round(rate, 1), "latency_ms": round(1000 * self._latency_s, 1)}
+            rate = (
+                (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
+            )
+            return {
+                "run": self.run,
+                "frames_per_s": round(rate, 1),
+                "latency_ms": round(1000 * self._latency_s, 1),
+            }
 
     def health(self) -> dict:
         """last_frame_age_s: in seconds; before the first frame, since the start."""

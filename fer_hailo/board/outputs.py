@@ -1,4 +1,6 @@
-"""What becomes of the results: text, JSON and CSV on standard output, annotated images and videos, a window."""
+"""What becomes of the results: text, JSON and CSV on standard output, annotated images and videos, a
+window.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,23 @@ from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}  # in which an image is saved as it came; else .png
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+}  # in which an image is saved as it came; else .png
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
 class Stop(Exception):
-    """The user has seen enough: the window was closed, or the program that reads standard output has ended. No failure."""
+    """The user has seen enough: the window was closed, or the program that reads standard output has ended.
+
+    No failure.
+    """
 
 
 class Sink(Protocol):
@@ -41,14 +54,20 @@ class Sink(Protocol):
     draws: bool
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        """Take the next result. drawn: uint8 (H, W, 3) RGB; None where the shot has no image. Called from the main thread."""
+        """Take the next result. drawn: uint8 (H, W, 3) RGB; None where the shot has no image.
+
+        Called from the main thread.
+        """
 
     def close(self) -> None:
         """Finish what was begun, also after Ctrl-C or an error. A second call does nothing."""
 
 
 class _Text:
-    """Standard output, in whole pieces of text; `pieces` counts them. Ctrl-C and SIGTERM wait until a piece is out."""
+    """Standard output, in whole pieces of text; `pieces` counts them.
+
+    Ctrl-C and SIGTERM wait until a piece is out.
+    """
 
     def __init__(self):
         if sys.stdout is None:
@@ -57,11 +76,16 @@ class _Text:
         self.pieces = 0
 
     def write(self, text: str) -> None:
-        """Write and flush. Raises Stop when nobody reads standard output any more, and OSError on a full disk."""
+        """Write and flush.
+
+        Raises Stop when nobody reads standard output any more, and OSError on a full disk.
+        """
         data = text.encode(sys.stdout.encoding, "backslashreplace")  # names of files may be no valid text
         try:
             with held():
-                while data:  # an unbuffered stream (python -u) may take a part only, which print() does not notice
+                while (
+                    data
+                ):  # an unbuffered stream (python -u) may take a part only, which print() does not notice
                     data = data[sys.stdout.buffer.write(data) :]
                 sys.stdout.buffer.flush()
                 self.pieces += 1
@@ -80,7 +104,10 @@ def held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -91,7 +118,10 @@ def held() -> Iterator[None]:
 
 
 class Table:
-    """Lines for people: one a face. In videos a face gets one when it appears, when its label changes, and once a second."""
+    """Lines for people: one a face.
+
+    In videos a face gets one when it appears, when its label changes, and once a second.
+    """
 
     draws = False
 
@@ -106,7 +136,10 @@ class Table:
         if shot.frame is None:
             lines = [_line(face) for face in result.faces] or ["no face"]
         else:
-            lines = [f"{_clock(shot.time_s)}  frame {shot.frame}  #{face.track}  {_line(face)}" for face in self._news(result)]
+            lines = [
+                f"{_clock(shot.time_s)}  frame {shot.frame}  #{face.track}  {_line(face)}"
+                for face in self._news(result)
+            ]
         if lines:
             self._out.write("".join(f"{printable(shot.source)}  {line}\n" for line in lines))
 
@@ -117,8 +150,11 @@ class Table:
         now = result.shot.time_s
         if result.shot.source != self._source:
             self._source, self._said = result.shot.source, {}
-        # What was said long ago is due again, so it can be forgotten; what lies ahead is of the same video, played before.
-        self._said = {track: (label, time) for track, (label, time) in self._said.items() if 0 <= now - time < REPEAT_S}
+        # What was said long ago is due again, so it can be forgotten; what lies ahead is of the same video,
+        # played before.
+        self._said = {
+            track: (label, time) for track, (label, time) in self._said.items() if 0 <= now - time < REPEAT_S
+        }
         news = [face for face in result.faces if self._said.get(face.track, ("",))[0] != face.label]
         self._said |= {face.track: (face.label, now) for face in news}
         return news
@@ -131,7 +167,10 @@ def printable(name: str) -> str:
 
 def _line(face: Reading) -> str:
     x, y, width, height = face.box
-    return f"{face.said:<{max(map(len, face.labels)) + 1}} {100 * face.probability:5.1f} %  at {x},{y}  {width}x{height}"
+    return (
+        f"{face.said:<{max(map(len, face.labels)) + 1}} {100 * face.probability:5.1f} %  at {x},{y}  "
+        f"{width}x{height}"
+    )
 
 
 def _clock(seconds: float) -> str:
@@ -178,14 +217,38 @@ class Csv:
 
     def __init__(self, labels: Sequence[str]):
         self._out = _Text()
-        columns = ["source", "frame", "time_s", "width", "height", "face", "track", "x", "y", "w", "h", "score", "label", "sure"]
+        columns = [
+            "source",
+            "frame",
+            "time_s",
+            "width",
+            "height",
+            "face",
+            "track",
+            "x",
+            "y",
+            "w",
+            "h",
+            "score",
+            "label",
+            "sure",
+        ]
         self._rows([columns + [f"p_{label}" for label in labels]])
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
         known = result.to_dict()
         whole = [known.get(key) for key in ("source", "frame", "time_s", "width", "height")]
         rows = [
-            [*whole, number, face["track"], *face["box"], face["score"], face["label"], int(face["sure"]), *face["probabilities"].values()]
+            [
+                *whole,
+                number,
+                face["track"],
+                *face["box"],
+                face["score"],
+                face["label"],
+                int(face["sure"]),
+                *face["probabilities"].values(),
+            ]
             for number, face in enumerate(known.get("faces", []))
         ]
         if rows:
@@ -203,8 +266,9 @@ class Csv:
 class SavedPictures:
     """Annotated copies in a folder: images in their own format, videos and cameras as MP4.
 
-    Sources of the same name get -2, -3, ... A file of an earlier run is replaced, a source never: `sources` are the arguments of the
-    command (files, folders, patterns). Raises UserError when the folder cannot be written.
+    Sources of the same name get -2, -3, ... A file of an earlier run is replaced, a source never: `sources`
+    are the arguments of the command (files, folders, patterns). Raises UserError when the folder cannot be
+    written.
     """
 
     draws = True
@@ -227,7 +291,9 @@ class SavedPictures:
             self._video.add(shot, drawn)
         elif drawn is not None:
             suffix = Path(shot.source).suffix
-            write_picture(self._free(_stem(shot.source), suffix if suffix.lower() in SUFFIXES else ".png"), drawn)
+            write_picture(
+                self._free(_stem(shot.source), suffix if suffix.lower() in SUFFIXES else ".png"), drawn
+            )
 
     def close(self) -> None:
         video, self._video = self._video, None
@@ -240,7 +306,9 @@ class SavedPictures:
         while True:
             path = self._folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
             if path.name.casefold() not in self._names and not _identity(path) & self._sources:
-                self._names.add(path.name.casefold())  # for file systems to which A.png and a.png are the same
+                self._names.add(
+                    path.name.casefold()
+                )  # for file systems to which A.png and a.png are the same
                 self._numbers[stem + suffix] = number
                 return path
             number += 1
@@ -249,7 +317,8 @@ class SavedPictures:
 class SavedVideo:
     """One annotated video or camera as an MP4 file, which appears at `close`. sources: as for SavedPictures.
 
-    Raises UserError when the file cannot be written or is a source, and when an image or a second video comes.
+    Raises UserError when the file cannot be written or is a source, and when an image or a second video
+    comes.
     """
 
     draws = True
@@ -268,7 +337,9 @@ class SavedVideo:
         if shot.frame is None:
             if drawn is None:
                 return
-            raise UserError(f"{shot.source} is no video, and does not go into {self._path}: save into a folder")
+            raise UserError(
+                f"{shot.source} is no video, and does not go into {self._path}: save into a folder"
+            )
         if self._video and not self._video.goes_on(shot):
             raise UserError(f"{self._path} takes one video, {shot.source} is another: save into a folder")
         self._video = self._video or Mp4(self._path, shot)
@@ -281,7 +352,8 @@ class SavedVideo:
 
 
 class Window:
-    """Shows the annotated images. q, Esc or closing the window raise Stop; an image stays until a key is pressed.
+    """Shows the annotated images. q, Esc or closing the window raise Stop; an image stays until a key is
+    pressed.
 
     Raises UserError when there is no display, or OpenCV was built without windows.
     """
@@ -330,11 +402,18 @@ class Window:
 
 def _check_display() -> None:
     # Without a display Qt aborts the whole process: let it be another one.
-    done = subprocess.run([sys.executable, "-c", "import cv2; cv2.namedWindow('test')"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import cv2; cv2.namedWindow('test')"], capture_output=True, text=True
+    )
     if "Rebuild the library" in done.stderr:  # built without windows
-        raise UserError("this OpenCV has no windows: pip uninstall opencv-python-headless, pip install opencv-python; or use --web")
+        raise UserError(
+            "this OpenCV has no windows: pip uninstall opencv-python-headless, pip install opencv-python; or "
+            "use --web"
+        )
     if done.returncode:
-        raise UserError("no display to open a window on: run it in a desktop session (over ssh: ssh -X), or use --web")
+        raise UserError(
+            "no display to open a window on: run it in a desktop session (over ssh: ssh -X), or use --web"
+        )
 
 
 def _check(folder: Path) -> None:
@@ -354,7 +433,9 @@ def _stem(source: str) -> str:
 
 
 def _identities(sources: Sequence[str]) -> set[tuple[int, int]]:
-    """All files that the arguments of the command can mean, by device and number, which links and spellings share."""
+    """All files that the arguments of the command can mean, by device and number, which links and spellings
+    share.
+    """
     found: set[tuple[int, int]] = set()
     for source in sources:
         for match in {source, *glob.glob(source, recursive=True)}:

@@ -26,8 +26,9 @@ REMEMBERED = 2_000  # latencies, of the last images
 
 
 class Statistics:
-    """What a run took. seconds, counts: how long and how often each of PARTS worked. latencies: seconds from capture to the end of all
-    outputs."""
+    """What a run took. seconds, counts: how long and how often each of PARTS worked. latencies: seconds from
+    capture to the end of all outputs.
+    """
 
     def __init__(self):
         self.pictures = self.problems = self.dropped = 0
@@ -60,20 +61,31 @@ class Statistics:
 
     def latency_ms(self, *shares: float) -> list[float]:
         """Percentiles of the end-to-end latency in milliseconds; zeros before the first image."""
-        return [1000 * float(v) for v in np.percentile(self.latencies, shares)] if self.latencies else [0.0] * len(shares)
+        return (
+            [1000 * float(v) for v in np.percentile(self.latencies, shares)]
+            if self.latencies
+            else [0.0] * len(shares)
+        )
 
     def line(self, live: bool) -> str:
-        """What it took, for people; of a live source also the latency, what was dropped to keep it low, and the mean time of each part
-        (to read includes to wait for the camera)."""
+        """What it took, for people; of a live source also the latency, what was dropped to keep it low, and
+        the mean time of each part (to read includes to wait for the camera).
+        """
         seconds = max(time.perf_counter() - self.started, 1e-9)
-        count = f"{self.pictures:,} image{'' if self.pictures == 1 else 's'} in {seconds:.1f} s ({self.pictures / seconds:.1f}/s)"
+        count = (
+            f"{self.pictures:,} image{'' if self.pictures == 1 else 's'} in {seconds:.1f} s "
+            f"({self.pictures / seconds:.1f}/s)"
+        )
         unread = f", {self.problems:,} could not be read" if self.problems else ""
         if not live:
             return count + unread
         middle, high, highest = self.latency_ms(50, 95, 99)
-        parts = ", ".join(f"{part} {1000 * self.seconds[part] / max(1, self.counts[part]):.1f}" for part in PARTS)
+        parts = ", ".join(
+            f"{part} {1000 * self.seconds[part] / max(1, self.counts[part]):.1f}" for part in PARTS
+        )
         return (
-            f"{count}, {self.dropped:,} dropped{unread}; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, p99 {highest:.1f} ms; "
+            f"{count}, {self.dropped:,} dropped{unread}; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, p99 "
+            f"{highest:.1f} ms; "
             f"ms each: {parts}"
         )
 
@@ -90,11 +102,11 @@ def run(
 ) -> None:
     """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
 
-    As many images are searched for faces at once as the analyzer has detectors.
-    Images of a live source are dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster
-    than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each shot without a
-    image. on_picture: called after each other one.
-    Raises what a source, detector, predictor or sink raises. The sinks stay open.
+    As many images are searched for faces at once as the analyzer has detectors. Images of a live source are
+    dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster than
+    in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each
+    shot without a image. on_picture: called after each other one. Raises what a source, detector, predictor
+    or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
     shots: Channel[Shot] = Channel(drop=live)
@@ -116,7 +128,9 @@ def run(
     counted = _counted(sources, watched and not live, statistics, on_problem)
     stages = [
         threading.Thread(target=_stage, args=(counted, shots), daemon=True, name="read"),
-        threading.Thread(target=_stage, args=(_ahead(detected, shots, pool, depth), found), daemon=True, name="search"),
+        threading.Thread(
+            target=_stage, args=(_ahead(detected, shots, pool, depth), found), daemon=True, name="search"
+        ),
         threading.Thread(target=_stage, args=(map(classified, found), read), daemon=True, name="classify"),
     ]
     for stage in stages:
@@ -124,7 +138,11 @@ def run(
     try:
         for result in _tracked(read, smooth_s):
             with statistics.timing("output"):
-                drawn = draw(result.shot.image, result.faces) if result.shot.image is not None and any(s.draws for s in sinks) else None
+                drawn = (
+                    draw(result.shot.image, result.faces)
+                    if result.shot.image is not None and any(s.draws for s in sinks)
+                    else None
+                )
                 for sink in sinks:
                     sink.write(result, drawn)
             if result.shot.image is not None:
@@ -136,12 +154,16 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        for stage in stages[1:]:  # not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+        for stage in stages[
+            1:
+        ]:  # not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
             stage.join()
         pool.shutdown()
 
 
-def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_problem: Callable[[Shot], None]) -> Iterator[Shot]:
+def _counted(
+    sources: Sequence[Source], paced: bool, statistics: Statistics, on_problem: Callable[[Shot], None]
+) -> Iterator[Shot]:
     for source in sources:
         shots, begin = iter(source.shots()), time.perf_counter()
         while True:
@@ -159,7 +181,10 @@ def _counted(sources: Sequence[Source], paced: bool, statistics: Statistics, on_
 
 
 def _ahead(function: Callable, items: Iterable, pool: Executor, depth: int) -> Iterator:
-    """The function's results in the order of the items, up to `depth` of them worked at at once. An error of the items comes last."""
+    """The function's results in the order of the items, up to `depth` of them worked at at once.
+
+    An error of the items comes last.
+    """
     running: deque[Future] = deque()
     failure, items = None, iter(items)
     while failure is None:

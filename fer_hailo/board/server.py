@@ -1,4 +1,6 @@
-"""A small threaded HTTP server of the standard library's parts: bounded in connections and in patience, silent about clients that go."""
+"""A small threaded HTTP server of the standard library's parts: bounded in connections and in patience,
+silent about clients that go.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ PATIENCE_S = 10.0  # a client that takes or sends nothing for so long is dropped
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """Serves a WSGI application, a thread for each of at most `connections` clients; the next one gets 503. Raises OSError."""
+    """Serves a WSGI application, a thread for each of at most `connections` clients; the next one gets 503.
+
+    Raises OSError.
+    """
 
     application: WSGIApplication
     daemon_threads = True

@@ -11,7 +11,19 @@ from pathlib import Path
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.faces import Detector, open_detector
 from fer_hailo.board.frames import Result, Shot
-from fer_hailo.board.outputs import Csv, Json, JsonLines, SavedPictures, SavedVideo, Sink, Stop, Table, Window, held, printable
+from fer_hailo.board.outputs import (
+    Csv,
+    Json,
+    JsonLines,
+    SavedPictures,
+    SavedVideo,
+    Sink,
+    Stop,
+    Table,
+    Window,
+    held,
+    printable,
+)
 from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.board.sources import Source, open_sources
 from fer_hailo.common.errors import UserError
@@ -42,7 +54,10 @@ class Settings:
 
 
 def analyse(settings: Settings) -> int:
-    """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could. Ctrl-C is how a live source ends: 0."""
+    """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could.
+
+    Ctrl-C is how a live source ends: 0.
+    """
     sources = open_sources(settings.sources, settings.max_pixels)
     live = any(source.live for source in sources)
     home = resolve(settings.model)
@@ -53,12 +68,18 @@ def analyse(settings: Settings) -> int:
         sinks = _sinks(settings, sources, predictor.labels, stack)
         analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
         status = _Status(sources, statistics)
-        print(f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr)
+        print(
+            f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr
+        )
         try:
-            run(sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture)
+            run(
+                sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture
+            )
         except (KeyboardInterrupt, Stop) as end:
             if isinstance(end, KeyboardInterrupt) and not live:
-                raise KeyboardInterrupt(f"after {statistics.line(live)}; what was written until here is kept") from None
+                raise KeyboardInterrupt(
+                    f"after {statistics.line(live)}; what was written until here is kept"
+                ) from None
         status.done(live)
     if live or not statistics.problems:
         return 0
@@ -66,7 +87,9 @@ def analyse(settings: Settings) -> int:
 
 
 def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool) -> list[Detector]:
-    """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each core, which is faster."""
+    """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each
+    core, which is faster.
+    """
     import cv2
 
     cores = os.cpu_count() or 1
@@ -76,8 +99,12 @@ def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool)
     return [open_detector(name, near) for _ in range(count)]
 
 
-def _sinks(settings: Settings, sources: list[Source], labels: tuple[str, ...], stack: ExitStack) -> list[Sink]:
-    """Open the outputs, so that one that cannot be written is known before the work begins; `stack` closes them."""
+def _sinks(
+    settings: Settings, sources: list[Source], labels: tuple[str, ...], stack: ExitStack
+) -> list[Sink]:
+    """Open the outputs, so that one that cannot be written is known before the work begins; `stack` closes
+    them.
+    """
     sinks: list[Sink] = []
 
     def add(sink: Sink) -> None:
@@ -87,8 +114,14 @@ def _sinks(settings: Settings, sources: list[Source], labels: tuple[str, ...], s
     add(FORMS[settings.form](labels) if settings.form == "csv" else FORMS[settings.form]())
     if settings.save:
         if settings.save.lower().endswith(".mp4") and len(sources) > 1:
-            raise UserError(f"{settings.save} takes one video, not {len(sources)} sources: give --save a folder")
-        add((SavedVideo if settings.save.lower().endswith(".mp4") else SavedPictures)(settings.save, settings.sources))
+            raise UserError(
+                f"{settings.save} takes one video, not {len(sources)} sources: give --save a folder"
+            )
+        add(
+            (SavedVideo if settings.save.lower().endswith(".mp4") else SavedPictures)(
+                settings.save, settings.sources
+            )
+        )
     if settings.show:
         add(Window())
     if settings.web:
@@ -106,7 +139,9 @@ def _close(sink: Sink) -> None:
 
 
 class _Status:
-    """The line on standard error while it runs: time left on files; rate, latency and dropped frames on streams."""
+    """The line on standard error while it runs: time left on files; rate, latency and dropped frames on
+    streams.
+    """
 
     def __init__(self, sources: list[Source], statistics: Statistics):
         counts = [source.count for source in sources]
@@ -131,9 +166,15 @@ class _Status:
         done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
         if self._total is None:
             middle, high = self._statistics.latency_ms(50, 95)
-            self._line.show(f"{rate:.1f} pictures/s, latency p50 {middle:.0f} ms, p95 {high:.0f} ms, {self._statistics.dropped:,} dropped")
+            self._line.show(
+                f"{rate:.1f} pictures/s, latency p50 {middle:.0f} ms, p95 {high:.0f} ms, "
+                f"{self._statistics.dropped:,} dropped"
+            )
         elif rate:
-            self._line.show(f"{done:,} of {self._total:,}, {rate:.1f} a second, {duration(max(0, self._total - done) / rate)} left")
+            self._line.show(
+                f"{done:,} of {self._total:,}, {rate:.1f} a second, "
+                f"{duration(max(0, self._total - done) / rate)} left"
+            )
 
     def done(self, live: bool) -> None:
         self._line.done(self._statistics.line(live))

@@ -31,7 +31,9 @@ VIDEOS = {
 }  # fmt: skip
 ADDRESS = re.compile(r"(?i)(rtsps?|https?)://")
 TIMEOUT_MS = 5000  # to open a stream, and to wait for its next frame
-DAMAGED_IN_A_ROW = 25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
+DAMAGED_IN_A_ROW = (
+    25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
+)
 Open = Callable[..., Capture]  # as cv2.VideoCapture: of a file, address or number, a backend and settings
 USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells neither times nor rate
 
@@ -39,8 +41,8 @@ USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells ne
 class Source(Protocol):
     """A place that gives images.
 
-    name: what the user calls it. live: does not wait for whoever takes the images. count: of images or frames as far as known
-    (a video's is what its header says).
+    name: what the user calls it. live: does not wait for whoever takes the images. count: of images or frames
+    as far as known (a video's is what its header says).
     """
 
     @property
@@ -66,14 +68,16 @@ def open_sources(
     sleep: Callable[[float], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Source]:
-    """Turn arguments into sources, in their order; folders and patterns in natural order of their files (2 before 10).
+    """Turn arguments into sources, in their order; folders and patterns in natural order of their files (2
+    before 10).
 
-    An argument is an image or video file, a folder (searched recursively), a glob pattern (** for any folders), a camera's number
-    or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns, hidden files and those that are neither images nor
-    videos by suffix are passed over. max_pixels: of an image or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
+    An argument is an image or video file, a folder (searched recursively), a glob pattern (** for any
+    folders), a camera's number or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns,
+    hidden files and those that are neither images nor videos by suffix are passed over. max_pixels: of an
+    image or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
 
-    Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be opened. All other trouble
-    comes as Shots.
+    Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be
+    opened. All other trouble comes as Shots.
     """
     import cv2
 
@@ -142,7 +146,9 @@ class Video:
 
     @cached_property
     def count(self) -> int | None:
-        """Frames, as the header says; 1 (the problem) for a file that cannot be opened; None where the header does not say."""
+        """Frames, as the header says; 1 (the problem) for a file that cannot be opened; None where the header
+        does not say.
+        """
         try:
             capture = self._open()
         except ValueError:
@@ -155,8 +161,9 @@ class Video:
         self._stopped.set()
 
     def shots(self) -> Iterator[Shot]:
-        """Frames in order. A frame that cannot be decoded is a Shot with a problem, its number counted; a file that ends too early
-        gives what is there, then a Shot that says so."""
+        """Frames in order. A frame that cannot be decoded is a Shot with a problem, its number counted; a
+        file that ends too early gives what is there, then a Shot that says so.
+        """
         import cv2
 
         try:
@@ -165,7 +172,8 @@ class Video:
                 number = yield from self._frames(capture)
                 if not self._stopped.is_set() and video_cut(self.path):
                     raise ValueError(
-                        f"ends after {number:,} of {_frame_count(capture) or 'an unknown number of'} frames: the file is cut off"
+                        f"ends after {number:,} of {_frame_count(capture) or 'an unknown number of'} frames: "
+                        "the file is cut off"
                     )
             finally:
                 capture.release()
@@ -181,9 +189,16 @@ class Video:
         capture = self._new(str(self.path), cv2.CAP_FFMPEG, [])
         if not capture.isOpened():
             capture.release()
-            raise ValueError(f"cannot be opened as a video{': the file is cut off' if _is_cut(self.path) else ''}")
+            raise ValueError(
+                f"cannot be opened as a video{': the file is cut off' if _is_cut(self.path) else ''}"
+            )
         try:
-            check_pixels(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), self.max_pixels, REMEDY)
+            check_pixels(
+                int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+                int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+                self.max_pixels,
+                REMEDY,
+            )
         except ValueError:
             capture.release()
             raise
@@ -215,7 +230,9 @@ class Video:
 
 
 def _next_time(stamp: float, last: float, step: float) -> float:
-    """The container's timestamp where it goes forward, so that variable frame rates keep their times; else one frame after the last."""
+    """The container's timestamp where it goes forward, so that variable frame rates keep their times; else
+    one frame after the last.
+    """
     if math.isfinite(stamp) and stamp > last and stamp >= 0:
         return stamp
     return max(0.0, last + step)
@@ -236,26 +253,39 @@ def _is_cut(path: Path) -> bool:
 
 
 def _is_live(argument: str) -> bool:
-    return bool(ADDRESS.match(argument)) or argument.startswith(("/dev/video", "/dev/v4l/")) or (argument.isascii() and argument.isdigit())
+    return (
+        bool(ADDRESS.match(argument))
+        or argument.startswith(("/dev/video", "/dev/v4l/"))
+        or (argument.isascii() and argument.isdigit())
+    )
 
 
-def _camera(argument: str, capture: Open, sleep: Callable[[float], object] | None, clock: Callable[[], float]) -> Camera:
+def _camera(
+    argument: str, capture: Open, sleep: Callable[[float], object] | None, clock: Callable[[], float]
+) -> Camera:
     import cv2
 
     if ADDRESS.match(argument):
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
         advice = "check the address, user and password, and that the camera can be reached from here"
-        return Camera(public(argument), lambda: capture(argument, cv2.CAP_FFMPEG, limits), advice, sleep, clock)
+        return Camera(
+            public(argument), lambda: capture(argument, cv2.CAP_FFMPEG, limits), advice, sleep, clock
+        )
     number = argument.isdigit()
     target, backend = (int(argument), cv2.CAP_ANY) if number else (argument, cv2.CAP_V4L2)
 
     def connect() -> Capture:
         opened = capture(target, backend, [])
-        opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited; ignored where it cannot be set
+        opened.set(
+            cv2.CAP_PROP_BUFFERSIZE, 1
+        )  # the newest frame, not one that waited; ignored where it cannot be set
         return opened
 
     present = ", ".join(sorted(glob.glob("/dev/video*"), key=_natural)) or "no /dev/video*"
-    advice = f"check its number (here: {present}), that you may use it (group video), and that no other program does"
+    advice = (
+        f"check its number (here: {present}), that you may use it (group video), and that no other "
+        "program does"
+    )
     return Camera(f"camera {argument}" if number else argument, connect, advice, sleep, clock)
 
 
@@ -266,7 +296,9 @@ def _files(argument: str, max_pixels: int, capture: Open) -> list[Source]:
     if not os.path.lexists(path) and glob.has_magic(argument):
         found = [Path(name) for name in glob.glob(argument, recursive=True)]
         files = sorted({path for path in found if _wanted(path) and path.is_file()}, key=_natural)
-        return [_file(path, max_pixels, capture) for path in files] or [Problem(argument, "matches no image or video")]
+        return [_file(path, max_pixels, capture) for path in files] or [
+            Problem(argument, "matches no image or video")
+        ]
     return [_file(path, max_pixels, capture)]
 
 
@@ -288,7 +320,8 @@ def _file(path: Path, max_pixels: int, capture: Open) -> Source:
     if suffix in PICTURES or _begins_as_picture(path):
         return Picture(path, max_pixels)
     with open(path, "rb") as file:
-        # A file without a zero byte is text: FFmpeg would show notes.txt as a film, and open what a playlist names.
+        # A file without a zero byte is text: FFmpeg would show notes.txt as a film, and open what a playlist
+        # names.
         text = b"\0" not in file.read(4096)
     return Problem(str(path), "is neither an image nor a video") if text else Video(path, max_pixels, capture)
 
@@ -315,12 +348,16 @@ def _natural(path: Path | str) -> list:
 
 
 def _silence() -> None:
-    """Keep OpenCV's and FFmpeg's own lines off standard error: every failure is told once, as a Shot's problem.
+    """Keep OpenCV's and FFmpeg's own lines off standard error: every failure is told once, as a Shot's
+    problem.
 
-    Whoever wants them sets OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL. What libjpeg and libpng print cannot be switched off.
+    Whoever wants them sets OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL. What libjpeg and libpng print cannot
+    be switched off.
     """
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(0)  # silent; its place differs between versions
+        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(
+            0
+        )  # silent; its place differs between versions

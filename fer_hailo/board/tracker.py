@@ -23,9 +23,11 @@ class _Track:
 
 
 class Tracker:
-    """Follows the faces of one video or camera by the overlap of their boxes, best pairs first (Bochinski et al. 2017).
+    """Follows the faces of one video or camera by the overlap of their boxes, best pairs first (Bochinski et
+    al. 2017).
 
-    smooth_s: time constant of the smoothing in seconds: after it, 63 % of a change have come through, at any frame rate. 0: none.
+    smooth_s: time constant of the smoothing in seconds: after it, 63 % of a change have come through, at any
+    frame rate. 0: none.
     """
 
     def __init__(self, smooth_s: float = 0.5):
@@ -34,10 +36,16 @@ class Tracker:
         self._count = 0
 
     def update(self, readings: Sequence[Reading], time_s: float) -> tuple[Reading, ...]:
-        """The readings of the next frame with track numbers and smoothed probabilities. time_s: seconds, never falling."""
+        """The readings of the next frame with track numbers and smoothed probabilities. time_s: seconds,
+        never falling.
+        """
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= PATIENCE_S]
         pairs = sorted(
-            ((overlap(track.box, reading.box), t, r) for t, track in enumerate(self._tracks) for r, reading in enumerate(readings)),
+            (
+                (overlap(track.box, reading.box), t, r)
+                for t, track in enumerate(self._tracks)
+                for r, reading in enumerate(readings)
+            ),
             reverse=True,
         )
         found, taken = {}, set()

@@ -1,4 +1,6 @@
-"""The results in a browser: a page with the live image, server-sent events for other programs, and a state of health."""
+"""The results in a browser: a page with the live image, server-sent events for other programs, and a state of
+health.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from fer_hailo.common.errors import UserError
 
 CLIENTS = 16  # so many may watch the image at once, and as many the events
 CONNECTIONS = 2 * CLIENTS + 16  # of any kind at once, so that the state of health is seen also when all watch
-HEARTBEAT_S = 10.0  # at least so often something goes to who waits for events, which finds those who have gone
+HEARTBEAT_S = (
+    10.0  # at least so often something goes to who waits for events, which finds those who have gone
+)
 STATUS_S = 1.0  # so often they hear of rate and latency
 WIDEST, QUALITY = 1280, 80  # of the JPEGs: wider images, in pixels, are sent smaller
 BOUNDARY = b"--frame\r\n"
@@ -41,14 +45,14 @@ HEADERS = {
 class Web:
     """A sink (see outputs.Sink) that serves the newest result and keeps no other.
 
-    address: "[HOST:]PORT"; HOST is 127.0.0.1 by default, [::1] for IPv6; port 0 is any free one. `url` tells. token: who gives it may
-    look, once as ?token=... (then a cookie stands for it) or each time as `Authorization: Bearer ...`; any address that other machines
-    reach needs one. It travels in the clear: over networks you do not trust, serve on 127.0.0.1 and come through ssh -L.
-    labels: of the classifier. title: of the page.
+    address: "[HOST:]PORT"; HOST is 127.0.0.1 by default, [::1] for IPv6; port 0 is any free one. `url` tells.
+    token: who gives it may look, once as ?token=... (then a cookie stands for it) or each time as
+    `Authorization: Bearer ...`; any address that other machines reach needs one. It travels in the clear:
+    over networks you do not trust, serve on 127.0.0.1 and come through ssh -L. labels: of the classifier.
+    title: of the page.
 
-    /             the page
-    /stream.mjpg  the annotated images: JPEG, multipart/x-mixed-replace
-    /events       server-sent: the JSON of each result, its number as id; and events named `status` with rate and latency
+    /             the page /stream.mjpg  the annotated images: JPEG, multipart/x-mixed-replace /events
+    server-sent: the JSON of each result, its number as id; and events named `status` with rate and latency
     /healthz      JSON; status 503 without a new frame. Needs no token, as it tells nothing of what is seen.
 
     Raises UserError: a bad or taken address, a missing token, bottle not installed.
@@ -60,19 +64,28 @@ class Web:
         host, port = _parse(address)
         local = _is_local(host)
         if not local and not token:
-            raise UserError(f"other machines reach {host}: give a --token of your choice, or the port alone to serve this machine only")
+            raise UserError(
+                f"other machines reach {host}: give a --token of your choice, or the port alone to serve "
+                "this machine only"
+            )
         self._live = Live(_event, _jpeg)
         application = _application(self._live, _Guard(token, local), *_page(labels, title, self._live.run))
         try:
             self._server = Server(host, port, application, CONNECTIONS)
         except OSError as error:  # also of a host that has no such name
-            raise UserError(f"cannot serve at {address} ({error.strerror}): choose another port or host") from None
+            raise UserError(
+                f"cannot serve at {address} ({error.strerror}): choose another port or host"
+            ) from None
         self.url = f"http://{_shown(host)}:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="web")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), daemon=True, name="web"
+        )
         self._thread.start()
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        """Make this the newest result; waits for no client. drawn: uint8 (H, W, 3) RGB, not to be changed afterwards."""
+        """Make this the newest result; waits for no client. drawn: uint8 (H, W, 3) RGB, not to be changed
+        afterwards.
+        """
         self._live.write(result, drawn)
 
     def close(self) -> None:
@@ -86,7 +99,9 @@ class Web:
 def _parse(address: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:(\[[0-9a-fA-F:.]+\]|[^:\[\]/]+):)?(\d{1,5})", address)
     if not found or int(found[2]) > 65535:
-        raise UserError(f"{address!r} is no address to serve at: give PORT or HOST:PORT, such as 8080 or 0.0.0.0:8080")
+        raise UserError(
+            f"{address!r} is no address to serve at: give PORT or HOST:PORT, such as 8080 or 0.0.0.0:8080"
+        )
     return (found[1] or "127.0.0.1").strip("[]"), int(found[2])
 
 
@@ -118,13 +133,22 @@ def _jpeg(drawn: np.ndarray) -> bytes:
 
 
 def _pictures(live: Live) -> Iterator[bytes]:
-    """The parts of an endless multipart answer. Each ends with the next one's boundary: browsers show a part when they see that."""
+    """The parts of an endless multipart answer.
+
+    Each ends with the next one's boundary: browsers show a part when they see that.
+    """
     yield BOUNDARY
     number = 0
-    while live.wait(live.picture, number, STALLED_S):  # after that the old image goes once more, which finds those who have gone
+    while live.wait(
+        live.picture, number, STALLED_S
+    ):  # after that the old image goes once more, which finds those who have gone
         number, jpeg = live.picture.get()
         if jpeg:
-            yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (len(jpeg), jpeg, BOUNDARY)
+            yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (
+                len(jpeg),
+                jpeg,
+                BOUNDARY,
+            )
 
 
 def _events(live: Live) -> Iterator[bytes]:
@@ -144,7 +168,9 @@ def _events(live: Live) -> Iterator[bytes]:
 
 
 def _page(labels: Sequence[str], title: str, run: str) -> tuple[str, str]:
-    """The page as HTML, and the Content-Security-Policy that allows its own script and style and nothing else."""
+    """The page as HTML, and the Content-Security-Policy that allows its own script and style and nothing
+    else.
+    """
     html = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     hashes = {}
     for tag in ("script", "style"):
@@ -163,15 +189,17 @@ def _page(labels: Sequence[str], title: str, run: str) -> tuple[str, str]:
 class _Guard:
     """Who may look. local: only this machine is served.
 
-    Then the Host header must name this machine: else any web site could read what is served, through a name of its own that it lets
-    point here (DNS rebinding).
+    Then the Host header must name this machine: else any web site could read what is served, through a name
+    of its own that it lets point here (DNS rebinding).
     """
 
     NAMES = ("localhost", "127.0.0.1", "::1")
 
     def __init__(self, token: str | None, local: bool):
         self._token, self._local = (token or "").encode(), local
-        self._value = hmac.new(self._token, b"cookie", "sha256").hexdigest()  # a token may hold characters that a cookie may not
+        self._value = hmac.new(
+            self._token, b"cookie", "sha256"
+        ).hexdigest()  # a token may hold characters that a cookie may not
         self._name = f"fer_hailo_{self._value[:8]}"  # a browser sends cookies to every port of a host
 
     def check(self) -> None:
@@ -196,7 +224,9 @@ def _application(live: Live, guard: _Guard, page: str, policy: str):
     try:
         from bottle import Bottle, HTTPError, response
     except ImportError:
-        raise UserError("the web page needs bottle: pip install 'fer-hailo[web]', or pip install bottle") from None
+        raise UserError(
+            "the web page needs bottle: pip install 'fer-hailo[web]', or pip install bottle"
+        ) from None
 
     app = Bottle()
     app.add_hook("before_request", guard.check)
@@ -205,7 +235,9 @@ def _application(live: Live, guard: _Guard, page: str, policy: str):
     def counted(kind: str, parts: Iterator[bytes]) -> Iterator[bytes]:
         with live.client(kind, CLIENTS) as free:
             if not free:
-                raise HTTPError(503, f"{CLIENTS} watch already: try again later", headers={"Retry-After": "10"})
+                raise HTTPError(
+                    503, f"{CLIENTS} watch already: try again later", headers={"Retry-After": "10"}
+                )
             yield from parts
 
     @app.get("/")

@@ -1,4 +1,5 @@
-"""Compile a deploy bundle to a HEF with the Hailo Dataflow Compiler, on the SDK machine. Needs numpy besides that.
+"""Compile a deploy bundle to a HEF with the Hailo Dataflow Compiler, on the SDK machine. Needs numpy besides
+that.
 
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
@@ -25,18 +26,28 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.inspect:
         return _inspect(arguments.inspect, arguments.json)
-    if arguments.rehearse:  # before numpy is loaded: its threads and the emulation's would get in each other's way
+    if (
+        arguments.rehearse
+    ):  # before numpy is loaded: its threads and the emulation's would get in each other's way
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     own = [arguments.layers] if arguments.layers else []
     if arguments.lint:
-        return _lint([arguments.lint, *own], arguments.strict, arguments.bundle or arguments.bundle_option, arguments.har)
+        return _lint(
+            [arguments.lint, *own],
+            arguments.strict,
+            arguments.bundle or arguments.bundle_option,
+            arguments.har,
+        )
     from fer_hailo.deploy.bundle import newest_bundle
     from fer_hailo.sdk.chain import compile_bundle, rehearse_bundle
     from fer_hailo.sdk.client import ARCHITECTURES
     from fer_hailo.sdk.compile import STEPS
 
     if arguments.hw_arch not in ARCHITECTURES:
-        raise UserError(f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: {', '.join(ARCHITECTURES)}")
+        raise UserError(
+            f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     bundle = arguments.bundle or newest_bundle()
     common = (arguments.hw_arch, [arguments.alls, *own])
     if arguments.rehearse:
@@ -46,26 +57,73 @@ def main(argv: list[str] | None = None) -> int:
     steps = tuple(step.strip() for step in arguments.steps.split(",")) if arguments.steps else None
     for step in steps or ():
         if step not in STEPS:
-            raise UserError(f"unknown step {step}{nearest(step, STEPS)}: --steps takes {','.join(STEPS)} or a part of them")
+            raise UserError(
+                f"unknown step {step}{nearest(step, STEPS)}: --steps takes {','.join(STEPS)} or a part of "
+                "them"
+            )
     ordered = tuple(step for step in STEPS if step in steps) if steps else None
     return compile_bundle(bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick)
 
 
 def _parser() -> Parser:
     parser = command_parser("compile", __doc__)
-    parser.add_argument("bundle", nargs="?", type=Path, help=f"folder that {tool('convert')} made [here, or the newest run's deploy/]")
-    parser.add_argument("--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]")
+    parser.add_argument(
+        "bundle",
+        nargs="?",
+        type=Path,
+        help=f"folder that {tool('convert')} made [here, or the newest run's deploy/]",
+    )
+    parser.add_argument(
+        "--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]"
+    )
     parser.add_argument("--alls", type=find, metavar="FILE", help="model script [the bundle's model.alls]")
-    parser.add_argument("--layers", type=find, metavar="FILE", help="lines of the network's own, below those of the model script")
+    parser.add_argument(
+        "--layers",
+        type=find,
+        metavar="FILE",
+        help="lines of the network's own, below those of the model script",
+    )
     parser.add_argument("--strict", action="store_true", help="with --lint: warnings are errors")
-    parser.add_argument("--steps", metavar="LIST", help="of parse,optimize,compile those to run, done or not [those that are not done]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]")
-    parser.add_argument("--max-drop", type=_points, default=1.0, metavar="POINTS", help="accuracy that INT8 may lose on validation [1.0]")
-    parser.add_argument("--quick", type=_count, metavar="N", help="score on N images of each split, in the classes' proportions")
-    parser.add_argument("--rehearse", action="store_true", help="without the SDK: check, score the TFLite files and the emulated script")
+    parser.add_argument(
+        "--steps",
+        metavar="LIST",
+        help="of parse,optimize,compile those to run, done or not [those that are not done]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for HAR, HEF and report [BUNDLE/ARCH, or BUNDLE/rehearsal_ARCH]",
+    )
+    parser.add_argument(
+        "--max-drop",
+        type=_points,
+        default=1.0,
+        metavar="POINTS",
+        help="accuracy that INT8 may lose on validation [1.0]",
+    )
+    parser.add_argument(
+        "--quick",
+        type=_count,
+        metavar="N",
+        help="score on N images of each split, in the classes' proportions",
+    )
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="without the SDK: check, score the TFLite files and the emulated script",
+    )
     parser.add_argument("--lint", type=find, metavar="FILE", help="check a model script and stop")
-    parser.add_argument("--bundle", dest="bundle_option", type=Path, metavar="DIR", help="with --lint: the bundle that the script is for")
-    parser.add_argument("--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names")
+    parser.add_argument(
+        "--bundle",
+        dest="bundle_option",
+        type=Path,
+        metavar="DIR",
+        help="with --lint: the bundle that the script is for",
+    )
+    parser.add_argument(
+        "--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names"
+    )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF or a HAR and stop")
     parser.add_argument("--json", action="store_true", help="with --inspect: as JSON")
     return parser
@@ -93,12 +151,16 @@ def _lint(paths: list[Path], strict: bool, bundle: Path | None, har: Path | None
     script = read_scripts(paths)
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None
-    findings = lint_script(script.text, loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers)
+    findings = lint_script(
+        script.text, loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers
+    )
     findings = strictly(findings) if strict else findings
     for finding in findings:
         print(script.format(finding))
     errors = sum(finding.level == "error" for finding in findings)
-    print(f"{script.name}: {errors} errors, {sum(finding.level == 'warning' for finding in findings)} warnings")
+    print(
+        f"{script.name}: {errors} errors, {sum(finding.level == 'warning' for finding in findings)} warnings"
+    )
     return 2 if errors else 0
 
 

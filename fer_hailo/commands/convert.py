@@ -20,8 +20,12 @@ from fer_hailo.common.errors import UserError
 def main(argv: list[str] | None = None) -> None:
     parser = command_parser("convert", __doc__)
     parser.add_argument("model", nargs="?", help="run folder or .keras file [the newest complete run]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for deploy/ and the report [the run folder]")
-    parser.add_argument("--mean", type=float, help="of a bare .keras file: it was trained on (value - mean) / scale [127.5]")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for deploy/ and the report [the run folder]"
+    )
+    parser.add_argument(
+        "--mean", type=float, help="of a bare .keras file: it was trained on (value - mean) / scale [127.5]"
+    )
     parser.add_argument("--scale", type=float, help="see --mean [127.5]")
     add_flags(parser)
     arguments = parser.parse_args(argv)

@@ -24,11 +24,26 @@ from fer_hailo.deploy.home import Home, Use, resolve
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_parser("evaluate", __doc__)
-    parser.add_argument("model", nargs="?", help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="side to score [test; of a bundle val and test]")
-    parser.add_argument("--json", action="store_true", help="print the metrics object and nothing else on standard output")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics, plots and report [the run folder, or in the bundle]")
-    parser.add_argument("--merge", metavar="FILE", help=f"add the rows of FILE to {RUNS}/results.csv and stop")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]",
+    )
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="side to score [test; of a bundle val and test]"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the metrics object and nothing else on standard output"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for metrics, plots and report [the run folder, or in the bundle]",
+    )
+    parser.add_argument(
+        "--merge", metavar="FILE", help=f"add the rows of FILE to {RUNS}/results.csv and stop"
+    )
     add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.merge:
@@ -61,7 +76,8 @@ def _on_data(home: Home, arguments: argparse.Namespace) -> None:
         from fer_hailo.training.evaluate.evaluation import evaluate_file
     except ImportError as error:
         raise UserError(
-            f"scoring on a data set needs the training packages ({error}): {install('train')}; on the board score a .tflite or "
+            f"scoring on a data set needs the training packages ({error}): {install('train')}; on the board "
+            "score a .tflite or "
             ".hef with --data naming its deploy bundle"
         ) from None
     from fer_hailo.common.metrics import format_metrics

@@ -6,7 +6,8 @@ fer-hailo run 0 --model deploy/hailo8/model.hef --web 8080      the first camera
 fer-hailo run --benchmark A.tflite B.hef             images/s, latency, memory
 fer-hailo run --doctor                               what is wrong on this board, and how to mend it
 
-Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read, 2 nothing could be done.
+Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read, 2 nothing
+could be done.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.sources and (arguments.doctor or arguments.benchmark is not None):
         raise UserError(
-            f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, or after --benchmark"
+            f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, "
+            "or after --benchmark"
         )
     if arguments.doctor:
         from fer_hailo.board.doctor import run_doctor
@@ -36,36 +38,91 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("--model does not go with models named after --benchmark: name all of them there")
         return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
     if not arguments.sources:
-        raise UserError("name an image, folder, pattern, video, camera number or rtsp:// address (see --help)")
+        raise UserError(
+            "name an image, folder, pattern, video, camera number or rtsp:// address (see --help)"
+        )
     from fer_hailo.board.session import Settings, analyse
 
-    return analyse(Settings(**{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}))
+    return analyse(
+        Settings(
+            **{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}
+        )
+    )
 
 
 def _parser() -> Parser:
     parser = command_parser("run", __doc__)
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="image, folder, pattern, video, camera number, rtsp:// address")
-    parser.add_argument("--model", help="model file, or a folder with one [the newest run's, else the released one]")
-    parser.add_argument("--threads", type=_number(int, 1, 64), default=1, metavar="N", help="CPU threads of a .tflite [1]")
-    parser.add_argument("--batch", type=_number(int, 1, 64), default=8, metavar="N", help="faces that a Hailo device takes at once [8]")
-    faces = parser.add_argument_group("faces")
-    faces.add_argument("--detector", metavar="NAME", help="haar, none (images are faces), or a YuNet .onnx [a YuNet file found, else haar]")
-    faces.add_argument("--margin", type=_number(float, -0.5, 2), metavar="PART", help="enlarge the face's box by this part of it")
-    faces.add_argument(
-        "--smooth", type=_number(float, 0, 60), default=0.5, metavar="S", help="smooth over S seconds of a video [0.5; 0: not]"
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="image, folder, pattern, video, camera number, rtsp:// address",
     )
-    faces.add_argument("--max-pixels", type=_number(int, 1, 10**10), default=10**8, metavar="N", help="largest image [100,000,000 pixels]")
+    parser.add_argument(
+        "--model", help="model file, or a folder with one [the newest run's, else the released one]"
+    )
+    parser.add_argument(
+        "--threads", type=_number(int, 1, 64), default=1, metavar="N", help="CPU threads of a .tflite [1]"
+    )
+    parser.add_argument(
+        "--batch",
+        type=_number(int, 1, 64),
+        default=8,
+        metavar="N",
+        help="faces that a Hailo device takes at once [8]",
+    )
+    faces = parser.add_argument_group("faces")
+    faces.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="haar, none (images are faces), or a YuNet .onnx [a YuNet file found, else haar]",
+    )
+    faces.add_argument(
+        "--margin",
+        type=_number(float, -0.5, 2),
+        metavar="PART",
+        help="enlarge the face's box by this part of it",
+    )
+    faces.add_argument(
+        "--smooth",
+        type=_number(float, 0, 60),
+        default=0.5,
+        metavar="S",
+        help="smooth over S seconds of a video [0.5; 0: not]",
+    )
+    faces.add_argument(
+        "--max-pixels",
+        type=_number(int, 1, 10**10),
+        default=10**8,
+        metavar="N",
+        help="largest image [100,000,000 pixels]",
+    )
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    for name, what in (("json", "one list"), ("jsonl", "one JSON line an image or frame"), ("csv", "one line a face")):
-        output.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=f"{what}, on standard output")
+    for name, what in (
+        ("json", "one list"),
+        ("jsonl", "one JSON line an image or frame"),
+        ("csv", "one line a face"),
+    ):
+        output.add_argument(
+            f"--{name}",
+            dest="form",
+            action="store_const",
+            const=name,
+            default="table",
+            help=f"{what}, on standard output",
+        )
     more = parser.add_argument_group("images")
     more.add_argument("--save", metavar="DIR|FILE.mp4", help="write annotated images and videos")
     more.add_argument("--show", action="store_true", help="show them in a window; q ends")
     more.add_argument("--web", metavar="[HOST:]PORT", help="show them on a web page")
-    more.add_argument("--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]")
+    more.add_argument(
+        "--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]"
+    )
     other = parser.add_argument_group("instead of a SOURCE").add_mutually_exclusive_group()
     other.add_argument("--benchmark", nargs="*", metavar="MODEL", help="measure models")
-    other.add_argument("--doctor", action="store_true", help="check driver, firmware, packages, camera and model")
+    other.add_argument(
+        "--doctor", action="store_true", help="check driver, firmware, packages, camera and model"
+    )
     return parser
 
 
@@ -74,6 +131,8 @@ def _number(kind: type, low: float, high: float):
         with contextlib.suppress(ValueError):
             if low <= (value := kind(text)) <= high:
                 return value
-        raise argparse.ArgumentTypeError(f"must be {'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}, not {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be {'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}, not {text}"
+        )
 
     return read

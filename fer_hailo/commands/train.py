@@ -28,9 +28,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = command_parser("train", __doc__)
     parser.add_argument("--config", metavar="FILE", help="YAML file of overrides, see configs/")
     parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder [{RUNS}/DATE-TIME_ARCH_sSEED]")
-    parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help="go on with RUN, by default the newest unfinished one")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        nargs="?",
+        const="",
+        help="go on with RUN, by default the newest unfinished one",
+    )
     parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="devices to share each batch among (TensorFlow, JAX) [1]")
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="devices to share each batch among (TensorFlow, JAX) [1]",
+    )
     parser.add_argument("--list", action="store_true", help="print a table of the networks and stop")
     parser.add_argument("--sample", action="store_true", help="train on the synthetic sample set")
     parser.add_argument("--smoke", action="store_true", help="--sample with configs/smoke.yaml")
@@ -48,12 +60,18 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError("--resume takes its configuration from the run: give it alone")
         from fer_hailo.training.start import resume
 
-        resume(Path(arguments.resume) if arguments.resume else newest_run(done=False), overrides, arguments.devices)
+        resume(
+            Path(arguments.resume) if arguments.resume else newest_run(done=False),
+            overrides,
+            arguments.devices,
+        )
         return
     if arguments.sample or arguments.smoke:
         from fer_hailo.training.data.sample import write_sample_set
 
-        overrides["data"] = str(write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample"))
+        overrides["data"] = str(
+            write_sample_set((arguments.out.parent if arguments.out else RUNS) / "sample")
+        )
     recipe = arguments.config or (resource("configs/smoke.yaml") if arguments.smoke else None)
     configs = _steps(recipe, overrides)
     config = configs[-1] if configs else _single(recipe, overrides)
@@ -88,8 +106,9 @@ def _steps(recipe: Path | str | None, overrides: dict) -> tuple[Config, ...]:
 
 
 def _single(recipe: Path | str | None, overrides: dict) -> Config:
-    """The configuration that another run gives, where one is fine-tuned for 8 bits or repeated on all of train;
-    else the recipe's, for which Keras need not be loaded yet."""
+    """The configuration that another run gives, where one is fine-tuned for 8 bits or repeated on all of
+    train; else the recipe's, for which Keras need not be loaded yet.
+    """
     values = config_values(recipe) | overrides
     if values.get("quantise"):
         from fer_hailo.training.quantise.settings import quantised_config

@@ -1,1 +1,3 @@
-"""What every machine shares: errors, files, the command line, preprocessing, metrics. numpy and the standard library only."""
+"""What every machine shares: errors, files, the command line, preprocessing, metrics. numpy and the standard
+library only.
+"""

@@ -21,7 +21,9 @@ SCRIPTS = {
 
 
 def tool(command: str) -> str:
-    """A command as sentences name it: `fer-hailo convert`, or `convert_tflite.py` where a checkout is used."""
+    """A command as sentences name it: `fer-hailo convert`, or `convert_tflite.py` where a checkout is
+    used.
+    """
     if command == "compile" and Path(sys.argv[0]).suffix == ".pyz":
         return Path(sys.argv[0]).name
     return SCRIPTS[command] if checkout() and program() != PROGRAM else f"{PROGRAM} {command}"
@@ -39,12 +41,16 @@ def calls(text: str) -> str:
 
 
 def program() -> str:
-    """The name of the running program: fer-hailo (also as `python -m fer_hailo`), train.py, compile_hef.pyz."""
+    """The name of the running program: fer-hailo (also as `python -m fer_hailo`), train.py,
+    compile_hef.pyz.
+    """
     path = Path(sys.argv[0])
     as_module = (path.parent.name, path.name) == ("fer_hailo", "__main__.py")
     return PROGRAM if as_module or path.stem == PROGRAM else path.name
 
 
 def install(extra: str) -> str:
-    """The command that installs the packages of an extra: `pip install 'fer-hailo[train]'`, or of a checkout."""
+    """The command that installs the packages of an extra: `pip install 'fer-hailo[train]'`, or of a
+    checkout.
+    """
     return f"pip install -e '.[{extra}]'" if checkout() else f"pip install 'fer-hailo[{extra}]'"

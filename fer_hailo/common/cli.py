@@ -1,4 +1,6 @@
-"""What the command lines share: a parser that suggests, and one place that turns failures into exit statuses."""
+"""What the command lines share: a parser that suggests, and one place that turns failures into exit
+statuses.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,17 @@ from fer_hailo.common.calls import calls, tool
 from fer_hailo.common.errors import UserError
 
 # Errors of the place that a user chose, not of the program.
-PLACES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG}
+PLACES = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+}
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
 UNREAD = 141  # and of one whose output nobody reads any more, as behind `| head`
 
@@ -39,9 +51,12 @@ class Parser(argparse.ArgumentParser):
 def command_parser(command: str, text: str) -> Parser:
     """The parser of a command.
 
-    text: its help. What it says of `fer-hailo COMMAND` is shown as the user called it (fer_hailo/common/calls.py).
+    text: its help. What it says of `fer-hailo COMMAND` is shown as the user called it
+    (fer_hailo/common/calls.py).
     """
-    return Parser(prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(
+        prog=tool(command), description=calls(text), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def nearest(word: object, known: Iterable) -> str:
@@ -51,7 +66,8 @@ def nearest(word: object, known: Iterable) -> str:
 
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
-    """Call `main(argv)` and return its exit status: a UserError or a full disk becomes one line on standard error and 2.
+    """Call `main(argv)` and return its exit status: a UserError or a full disk becomes one line on standard
+    error and 2.
 
     SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way.
     """
@@ -77,7 +93,11 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
         if error.errno not in PLACES:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{where}: nothing that existed was changed; make room or choose another folder", file=sys.stderr)
+        print(
+            f"error: {error.strerror}{where}: nothing that existed was changed; make room or choose another "
+            "folder",
+            file=sys.stderr,
+        )
         return 2
 
 

@@ -20,12 +20,21 @@ from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import find, shipped
 
 # The keys that decide which images stand on which side, beside the data and its classes.
-SPLITS_BY = ("split_seed", "validation_fraction", "resplit", "drop_blank", "drop_conflicts", "drop_test_copies", "copies")
+SPLITS_BY = (
+    "split_seed",
+    "validation_fraction",
+    "resplit",
+    "drop_blank",
+    "drop_conflicts",
+    "drop_test_copies",
+    "copies",
+)
 
 
 @dataclass(frozen=True)
 class Config(Options):
-    """Everything that decides the result of a training run. `fer-hailo train --help` prints each option's meaning.
+    """Everything that decides the result of a training run. `fer-hailo train --help` prints each option's
+    meaning.
 
     Files, flags and `of`, `change`, `value` and `to_dict` call an option by its key alone: `stage2_lr`.
     """
@@ -42,7 +51,10 @@ class Config(Options):
 
     @classmethod
     def of(cls, **values: Any) -> Config:
-        """The defaults, changed by {key: value}. Raises UserError for an unknown key or an impossible value."""
+        """The defaults, changed by {key: value}.
+
+        Raises UserError for an unknown key or an impossible value.
+        """
         return cls().change(**values)
 
     def change(self, **values: Any) -> Config:
@@ -68,7 +80,9 @@ class Config(Options):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by key, as YAML and JSON keep them."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in self._values().items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in self._values().items()
+        }
 
     def _values(self) -> dict[str, Any]:
         found = {}
@@ -86,12 +100,15 @@ def _options() -> Iterator[tuple[str, dataclasses.Field]]:
             yield from ((group.name, entry) for entry in fields(getattr(Config, group.name)))
 
 
-def load_config(path: Path | str | None = None, overrides: dict | None = None, recipes: Path | None = None) -> Config:
-    """The defaults, changed by the recipe of the network, by the YAML file at `path`, by `overrides` ({key: value}).
+def load_config(
+    path: Path | str | None = None, overrides: dict | None = None, recipes: Path | None = None
+) -> Config:
+    """The defaults, changed by the recipe of the network, by the YAML file at `path`, by `overrides` ({key:
+    value}).
 
-    recipes: the folder of networks and methods, each with its recipe in NAME/recipe.yaml. A method's goes over a
-    network's; those without one have the defaults.
-    Raises UserError for a file that cannot be read, an unknown key or an impossible value.
+    recipes: the folder of networks and methods, each with its recipe in NAME/recipe.yaml. A method's goes
+    over a network's; those without one have the defaults. Raises UserError for a file that cannot be read, an
+    unknown key or an impossible value.
     """
     values = config_values(path) | (overrides or {})
     own = [recipes / str(values.get(name)) / "recipe.yaml" for name in ("arch", "method")] if recipes else []
@@ -104,7 +121,10 @@ def load_config(path: Path | str | None = None, overrides: dict | None = None, r
 
 
 def config_values(path: Path | str | None) -> dict:
-    """The values that a YAML file gives, {key: value}; none where `path` is None. Raises UserError as `load_config` does."""
+    """The values that a YAML file gives, {key: value}; none where `path` is None.
+
+    Raises UserError as `load_config` does.
+    """
     return _read(path) if path else {}
 
 
@@ -116,7 +136,10 @@ def save_config(config: Config, path: Path | str) -> None:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add one flag an option (`stage1_lr` is `--stage1-lr`). Flags that are not given stay out of the namespace."""
+    """Add one flag an option (`stage1_lr` is `--stage1-lr`).
+
+    Flags that are not given stay out of the namespace.
+    """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, entry in _options():
         group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(name or "run"))
@@ -124,9 +147,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         text = f"{entry.metadata['help']} [{shown}]".replace("%", "%%")
         flag = "--" + key_of(entry).replace("_", "-")
         if isinstance(entry.default, bool):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+            group.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
         else:
-            group.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar=type(entry.default).__name__.upper())
+            group.add_argument(
+                flag, default=argparse.SUPPRESS, help=text, metavar=type(entry.default).__name__.upper()
+            )
 
 
 def flag_values(namespace: argparse.Namespace) -> dict:
@@ -156,7 +183,9 @@ def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
     """The values of a recipe, over those of its base. above: whose base it is."""
     path = find(path)
     if path.resolve() in above:
-        raise UserError(f"{path} is its own base, by way of {above[-1].name}: take one of the lines 'base: ...' out")
+        raise UserError(
+            f"{path} is its own base, by way of {above[-1].name}: take one of the lines 'base: ...' out"
+        )
     values = read_yaml(path, "the configuration")
     if "steps" in values:
         only = f"only {call('train')} --config takes it"

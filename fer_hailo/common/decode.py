@@ -1,7 +1,8 @@
-"""Encoded image to uint8 array, for training and board alike: refuses what is damaged, instead of showing half of it.
+"""Encoded image to uint8 array, for training and board alike: refuses what is damaged, instead of showing
+half of it.
 
-By Pillow where it is installed, else by OpenCV; both give the same pixels, but of JPEGs in CMYK and of colours with 16 bits, whose values
-may differ by 1 of 255 (tests/data/test_decode.py).
+By Pillow where it is installed, else by OpenCV; both give the same pixels, but of JPEGs in CMYK and of
+colours with 16 bits, whose values may differ by 1 of 255 (tests/data/test_decode.py).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ MAX_PIXELS = 100_000_000
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, remedy: str = "") -> np.ndarray:
-    """Decode an image file: JPEG, PNG, BMP, WebP, TIFF, PNM, GIF (OpenCV: from 4.12 on), and with Pillow what else it reads.
+    """Decode an image file: JPEG, PNG, BMP, WebP, TIFF, PNM, GIF (OpenCV: from 4.12 on), and with Pillow what
+    else it reads.
 
-    Returns uint8 (H, W) for grey images and (H, W, 3) RGB for others, C-contiguous: 16 bits are reduced to 8, transparency is laid on
-    white, CMYK and palettes become RGB, and a photograph is turned as its EXIF data says. Raises ValueError with a predicate
-    ("is not an image") for what is no whole image, or one of more than `max_pixels`, which its header tells: an image that unpacks to
-    gigabytes costs nothing. remedy: ends the line for such a one.
+    Returns uint8 (H, W) for grey images and (H, W, 3) RGB for others, C-contiguous: 16 bits are reduced to 8,
+    transparency is laid on white, CMYK and palettes become RGB, and a photograph is turned as its EXIF data
+    says. Raises ValueError with a predicate ("is not an image") for what is no whole image, or one of more
+    than `max_pixels`, which its header tells: an image that unpacks to gigabytes costs nothing. remedy: ends
+    the line for such a one.
     """
     if not data:
         raise ValueError("is empty (0 bytes)")
@@ -53,7 +56,9 @@ def _size(data: bytes) -> tuple[tuple[int, int], ValueError | None]:
 
 
 def _has_pillow(size: tuple[int, int]) -> bool:
-    """Pillow takes very large images for attacks, and warns or refuses by a limit of its own: those are OpenCV's."""
+    """Pillow takes very large images for attacks, and warns or refuses by a limit of its own: those are
+    OpenCV's.
+    """
     try:
         from PIL import Image
     except ImportError:
@@ -91,10 +96,21 @@ def _damaged(data: bytes, error: Exception) -> ValueError:
 
 
 def _turned(picture):
-    """As EXIF's orientation says. Pillow's own exif_transpose also writes the other tags anew, and fails where one is malformed."""
+    """As EXIF's orientation says.
+
+    Pillow's own exif_transpose also writes the other tags anew, and fails where one is malformed.
+    """
     from PIL.Image import Transpose
 
-    turns = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # for 2 to 8
+    turns = (
+        "FLIP_LEFT_RIGHT",
+        "ROTATE_180",
+        "FLIP_TOP_BOTTOM",
+        "TRANSPOSE",
+        "ROTATE_270",
+        "TRANSVERSE",
+        "ROTATE_90",
+    )  # for 2 to 8
     orientation = picture.getexif().get(0x0112)
     return picture.transpose(Transpose[turns[orientation - 2]]) if orientation in range(2, 9) else picture
 
@@ -117,7 +133,8 @@ def _by_opencv(data: bytes) -> np.ndarray:
 
     check_whole(data)  # OpenCV gives the upper part of a truncated file without an error
     try:
-        # This flag alone gives alpha and 16 bits as they are and obeys EXIF too; decoding from memory never calls GDAL.
+        # This flag alone gives alpha and 16 bits as they are and obeys EXIF too; decoding from memory never
+        # calls GDAL.
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_LOAD_GDAL)
     except cv2.error:
         picture = None
@@ -132,4 +149,6 @@ def _by_opencv(data: bytes) -> np.ndarray:
     if picture.shape[2] == 3:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     alpha = picture[..., 3:].astype(np.uint16)
-    return ((cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB) * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB) * alpha + 255 * (255 - alpha) + 127) // 255).astype(
+        np.uint8
+    )

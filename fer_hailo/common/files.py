@@ -1,4 +1,6 @@
-"""Writing files so that a fault half-way leaves what was there: write beside, then rename; and a lock between processes."""
+"""Writing files so that a fault half-way leaves what was there: write beside, then rename; and a lock between
+processes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from fer_hailo.common.errors import UserError, one_line
 
 @contextlib.contextmanager
 def written(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside `path` (same suffix); rename it onto `path` when the block ends well, else remove it."""
+    """Give a temporary path beside `path` (same suffix); rename it onto `path` when the block ends well, else
+    remove it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -55,7 +59,8 @@ def read_csv(path: Path | str) -> list[dict]:
 
 @contextlib.contextmanager
 def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (an empty file made for it). The system frees it when the process dies.
+    """Hold an exclusive lock on `path` (an empty file made for it). The system frees it when the process
+    dies.
 
     Without `wait`, raises UserError when another process holds it.
     """
@@ -75,12 +80,17 @@ def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
         try:
             lock()
         except OSError:
-            raise UserError(f"{path.parent} is in use by another process: wait for it, or choose another folder") from None
+            raise UserError(
+                f"{path.parent} is in use by another process: wait for it, or choose another folder"
+            ) from None
         yield  # closing the file releases it
 
 
 def read_yaml(path: Path | str, what: str) -> dict:
-    """Read a YAML file of 'key: value' lines; an empty one gives {}. `what` it is, for the UserError where it cannot be read."""
+    """Read a YAML file of 'key: value' lines; an empty one gives {}.
+
+    `what` it is, for the UserError where it cannot be read.
+    """
     import yaml
 
     try:

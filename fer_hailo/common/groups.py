@@ -19,36 +19,49 @@ class Data(Options):
 
     source: str = option(
         "fer2013",
-        "data set: FER2013 as Kaggle's folder or zip or as CSV, RAF-DB, AffectNet, CAER-S, FERPlus, class folders, a cache .npz",
+        "data set: FER2013 as Kaggle's folder or zip or as CSV, RAF-DB, AffectNet, CAER-S, FERPlus, class "
+        "folders, a cache .npz",
         key="data",
     )
-    classes: tuple[str, ...] = option(FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order")
+    classes: tuple[str, ...] = option(
+        FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order"
+    )
     extra_classes: tuple[str, ...] = option(
         (), "classes that only help in training: never scored, and the saved model has no logit for them"
     )
     soft_labels: bool = option(
-        False, "learn from the shares of people's votes where the data set has them (FERPlus), not from the majority"
+        False,
+        "learn from the shares of people's votes where the data set has them (FERPlus), not the majority",
     )
-    resplit: bool = option(False, "split a plain folder of class folders 8:1:1 into train, validation and test")
+    resplit: bool = option(
+        False, "split a plain folder of class folders 8:1:1 into train, validation and test"
+    )
     drop_corrupt: bool = option(True, "skip images that cannot be read (off: they are an error)")
     drop_blank: bool = option(True, "skip training images of a single grey level")
     drop_conflicts: bool = option(True, "skip training images that occur under several labels")
     drop_test_copies: bool = option(True, "skip training images that also stand in test")
     copies: str = option(
         "thumbnail",
-        "images that count as copies beside identical ones: thumbnail (small versions alike: another encoding or light), "
+        "images that count as copies beside identical ones: thumbnail (small versions alike: another "
+        "encoding or light), "
         "registered (one lies on the other: also moved, cropped, turned or mirrored)",
         choices=("thumbnail", "registered"),
     )
-    validation_fraction: float = option(0.2, "part of train kept for validation; 0, with selected_by: train on everything", low=0, high=0.9)
-    selected_by: str = option("", "complete run whose settings, lengths and confidence a run on all of train repeats")
+    validation_fraction: float = option(
+        0.2, "part of train kept for validation; 0, with selected_by: train on everything", low=0, high=0.9
+    )
+    selected_by: str = option(
+        "", "complete run whose settings, lengths and confidence a run on all of train repeats"
+    )
     split_seed: int = option(
         42,
         "seed of the split: runs of other seeds are compared on the same validation images",
         low=0,
         high=LAST_SEED,
     )
-    oversample_ratio: float = option(0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1)
+    oversample_ratio: float = option(
+        0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1
+    )
 
     def check(self) -> None:
         if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
@@ -65,11 +78,19 @@ class Data(Options):
     def _check_validation(self) -> None:
         given = f"validation_fraction {self.validation_fraction:g}"
         if self.validation_fraction and self.selected_by:
-            raise UserError(f"{given} does not go with selected_by {self.selected_by}, for which all of train is learnt: leave it out")
+            raise UserError(
+                f"{given} does not go with selected_by {self.selected_by}, for which all of train is learnt: "
+                "leave it out"
+            )
         if not self.validation_fraction and not self.selected_by:
-            raise UserError(f"{given} leaves nothing to choose the model by: name a validated run with --selected-by, or use 0.01 to 0.9")
+            raise UserError(
+                f"{given} leaves nothing to choose the model by: name a validated run with --selected-by, or "
+                "use 0.01 to 0.9"
+            )
         if 0 < self.validation_fraction < LEAST_VALIDATION:
-            raise UserError(f"validation_fraction must be {LEAST_VALIDATION} or more, got {self.validation_fraction}")
+            raise UserError(
+                f"validation_fraction must be {LEAST_VALIDATION} or more, got {self.validation_fraction}"
+            )
 
 
 @dataclass(frozen=True)
@@ -88,21 +109,30 @@ class Model(Options):
     arch: str = option("mobilenet_v3_small", "network")
     weights: str = option(
         "imagenet",
-        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz (or a.pth,b.pth), dlib's .dat",
+        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz "
+        "(or a.pth,b.pth), dlib's .dat",
     )
     quantise: str = option("", "complete run, or released folder, whose network is fine-tuned for 8 bits")
     head_units: tuple[int, ...] = option(
         (512, 256, 128), "dense layers of the head, for networks without one of their own", low=1, high=8192
     )
-    head_dropout: tuple[float, ...] = option((0.5, 0.4, 0.3, 0.2), "dropout after the pooling and after each dense layer", low=0, high=0.95)
+    head_dropout: tuple[float, ...] = option(
+        (0.5, 0.4, 0.3, 0.2), "dropout after the pooling and after each dense layer", low=0, high=0.95
+    )
     head_l2: float = option(3e-5, "L2 penalty on the dense layers", low=0, high=1)
-    batch_norm_momentum: float = option(0.999, "momentum of the backbone's batch norms; 0.97 or so when they train", low=0, high=0.9999)
-    freeze: tuple[str, ...] = option((), "layers whose names begin so never train: face_landback, POSTER's landmark network")
+    batch_norm_momentum: float = option(
+        0.999, "momentum of the backbone's batch norms; 0.97 or so when they train", low=0, high=0.9999
+    )
+    freeze: tuple[str, ...] = option(
+        (), "layers whose names begin so never train: face_landback, POSTER's landmark network"
+    )
 
     def check(self) -> None:
         needed = len(self.head_units) + 1
         if len(self.head_dropout) != needed:
-            raise UserError(f"head_dropout needs {needed} values (one more than head_units), got {len(self.head_dropout)}")
+            raise UserError(
+                f"head_dropout needs {needed} values (one more than head_units), got {len(self.head_dropout)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,11 +141,14 @@ class Loss(Options):
 
     method: str = option(
         "plain",
-        "what else is learnt, by networks with the common head: lnsu (LNSU-Net's losses), ada_df_fusion (Ada-DF's targets)",
+        "what else is learnt, by networks with the common head: lnsu (LNSU-Net's losses), ada_df_fusion "
+        "(Ada-DF's targets)",
         choices=("plain", "lnsu", "ada_df_fusion"),
     )
     focal_gamma: float = option(0.5, "focusing exponent of the focal loss (0: cross-entropy)", low=0, high=10)
-    class_weight_beta: float = option(0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999)
+    class_weight_beta: float = option(
+        0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999
+    )
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
     votes: str = option("", "CSV of several people's votes an image (FER+), which soften the labels")
     votes_weight: float = option(0.5, "part of each target that comes from the votes", low=0, high=1)
@@ -134,10 +167,14 @@ class Augmentation(Options):
     zoom: float = option(0.15, "crop down to 1 - zoom of the side, then enlarge", low=0, high=0.9)
     shift: float = option(0.0, "move by up to this part of the side", low=0, high=0.5)
     rotation: float = option(0.0, "turn by up to this many degrees", low=0, high=180)
-    erase: float = option(0.0, "part of the images in which a rectangle of 2 to 25 % is painted grey", low=0, high=1)
+    erase: float = option(
+        0.0, "part of the images in which a rectangle of 2 to 25 % is painted grey", low=0, high=1
+    )
     brightness: float = option(0.2, "add up to this part of the range", low=0, high=1)
     contrast: float = option(0.2, "change the contrast by up to this part", low=0, high=0.99)
-    saturation: float = option(0.1, "change the saturation by up to this part (colour only)", low=0, high=0.99)
+    saturation: float = option(
+        0.1, "change the saturation by up to this part (colour only)", low=0, high=0.99
+    )
     hue: float = option(0.03, "turn the hue by up to this part of the circle (colour only)", low=0, high=0.5)
 
 
@@ -156,14 +193,22 @@ class Optimiser(Options):
         low=0,
         high=0.99999,
     )
-    sam_rho: float = option(0.0, "radius of sharpness-aware minimization, two passes a step (0: off)", low=0, high=10)
-    precision: str = option("float32", "arithmetic of training", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    sam_rho: float = option(
+        0.0, "radius of sharpness-aware minimization, two passes a step (0: off)", low=0, high=10
+    )
+    precision: str = option(
+        "float32", "arithmetic of training", choices=("float32", "mixed_float16", "mixed_bfloat16")
+    )
 
     def check(self) -> None:
         if self.sam_rho and self.precision == "mixed_float16":
-            raise UserError("sam_rho does not go with the loss scaling of mixed_float16: use mixed_bfloat16 or float32")
+            raise UserError(
+                "sam_rho does not go with the loss scaling of mixed_float16: use mixed_bfloat16 or float32"
+            )
         if self.weight_decay and self.name == "adam":
-            raise UserError(f"weight_decay {self.weight_decay} has no effect with {self.name}: use optimizer adamw or sgd")
+            raise UserError(
+                f"weight_decay {self.weight_decay} has no effect with {self.name}: use optimizer adamw or sgd"
+            )
 
 
 @dataclass(frozen=True)
@@ -172,12 +217,16 @@ class Schedule(Options):
 
     stage1_epochs: int = option(25, "most epochs with the backbone frozen", low=0, high=10000)
     stage1_lr: float = option(5e-4, "learning rate of stage 1", low=1e-9, high=10)
-    stage1_patience: int = option(15, "epochs without a better validation accuracy that end stage 1", low=1, high=10000)
+    stage1_patience: int = option(
+        15, "epochs without a better validation accuracy that end stage 1", low=1, high=10000
+    )
     stage2_epochs: int = option(150, "most epochs of fine-tuning", low=0, high=10000)
     stage2_lr: float = option(1e-4, "peak learning rate of stage 2", low=1e-9, high=10)
     stage2_floor_lr: float = option(1e-7, "learning rate at the end of the cosine", low=0, high=10)
     stage2_warmup_epochs: int = option(5, "epochs of linear warm-up to the peak", low=0, high=10000)
-    stage2_patience: int = option(35, "epochs without a better validation accuracy that end stage 2", low=1, high=10000)
+    stage2_patience: int = option(
+        35, "epochs without a better validation accuracy that end stage 2", low=1, high=10000
+    )
     stage2_schedule: str = option(
         "cosine",
         "how stage 2's rate falls after the warm-up: cosine, or step, by stage2_decay",
@@ -185,7 +234,9 @@ class Schedule(Options):
     )
     stage2_decay: float = option(0.1, "factor of the step schedule", low=1e-6, high=1)
     stage2_decay_epochs: int = option(10, "epochs between its steps", low=1, high=10000)
-    unfreeze_layers: int = option(60, "backbone layers that stage 2 trains, from the last (-1: all)", low=-1, high=100000)
+    unfreeze_layers: int = option(
+        60, "backbone layers that stage 2 trains, from the last (-1: all)", low=-1, high=100000
+    )
     train_batch_norm: bool = option(False, "train the unfrozen batch norms too")
 
     def check(self) -> None:
@@ -193,6 +244,11 @@ class Schedule(Options):
         if self.stage1_epochs + epochs == 0:
             raise UserError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         if epochs and warmup >= epochs:
-            raise UserError(f"stage2_warmup_epochs {warmup} must be below stage2_epochs: lower it to {epochs - 1} or less")
+            raise UserError(
+                f"stage2_warmup_epochs {warmup} must be below stage2_epochs: lower it to {epochs - 1} or less"
+            )
         if self.stage2_floor_lr > self.stage2_lr:
-            raise UserError(f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine would rise")
+            raise UserError(
+                f"stage2_floor_lr {self.stage2_floor_lr} is above stage2_lr {self.stage2_lr}: the cosine "
+                "would rise"
+            )

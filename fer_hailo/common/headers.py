@@ -11,14 +11,16 @@ NO_PICTURE = "is not an image"
 CUT = "is cut off: its end is missing"
 
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
-# In JPEG's compressed data FF is followed by 0, or by a restart marker; anything else begins the next segment.
+# In JPEG's compressed data FF is followed by 0, or by a restart marker; anything else begins the next
+# segment.
 _JPEG_NEXT = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s")
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, before any EXIF rotation, of an encoded JPEG, PNG, BMP, WebP, GIF, TIFF or PNM image.
+    """Width and height in pixels, before any EXIF rotation, of an encoded JPEG, PNG, BMP, WebP, GIF, TIFF or
+    PNM image.
 
     Only the header is looked at. Raises ValueError (a predicate: "is not an image") for anything else.
     """
@@ -36,16 +38,24 @@ def picture_size(data: bytes) -> tuple[int, int]:
 def check_whole(data: bytes) -> None:
     """Raise ValueError for a JPEG or PNG without its end marker. What follows the marker does not matter.
 
-    OpenCV before 4.12 gives the upper part of such a JPEG, and no error. It refuses the other formats by itself.
+    OpenCV before 4.12 gives the upper part of such a JPEG, and no error. It refuses the other formats by
+    itself.
     """
-    if data.startswith(b"\xff\xd8") and not _jpeg_ends(data) or data.startswith(b"\x89PNG") and not _png_ends(data):
+    if (
+        data.startswith(b"\xff\xd8")
+        and not _jpeg_ends(data)
+        or data.startswith(b"\x89PNG")
+        and not _png_ends(data)
+    ):
         raise ValueError(CUT)
 
 
 def video_cut(path: Path | str) -> bool:
-    """Whether an MP4 (MOV), AVI or Matroska (WebM) file is shorter than its own boxes say; False for other formats.
+    """Whether an MP4 (MOV), AVI or Matroska (WebM) file is shorter than its own boxes say; False for other
+    formats.
 
-    The number of frames does not tell: containers estimate it, and a video trimmed by an edit list shows fewer than it holds.
+    The number of frames does not tell: containers estimate it, and a video trimmed by an edit list shows
+    fewer than it holds.
     """
     total = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -136,7 +146,9 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     values = {}
     for number in range(struct.unpack_from(order + "H", data, start)[0]):
         tag, kind = struct.unpack_from(order + "HH", data, start + 2 + 12 * number)
-        values[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, start + 10 + 12 * number)[0]
+        values[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, start + 10 + 12 * number)[
+            0
+        ]
     return values[256], values[257]
 
 

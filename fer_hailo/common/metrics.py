@@ -1,4 +1,6 @@
-"""Scores of a classifier: numpy only, so that training machine, SDK machine and board compute the same numbers."""
+"""Scores of a classifier: numpy only, so that training machine, SDK machine and board compute the same
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ ECE_BINS = 15
 class Metrics:
     """What every stage is scored by. Fractions, not percent. data, split and sha256 say what was scored.
 
-    accuracy_ci95: Wilson's interval. per_class_recall: by label, None for a class without images. confusion_matrix: a row
-    for each true class. ece: expected calibration error. count: of images. labels: in the order of the outputs.
+    accuracy_ci95: Wilson's interval. per_class_recall: by label, None for a class without images.
+    confusion_matrix: a row for each true class. ece: expected calibration error. count: of images. labels: in
+    the order of the outputs.
     """
 
     accuracy: float
@@ -42,7 +45,11 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         rows = [list(row) for row in self.confusion_matrix]
-        lists = {"accuracy_ci95": list(self.accuracy_ci95), "confusion_matrix": rows, "labels": list(self.labels)}
+        lists = {
+            "accuracy_ci95": list(self.accuracy_ci95),
+            "confusion_matrix": rows,
+            "labels": list(self.labels),
+        }
         return vars(self) | lists
 
     @staticmethod
@@ -100,8 +107,9 @@ def scores_from_dict(values: Mapping[str, Any]) -> Scores:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions whose confidence (largest probability) lies above low and not above high: how many, their mean confidence
-    and their accuracy; None of an empty bin."""
+    """Predictions whose confidence (largest probability) lies above low and not above high: how many, their
+    mean confidence and their accuracy; None of an empty bin.
+    """
 
     low: float
     high: float
@@ -148,7 +156,9 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[Bin]:
-    """The bins of a reliability diagram: equal widths of confidence (largest probability), open below, closed above."""
+    """The bins of a reliability diagram: equal widths of confidence (largest probability), open below, closed
+    above.
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     number = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     bins = []
@@ -161,16 +171,20 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[Bin]:
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean gap between confidence and accuracy over the bins of `reliability`, weighted by their counts (Guo et al. 2017)."""
+    """Mean gap between confidence and accuracy over the bins of `reliability`, weighted by their counts (Guo
+    et al. 2017).
+    """
     return sum(b.gap for b in reliability(probabilities, labels)) / len(labels)
 
 
-def compute_metrics(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], *, data: str, split: str, sha256: str) -> Metrics:
+def compute_metrics(
+    probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], *, data: str, split: str, sha256: str
+) -> Metrics:
     """Score predictions.
 
-    probabilities: float (N, C), rows sum to 1; labels: int (N,), N >= 1. data, split and sha256 say what was scored.
-    A class without images has recall None and is left out of the macro averages.
-    Raises ValueError for no images, or probabilities that are not finite.
+    probabilities: float (N, C), rows sum to 1; labels: int (N,), N >= 1. data, split and sha256 say what was
+    scored. A class without images has recall None and is left out of the macro averages. Raises ValueError
+    for no images, or probabilities that are not finite.
     """
     if len(labels) == 0:
         raise ValueError("no images to score")
@@ -186,7 +200,9 @@ def compute_metrics(probabilities: np.ndarray, labels: np.ndarray, names: Sequen
         accuracy_ci95=wilson(int(hits.sum()), len(labels)),
         macro_recall=float(recall.mean()),
         macro_f1=float(f1.mean()),
-        per_class_recall={name: int(h) / int(t) if t else None for name, h, t in zip(names, hits, truth, strict=True)},
+        per_class_recall={
+            name: int(h) / int(t) if t else None for name, h, t in zip(names, hits, truth, strict=True)
+        },
         confusion_matrix=tuple(map(tuple, matrix.tolist())),
         ece=float(expected_calibration_error(probabilities, labels)),
         count=len(labels),
@@ -198,13 +214,16 @@ def compute_metrics(probabilities: np.ndarray, labels: np.ndarray, names: Sequen
 
 
 def format_metrics(metrics: Metrics) -> str:
-    """The metrics as people read them: percent, confusion matrix, a verdict a class (OK from 80 %, WARN from 70 %, else LOW)."""
+    """The metrics as people read them: percent, confusion matrix, a verdict a class (OK from 80 %, WARN from
+    70 %, else LOW).
+    """
     low, high = metrics.accuracy_ci95
     names, matrix = metrics.labels, metrics.confusion_matrix
     width = max(9, *(len(name) for name in names)) + 1
     lines = [
         f"{metrics.data}, {metrics.split}: {metrics.count:,} images",
-        f"accuracy {metrics.accuracy:.2%} [{low:.2%}, {high:.2%}]   macro recall {metrics.macro_recall:.2%}   "
+        f"accuracy {metrics.accuracy:.2%} [{low:.2%}, {high:.2%}]   "
+        f"macro recall {metrics.macro_recall:.2%}   "
         f"macro F1 {metrics.macro_f1:.2%}   calibration error {metrics.ece:.2%}",
         "confusion matrix (rows: truth)",
         " " * width + "".join(f"{name:>{width}}" for name in names),
@@ -220,6 +239,9 @@ def format_metrics(metrics: Metrics) -> str:
         low, high = wilson(matrix[i][i], count)
         share = matrix[i][i] / count
         verdict = "OK" if share >= 0.8 else "WARN" if share >= 0.7 else "LOW"
-        lines.append(f"  {name:<{width}}{share:7.2%} [{low:6.2%}, {high:6.2%}]  {matrix[i][i]:,} of {count:,}  {verdict}")
+        lines.append(
+            f"  {name:<{width}}{share:7.2%} [{low:6.2%}, {high:6.2%}]  {matrix[i][i]:,} of {count:,}  "
+            f"{verdict}"
+        )
     lines.append(f"  {'macro':<{width}}{metrics.macro_recall:7.2%}")
     return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""Settings with a meaning, a type and bounds: dataclasses whose fields say what they mean and refuse what they must not be."""
+"""Settings with a meaning, a type and bounds: dataclasses whose fields say what they mean and refuse what
+they must not be.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ def option(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """A field with its documentation and its bounds (both inclusive). key: its name in files and flags, where it
-    is not the field's own."""
+    """A field with its documentation and its bounds (both inclusive). key: its name in files and flags, where
+    it is not the field's own.
+    """
     metadata = {"help": help, "key": key, "choices": choices, "low": low, "high": high}
     return field(default=default, metadata=metadata)
 
@@ -58,8 +61,9 @@ class Options:
 
 
 def _typed(entry: dataclasses.Field, kind, value):
-    """`value` as the field's type. Text is converted (flags are text, and YAML reads 1e-4 as text); nothing else
-    is guessed."""
+    """`value` as the field's type. Text is converted (flags are text, and YAML reads 1e-4 as text); nothing
+    else is guessed.
+    """
     try:
         if typing.get_origin(kind) is tuple:
             item = typing.get_args(kind)[0]

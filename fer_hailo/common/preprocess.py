@@ -1,7 +1,7 @@
 """The one way a face becomes the network's input, on every machine.
 
-`prepare` (OpenCV) serves calibration, evaluation of converted models and the board. Training resizes inside the compiled
-step with the matrices of `cubic_matrix`: the same kernel, equal within one grey level.
+`prepare` (OpenCV) serves calibration, evaluation of converted models and the board. Training resizes inside
+the compiled step with the matrices of `cubic_matrix`: the same kernel, equal within one grey level.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         if self.source_size < 16 or self.input_size < 16:
-            raise UserError(f"sizes must be at least 16 pixels, got source {self.source_size}, input {self.input_size}")
+            raise UserError(
+                f"sizes must be at least 16 pixels, got source {self.source_size}, input {self.input_size}"
+            )
         if self.scale <= 0:
             raise UserError(f"scale must be above 0, got {self.scale}")
 
@@ -51,10 +53,9 @@ class PreprocessSpec:
 def prepare(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     """Turn a cropped face into the network's input.
 
-    face: uint8 (H, W) grey or (H, W, 3) RGB, any size.
-    Returns uint8 (input_size, input_size, 3) RGB, values 0..255, not normalised: `normalise` for Keras and the float
-    TFLite; the HEF takes these bytes.
-    Raises ValueError for another dtype or shape.
+    face: uint8 (H, W) grey or (H, W, 3) RGB, any size. Returns uint8 (input_size, input_size, 3) RGB, values
+    0..255, not normalised: `normalise` for Keras and the float TFLite; the HEF takes these bytes. Raises
+    ValueError for another dtype or shape.
     """
     import cv2
 
@@ -67,8 +68,8 @@ def prepare(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
 def to_source(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     """The first half of `prepare`, as data sets are cached: uint8 of `spec.source_shape`.
 
-    A cache has one shape, so a face smaller than source_size is enlarged to it here (bicubic); `prepare` on the file
-    itself goes to input_size in one step.
+    A cache has one shape, so a face smaller than source_size is enlarged to it here (bicubic); `prepare` on
+    the file itself goes to input_size in one step.
     """
     import cv2
 
@@ -109,7 +110,12 @@ def border_matrix(size: int, margin: int) -> np.ndarray:
 def _channels(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     import cv2
 
-    if face.dtype != np.uint8 or face.ndim not in (2, 3) or (face.ndim == 3 and face.shape[2] != 3) or 0 in face.shape:
+    if (
+        face.dtype != np.uint8
+        or face.ndim not in (2, 3)
+        or (face.ndim == 3 and face.shape[2] != 3)
+        or 0 in face.shape
+    ):
         raise ValueError(f"a face must be uint8 (H, W) or (H, W, 3), got {face.dtype} {face.shape}")
     if spec.color:
         return face if face.ndim == 3 else np.repeat(face[..., None], 3, axis=2)
@@ -124,7 +130,9 @@ def _square(face: np.ndarray) -> np.ndarray:
         return face
     down, across = max(0, width - height), max(0, height - width)
     # Replicated borders add no edge that the network could take for a feature.
-    return cv2.copyMakeBorder(face, down // 2, down - down // 2, across // 2, across - across // 2, cv2.BORDER_REPLICATE)
+    return cv2.copyMakeBorder(
+        face, down // 2, down - down // 2, across // 2, across - across // 2, cv2.BORDER_REPLICATE
+    )
 
 
 def _reduce(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:

@@ -19,7 +19,9 @@ def duration(seconds: float) -> str:
 
 
 class Line:
-    """A status line that overwrites itself on a terminal and stays silent elsewhere (logs get whole lines only)."""
+    """A status line that overwrites itself on a terminal and stays silent elsewhere (logs get whole lines
+    only).
+    """
 
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stderr

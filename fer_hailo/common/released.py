@@ -10,7 +10,10 @@ from fer_hailo.common.resources import checkout, find, resource
 from fer_hailo.common.runs import RUNS
 
 PREFIX = "released:"
-RELEASED = {"mobilenet_v3_small": "released", "mobilenet_v3_small_minimalistic": "released_minimalistic"}  # folders
+RELEASED = {
+    "mobilenet_v3_small": "released",
+    "mobilenet_v3_small_minimalistic": "released_minimalistic",
+}  # folders
 DEFAULT = "mobilenet_v3_small"
 TOP = "fer2013_keras_hailo"  # the folder of theirs, in the repository and in a wheel
 
@@ -28,7 +31,10 @@ def released(name: str = DEFAULT) -> Path:
 
 
 def place(name: Path | str) -> Path:
-    """A run folder or model file as a user or a recipe names it, by path or released:NAME. It need not exist."""
+    """A run folder or model file as a user or a recipe names it, by path or released:NAME.
+
+    It need not exist.
+    """
     name = str(name)
     return released(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else find(name)
 

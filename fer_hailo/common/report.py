@@ -1,4 +1,6 @@
-"""HTML pages with inline SVG, whole in one file: standard library only, so that the SDK machine can write them too."""
+"""HTML pages with inline SVG, whole in one file: standard library only, so that the SDK machine can write
+them too.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,15 @@ from fer_hailo.common.files import write_text
 from fer_hailo.common.metrics import Bin, Metrics, wilson
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b2733;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:#1b2733;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 .note{color:#5b6b7a}.warn{background:#fdecea;border-left:4px solid #c0392b;padding:.5rem .8rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #dde4ea}
 td{white-space:nowrap}
-th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b2733}
+th:first-child,td:first-child{text-align:left}svg{max-width:100%;height:auto}
+svg text{font:12px system-ui,sans-serif;fill:#1b2733}
 """
 COLOURS, GRID, SOFT, INK = ("#2367b1", "#d1701c", "#3b8f4a", "#8b4fa8"), "#dde4ea", "#5b6b7a", "#1b2733"
 
@@ -26,7 +30,8 @@ def write_page(path: Path | str, title: str, note: str, sections: Sequence[tuple
     body = "".join(f"<h2>{escape(heading)}</h2>\n{html}\n" for heading, html in sections)
     write_text(
         path,
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
+        "<!doctype html><html lang=en><meta "
+        f"charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>\n"
         f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>\n{body}</html>\n",
     )
 
@@ -34,7 +39,9 @@ def write_page(path: Path | str, title: str, note: str, sections: Sequence[tuple
 def table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     """An HTML table of plain values."""
     head = "".join(f"<th>{escape(str(cell))}</th>" for cell in header)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
@@ -45,8 +52,18 @@ def metrics_table(metrics: Metrics) -> str:
     for name, row in zip(metrics.labels, range(len(metrics.labels)), strict=True):
         count, hits = sum(metrics.confusion_matrix[row]), metrics.confusion_matrix[row][row]
         low, high = wilson(hits, count)
-        rows.append((name, f"{count:,}", f"{hits / count:.2%}" if count else "–", f"{low:.2%} – {high:.2%}" if count else "–"))
-    summary = f"macro recall {metrics.macro_recall:.2%}, macro F1 {metrics.macro_f1:.2%}, calibration error {metrics.ece:.2%}"
+        rows.append(
+            (
+                name,
+                f"{count:,}",
+                f"{hits / count:.2%}" if count else "–",
+                f"{low:.2%} – {high:.2%}" if count else "–",
+            )
+        )
+    summary = (
+        f"macro recall {metrics.macro_recall:.2%}, macro F1 {metrics.macro_f1:.2%}, calibration error "
+        f"{metrics.ece:.2%}"
+    )
     return table(("class", "images", "right", "95 % interval"), rows) + f"<p class=note>{summary}</p>"
 
 
@@ -58,10 +75,24 @@ def confusion_figure(metrics: Metrics) -> str:
     parts = [_text(left + side / 2, top + side + 16, "predicted; rows are the truth")]
     for i, name in enumerate(names):
         y = top + i * cell
-        parts += [_text(left - 8, y + cell / 2 + 4, name, anchor="end"), _text(left + (i + 0.5) * cell, top - 10, name)]
+        parts += [
+            _text(left - 8, y + cell / 2 + 4, name, anchor="end"),
+            _text(left + (i + 0.5) * cell, top - 10, name),
+        ]
         for j, value in enumerate(matrix[i]):
             x, share = left + j * cell, value / max(1, sum(matrix[i]))
-            parts.append(_tag("rect", x=x, y=y, width=cell - 2, height=cell - 2, fill=COLOURS[0], fill_opacity=f"{share:.3f}", stroke=GRID))
+            parts.append(
+                _tag(
+                    "rect",
+                    x=x,
+                    y=y,
+                    width=cell - 2,
+                    height=cell - 2,
+                    fill=COLOURS[0],
+                    fill_opacity=f"{share:.3f}",
+                    stroke=GRID,
+                )
+            )
             style = f"fill:{'#fff' if share > 0.55 else INK}"
             parts.append(_text(x + cell / 2, y + cell / 2, f"{value:,}", style=style))
             parts.append(_text(x + cell / 2, y + cell / 2 + 15, f"{share:.0%}", style=style))
@@ -69,7 +100,10 @@ def confusion_figure(metrics: Metrics) -> str:
 
 
 def line_figure(series: Mapping[str, Sequence[float | None]], x_label: str, marks: Sequence[int] = ()) -> str:
-    """Curves over 1, 2, 3 ... as SVG. None leaves a gap; `marks` are places between points that get a dashed line."""
+    """Curves over 1, 2, 3 ... as SVG.
+
+    None leaves a gap; `marks` are places between points that get a dashed line.
+    """
     values = [v for line in series.values() for v in line if v is not None]
     if not values:
         return "<p class=note>nothing to draw</p>"
@@ -89,7 +123,17 @@ def line_figure(series: Mapping[str, Sequence[float | None]], x_label: str, mark
         parts.append(_tag("line", x1=left, x2=left + wide, y1=y(value), y2=y(value), stroke=GRID))
         parts.append(_text(left - 8, y(value) + 4, f"{value:.3g}", anchor="end"))
     for mark in marks:
-        parts.append(_tag("line", x1=x(mark - 0.5), x2=x(mark - 0.5), y1=top, y2=top + tall, stroke=SOFT, stroke_dasharray="4 4"))
+        parts.append(
+            _tag(
+                "line",
+                x1=x(mark - 0.5),
+                x2=x(mark - 0.5),
+                y1=top,
+                y2=top + tall,
+                stroke=SOFT,
+                stroke_dasharray="4 4",
+            )
+        )
     for number, (name, line) in enumerate(series.items()):
         colour, at = COLOURS[number % len(COLOURS)], left + number * 170
         points = " ".join(f"{x(i)},{y(v)}" for i, v in enumerate(line) if v is not None)
@@ -102,7 +146,9 @@ def line_figure(series: Mapping[str, Sequence[float | None]], x_label: str, mark
 
 
 def bar_figure(values: dict[str, float], unit: str, limit: float | None = None) -> str:
-    """Horizontal bars as SVG, one a name, in their order; a dashed line at `limit`, and the bars below it in another colour."""
+    """Horizontal bars as SVG, one a name, in their order; a dashed line at `limit`, and the bars below it in
+    another colour.
+    """
     if not values:
         return "<p class=note>nothing to draw</p>"
     left, wide, row = 330, 420, 17
@@ -117,10 +163,21 @@ def bar_figure(values: dict[str, float], unit: str, limit: float | None = None) 
         y = 6 + number * row
         colour = COLOURS[1] if limit is not None and value < limit else COLOURS[0]
         parts.append(_text(left - 8, y + 11, name if len(name) < 50 else f"{name[:47]}...", anchor="end"))
-        parts.append(_tag("rect", x=min(x(0), x(value)), y=y, width=round(abs(x(value) - x(0)), 1), height=row - 4, fill=colour))
+        parts.append(
+            _tag(
+                "rect",
+                x=min(x(0), x(value)),
+                y=y,
+                width=round(abs(x(value) - x(0)), 1),
+                height=row - 4,
+                fill=colour,
+            )
+        )
         parts.append(_text(max(x(0), x(value)) + 6, y + 11, f"{value:.1f}", anchor="start"))
     if limit is not None:
-        parts.append(_tag("line", x1=x(limit), x2=x(limit), y1=0, y2=tall + 6, stroke=SOFT, stroke_dasharray="4 4"))
+        parts.append(
+            _tag("line", x1=x(limit), x2=x(limit), y1=0, y2=tall + 6, stroke=SOFT, stroke_dasharray="4 4")
+        )
         parts.append(_text(x(limit), tall + 20, f"{limit:g} {unit}"))
     return _figure(left + wide + 60, tall + 28, unit, parts)
 
@@ -134,18 +191,34 @@ def reliability_figure(bins: Sequence[Bin]) -> str:
         if b.accuracy is not None:
             height = round(side * b.accuracy, 1)
             note = f"{b.count:,} images: confidence {b.confidence:.1%}, accuracy {b.accuracy:.1%}"
-            place = {"x": round(left + number * width, 1), "y": bottom - height, "width": round(width - 1, 1), "height": height}
+            place = {
+                "x": round(left + number * width, 1),
+                "y": bottom - height,
+                "width": round(width - 1, 1),
+                "height": height,
+            }
             parts.append(_tag("rect", _tag("title", note), fill=COLOURS[0], fill_opacity=0.7, **place))
-    parts.append(_tag("line", x1=left, y1=bottom, x2=left + side, y2=top, stroke=SOFT, stroke_dasharray="4 4"))
-    for x, y, label in ((left, bottom + 16, "0"), (left + side, bottom + 16, "1"), (left + side / 2, bottom + 34, "confidence")):
+    parts.append(
+        _tag("line", x1=left, y1=bottom, x2=left + side, y2=top, stroke=SOFT, stroke_dasharray="4 4")
+    )
+    for x, y, label in (
+        (left, bottom + 16, "0"),
+        (left + side, bottom + 16, "1"),
+        (left + side / 2, bottom + 34, "confidence"),
+    ):
         parts.append(_text(x, y, label))
     turned = f"translate({left - 28} {top + side / 2}) rotate(-90)"
-    parts += [_text(left - 8, top + 10, "1", anchor="end"), _tag("text", "accuracy", transform=turned, text_anchor="middle")]
+    parts += [
+        _text(left - 8, top + 10, "1", anchor="end"),
+        _tag("text", "accuracy", transform=turned, text_anchor="middle"),
+    ]
     return _figure(left + side + 20, bottom + 44, "reliability", parts)
 
 
 def _figure(width: float, height: float, label: str, parts: list[str]) -> str:
-    return _tag("svg", "".join(parts), viewBox=f"0 0 {width} {height}", width=width, role="img", aria_label=label)
+    return _tag(
+        "svg", "".join(parts), viewBox=f"0 0 {width} {height}", width=width, role="img", aria_label=label
+    )
 
 
 def _text(x: float, y: float, value, anchor: str = "middle", **attributes) -> str:

@@ -1,7 +1,7 @@
 """The library's files that are no code: recipes, model scripts, released models.
 
-In the repository they lie at its top level, where people look for them; a wheel holds them in fer_hailo/shipped
-(setup.py puts them there). Standard library only.
+In the repository they lie at its top level, where people look for them; a wheel holds them in
+fer_hailo/shipped (setup.py puts them there). Standard library only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def resource(name: str) -> Path:
 def find(path: Path | str) -> Path:
     """A path as a user or a recipe gives it.
 
-    What is not there, seen from the current folder, and is in one of FOLDERS is looked for among the library's own files.
+    What is not there, seen from the current folder, and is in one of FOLDERS is looked for among the
+    library's own files.
     """
     path = Path(path)
     return path if path.exists() else shipped(path) or path
@@ -50,9 +51,15 @@ def checkout() -> Path | None:
 
 
 def importable() -> dict[str, str]:
-    """Environment variables by which another Python finds this library: of a checkout; none where it is installed."""
+    """Environment variables by which another Python finds this library: of a checkout; none where it is
+    installed.
+    """
     root = checkout()
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))} if root else {}
+    return (
+        {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+        if root
+        else {}
+    )
 
 
 def _package() -> Path:

@@ -13,8 +13,21 @@ from fer_hailo.common.files import locked, read_csv, write_csv
 from fer_hailo.common.metrics import Metrics
 from fer_hailo.common.resources import checkout
 
-FLOAT_STEM = "tflite-int8-floatstem"  # INT8 but for layers that compute in float, which no 8-bit chip does: files of before that was cured
-STAGES = ("keras", "tflite", "tflite-int8", FLOAT_STEM, "emulated-int8", "emulated-a16", "har-native", "har-fp", "har-int8", "hef", "peer")
+# INT8 but for layers that compute in float, which no 8-bit chip does: files of before that was cured
+FLOAT_STEM = "tflite-int8-floatstem"
+STAGES = (
+    "keras",
+    "tflite",
+    "tflite-int8",
+    FLOAT_STEM,
+    "emulated-int8",
+    "emulated-a16",
+    "har-native",
+    "har-fp",
+    "har-int8",
+    "hef",
+    "peer",
+)
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
 LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files of older versions lack these
 
@@ -23,10 +36,11 @@ LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files
 class Row:
     """One row; its fields are the columns. Empty: not measured. Fractions with six digits.
 
-    count, sha256: of the images. drop: accuracy lost since the Keras model. latency_ms (median), latency_p95_ms,
-    latency_p99_ms: of one image, milliseconds. images_per_s_1, images_per_s_8: with one and eight images a call.
-    memory_mib: the most that the process held. input_size: side, pixels. size_bytes: of the file. selected_by: the validated
-    run that a run on all of train repeats, under whose name its validation stands.
+    count, sha256: of the images. drop: accuracy lost since the Keras model. latency_ms (median),
+    latency_p95_ms, latency_p99_ms: of one image, milliseconds. images_per_s_1, images_per_s_8: with one and
+    eight images a call. memory_mib: the most that the process held. input_size: side, pixels. size_bytes: of
+    the file. selected_by: the validated run that a run on all of train repeats, under whose name its
+    validation stands.
     """
 
     date: str = ""
@@ -70,8 +84,8 @@ COLUMNS = [column.name for column in fields(Row)]
 class Speed:
     """What was measured of a model's speed and memory; the names are those of Row.
 
-    invoke_ms: of the runtime alone, None where it has no such call. memory_mib, added_mib (by the model and its runtime): None
-    where the system does not tell.
+    invoke_ms: of the runtime alone, None where it has no such call. memory_mib, added_mib (by the model and
+    its runtime): None where the system does not tell.
     """
 
     stage: str
@@ -147,7 +161,10 @@ def add_rows(path: Path | str, rows: list[Row]) -> int:
 
 
 def merge(path: Path | str, other: Path | str) -> int:
-    """Join another machine's results.csv into `path`. Returns how many rows were new. Raises UserError where it holds none."""
+    """Join another machine's results.csv into `path`.
+
+    Returns how many rows were new. Raises UserError where it holds none.
+    """
     if not Path(other).is_file():
         raise UserError(f"no results at {other}")
     rows = read_rows(Path(other))
@@ -162,15 +179,22 @@ def git_commit() -> str:
     if here is None:  # the repository around an installed library is another one
         return ""
     try:
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else ""
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a results file; those of an older version lack some columns. Raises UserError for another file."""
+    """The rows of a results file; those of an older version lack some columns.
+
+    Raises UserError for another file.
+    """
     try:
         rows = read_csv(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -16,7 +16,13 @@ from fer_hailo.common.resources import resource
 from fer_hailo.common.results import git_commit
 
 RUNS = Path(os.environ.get("FER_HAILO_HOME") or "fer2013_keras_hailo")
-MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = "best_model_float32.keras", "config.yaml", "labels.txt", "environment.json", "DONE"
+MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = (
+    "best_model_float32.keras",
+    "config.yaml",
+    "labels.txt",
+    "environment.json",
+    "DONE",
+)
 CONFIDENCE = "confidence.json"
 STEPS = "steps.yaml"  # of a run of several steps: all their configurations
 PACKAGES = (
@@ -81,7 +87,9 @@ def _is_begun(run: Path) -> bool:
 def read_labels(path: Path | str) -> tuple[str, ...]:
     """The class names of labels.txt, in label order."""
     try:
-        names = tuple(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(
+            line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the labels {path}: {error}") from None
     if len(names) < 2 or len(set(names)) != len(names):

@@ -13,14 +13,17 @@ from fer_hailo.common.resources import find
 from fer_hailo.common.runs import MODEL
 
 
-def load_steps(path: Path | str | None, overrides: dict | None = None, recipes: Path | None = None) -> tuple[Config, ...]:
-    """The configurations that the recipe at `path` lists under `steps`, in order; none where it has no such list.
+def load_steps(
+    path: Path | str | None, overrides: dict | None = None, recipes: Path | None = None
+) -> tuple[Config, ...]:
+    """The configurations that the recipe at `path` lists under `steps`, in order; none where it has no such
+    list.
 
     A step is the path of another recipe, seen from this one's folder, or its values themselves. What else the
-    recipe says is common to all steps and stands below theirs; recipes and overrides are those of `load_config`,
-    for each step. Weights of a later step mean nothing, since it goes on with the model of the step before: an
-    override of `weights` is for the first.
-    Raises UserError as `load_config` does, and where steps part the same data otherwise.
+    recipe says is common to all steps and stands below theirs; recipes and overrides are those of
+    `load_config`, for each step. Weights of a later step mean nothing, since it goes on with the model of the
+    step before: an override of `weights` is for the first. Raises UserError as `load_config` does, and where
+    steps part the same data otherwise.
     """
     if path is None:
         return ()
@@ -90,5 +93,6 @@ def _check_sides(steps: Sequence[Config], path: Path) -> None:
             if ours != theirs:
                 raise UserError(
                     f"step {second} of {path} splits {other.data.source} with {name} {ours}, "
-                    f"step {first} with {theirs}: it would be judged by images that were learnt; give both the same"
+                    f"step {first} with {theirs}: it would be judged by images that were learnt; give both "
+                    "the same"
                 )

@@ -1,1 +1,3 @@
-"""The deploy bundle, which the three machines exchange, and what belongs to a model file. numpy and the standard library only."""
+"""The deploy bundle, which the three machines exchange, and what belongs to a model file. numpy and the
+standard library only.
+"""

@@ -1,4 +1,6 @@
-"""The deploy bundle: what the training machine hands to the SDK machine and the board, checked whenever it is opened."""
+"""The deploy bundle: what the training machine hands to the SDK machine and the board, checked whenever it is
+opened.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ from fer_hailo.common.runs import LABELS, RUNS, read_labels
 from fer_hailo.deploy.manifest import SCHEMA, File, Manifest, own_sha256
 from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
 
-MANIFEST, FLOAT, INT8, CALIBRATION = "manifest.json", "model_float32.tflite", "model_int8.tflite", "calib_set.npy"
+MANIFEST, FLOAT, INT8, CALIBRATION = (
+    "manifest.json",
+    "model_float32.tflite",
+    "model_int8.tflite",
+    "calib_set.npy",
+)
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
 FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
 AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
@@ -28,8 +35,9 @@ AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Prepared images: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test", and the float
-    TFLite's logits float32 (N, C), by which a fault of the parse shows on the first images."""
+    """Prepared images: images uint8 (N, I, I, 3) RGB, labels int64 (N,), split str (N,) of "val" or "test",
+    and the float TFLite's logits float32 (N, C), by which a fault of the parse shows on the first images.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -45,7 +53,9 @@ class EvalSet:
         return self.take(self.sample(count, seed))
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Places of about `count` images of each split, chosen by chance, each class in its share and with one image at least."""
+        """Places of about `count` images of each split, chosen by chance, each class in its share and with
+        one image at least.
+        """
         rng, chosen = np.random.default_rng(seed), []
         for split in np.unique(self.split):
             side = np.flatnonzero(self.split == split)
@@ -81,7 +91,9 @@ class Bundle:
 
     @property
     def int8(self) -> Path | None:
-        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest.without` names them)."""
+        """The INT8 TFLite; None where the network has layers without INT8 kernels (`manifest.without` names
+        them).
+        """
         return self.folder / INT8 if INT8 in self.manifest.files else None
 
     def calibration(self) -> np.ndarray:
@@ -94,7 +106,10 @@ class Bundle:
 
 
 def files_of(without: Container[str]) -> list[str]:
-    """Names of the files that a bundle consists of, beside its manifest. The INT8 network may be missing with a reason."""
+    """Names of the files that a bundle consists of, beside its manifest.
+
+    The INT8 network may be missing with a reason.
+    """
     return [name for name in FILES if name != INT8 or name not in without]
 
 
@@ -107,11 +122,16 @@ def seal(folder: Path, manifest: Manifest) -> None:
 
 
 def load_bundle(folder: Path | str) -> Bundle:
-    """Open a bundle. Raises UserError, with the file and the reason, where anything in it is not as it was made."""
+    """Open a bundle.
+
+    Raises UserError, with the file and the reason, where anything in it is not as it was made.
+    """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         inside = folder / "deploy"
-        what = f"did you mean {inside}?" if (inside / MANIFEST).is_file() else f"make one with {tool('convert')}"
+        what = (
+            f"did you mean {inside}?" if (inside / MANIFEST).is_file() else f"make one with {tool('convert')}"
+        )
         raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
     if not any((folder / name).is_file() for name in (CALIBRATION, EVALUATION, PROGRAM)):
         raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
@@ -131,19 +151,27 @@ def load_bundle(folder: Path | str) -> Bundle:
     for name in names:
         if file_sha256(folder / name) != manifest.files[name].sha256:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
-            raise UserError(f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): {AGAIN}")
+            raise UserError(
+                f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): "
+                f"{AGAIN}"
+            )
     for name in names:
         checks.get(name, lambda path: None)(folder / name)
     return Bundle(folder, manifest, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
 
 
 def newest_bundle(parent: Path = RUNS) -> Path:
-    """The bundle in the current folder, else the one of a run in `parent` that was made last. Raises UserError if there is none."""
+    """The bundle in the current folder, else the one of a run in `parent` that was made last.
+
+    Raises UserError if there is none.
+    """
     if Path(MANIFEST).is_file():
         return Path(".")
     found = sorted(parent.glob(f"*/deploy/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UserError(f"no deploy bundle here nor in {parent}: make one with {call('convert')}, or name its folder")
+        raise UserError(
+            f"no deploy bundle here nor in {parent}: make one with {call('convert')}, or name its folder"
+        )
     return found[-1].parent
 
 
@@ -153,14 +181,21 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
         content = json.loads(text)
         schema, digest = content["schema"], content.pop("sha256", None)
     if schema != SCHEMA:
-        raise UserError(f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the {PROGRAM} in it")
+        raise UserError(
+            f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the "
+            f"{PROGRAM} in it"
+        )
     if digest != own_sha256(content):
-        raise UserError(f"{path} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}")
+        raise UserError(
+            f"{path} was changed since the bundle was made (its own SHA-256 does not fit): {AGAIN}"
+        )
     with _reading(path):
         try:
             PreprocessSpec(**content["preprocess"])
         except TypeError as error:
-            raise UserError(f"{path} describes a preprocessing that this version does not know ({error}): {AGAIN}") from None
+            raise UserError(
+                f"{path} describes a preprocessing that this version does not know ({error}): {AGAIN}"
+            ) from None
         return Manifest.from_dict(content)
 
 
@@ -178,22 +213,27 @@ def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> N
     network = read_tflite(path)
     if network.input.dtype != "float32":
         raise UserError(
-            f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler parses the float32 one; {AGAIN}"
+            f"{path} takes {network.input.dtype}: it is a quantized network, and the Dataflow Compiler "
+            f"parses the float32 one; {AGAIN}"
         )
     check_network(network, path, spec, labels)
 
 
 def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
-    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each label.
+    """Raise UserError where a network's input is not what `spec` makes, or its outputs are not one for each
+    label.
 
     What is opened to be used passes here, so a quantized network with float layers is warned of, too.
     """
     wanted = (1, spec.input_size, spec.input_size, 3)
     if network.input.shape != wanted:
-        raise UserError(f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}")
+        raise UserError(
+            f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}"
+        )
     if network.output.shape[-1] != len(labels):
         raise UserError(
-            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} ({', '.join(labels)}): {AGAIN}"
+            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} "
+            f"({', '.join(labels)}): {AGAIN}"
         )
     warn_of_float_layers(path, network)
 
@@ -216,14 +256,22 @@ def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
 def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None:
     """Raise UserError where images are not uint8 (N, I, I, 3), naming normalised ones as what they are."""
     if images.dtype != np.uint8:
-        low, high = (float(images.min()), float(images.max())) if images.size and images.dtype.kind in "fiu" else (0, 0)
+        low, high = (
+            (float(images.min()), float(images.max()))
+            if images.size and images.dtype.kind in "fiu"
+            else (0, 0)
+        )
         normalised = " (normalised already)" if images.dtype.kind == "f" and low >= -8 and high <= 8 else ""
         raise UserError(
-            f"{path} holds {images.dtype} from {low:g} to {high:g}{normalised}: calibration takes the bytes 0..255, "
+            f"{path} holds {images.dtype} from {low:g} to {high:g}{normalised}: calibration takes the bytes "
+            "0..255, "
             f"since the model script normalises on the chip; {AGAIN}"
         )
     if images.ndim != 4 or images.shape[1:] != (spec.input_size, spec.input_size, 3) or not len(images):
-        raise UserError(f"{path} has the shape {images.shape}, not (images, {spec.input_size}, {spec.input_size}, 3): {AGAIN}")
+        raise UserError(
+            f"{path} has the shape {images.shape}, not (images, {spec.input_size}, {spec.input_size}, 3): "
+            f"{AGAIN}"
+        )
 
 
 def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
@@ -249,7 +297,10 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
 
 def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
     if read_labels(path) != labels:
-        raise UserError(f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: {AGAIN}")
+        raise UserError(
+            f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: "
+            f"{AGAIN}"
+        )
 
 
 def file_sha256(path: Path) -> str:

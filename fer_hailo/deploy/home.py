@@ -22,7 +22,17 @@ from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.released import absent, place, released
-from fer_hailo.common.runs import CONFIDENCE, CONFIG, ENVIRONMENT, LABELS, MODEL, RUNS, beside, newest_run, read_labels
+from fer_hailo.common.runs import (
+    CONFIDENCE,
+    CONFIG,
+    ENVIRONMENT,
+    LABELS,
+    MODEL,
+    RUNS,
+    beside,
+    newest_run,
+    read_labels,
+)
 from fer_hailo.deploy.bundle import FLOAT, MANIFEST, file_sha256
 
 if TYPE_CHECKING:
@@ -175,7 +185,9 @@ class Home:
         if "classes" not in self.overrides:
             config = config.change(classes=labels)
         if config.data.classes != labels:
-            raise UserError(f"the model's classes are {', '.join(labels)}, not {', '.join(config.data.classes)}")
+            raise UserError(
+                f"the model's classes are {', '.join(labels)}, not {', '.join(config.data.classes)}"
+            )
         return config
 
     @property

@@ -1,4 +1,7 @@
-"""manifest.json: what a deploy bundle says of itself. Standard library only, but for the records of other modules."""
+"""manifest.json: what a deploy bundle says of itself.
+
+Standard library only, but for the records of other modules.
+"""
 
 from __future__ import annotations
 
@@ -88,11 +91,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Manifest:
-    """name: of the run that the bundle came from. seed: "" where it is not known. confidence: None in a bundle of before.
+    """name: of the run that the bundle came from. seed: "" where it is not known. confidence: None in a
+    bundle of before.
 
-    metrics: of the stages that the training machine scored. environment: as fer_hailo.common.runs.environment gives it.
-    without: why an optional file is not in the bundle, by its name. selection: of a network that was trained on all of
-    train. files: by name; `seal` (fer_hailo.deploy.bundle) fills them in.
+    metrics: of the stages that the training machine scored. environment: as fer_hailo.common.runs.environment
+    gives it. without: why an optional file is not in the bundle, by its name. selection: of a network that
+    was trained on all of train. files: by name; `seal` (fer_hailo.deploy.bundle) fills them in.
     """
 
     name: str
@@ -122,7 +126,9 @@ class Manifest:
 
     @property
     def selected_by(self) -> str:
-        """The validated run whose settings it repeats on all of train; empty where it has a validation side of its own."""
+        """The validated run whose settings it repeats on all of train; empty where it has a validation side
+        of its own.
+        """
         return self.selection.name if self.selection else ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,8 +9,18 @@ import zipapp
 from pathlib import Path
 
 ROOMS = ("common", "formats", "script", "deploy", "emulation", "sdk")
-MODULES = ("__init__", "predict/__init__", "predict/litert", "predict/private", "commands/__init__", "commands/compile")
-START = "import sys\n\nfrom fer_hailo.common.cli import run\nfrom fer_hailo.commands.compile import main\n\nsys.exit(run(main))\n"
+MODULES = (
+    "__init__",
+    "predict/__init__",
+    "predict/litert",
+    "predict/private",
+    "commands/__init__",
+    "commands/compile",
+)
+START = (
+    "import sys\n\nfrom fer_hailo.common.cli import run\nfrom fer_hailo.commands.compile import "
+    "main\n\nsys.exit(run(main))\n"
+)
 
 
 def write_program(target: Path) -> None:

@@ -25,20 +25,35 @@ class Images(Protocol):
     def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
-def logits_of(infer: Callable[[np.ndarray], np.ndarray], images: Images, classes: int, label: str) -> np.ndarray:
+def logits_of(
+    infer: Callable[[np.ndarray], np.ndarray], images: Images, classes: int, label: str
+) -> np.ndarray:
     """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
 
-    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes` numbers an image.
+    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes`
+    numbers an image.
     """
     starts = range(0, len(images), CHUNK)
-    parts = [_rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK])) for i in track(starts, len(starts), label)]
+    parts = [
+        _rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK]))
+        for i in track(starts, len(starts), label)
+    ]
     return np.concatenate(parts)
 
 
-def score(logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: str, digests: dict[str, str], stage: str) -> Splits:
+def score(
+    logits: np.ndarray,
+    pictures: EvalSet,
+    names: Sequence[str],
+    *,
+    data: str,
+    digests: dict[str, str],
+    stage: str,
+) -> Splits:
     """Metrics for each split that `pictures` holds: {"val": metrics, "test": metrics}.
 
-    logits: (N, C). digests: the SHA-256 that names the images of a split. Raises UserError for values that are not finite.
+    logits: (N, C). digests: the SHA-256 that names the images of a split. Raises UserError for values that
+    are not finite.
     """
     found: Splits = {}
     for split in SPLITS:
@@ -46,7 +61,12 @@ def score(logits: np.ndarray, pictures: EvalSet, names: Sequence[str], *, data: 
         if side.any():
             try:
                 found[split] = compute_metrics(
-                    softmax(logits[side]), pictures.labels[side], names, data=data, split=split, sha256=digests[split]
+                    softmax(logits[side]),
+                    pictures.labels[side],
+                    names,
+                    data=data,
+                    split=split,
+                    sha256=digests[split],
                 )
             except ValueError as error:
                 raise UserError(f"{stage}: {error}; no accuracy can be stated: {CAUSES}") from None
@@ -61,5 +81,7 @@ def agreement(logits: np.ndarray, expected: np.ndarray) -> float:
 def _rows(answers: np.ndarray, classes: int, count: int) -> np.ndarray:
     answers = np.asarray(answers, np.float64)
     if answers.size != count * classes:
-        raise UserError(f"the network gives an output of shape {answers.shape} for {count} images and {classes} classes")
+        raise UserError(
+            f"the network gives an output of shape {answers.shape} for {count} images and {classes} classes"
+        )
     return answers.reshape(count, classes)

@@ -1,4 +1,7 @@
-"""What a run that was trained on all of train takes from the validated run whose settings it repeats. Standard library only."""
+"""What a run that was trained on all of train takes from the validated run whose settings it repeats.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ SELECTION = "selection.json"
 class Selection:
     """The validated run, whose own validation side chose settings and lengths.
 
-    name: the run. validation_fraction: of train that it kept. epochs: how many of stage 1 and of stage 2 led to its best model.
-    confidence: temperature and threshold, fitted on its validation side. metrics: of that side, by stage;
-    the converted stages are there once it was converted, and with them script, its model script.
+    name: the run. validation_fraction: of train that it kept. epochs: how many of stage 1 and of stage 2 led
+    to its best model. confidence: temperature and threshold, fitted on its validation side. metrics: of that
+    side, by stage; the converted stages are there once it was converted, and with them script, its model
+    script.
     """
 
     name: str
@@ -31,7 +35,11 @@ class Selection:
     script: str = ""
 
     def to_dict(self) -> dict:
-        plain = {"confidence": self.confidence.to_dict(), "epochs": list(self.epochs), "metrics": to_dicts(self.metrics)}
+        plain = {
+            "confidence": self.confidence.to_dict(),
+            "epochs": list(self.epochs),
+            "metrics": to_dicts(self.metrics),
+        }
         return vars(self) | plain
 
     @staticmethod
@@ -42,7 +50,9 @@ class Selection:
             raise ValueError("it lacks the validation scores")
         first, second = map(int, values["epochs"])
         return Selection(
-            str(values["name"]), float(values["validation_fraction"]), (first, second), Confidence(**values["confidence"]), metrics,
+            str(values["name"]), float(values["validation_fraction"]),
+            (first, second),
+            Confidence(**values["confidence"]), metrics,
             str(values.get("script", "")),
         )  # fmt: skip
 
@@ -57,7 +67,10 @@ def write_selection(folder: Path, selection: Selection) -> None:
 
 
 def read_selection(folder: Path) -> Selection | None:
-    """Of a run folder, or a released one; None where it has a validation side of its own. Raises UserError for a damaged file."""
+    """Of a run folder, or a released one; None where it has a validation side of its own.
+
+    Raises UserError for a damaged file.
+    """
     path = folder / SELECTION
     if not path.is_file():
         return None
@@ -65,4 +78,6 @@ def read_selection(folder: Path) -> Selection | None:
         return Selection.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} does not tell which run chose the settings ({reason}): copy the folder again") from None
+        raise UserError(
+            f"{path} does not tell which run chose the settings ({reason}): copy the folder again"
+        ) from None

@@ -1,4 +1,7 @@
-"""steps.json: what was recorded of each step of a compilation, beside the HEF. Read on the SDK machine and the board."""
+"""steps.json: what was recorded of each step of a compilation, beside the HEF.
+
+Read on the SDK machine and the board.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,8 @@ class Finding:
 class StepScores:
     """Of a step's artefact. quick: images that were scored, None for all. date: when. metrics: of its stages.
 
-    agreement: by stage, the part of the predictions that are the float TFLite's. noise: by layer, dB. answers: SHA-256 of the
-    file that keeps the INT8 predictions, where the step has them.
+    agreement: by stage, the part of the predictions that are the float TFLite's. noise: by layer, dB.
+    answers: SHA-256 of the file that keeps the INT8 predictions, where the step has them.
     """
 
     quick: int | None
@@ -75,8 +78,9 @@ class StepScores:
 class Step:
     """A step that is done. sha256: of its artefact. scores: None until it was scored.
 
-    What the step found out, None of the others: notes (sentences) and layers (how many) of the parse; script, with the
-    names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the compilation.
+    What the step found out, None of the others: notes (sentences) and layers (how many) of the parse; script,
+    with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
+    compilation.
     """
 
     inputs: Inputs
@@ -91,7 +95,10 @@ class Step:
     hef: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"notes": None if self.notes is None else list(self.notes), "layers": self.layers}
+        found: dict[str, Any] = {
+            "notes": None if self.notes is None else list(self.notes),
+            "layers": self.layers,
+        }
         found |= {"script": self.script, "hef": self.hef}
         return {
             "inputs": self.inputs.to_dict(),
@@ -127,7 +134,10 @@ def write_steps(path: Path, steps: Mapping[str, Step]) -> None:
 
 
 def read_steps(path: Path) -> dict[str, Step]:
-    """The steps that a record tells of; none of a damaged file. What another version wrote is left out: it costs time only."""
+    """The steps that a record tells of; none of a damaged file.
+
+    What another version wrote is left out: it costs time only.
+    """
     try:
         entries = list(json.loads(path.read_text(encoding="utf-8")).items())
     except (OSError, ValueError, AttributeError, RecursionError):

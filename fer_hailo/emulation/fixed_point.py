@@ -1,9 +1,10 @@
 """Multiplying whole numbers by a real factor with whole numbers only.
 
-A factor is m * 2^(shift - 31) with a whole m of 31 bits. LiteRT's reference kernels have three ways, all of which
-round to the nearest:
+A factor is m * 2^(shift - 31) with a whole m of 31 bits. LiteRT's reference kernels have three ways, all of
+which round to the nearest:
 
-    twice   to 2^-31 with halves upwards, then by 2^shift with halves away from zero: all layers of 8 bits but the next
+twice   to 2^-31 with halves upwards, then by 2^shift with halves away from zero: all layers of 8 bits but the
+next
     once    by all of m and shift in one step, halves upwards: fully connected layers
     wide    the same with the upper 16 bits of m, for sums of 48 bits: convolutions of 16-bit activations
 """
@@ -25,7 +26,10 @@ def round_away(values: np.ndarray | np.float64) -> np.ndarray:
 
 
 def multiplier_of(factor: float) -> tuple[int, int]:
-    """(m, shift) of a factor of 0 or more: m in [2^30, 2^31), or 0. The same as LiteRT's QuantizeMultiplier."""
+    """(m, shift) of a factor of 0 or more: m in [2^30, 2^31), or 0.
+
+    The same as LiteRT's QuantizeMultiplier.
+    """
     mantissa, shift = math.frexp(factor)
     m = int(math.floor(mantissa * (1 << 31) + 0.5))
     if m == 1 << 31:
@@ -35,7 +39,9 @@ def multiplier_of(factor: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Factor:
-    """Factors for the last axis, or one for all. m, shift: int64 (C,) or (1,). rounding: twice, once or wide."""
+    """Factors for the last axis, or one for all. m, shift: int64 (C,) or (1,). rounding: twice, once or
+    wide.
+    """
 
     m: np.ndarray
     shift: np.ndarray

@@ -56,7 +56,10 @@ class FloatNetwork:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.steps = [Step(operation.name, float_function(operation), operation.sources) for operation in graph.operations]
+        self.steps = [
+            Step(operation.name, float_function(operation), operation.sources)
+            for operation in graph.operations
+        ]
 
     def run(self, values: np.ndarray, visit: Visit | None = None) -> np.ndarray:
         """float32 (N, I, I, 3), normalised, to float32 (N, C). visit: see `steps.run`."""
@@ -71,7 +74,9 @@ class FloatNetwork:
 
         def one(batch: np.ndarray) -> dict[str, Measured]:
             found: dict[str, Measured] = {}
-            self.run(normalise(batch, spec), lambda name, values: found.setdefault(name, Measured()).add(values))
+            self.run(
+                normalise(batch, spec), lambda name, values: found.setdefault(name, Measured()).add(values)
+            )
             return found
 
         total: dict[str, Measured] = {}
@@ -134,7 +139,12 @@ def axes_of(operation: Operation) -> tuple[int, ...]:
 def pads_of(operation: Operation) -> np.ndarray:
     """The paddings of a PAD: int (axes, 2), none of the images' axis."""
     pads = operation.kernel.data
-    if pads.shape != (len(operation.source.shape), 2) or pads[0].any() or (pads < 0).any() or (pads > 1024).any():
+    if (
+        pads.shape != (len(operation.source.shape), 2)
+        or pads[0].any()
+        or (pads < 0).any()
+        or (pads > 1024).any()
+    ):
         raise NotEmulated(operation, "with paddings that are not constant, or out of bounds")
     return pads
 
@@ -230,6 +240,7 @@ def _softmax(operation: Operation) -> Function:
 
 FLOAT: dict[str, Callable[[Operation], Function]] = {
     "ADD": _elementwise, "MUL": _elementwise, "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _convolution,
-    "FULLY_CONNECTED": _fully_connected, "MEAN": _mean, "AVERAGE_POOL_2D": _average_pool, "MAX_POOL_2D": _max_pool, "PAD": _pad,
+    "FULLY_CONNECTED": _fully_connected, "MEAN": _mean, "AVERAGE_POOL_2D": _average_pool,
+    "MAX_POOL_2D": _max_pool, "PAD": _pad,
     "RESHAPE": shaped, "SQUEEZE": shaped, "CONCATENATION": _concatenation, "SOFTMAX": _softmax,
 }  # fmt: skip

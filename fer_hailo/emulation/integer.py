@@ -11,14 +11,38 @@ from math import prod
 import numpy as np
 
 from fer_hailo.emulation import windows
-from fer_hailo.emulation.fixed_point import Factor, Rounding, divide, high_product, multiplier_of, round_away, shift_right
-from fer_hailo.emulation.float_network import CURVES, Function, activation_of, aligned, axes_of, pads_of, setting, shaped, window_of
+from fer_hailo.emulation.fixed_point import (
+    Factor,
+    Rounding,
+    divide,
+    high_product,
+    multiplier_of,
+    round_away,
+    shift_right,
+)
+from fer_hailo.emulation.float_network import (
+    CURVES,
+    Function,
+    activation_of,
+    aligned,
+    axes_of,
+    pads_of,
+    setting,
+    shaped,
+    window_of,
+)
 from fer_hailo.emulation.scheme import DTYPES, Grid, Scheme
 from fer_hailo.emulation.steps import NotEmulated
 from fer_hailo.formats.tflite_graph import Constant, Dense, Joining, Operation, Sharpness
 
 SOFTMAX_GRID = Grid(1 / 256, -128, 8)
-KEEP_GRID = {"MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "SQUEEZE"}  # their results have the scale of what they read
+KEEP_GRID = {
+    "MAX_POOL_2D",
+    "AVERAGE_POOL_2D",
+    "PAD",
+    "RESHAPE",
+    "SQUEEZE",
+}  # their results have the scale of what they read
 ADD_SHIFT = {8: 20, 16: 15}  # bits that the terms of a sum gain before they are scaled, as in LiteRT
 
 
@@ -84,9 +108,15 @@ def _weighted(site: Site) -> Function:
     operation, (source,) = site.operation, site.sources
     weights = site.scheme.weights(operation, source)
     depthwise = operation.kind == "DEPTHWISE_CONV_2D"
-    rows = weights.kernel.reshape(-1, weights.kernel.shape[-1]) if depthwise else weights.kernel.reshape(len(weights.kernel), -1).T
+    rows = (
+        weights.kernel.reshape(-1, weights.kernel.shape[-1])
+        if depthwise
+        else weights.kernel.reshape(len(weights.kernel), -1).T
+    )
     dtype = exact_dtype(int(np.abs(rows).sum(axis=0).max()) * source.farthest, operation)
-    rounding: Rounding = "wide" if site.target.bits == 16 else "once" if operation.kind == "FULLY_CONNECTED" else "twice"
+    rounding: Rounding = (
+        "wide" if site.target.bits == 16 else "once" if operation.kind == "FULLY_CONNECTED" else "twice"
+    )
     factor = Factor.of(source.scale * weights.scales / site.target.scale, rounding)
     kernel = np.ascontiguousarray(rows.astype(dtype))
     if operation.kind == "FULLY_CONNECTED":
@@ -131,7 +161,10 @@ def _terms(site: Site) -> tuple[Callable[..., list[np.ndarray]], list[Grid]]:
     def steps(*inputs: np.ndarray) -> list[np.ndarray]:
         rest = iter(aligned(list(inputs)))
         both = zip(constants, grids, strict=True)
-        return [next(rest).astype(np.int64) - grid.zero if constant is None else constant for constant, grid in both]
+        return [
+            next(rest).astype(np.int64) - grid.zero if constant is None else constant
+            for constant, grid in both
+        ]
 
     return steps, grids
 
@@ -197,7 +230,9 @@ def _concatenation(site: Site) -> Function:
     if activation_of(site.operation) != "NONE":
         raise NotEmulated(site.operation, "with an activation")
     changes = [rescale(grid, site.target) for grid in site.sources]
-    return lambda *inputs: np.concatenate([change(x) for change, x in zip(changes, inputs, strict=True)], axis=axis)
+    return lambda *inputs: np.concatenate(
+        [change(x) for change, x in zip(changes, inputs, strict=True)], axis=axis
+    )
 
 
 def _softmax(site: Site) -> Function:
@@ -220,7 +255,11 @@ def _curve(site: Site) -> Function:
     """An activation by itself: a table with one entry for each whole number."""
     (source,), target = site.sources, site.target
     inputs = np.arange(source.low, source.high + 1)
-    if site.operation.kind == "HARD_SWISH" and source.bits == target.bits == 8 and source.scale < 64 * target.scale:
+    if (
+        site.operation.kind == "HARD_SWISH"
+        and source.bits == target.bits == 8
+        and source.scale < 64 * target.scale
+    ):
         entries = hard_swish_8(inputs, source, target)
     else:
         entries = target.whole(CURVES[site.operation.kind](source.scale * (inputs - float(source.zero))))
@@ -233,7 +272,9 @@ def hard_swish_8(inputs: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     """h-swish of whole numbers of 8 bits by LiteRT's arithmetic of 16 bits, int8."""
     high = (inputs.astype(np.int64) - source.zero) << 7
     hires = source.scale / 128
-    (gain, gain_shift), (slope, slope_shift) = (multiplier_of(hires / scale) for scale in (target.scale, 3 / 32768))
+    (gain, gain_shift), (slope, slope_shift) = (
+        multiplier_of(hires / scale) for scale in (target.scale, 3 / 32768)
+    )
     short = [min((m + (1 << 15)) >> 16, 0x7FFF) for m in (gain, slope)]
     scaled = high_product(high, short[0])
     gate = high
@@ -251,8 +292,10 @@ def hard_swish_8(inputs: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 
 
 INTEGER: dict[str, Callable[[Site], Function]] = {
-    "CONV_2D": _weighted, "DEPTHWISE_CONV_2D": _weighted, "FULLY_CONNECTED": _weighted, "ADD": _add, "MUL": _mul, "MEAN": _mean,
-    "AVERAGE_POOL_2D": _average_pool, "MAX_POOL_2D": _max_pool, "PAD": _pad, "CONCATENATION": _concatenation, "SOFTMAX": _softmax,
+    "CONV_2D": _weighted, "DEPTHWISE_CONV_2D": _weighted, "FULLY_CONNECTED": _weighted, "ADD": _add,
+    "MUL": _mul, "MEAN": _mean,
+    "AVERAGE_POOL_2D": _average_pool, "MAX_POOL_2D": _max_pool, "PAD": _pad, "CONCATENATION": _concatenation,
+    "SOFTMAX": _softmax,
     "RESHAPE": lambda site: shaped(site.operation), "SQUEEZE": lambda site: shaped(site.operation),
     "QUANTIZE": lambda site: rescale(site.sources[0], site.target),
 }  # fmt: skip

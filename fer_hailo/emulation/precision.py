@@ -7,14 +7,26 @@ from dataclasses import dataclass, field
 
 from fer_hailo.emulation.scheme import MODES, Precision
 from fer_hailo.script.layers import Layers
-from fer_hailo.script.text import Glob, Items, Number, Statement, Text, Value, parse_script, render, render_value
+from fer_hailo.script.text import (
+    Glob,
+    Items,
+    Number,
+    Statement,
+    Text,
+    Value,
+    parse_script,
+    render,
+    render_value,
+)
 from fer_hailo.script.vocabulary import COMMANDS, topic_of
 
 CALIBSET = 64  # what the compiler takes where a script states no number
 # Statements that change no number that the network computes; so do all that act on the compiled graph.
-WITHOUT_NUMBERS = {"normalization", "performance_param", "resources_param", "context_switch_param", "allocator_param", "platform_param",
+WITHOUT_NUMBERS = {"normalization", "performance_param", "resources_param", "context_switch_param",
+    "allocator_param", "platform_param",
                    "hef_param", "set_seed"}  # fmt: skip
-LEVELS: dict[float, str] = {0: "equalisation", 1: "equalisation and iterative bias correction", 2: "equalisation and fine-tuning",
+LEVELS: dict[float, str] = {0: "equalisation", 1: "equalisation and iterative bias correction",
+    2: "equalisation and fine-tuning",
           3: "AdaRound on 256 images", 4: "AdaRound on 1,024 images"}  # fmt: skip
 
 
@@ -72,7 +84,10 @@ def _follow(statement: Statement, layers: Layers, found: Followed) -> Iterator[s
 def _flavor(statement: Statement) -> Iterator[str]:
     level, compression = statement.get("optimization_level"), statement.get("compression_level")
     if isinstance(level, Number) and level.value in LEVELS:
-        yield f"the {LEVELS[level.value]} of this level {'are' if ' and ' in LEVELS[level.value] else 'is'} not emulated"
+        yield (
+            f"the {LEVELS[level.value]} of this level {'are' if ' and ' in LEVELS[level.value] else 'is'} "
+            "not emulated"
+        )
     if compression and compression.value:
         yield "4-bit weights are not emulated"
 
@@ -93,7 +108,10 @@ def _precision(statement: Statement, layers: Layers, found: Followed) -> Iterato
         elif isinstance(value, Glob) and value.value == "*":
             names = list(layers.layers)
         else:
-            yield f"{render_value(value)}: the compiler's own names are known after the parse only, quoted TFLite names before it"
+            yield (
+                f"{render_value(value)}: the compiler's own names are known after the parse only, quoted "
+                "TFLite names before it"
+            )
             continue
         found.precisions |= dict.fromkeys(names, MODES[_word(mode)])
 

@@ -109,7 +109,12 @@ class MeasuredScheme:
     exact) times the input's channel means (Nagel et al. 2019).
     """
 
-    def __init__(self, ranges: Mapping[str, Measured], precisions: Mapping[str, Precision] | None = None, correct: bool = False):
+    def __init__(
+        self,
+        ranges: Mapping[str, Measured],
+        precisions: Mapping[str, Precision] | None = None,
+        correct: bool = False,
+    ):
         self.ranges, self.precisions, self.correct = ranges, precisions or {}, correct
 
     def precision(self, operation: Operation) -> Precision:
@@ -124,13 +129,18 @@ class MeasuredScheme:
 
     def weights(self, operation: Operation, source: Grid) -> Weights:
         bits, kernel = self.precision(operation), operation.kernel.data.astype(np.float64)
-        bias, axis = bias_of(operation).astype(np.float64), kernel.ndim - 1 if operation.kind == "DEPTHWISE_CONV_2D" else 0
+        bias, axis = (
+            bias_of(operation).astype(np.float64),
+            kernel.ndim - 1 if operation.kind == "DEPTHWISE_CONV_2D" else 0,
+        )
         others = tuple(number for number in range(kernel.ndim) if number != axis)
         most = (1 << (bits.weights - 1)) - 1
         # A small kernel with a large bias takes a scale that the bias fits; a channel without weights has its
         # bias only.
         least = np.abs(bias) / (source.scale * LARGEST_BIAS[bits.activations])
-        scales = np.maximum(np.abs(kernel).max(axis=others) / most, least).astype(np.float32).astype(np.float64)
+        scales = (
+            np.maximum(np.abs(kernel).max(axis=others) / most, least).astype(np.float32).astype(np.float64)
+        )
         scales[scales == 0] = 1
         along = scales.reshape([-1 if number == axis else 1 for number in range(kernel.ndim)])
         rounded = np.clip(round_away(kernel / along), -most, most)
@@ -149,7 +159,9 @@ class FileScheme:
     def grid(self, value: Value, bits: int = 8) -> Grid:
         """As stated, with the bits of the tensor's type, whatever the layer that reads it asks for."""
         if value.dtype not in ("int8", "int16") or len(value.scales) != 1:
-            raise UserError(f"{value.name} is {value.dtype} with {len(value.scales)} scales: no tensor of an INT8 network")
+            raise UserError(
+                f"{value.name} is {value.dtype} with {len(value.scales)} scales: no tensor of an INT8 network"
+            )
         return Grid(float(value.scales[0]), int(value.zeros[0]), 8 if value.dtype == "int8" else 16)
 
     def constant(self, value: Constant, bits: int) -> tuple[np.ndarray, Grid]:
@@ -161,11 +173,17 @@ class FileScheme:
         if kernel.data.dtype != np.int8 or kernel.zeros.any() or not len(kernel.scales):
             raise NotEmulated(operation, f"its kernel is {kernel.dtype}")
         scales = np.broadcast_to(kernel.scales.astype(np.float64), count)
-        return Weights(kernel.data.astype(np.int64), scales, np.zeros(count, np.int64) if bias is None else bias.data.astype(np.int64))
+        return Weights(
+            kernel.data.astype(np.int64),
+            scales,
+            np.zeros(count, np.int64) if bias is None else bias.data.astype(np.int64),
+        )
 
 
 def _shift(operation: Operation, error: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """How far the errors of a kernel move each output on average, (O,). means: of the input's channels, (C,)."""
+    """How far the errors of a kernel move each output on average, (O,). means: of the input's channels,
+    (C,).
+    """
     if operation.kind == "DEPTHWISE_CONV_2D":
         return error[0].sum(axis=(0, 1)) * np.repeat(means, error.shape[-1] // len(means))
     if operation.kind == "CONV_2D":

@@ -24,8 +24,8 @@ NARROW, WIDE = "emulated-int8", "emulated-a16"
 
 @dataclass(frozen=True)
 class EmulationFacts:
-    """calibset_size: images that ranges were measured on. wide: 16-bit layers, with their mode. ignored: lines of
-    the script.
+    """calibset_size: images that ranges were measured on. wide: 16-bit layers, with their mode. ignored:
+    lines of the script.
     """
 
     calibset_size: int
@@ -61,7 +61,10 @@ def emulation_of(bundle: Bundle, script: str) -> Emulation:
     """Ready to score. Measures ranges on the first calibset_size images. Raises UserError where the network
     is not emulated.
     """
-    asked, graph = followed(script, tflite_layers(bundle.network, bundle.manifest.arch)), read_graph(bundle.folder / FLOAT)
+    asked, graph = (
+        followed(script, tflite_layers(bundle.network, bundle.manifest.arch)),
+        read_graph(bundle.folder / FLOAT),
+    )
     exact = FloatNetwork(graph)
     ranges = exact.measure(bundle.calibration()[: asked.calibset_size], bundle.spec)
     ranges[graph.input.name].span(*normalise(np.array([0, 255], np.uint8), bundle.spec))
@@ -74,10 +77,14 @@ def emulation_of(bundle: Bundle, script: str) -> Emulation:
 
 def tflite_layers(network: Tflite, name: str) -> Layers:
     """The layers of a TFLite as they are known before the parse, each by the name of its tensor."""
-    return Layers(name, {layer.name: Layer(layer.operator, original_names=(layer.name,)) for layer in network.layers})
+    return Layers(
+        name, {layer.name: Layer(layer.operator, original_names=(layer.name,)) for layer in network.layers}
+    )
 
 
-def noise_of(exact: FloatNetwork, rounded: IntegerNetwork, images: np.ndarray, spec: PreprocessSpec, batch: int = 8) -> dict[str, float]:
+def noise_of(
+    exact: FloatNetwork, rounded: IntegerNetwork, images: np.ndarray, spec: PreprocessSpec, batch: int = 8
+) -> dict[str, float]:
     """Signal-to-noise ratio of each tensor that an operator makes, dB, the worst first. images: uint8 (N, I,
     I, 3).
     """

@@ -38,7 +38,9 @@ class Step:
     inputs: tuple[str, ...]
 
 
-def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, visit: Visit | None = None) -> np.ndarray:
+def run(
+    steps: Sequence[Step], source: str, values: np.ndarray, target: str, visit: Visit | None = None
+) -> np.ndarray:
     """The result called `target` for the input `values` called `source`. visit: is shown each result with its
     name, the input too.
 
@@ -59,7 +61,9 @@ def run(steps: Sequence[Step], source: str, values: np.ndarray, target: str, vis
     return held[target]
 
 
-def in_batches(function: Callable[[np.ndarray], Result], images: np.ndarray, size: int = BATCH) -> Iterator[Result]:
+def in_batches(
+    function: Callable[[np.ndarray], Result], images: np.ndarray, size: int = BATCH
+) -> Iterator[Result]:
     """`function` of one batch after the other, on all processors at once: numpy lets go of Python's lock
     while it computes.
     """

@@ -71,7 +71,9 @@ def convolve(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
 
 
 def depthwise(x: np.ndarray, kernel: np.ndarray, window: Window) -> np.ndarray:
-    """x (N, H, W, C) with kernel (k, k, O), O a multiple of C: (N, *places, O), each output of one channel."""
+    """x (N, H, W, C) with kernel (k, k, O), O a multiple of C: (N, *places, O), each output of one
+    channel.
+    """
     taps = kernel.reshape(-1, kernel.shape[-1])
     times = kernel.shape[-1] // x.shape[-1]
     x = window.padded(np.repeat(x, times, axis=-1) if times > 1 else x)

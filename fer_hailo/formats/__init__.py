@@ -1,1 +1,3 @@
-"""File formats, read by this library alone: HEF, TFLite, protobuf, dlib. numpy and the standard library only."""
+"""File formats, read by this library alone: HEF, TFLite, protobuf, dlib. numpy and the standard library
+only.
+"""

@@ -20,18 +20,24 @@ from fer_hailo.formats.dlib import Plan, read_network
 SUFFIXES = (".npz", ".pth", ".pt", ".pth.tar")
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number at the beginning of what torch.save wrote before version 1.6
 _TYPES = {
-    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2",
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8",
+    "IntStorage": "<i4", "ShortStorage": "<i2",
     "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?", "BFloat16Storage": "<u2",
 }  # fmt: skip
-_INSIDE = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights beside their other state
+_INSIDE = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+)  # where training scripts put the weights beside their other state
 
 
 def read_tensors(path: Path | str, plan: Plan = ()) -> dict[str, np.ndarray]:
     """The floating-point tensors of a checkpoint by name, in the layout of the file.
 
-    path: .npz, or a .pth, .pt or .pth.tar file of PyTorch 0.4 or later: a state dict, a dictionary that holds one, or a whole pickled
-    module. Objects in it that are no tensors are passed over, and none of their code is run. With a plan (`read_network`) also dlib's .dat.
-    Raises UserError for a file that is none of these.
+    path: .npz, or a .pth, .pt or .pth.tar file of PyTorch 0.4 or later: a state dict, a dictionary that holds
+    one, or a whole pickled module. Objects in it that are no tensors are passed over, and none of their code
+    is run. With a plan (`read_network`) also dlib's .dat. Raises UserError for a file that is none of these.
     """
     path = Path(path)
     if plan and path.suffix == ".dat":
@@ -73,7 +79,11 @@ class _Tensor:
 
     def array(self) -> np.ndarray:
         numbers = self.storage.numbers[self.offset :]
-        reach = 1 + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True)) if all(self.size) else 0
+        reach = (
+            1 + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+            if all(self.size)
+            else 0
+        )
         if max(reach, math.prod(self.size)) > len(numbers) or min(self.stride, default=0) < 0:
             raise ValueError("a tensor reaches beyond its storage")
         strides = [step * numbers.itemsize for step in self.stride]
@@ -169,7 +179,11 @@ def _of_module(module: dict, name: str) -> dict[str, np.ndarray]:
     """The tensors of a whole pickled module, by the names that its state dict would have."""
     tensors: dict[str, np.ndarray] = {}
     for kind in ("_parameters", "_buffers"):
-        tensors |= {name + key: value.array() for key, value in module.get(kind, {}).items() if isinstance(value, _Tensor)}
+        tensors |= {
+            name + key: value.array()
+            for key, value in module.get(kind, {}).items()
+            if isinstance(value, _Tensor)
+        }
     for key, inner in module.get("_modules", {}).items():
         tensors |= _of_module(inner, f"{name}{key}.") if isinstance(inner, dict) else {}
     return tensors

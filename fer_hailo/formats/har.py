@@ -1,9 +1,9 @@
 """Hailo archives (HAR), as the compiler leaves them between its steps: numpy and the standard library only.
 
-A HAR is a tar, plain or gzipped, whose members are named after the network: N.metadata.json (state, versions, levels),
-N.hn (the network as JSON), N.alls (the script with the compiler's layer names), N.stats.npz (what quantization
-measured) and weights, which are not read here. What is known of the format is from two real files of DFC 3.33 and
-from Netron's open reader.
+A HAR is a tar, plain or gzipped, whose members are named after the network: N.metadata.json (state, versions,
+levels), N.hn (the network as JSON), N.alls (the script with the compiler's layer names), N.stats.npz (what
+quantization measured) and weights, which are not read here. What is known of the format is from two real
+files of DFC 3.33 and from Netron's open reader.
 """
 
 from __future__ import annotations
@@ -27,16 +27,24 @@ MAX_BYTES = 16 << 30  # unpacked; weights are a few GB at most
 MAX_READ = 64 << 20  # of a member that is read: the HN of a thousand layers has about 1 MB
 NOISE = "layer_noise_analysis/snr"
 AGAIN = "make it again, or copy it again"
-_KINDS = {".metadata.json": "metadata", ".native.hn": "", ".fp.hn": "", ".hn": "hn", ".alls": "alls", ".stats.npz": "stats"}
+_KINDS = {
+    ".metadata.json": "metadata",
+    ".native.hn": "",
+    ".fp.hn": "",
+    ".hn": "hn",
+    ".alls": "alls",
+    ".stats.npz": "stats",
+}
 
 
 @dataclass(frozen=True)
 class HarLayer:
     """One layer of the network.
 
-    name: with its scope, net/conv1. shape: of its output, (height, width, channels), None where the file has none.
-    original_names: in the network that was parsed; empty for layers that the compiler put in. precision: bits of
-    activations and weights as the compiler writes them (a16_w16_a16), "" before quantization.
+    name: with its scope, net/conv1. shape: of its output, (height, width, channels), None where the file has
+    none. original_names: in the network that was parsed; empty for layers that the compiler put in.
+    precision: bits of activations and weights as the compiler writes them (a16_w16_a16), "" before
+    quantization.
     """
 
     name: str
@@ -50,10 +58,10 @@ class HarLayer:
 class Har:
     """What a HAR says of itself.
 
-    state: hailo_model, fp_optimized_model, quantized_model or compiled_model. levels: the optimization and the
-    compression level that took effect, None before quantization. script: the model script with scoped layer names,
-    "" without one. noise: signal-to-noise ratio by layer, dB; empty where the compiler measured none. hn: the network
-    as JSON holds it.
+    state: hailo_model, fp_optimized_model, quantized_model or compiled_model. levels: the optimization and
+    the compression level that took effect, None before quantization. script: the model script with scoped
+    layer names, "" without one. noise: signal-to-noise ratio by layer, dB; empty where the compiler measured
+    none. hn: the network as JSON holds it.
     """
 
     name: str
@@ -69,7 +77,11 @@ class Har:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON keeps them; without the HN, of which `layers` is what matters."""
         layers = [vars(layer) | {"original_names": list(layer.original_names)} for layer in self.layers]
-        levels = dict(zip(("optimization_level", "compression_level"), self.levels, strict=True)) if self.levels else None
+        levels = (
+            dict(zip(("optimization_level", "compression_level"), self.levels, strict=True))
+            if self.levels
+            else None
+        )
         kept = {key: value for key, value in vars(self).items() if key != "hn"}
         return kept | {"layers": layers, "levels": levels}
 
@@ -102,7 +114,9 @@ def read_har(path: Path | str) -> Har:
 def format_har(har: Har) -> str:
     """A HAR as people read it."""
     optimization, compression = har.levels or (None, None)
-    levels = f"optimization level {optimization}, compression level {compression}, in effect" if har.levels else ""
+    levels = (
+        f"optimization level {optimization}, compression level {compression}, in effect" if har.levels else ""
+    )
     what = f"{har.name}: {har.state} for {har.hw_arch}, made by Dataflow Compiler {har.sdk_version}"
     rows = [("layer", "type", "output", "bits", "SNR", "comes from")]
     for layer in har.layers:
@@ -111,8 +125,13 @@ def format_har(har: Har) -> str:
         names = ", ".join(layer.original_names) or "(the compiler put it in)"
         rows.append((layer.name, layer.type, shape, layer.precision or "-", noise, names))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    table = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows]
-    measured = "" if har.noise or not har.levels else "no layer noise: the compiler measures it at level 2 and above"
+    table = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    ]
+    measured = (
+        "" if har.noise or not har.levels else "no layer noise: the compiler measures it at level 2 and above"
+    )
     return "\n".join([line for line in (what, levels, measured) if line] + table)
 
 
@@ -130,7 +149,9 @@ def _members(path: Path | str) -> dict[str, bytes]:
                 if not kind or not member.isfile():
                     continue
                 if member.size > MAX_READ:
-                    raise UserError(f"{member.name[-80:]} inside {path} is larger than {MAX_READ >> 20} MiB: {AGAIN}")
+                    raise UserError(
+                        f"{member.name[-80:]} inside {path} is larger than {MAX_READ >> 20} MiB: {AGAIN}"
+                    )
                 networks += kind == "hn"
                 inside = archive.extractfile(member)
                 assert inside  # of a member that is a file
@@ -183,8 +204,19 @@ def _noise(content: bytes | None, path: Path | str) -> dict[str, float]:
             for key in file.files:
                 if key.endswith("/" + NOISE):
                     noise[key.removesuffix("/" + NOISE)] = float(np.min(file[key].astype(np.float64)))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise UserError(f"the statistics inside {path} cannot be read ({one_line(error, 80)}): {AGAIN}") from None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
+        raise UserError(
+            f"the statistics inside {path} cannot be read ({one_line(error, 80)}): {AGAIN}"
+        ) from None
     return noise
 
 

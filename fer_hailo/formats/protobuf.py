@@ -1,6 +1,8 @@
-"""A reader of the protocol buffers wire format for files that may be damaged or hostile: bounds checked, work and depth limited.
+"""A reader of the protocol buffers wire format for files that may be damaged or hostile: bounds checked, work
+and depth limited.
 
-Source: the encoding chapter of the public protocol buffers documentation. Groups, abandoned since proto2, are refused.
+Source: the encoding chapter of the public protocol buffers documentation. Groups, abandoned since proto2, are
+refused.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ class WireError(Exception):
 
 
 class Message:
-    """A message whose fields are found by number. Nested messages are read when they are asked for, unknown fields are skipped.
+    """A message whose fields are found by number. Nested messages are read when they are asked for, unknown
+    fields are skipped.
 
-    Absent fields give 0, an empty text or an empty message, as in proto3; of a field written more than once the last value counts.
-    Everything raises WireError where the bytes do not fit.
+    Absent fields give 0, an empty text or an empty message, as in proto3; of a field written more than once
+    the last value counts. Everything raises WireError where the bytes do not fit.
     """
 
     def __init__(self, data: bytes | memoryview, depth: int = 0, count: Iterator[int] | None = None):
-        """`data`: any buffer of bytes. `depth` and `count` (fields read so far, over all messages of a file) come from the parent."""
+        """`data`: any buffer of bytes.
+
+        `depth` and `count` (fields read so far, over all messages of a file) come from the parent.
+        """
         if depth > MAX_DEPTH:
             raise WireError(f"messages lie more than {MAX_DEPTH} deep in each other")
         self._depth, self._count = depth, count or itertools.count(1)
@@ -68,7 +74,9 @@ class Message:
         return ([0] + self._values(number, VARINT))[-1]
 
     def float(self, number: int) -> builtins.float:
-        """A 32-bit float as the shortest decimal that stands for it (0.1, not 0.10000000149); may be NaN or infinite."""
+        """A 32-bit float as the shortest decimal that stands for it (0.1, not 0.10000000149); may be NaN or
+        infinite.
+        """
         values = self._values(number, FIXED32)
         return float(str(np.frombuffer(values[-1], "<f4")[0])) if values else 0.0
 

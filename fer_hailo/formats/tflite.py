@@ -1,6 +1,7 @@
 """Read what a TFLite file holds, without TensorFlow: operators, tensors, parameters, multiply-adds.
 
-Source of the format: the FlatBuffers encoding and TensorFlow Lite's schema (version 3). Only the tables needed here are read.
+Source of the format: the FlatBuffers encoding and TensorFlow Lite's schema (version 3). Only the tables
+needed here are read.
 """
 
 from __future__ import annotations
@@ -19,14 +20,29 @@ from fer_hailo.common.errors import UserError
 
 Found = TypeVar("Found")
 IDENTIFIER = b"TFL3"
-TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
+TYPES = {
+    0: "float32",
+    1: "float16",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    6: "bool",
+    7: "int16",
+    9: "int8",
+    17: "int4",
+}
 # Numbers of the schema's BuiltinOperator that networks for images use.
 OPERATORS = {
-    0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE", 9: "FULLY_CONNECTED",
-    14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR", 25: "SOFTMAX",
-    28: "TANH", 34: "PAD", 36: "GATHER", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE", 45: "STRIDED_SLICE",
-    47: "EXP", 49: "SPLIT", 53: "CAST", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE", 67: "TRANSPOSE_CONV",
-    70: "EXPAND_DIMS", 74: "SUM", 75: "SQRT", 76: "RSQRT", 77: "SHAPE", 78: "POW", 83: "PACK", 97: "RESIZE_NEAREST_NEIGHBOR",
+    0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 6: "DEQUANTIZE",
+    9: "FULLY_CONNECTED",
+    14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE",
+    23: "RESIZE_BILINEAR", 25: "SOFTMAX",
+    28: "TANH", 34: "PAD", 36: "GATHER", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE",
+    45: "STRIDED_SLICE",
+    47: "EXP", 49: "SPLIT", 53: "CAST", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE",
+    67: "TRANSPOSE_CONV",
+    70: "EXPAND_DIMS", 74: "SUM", 75: "SQRT", 76: "RSQRT", 77: "SHAPE", 78: "POW", 83: "PACK",
+    97: "RESIZE_NEAREST_NEIGHBOR",
     98: "LEAKY_RELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 150: "GELU",
 }  # fmt: skip
 # What this project's networks consist of in float; the Dataflow Compiler's parser takes these.
@@ -37,7 +53,9 @@ GATE = "_hard_swish_gate"  # ends the name of relu6(x + 3) in an h-swish that is
 
 @dataclass(frozen=True)
 class Tensor:
-    """name, shape, dtype; scales: per channel or one, empty where not quantized; constant: it holds weights."""
+    """name, shape, dtype; scales: per channel or one, empty where not quantized; constant: it holds
+    weights.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -48,8 +66,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator, named by the tensor that it makes. dtype: of that tensor; parameters: numbers in its constants;
-    multiply_adds: for one image."""
+    """One operator, named by the tensor that it makes. dtype: of that tensor; parameters: numbers in its
+    constants; multiply_adds: for one image.
+    """
 
     name: str
     operator: str
@@ -61,12 +80,16 @@ class Layer:
     multiply_adds: int
 
     def to_dict(self) -> dict:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
+        }
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Layer:
         """Raises TypeError where `values` are none."""
-        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         return Layer(**plain)
 
 
@@ -90,20 +113,36 @@ class Tflite:
         """Layers of a quantized network that compute in float all the same; none of a float network."""
         if self.input.dtype == "float32":
             return []
-        return [layer for layer in self.layers if layer.dtype.startswith("float") and layer.operator != "DEQUANTIZE"]
+        return [
+            layer
+            for layer in self.layers
+            if layer.dtype.startswith("float") and layer.operator != "DEQUANTIZE"
+        ]
 
     def unexpected(self) -> list[Layer]:
-        """Layers whose operators this project's networks do not have, and the parser may refuse; a MUL by a constant is one."""
-        return [layer for layer in self.layers if layer.operator not in EXPECTED or (layer.operator == "MUL" and len(layer.inputs) < 2)]
+        """Layers whose operators this project's networks do not have, and the parser may refuse; a MUL by a
+        constant is one.
+        """
+        return [
+            layer
+            for layer in self.layers
+            if layer.operator not in EXPECTED or (layer.operator == "MUL" and len(layer.inputs) < 2)
+        ]
 
 
 def read_tflite(path: Path | str) -> Tflite:
-    """Read a TFLite file of one subgraph with one input and one output. Raises UserError for anything else."""
+    """Read a TFLite file of one subgraph with one input and one output.
+
+    Raises UserError for anything else.
+    """
     return open_tables(path, _network)
 
 
 def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
-    """What `read` makes of the root table of a TFLite file. Raises UserError for a file that is missing, none, or damaged."""
+    """What `read` makes of the root table of a TFLite file.
+
+    Raises UserError for a file that is missing, none, or damaged.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -129,11 +168,14 @@ def single(name: str) -> tuple[str, int]:
 
 
 def warn_of_float_layers(path: Path, network: Tflite) -> None:
-    """Say once that a quantized file computes some layers in float, as those made before INT8 throughout do."""
+    """Say once that a quantized file computes some layers in float, as those made before INT8 throughout
+    do.
+    """
     layers = network.float_layers()
     if layers:
         _warn(
-            f"{path} computes {len(layers)} layer{'s' if len(layers) > 1 else ''} in float ({layers[0].name}, ...): no 8-bit chip does, "
+            f"{path} computes {len(layers)} layer{'s' if len(layers) > 1 else ''} in float "
+            f"({layers[0].name}, ...): no 8-bit chip does, "
             f"and would be less accurate; convert the model again"
         )
 
@@ -175,7 +217,9 @@ class Table:
         return self._data[at : at + count]
 
     def content(self) -> bytes:
-        """Of a table of the schema's Buffer: its numbers, which may also lie behind all tables, at a place that it names."""
+        """Of a table of the schema's Buffer: its numbers, which may also lie behind all tables, at a place
+        that it names.
+        """
         start, size = self.number(1, "<Q"), self.number(2, "<Q")
         if start <= 1:
             return self.raw(0)
@@ -188,7 +232,9 @@ class Table:
 
     def tables(self, field: int) -> list[Table]:
         at, count = self._vector(field)
-        return [Table(self._data, place + self._number("<I", place)) for place in range(at, at + 4 * count, 4)]
+        return [
+            Table(self._data, place + self._number("<I", place)) for place in range(at, at + 4 * count, 4)
+        ]
 
     def table(self, field: int) -> Table | None:
         at = self._place(field)
@@ -253,7 +299,9 @@ def _layers(operators: list[Table], codes: list[int], tensors: list[Tensor]) -> 
             inputs=tuple(tensor.name for tensor in inputs if not tensor.constant),
             input_shape=inputs[0].shape if inputs else (),
             output_shape=output.shape,
-            parameters=sum(prod(tensor.shape) for tensor in inputs[1:] if tensor.constant) if kind in WEIGHTED else 0,
+            parameters=sum(prod(tensor.shape) for tensor in inputs[1:] if tensor.constant)
+            if kind in WEIGHTED
+            else 0,
             multiply_adds=_multiply_adds(kind, inputs, output),
         )
 

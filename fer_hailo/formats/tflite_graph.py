@@ -23,7 +23,12 @@ ACTIVATIONS = {0: "NONE", 1: "RELU", 3: "RELU6"}
 STRIDES = (("padding", 0, "<b", 0), ("stride_x", 1, "<i", 0), ("stride_y", 2, "<i", 0))
 SETTINGS = {
     "CONV_2D": (*STRIDES, ("activation", 3, "<b", 0), ("dilation_x", 4, "<i", 1), ("dilation_y", 5, "<i", 1)),
-    "DEPTHWISE_CONV_2D": (*STRIDES, ("activation", 4, "<b", 0), ("dilation_x", 5, "<i", 1), ("dilation_y", 6, "<i", 1)),
+    "DEPTHWISE_CONV_2D": (
+        *STRIDES,
+        ("activation", 4, "<b", 0),
+        ("dilation_x", 5, "<i", 1),
+        ("dilation_y", 6, "<i", 1),
+    ),
     "AVERAGE_POOL_2D": (*STRIDES, ("width", 3, "<i", 0), ("height", 4, "<i", 0), ("activation", 5, "<b", 0)),
     "MAX_POOL_2D": (*STRIDES, ("width", 3, "<i", 0), ("height", 4, "<i", 0), ("activation", 5, "<b", 0)),
     "FULLY_CONNECTED": (("activation", 0, "<b", 0), ("layout", 1, "<b", 0)),
@@ -36,8 +41,8 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor that the network computes. scales, zeros: float32 and int64, one or one for each place of `axis`,
-    empty where not quantized.
+    """A tensor that the network computes. scales, zeros: float32 and int64, one or one for each place of
+    `axis`, empty where not quantized.
     """
 
     name: str
@@ -63,8 +68,8 @@ class Constant(Value):
 
 @dataclass(frozen=True)
 class Sliding:
-    """Of convolutions and poolings. same: SAME padding, else VALID. stride, dilation, size: (rows, columns); size: of
-    a pooling's window, None where the kernel tells it.
+    """Of convolutions and poolings. same: SAME padding, else VALID. stride, dilation, size: (rows, columns);
+    size: of a pooling's window, None where the kernel tells it.
     """
 
     same: bool
@@ -114,7 +119,9 @@ class Operation:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the inputs that are no constants."""
-        return tuple(value.name for value in self.inputs if value is not None and not isinstance(value, Constant))
+        return tuple(
+            value.name for value in self.inputs if value is not None and not isinstance(value, Constant)
+        )
 
     @property
     def source(self) -> Value:
@@ -203,13 +210,23 @@ def _operation(table: Table, codes: list[int], values: list[Value]) -> Operation
     numbers: dict[str, Any] = {}
     for name, field, form, default in SETTINGS.get(kind, ()):
         numbers[name] = options.number(field, form, default) if options else default
-    sizes = [numbers[name] for name in numbers.keys() & {"stride_x", "stride_y", "dilation_x", "dilation_y", "width", "height"}]
+    sizes = [
+        numbers[name]
+        for name in numbers.keys() & {"stride_x", "stride_y", "dilation_x", "dilation_y", "width", "height"}
+    ]
     if any(not 1 <= size <= 1024 for size in sizes):
         raise ValueError(f"{output.name[:60]} has the settings {numbers}")
     activation = numbers.get("activation", 0)
     _check_inputs(kind, inputs, output)
     _check_weights(kind, inputs, output)
-    return Operation(output.name, kind, inputs, output, ACTIVATIONS.get(activation, f"activation {activation}"), _settings(numbers))
+    return Operation(
+        output.name,
+        kind,
+        inputs,
+        output,
+        ACTIVATIONS.get(activation, f"activation {activation}"),
+        _settings(numbers),
+    )
 
 
 def _settings(numbers: dict[str, Any]) -> Settings:
@@ -247,11 +264,21 @@ def _check_weights(kind: str, inputs: tuple[Value | None, ...], output: Value) -
         return
     rank = 2 if kind == "FULLY_CONNECTED" else 4
     source, kernel, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
-    if source is None or not isinstance(kernel, Constant) or kernel.data.ndim != rank or len(output.shape) < 2:
+    if (
+        source is None
+        or not isinstance(kernel, Constant)
+        or kernel.data.ndim != rank
+        or len(output.shape) < 2
+    ):
         raise ValueError(f"{output.name[:60]} has no constant kernel of {rank} dimensions")
     count = kernel.shape[-1 if kind == "DEPTHWISE_CONV_2D" else 0]
-    if count != output.shape[-1] or (bias is not None and not (isinstance(bias, Constant) and bias.data.shape == (count,))):
-        raise ValueError(f"{output.name[:60]} has a kernel for {count} channels, {output.shape[-1]} outputs, or a bias that does not fit")
+    if count != output.shape[-1] or (
+        bias is not None and not (isinstance(bias, Constant) and bias.data.shape == (count,))
+    ):
+        raise ValueError(
+            f"{output.name[:60]} has a kernel for {count} channels, {output.shape[-1]} outputs, or a bias "
+            "that does not fit"
+        )
     channels = source.shape[-1] if source.shape else 0
     fits = {"CONV_2D": kernel.shape[-1] == channels, "DEPTHWISE_CONV_2D": channels and count % channels == 0}
     if not fits.get(kind, True) or (kind == "FULLY_CONNECTED" and prod(source.shape[1:]) != kernel.shape[1]):
@@ -264,7 +291,10 @@ def _check_order(source: Value, target: Value, operations: tuple[Operation, ...]
     for operation in operations:
         missing = [name for name in operation.sources if name not in made]
         if missing or operation.name in made:
-            raise ValueError(f"{operation.name[:60]} {'is made twice' if not missing else f'reads {missing[0][:60]} before it is made'}")
+            raise ValueError(
+                f"{operation.name[:60]} "
+                f"{'is made twice' if not missing else f'reads {missing[0][:60]} before it is made'}"
+            )
         made.add(operation.name)
     if target.name not in made:
         raise ValueError(f"nothing makes the output {target.name[:60]}")

@@ -1,6 +1,7 @@
 """XXH3-64, the checksum of HEF files since header version 2: seed 0, default secret, numpy.
 
-Method and constants: Yann Collet's xxHash specification and reference implementation, release 0.8, at which XXH3 was frozen.
+Method and constants: Yann Collet's xxHash specification and reference implementation, release 0.8, at which
+XXH3 was frozen.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ SECRET = bytes.fromhex(
     "170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
 )
 
-STRIPE, STRIPES = 64, 16  # bytes a stripe; stripes a block, as the secret allows: one for each 8 bytes of it but the last 64
+STRIPE, STRIPES = (
+    64,
+    16,
+)  # bytes a stripe; stripes a block, as the secret allows: one for each 8 bytes of it but the last 64
 BLOCK = STRIPE * STRIPES
 CHUNK = 512 * BLOCK  # what is worked on at a time: bounds the memory needed beside the data
 
 
 def xxh3_64(data: bytes | memoryview) -> int:
-    """XXH3-64 of `data` (bytes or another contiguous buffer of bytes) as an unsigned integer; 3.5 MB take some 10 ms."""
+    """XXH3-64 of `data` (bytes or another contiguous buffer of bytes) as an unsigned integer; 3.5 MB take
+    some 10 ms.
+    """
     data = memoryview(data).cast("B")
     if len(data) > 240:
         return _long(data)
@@ -36,10 +42,16 @@ def xxh3_64(data: bytes | memoryview) -> int:
 
 
 def _long(data: memoryview) -> int:
-    """Over 240 bytes: eight accumulators take up stripes of 64 bytes and are scrambled after each block of 1,024."""
+    """Over 240 bytes: eight accumulators take up stripes of 64 bytes and are scrambled after each block of
+    1,024.
+    """
     state = np.array([P32[2], P64[0], P64[1], P64[2], P64[3], P32[1], P64[4], P32[0]], np.uint64)
     keys = np.stack([_lanes(SECRET, 8 * number, 8) for number in range(STRIPES)])
-    scrambler, prime, shift = _lanes(SECRET, len(SECRET) - STRIPE, 8), np.array([P32[0]], np.uint64), np.array([47], np.uint64)
+    scrambler, prime, shift = (
+        _lanes(SECRET, len(SECRET) - STRIPE, 8),
+        np.array([P32[0]], np.uint64),
+        np.array([47], np.uint64),
+    )
     whole = (len(data) - 1) // BLOCK * BLOCK  # the last block is never scrambled, even when it is full
     for start in range(0, whole, CHUNK):
         size = min(CHUNK, whole - start)
@@ -52,19 +64,25 @@ def _long(data: memoryview) -> int:
     rest = (len(data) - 1 - whole) // STRIPE
     stripes = _lanes(data, whole, rest * 8).reshape(1, rest, 8)
     state += _taken_up(stripes, keys[:rest])[0]
-    last = _lanes(data, len(data) - STRIPE, 8).reshape(1, 1, 8)  # the final 64 bytes, overlapping what came before
+    last = _lanes(data, len(data) - STRIPE, 8).reshape(
+        1, 1, 8
+    )  # the final 64 bytes, overlapping what came before
     state += _taken_up(last, _lanes(SECRET, len(SECRET) - STRIPE - 7, 8))[0]
     words = [int(value) for value in state]
     total = len(data) * P64[0]
     for pair in range(4):
-        total += _fold(words[2 * pair] ^ _u64(SECRET, 11 + 16 * pair), words[2 * pair + 1] ^ _u64(SECRET, 19 + 16 * pair))
+        total += _fold(
+            words[2 * pair] ^ _u64(SECRET, 11 + 16 * pair), words[2 * pair + 1] ^ _u64(SECRET, 19 + 16 * pair)
+        )
     return _avalanche(total & WORD)
 
 
 def _taken_up(stripes: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """What each block adds to the accumulators: uint64 (blocks, stripes, 8) and keys (stripes, 8) to (blocks, 8).
+    """What each block adds to the accumulators: uint64 (blocks, stripes, 8) and keys (stripes, 8) to (blocks,
+    8).
 
-    It does not depend on the accumulators, so that all blocks of a chunk are done at once. Sums wrap at 64 bits, as they must.
+    It does not depend on the accumulators, so that all blocks of a chunk are done at once. Sums wrap at 64
+    bits, as they must.
     """
     keyed = stripes ^ keys
     products = (keyed & np.uint64(0xFFFFFFFF)) * (keyed >> np.uint64(32))
@@ -85,7 +103,9 @@ def _up_to_240(data: memoryview) -> int:
 def _up_to_128(data: memoryview) -> int:
     total = len(data) * P64[0]
     for number in range((len(data) - 1) // 32 + 1):  # pairs of 16 bytes, from both ends inwards
-        total += _mix(data, 16 * number, 32 * number) + _mix(data, len(data) - 16 * (number + 1), 32 * number + 16)
+        total += _mix(data, 16 * number, 32 * number) + _mix(
+            data, len(data) - 16 * (number + 1), 32 * number + 16
+        )
     return _avalanche(total & WORD)
 
 

@@ -25,16 +25,29 @@ class KerasModel:
         try:
             from fer_hailo.training.models.build import load_model
         except ImportError as error:
-            raise UserError(f"{path} needs Keras, which cannot be imported ({error}): {install('train')}, or use a .tflite") from None
+            raise UserError(
+                f"{path} needs Keras, which cannot be imported ({error}): {install('train')}, or use a "
+                ".tflite"
+            ) from None
         self._model = load_model(path)
-        shapes, wanted = (self._model.input_shape, self._model.output_shape), (spec.input_size, spec.input_size, 3)
+        shapes, wanted = (
+            (self._model.input_shape, self._model.output_shape),
+            (spec.input_size, spec.input_size, 3),
+        )
         if shapes[0][1:] != wanted or shapes[1][1:] != (len(labels),):
-            raise UserError(f"{path} maps {shapes[0]} to {shapes[1]}; its files promise {wanted} and {len(labels)} classes")
+            raise UserError(
+                f"{path} maps {shapes[0]} to {shapes[1]}; its files promise {wanted} and {len(labels)} "
+                "classes"
+            )
 
     def logits(self, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
         """uint8 (N, I, I, 3) to float32 (N, C)."""
-        # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see fer_hailo.training.data.feed.
-        parts = [self._model.predict_on_batch(normalise(images[i : i + BATCH], spec)) for i in range(0, len(images), BATCH)]
+        # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see
+        # fer_hailo.training.data.feed.
+        parts = [
+            self._model.predict_on_batch(normalise(images[i : i + BATCH], spec))
+            for i in range(0, len(images), BATCH)
+        ]
         return np.concatenate([np.asarray(part) for part in parts])
 
     def close(self) -> None:

@@ -23,14 +23,16 @@ MISSING = "LiteRT is not installed: pip install ai-edge-litert (or tensorflow)"
 class LiteRT:
     """One TFLite file, ready to run on the CPU with the default delegate (XNNPACK).
 
-    path: the file. threads: CPU threads. keep_tensors: make `tensors` possible; runs without the delegate, which hides them.
-    Raises UserError where LiteRT is missing or the file is none of a classifier.
+    path: the file. threads: CPU threads. keep_tensors: make `tensors` possible; runs without the delegate,
+    which hides them. Raises UserError where LiteRT is missing or the file is none of a classifier.
     """
 
     def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
         self.path = Path(path)
         try:
-            with warnings.catch_warnings():  # about the memory that keeping tensors takes; about TensorFlow's copy being old
+            with (
+                warnings.catch_warnings()
+            ):  # about the memory that keeping tensors takes; about TensorFlow's copy being old
                 warnings.simplefilter("ignore")
                 self._interpreter = _interpreter()(
                     model_content=Path(path).read_bytes(),
@@ -44,18 +46,25 @@ class LiteRT:
             raise UserError(f"{path} cannot be run by LiteRT: {one_line(error, 200)}") from None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4:
-            raise UserError(f"{path} is no classifier of images: it has {len(inputs)} inputs and {len(outputs)} outputs")
+            raise UserError(
+                f"{path} is no classifier of images: it has {len(inputs)} inputs and {len(outputs)} outputs"
+            )
         self._input, self._output = inputs[0], outputs[0]
         if self.dtype not in (np.float32, np.int8, np.uint8):
             raise UserError(f"{path} takes {self.dtype}: float32, int8 and uint8 inputs are known")
-        # Functions that give NumPy's view of a tensor. The views must not live on: LiteRT refuses to run while one is held.
-        self._at_input, self._at_output = (self._interpreter.tensor(detail["index"]) for detail in (self._input, self._output))
+        # Functions that give NumPy's view of a tensor. The views must not live on: LiteRT refuses to run
+        # while one is held.
+        self._at_input, self._at_output = (
+            self._interpreter.tensor(detail["index"]) for detail in (self._input, self._output)
+        )
         self._spec: PreprocessSpec | None = None
         self._steps = b""
 
     @functools.cached_property
     def stage(self) -> str:
-        """As in results.csv: tflite, tflite-int8, or the latter's FLOAT_STEM where some layers compute in float."""
+        """As in results.csv: tflite, tflite-int8, or the latter's FLOAT_STEM where some layers compute in
+        float.
+        """
         if self.dtype == np.float32:
             return "tflite"
         return FLOAT_STEM if read_tflite(self.path).float_layers() else "tflite-int8"
@@ -77,9 +86,14 @@ class LiteRT:
         """Nothing is held but memory."""
 
     def tensors(self, image: np.ndarray, spec: PreprocessSpec) -> dict[str, np.ndarray]:
-        """Every tensor that an operator makes of one image, uint8 (I, I, 3): name to float32 array, dequantized."""
+        """Every tensor that an operator makes of one image, uint8 (I, I, 3): name to float32 array,
+        dequantized.
+        """
         self._run(image, spec)
-        return {detail["name"]: _real(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._made()}
+        return {
+            detail["name"]: _real(self._interpreter.get_tensor(detail["index"]), detail)
+            for detail in self._made()
+        }
 
     def scales(self) -> dict[str, float]:
         """The scale of each tensor that an operator makes; 0 where it is not quantized."""
@@ -102,7 +116,9 @@ class LiteRT:
             np.subtract(values, np.float32(spec.mean), out=values)
             np.divide(values, np.float32(spec.scale), out=values)
         else:
-            values[:] = np.frombuffer(image.tobytes().translate(self._table(spec)), self.dtype).reshape(image.shape)
+            values[:] = np.frombuffer(image.tobytes().translate(self._table(spec)), self.dtype).reshape(
+                image.shape
+            )
         del values
         self._interpreter.invoke()
 
@@ -111,14 +127,17 @@ class LiteRT:
         if spec is not self._spec:
             (scale, zero), limits = self._input["quantization"], np.iinfo(self.dtype)
             values = normalise(np.arange(256, dtype=np.uint8), spec)
-            # Bytes lie half-way between two steps of a [-1, 1] input: which way they go must not be left to rounding errors.
+            # Bytes lie half-way between two steps of a [-1, 1] input: which way they go must not be left to
+            # rounding errors.
             steps = np.clip(np.floor(values / scale + zero + 0.5 + TIE), limits.min, limits.max)
             self._spec, self._steps = spec, steps.astype(self.dtype).tobytes()
         return self._steps
 
     def _made(self) -> Iterator[dict]:
         # Private, but the one way to know the operators' outputs; tensors that no operator makes are weights.
-        made = {index for operator in private.operator_details(self._interpreter) for index in operator["outputs"]}
+        made = {
+            index for operator in private.operator_details(self._interpreter) for index in operator["outputs"]
+        }
         return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
 
 

@@ -29,22 +29,40 @@ class Backend(Protocol):
 class Predictor:
     """A classifier of prepared faces, for `with`.
 
-    path: the model file. labels: class names in the order of the outputs. spec: how faces are prepared. confidence: how its
-    logits become probabilities. One thread at a time.
+    path: the model file. labels: class names in the order of the outputs. spec: how faces are prepared.
+    confidence: how its logits become probabilities. One thread at a time.
     """
 
-    def __init__(self, path: Path, backend: Backend, labels: tuple[str, ...], spec: PreprocessSpec, confidence: Confidence = PLAIN):
-        self.path, self.backend, self.labels, self.spec, self.confidence = path, backend, labels, spec, confidence
+    def __init__(
+        self,
+        path: Path,
+        backend: Backend,
+        labels: tuple[str, ...],
+        spec: PreprocessSpec,
+        confidence: Confidence = PLAIN,
+    ):
+        self.path, self.backend, self.labels, self.spec, self.confidence = (
+            path,
+            backend,
+            labels,
+            spec,
+            confidence,
+        )
 
     @property
     def stage(self) -> str:
         return self.backend.stage
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, I, I, 3) RGB, values 0..255 as `prepare` makes them, to float32 (N, C). Raises ValueError for anything else."""
+        """uint8 (N, I, I, 3) RGB, values 0..255 as `prepare` makes them, to float32 (N, C).
+
+        Raises ValueError for anything else.
+        """
         side = self.spec.input_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            raise ValueError(f"images must be uint8 (N, {side}, {side}, 3), got {images.dtype} {images.shape}")
+            raise ValueError(
+                f"images must be uint8 (N, {side}, {side}, 3), got {images.dtype} {images.shape}"
+            )
         if not len(images):
             return np.empty((0, len(self.labels)), np.float32)
         return self.backend.logits(np.ascontiguousarray(images), self.spec)
@@ -66,8 +84,8 @@ class Predictor:
 def load(home: Home, threads: int = 1, batch: int = 8) -> Predictor:
     """Open a model file. threads: of the CPU, for TFLite. batch: images that a Hailo device takes at once.
 
-    Labels and preprocessing come from the files that lie with the model. Raises UserError where something is missing or does not fit,
-    before a device is touched.
+    Labels and preprocessing come from the files that lie with the model. Raises UserError where something is
+    missing or does not fit, before a device is touched.
     """
     path, labels, spec = home.model, home.labels, home.spec
     confidence = home.confidence or PLAIN

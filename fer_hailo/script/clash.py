@@ -1,4 +1,6 @@
-"""Results of a script that are called like a layer of the parsed network: the compiler takes one name for one layer."""
+"""Results of a script that are called like a layer of the parsed network: the compiler takes one name for one
+layer.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ from fer_hailo.script.layers import Layers, bare
 from fer_hailo.script.text import Items, Name, Statement, Value
 from fer_hailo.script.vocabulary import COMMANDS
 
-NAMES = {"normalization": "input_normalization"}  # how a command's result is called anew; others keep theirs, numbered
+NAMES = {
+    "normalization": "input_normalization"
+}  # how a command's result is called anew; others keep theirs, numbered
 
 
 def without_clashes(statements: Sequence[Statement], layers: Layers) -> tuple[list[Statement], list[str]]:
     """The statements with every result that clashes with a layer of the network renamed, and a note for each.
 
-    Statements that act on the graph after quantization are left alone: what they make takes the place of layers. Where
-    a statement further on names the result, it follows.
+    Statements that act on the graph after quantization are left alone: what they make takes the place of
+    layers. Where a statement further on names the result, it follows.
     """
     taken = {bare(name) for name in layers.layers} | {_bare(r) for s in statements for r in s.results}
     renamed: dict[str, str] = {}
@@ -30,8 +34,13 @@ def without_clashes(statements: Sequence[Statement], layers: Layers) -> tuple[li
                 new = _free(NAMES.get(statement.command, name), taken)
                 taken.add(new)
                 renamed[name] = new
-                notes.append(f"the script's result {name} is called {new}: the parsed network has a layer {name} of its own")
-        changed.append(dataclasses.replace(following, results=tuple(_renamed(r, renamed) for r in statement.results)))
+                notes.append(
+                    f"the script's result {name} is called {new}: the parsed network has a layer {name} of "
+                    "its own"
+                )
+        changed.append(
+            dataclasses.replace(following, results=tuple(_renamed(r, renamed) for r in statement.results))
+        )
     return changed, notes
 
 

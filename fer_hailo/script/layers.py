@@ -1,8 +1,9 @@
 """The layers of a parsed network (HN), and what the layer names of a model script stand for.
 
-A script written before the parse cannot know the parser's names (conv7, ew_add3). It names a layer by a quoted string instead, the
-name of a TFLite tensor: quantization_param("expanded_conv_6_project", precision_mode=a16_w16). The parser keeps those names
-as `original_names`; `resolve` turns them into its own. Quoted names are this project's addition: the SDK never sees one.
+A script written before the parse cannot know the parser's names (conv7, ew_add3). It names a layer by a
+quoted string instead, the name of a TFLite tensor: quantization_param("expanded_conv_6_project",
+precision_mode=a16_w16). The parser keeps those names as `original_names`; `resolve` turns them into its own.
+Quoted names are this project's addition: the SDK never sees one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from fer_hailo.script.vocabulary import layer_values, names_layers, near, typed_
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: type as the HN calls it (conv, dw, ew_add, ...), scoped names of its neighbours, names in the TFLite file."""
+    """One layer: type as the HN calls it (conv, dw, ew_add, ...), scoped names of its neighbours, names in
+    the TFLite file.
+    """
 
     type: str
     inputs: tuple[str, ...] = ()
@@ -41,7 +44,8 @@ class Layers:
     def from_hn(cls, hn: dict) -> Layers:
         """From the HN as a dictionary: name and layers {"net/conv1": {type, input, output, original_names}}.
 
-        Neighbours that are not among the layers are left out. Raises UserError where that structure is missing.
+        Neighbours that are not among the layers are left out. Raises UserError where that structure is
+        missing.
         """
         entries = hn.get("layers") if isinstance(hn, dict) else None
         if not isinstance(entries, dict) or not entries:
@@ -70,15 +74,18 @@ class Layers:
         return next((scoped for scoped in self.layers if bare(scoped) == name), None)
 
     def match(self, pattern: str) -> list[str]:
-        """Scoped names that fit a layer pattern ({conv*} without its braces), matched with or without the scope."""
+        """Scoped names that fit a layer pattern ({conv*} without its braces), matched with or without the
+        scope.
+        """
         fits = _matcher(pattern)
         return [name for name in self.layers if fits(name) or fits(bare(name))]
 
     def quoted(self, text: str) -> list[str]:
-        """Scoped names of the layers that came from the TFLite tensor called so; wildcards * ? [ ] are allowed.
+        """Scoped names of the layers that came from the TFLite tensor called so; wildcards * ? [ ] are
+        allowed.
 
-        A layer fits when `text` is one of its original names, or one of the parts of one between ';' and '/': a fused
-        tensor is called "A/B;C/D".
+        A layer fits when `text` is one of its original names, or one of the parts of one between ';' and '/':
+        a fused tensor is called "A/B;C/D".
         """
         fits = _matcher(text)
         return [name for name, layer in self.layers.items() if any(fits(part) for part in _parts(layer))]
@@ -98,7 +105,8 @@ def bare(name: str) -> str:
 
 
 def resolve(statements: Sequence[Statement], layers: Layers) -> list[Statement]:
-    """The statements with every quoted layer name replaced by the HN's name, or by a list where several layers fit.
+    """The statements with every quoted layer name replaced by the HN's name, or by a list where several
+    layers fit.
 
     Raises UserError for a quoted name that fits no layer, or several where the command takes one.
     """
@@ -108,7 +116,11 @@ def resolve(statements: Sequence[Statement], layers: Layers) -> list[Statement]:
 def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
     if not any(isinstance(value, Text) for value in layer_values(statement)):
         return statement
-    domains = {(value.line, value.column): domain for value, domain in typed_values(statement) if names_layers(domain)}
+    domains = {
+        (value.line, value.column): domain
+        for value, domain in typed_values(statement)
+        if names_layers(domain)
+    }
 
     def found(value: Value) -> Iterator[Value]:
         if isinstance(value, Items):
@@ -124,18 +136,23 @@ def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
         domain = domains.get((value.line, value.column))
         if domain is None:
             return value
-        names = tuple({new.value: new for new in found(value)}.values())  # one layer can come from several tensors
+        names = tuple(
+            {new.value: new for new in found(value)}.values()
+        )  # one layer can come from several tensors
         if isinstance(value, Items) or (len(names) > 1 and domain.kind != "layer"):
             return Items(names, value.line, value.column)
         if len(names) > 1:
             fits = ", ".join(str(name.value) for name in names)
             raise UserError(
-                f'line {value.line}, column {value.column}: "{value.value}" fits {fits}, but {statement.command} takes one layer'
+                f'line {value.line}, column {value.column}: "{value.value}" fits {fits}, but '
+                f"{statement.command} takes one layer"
             )
         return names[0]
 
     args = tuple(resolved(value) for value in statement.args)
-    kwargs = tuple(dataclasses.replace(keyword, value=resolved(keyword.value)) for keyword in statement.kwargs)
+    kwargs = tuple(
+        dataclasses.replace(keyword, value=resolved(keyword.value)) for keyword in statement.kwargs
+    )
     return dataclasses.replace(statement, args=args, kwargs=kwargs)
 
 
@@ -144,7 +161,10 @@ def _quoted(value: Text, layers: Layers) -> list[str]:
     if not names:
         guess = layers.nearest_quoted(value.value)
         hint = f" (did you mean {guess}?)" if guess else ""
-        raise UserError(f'line {value.line}, column {value.column}: no layer of {layers.name} comes from "{value.value}"{hint}')
+        raise UserError(
+            f"line {value.line}, column {value.column}: no layer of {layers.name} comes from "
+            f'"{value.value}"{hint}'
+        )
     return names
 
 

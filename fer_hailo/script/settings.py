@@ -8,11 +8,18 @@ from fer_hailo.script.text import Statement, parse_script, render_value
 from fer_hailo.script.vocabulary import topic_of
 
 ASKED = ("optimization_level", "compression_level", "calibset_size", "batch_size", "precision_mode")
-CORRECTIONS = ("bias_correction", "equalization", "finetune", "adaround")  # what the SDK does to the weights: on or off
+CORRECTIONS = (
+    "bias_correction",
+    "equalization",
+    "finetune",
+    "adaround",
+)  # what the SDK does to the weights: on or off
 
 
 def settings_of(script: str, levels: Sequence[int]) -> dict[str, str]:
-    """Settings by name, as text. levels: optimization levels that the SDK's log names; the lowest replaces the script's."""
+    """Settings by name, as text. levels: optimization levels that the SDK's log names; the lowest replaces
+    the script's.
+    """
     statements, _ = parse_script(script)
     settings: dict[str, str] = {}
     for statement in statements:
@@ -30,4 +37,6 @@ def settings_of(script: str, levels: Sequence[int]) -> dict[str, str]:
 
 
 def _name(statement: Statement, key: str) -> str:
-    return f"{key} of {render_value(statement.args[0])}" if key == "precision_mode" and statement.args else key
+    return (
+        f"{key} of {render_value(statement.args[0])}" if key == "precision_mode" and statement.args else key
+    )

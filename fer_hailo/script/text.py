@@ -1,6 +1,7 @@
 """Hailo's model scripts (.alls): text to statements and back.
 
-The grammar was worked out from the scripts of Hailo's public model zoo, since the vendor documents it behind a login:
+The grammar was worked out from the scripts of Hailo's public model zoo, since the vendor documents it behind
+a login:
 
     script     one statement a line; inside brackets it may go on over lines; # starts a comment
     statement  [result {, result} =] [scope.]command(argument {, argument})      also: {} = command(...)
@@ -38,7 +39,9 @@ KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 CALL = re.compile(r"(?:(?P<scope>\w[\w\-]*)\.)?(?P<command>[A-Za-z_]\w*)", re.ASCII)
 PATTERN = re.compile(r"([\w.\-/*?]|\[!?[\w.\-]+\])*", re.ASCII)
 # A line that can only begin a statement: where it follows an open bracket, the bracket was forgotten.
-BEGINNING = re.compile(r"[ \t]*(?:(?:[\w./\-]+[ \t]*(?:,[ \t]*[\w./\-]+[ \t]*)*|\{\}[ \t]*)=[ \t]*)?[\w.\-]+[ \t]*\(", re.ASCII)
+BEGINNING = re.compile(
+    r"[ \t]*(?:(?:[\w./\-]+[ \t]*(?:,[ \t]*[\w./\-]+[ \t]*)*|\{\}[ \t]*)=[ \t]*)?[\w.\-]+[ \t]*\(", re.ASCII
+)
 CLOSER = {"(": ")", "[": "]"}
 
 
@@ -68,7 +71,9 @@ def format_finding(finding: Finding, name: str) -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """text: the number as it was written, so that rendering does not round it. line, column: its place, which equality ignores."""
+    """text: the number as it was written, so that rendering does not round it. line, column: its place, which
+    equality ignores.
+    """
 
     value: int | float
     line: int = field(compare=False)
@@ -119,9 +124,11 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Statement:
-    """One command; line and column are where its name (or its scope) stands, results and arguments know their own places.
+    """One command; line and column are where its name (or its scope) stands, results and arguments know their
+    own places.
 
-    results: names; a single empty glob stands for `{} =`. scope: what precedes the dot (context_0.place), or "".
+    results: names; a single empty glob stands for `{} =`. scope: what precedes the dot (context_0.place), or
+    "".
     """
 
     results: tuple[Value, ...]
@@ -154,14 +161,22 @@ class _Fault(Exception):
 
 
 def read_script(path: Path | str) -> str:
-    """The text of a script file. Raises UserError when it is missing, larger than MAX_BYTES or not UTF-8 text."""
+    """The text of a script file.
+
+    Raises UserError when it is missing, larger than MAX_BYTES or not UTF-8 text.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"cannot read the model script {path}: {error.strerror}; give the path of an .alls file") from None
+        raise UserError(
+            f"cannot read the model script {path}: {error.strerror}; give the path of an .alls file"
+        ) from None
     if len(data) > MAX_BYTES:
-        raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: that is no model script; give the path of an .alls file")
+        raise UserError(
+            f"{path} is larger than {MAX_BYTES >> 20} MiB: that is no model script; give the path of an "
+            ".alls file"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -171,8 +186,9 @@ def read_script(path: Path | str) -> str:
 def parse_script(text: str) -> tuple[list[Statement], list[Finding]]:
     """Statements of a script and what is wrong with its grammar.
 
-    A statement with a fault gives one error and is left out; the rest is parsed all the same. A positional argument after a key
-    and a repeated key give an error, but keep their statement. Comments give one warning for the whole script.
+    A statement with a fault gives one error and is left out; the rest is parsed all the same. A positional
+    argument after a key and a repeated key give an error, but keep their statement. Comments give one warning
+    for the whole script.
     """
     statements: list[Statement] = []
     findings: list[Finding] = []
@@ -208,13 +224,18 @@ def render_value(value: Value) -> str:
 
 def _render_statement(statement: Statement) -> str:
     results = ", ".join(render_value(result) for result in statement.results)
-    arguments = [render_value(value) for value in statement.args] + [f"{k.key}={render_value(k.value)}" for k in statement.kwargs]
+    arguments = [render_value(value) for value in statement.args] + [
+        f"{k.key}={render_value(k.value)}" for k in statement.kwargs
+    ]
     scope = f"{statement.scope}." if statement.scope else ""
     return f"{results} = " * bool(results) + f"{scope}{statement.command}({', '.join(arguments)})"
 
 
 def _split(text: str, comments: list[_Token]) -> Iterator[list[_Token]]:
-    """The tokens of one statement after another; comments are put aside. The last token of each is an "end" without text."""
+    """The tokens of one statement after another; comments are put aside.
+
+    The last token of each is an "end" without text.
+    """
     tokens: list[_Token] = []
     depth, line, start = 0, 1, 0
     for match in TOKEN.finditer(text):
@@ -263,8 +284,14 @@ class _Parser:
             raise _Fault(self.token, f"'(' is expected after {name.text}, not {_shown(self.token)}")
         args, kwargs = self.arguments(self.take())
         if self.token.kind != "end":
-            raise _Fault(self.token, f"the statement ends before {_shown(self.token)}: one statement a line, every bracket closed once")
-        return Statement(results, parts["scope"] or "", parts["command"], args, kwargs, name.line, name.column)
+            raise _Fault(
+                self.token,
+                f"the statement ends before {_shown(self.token)}: one statement a line, every bracket closed "
+                "once",
+            )
+        return Statement(
+            results, parts["scope"] or "", parts["command"], args, kwargs, name.line, name.column
+        )
 
     def results(self) -> tuple[Value, ...]:
         if self.token.kind == "glob" and self.token.text == "{}":
@@ -275,7 +302,9 @@ class _Parser:
                 self.take()
                 results.append(self.name())
         if self.token.text != "=":
-            raise _Fault(self.token, f"'=' is expected after the names of the results, not {_shown(self.token)}")
+            raise _Fault(
+                self.token, f"'=' is expected after the names of the results, not {_shown(self.token)}"
+            )
         self.take()
         return tuple(results)
 
@@ -293,7 +322,10 @@ class _Parser:
                 self.keyword(kwargs)
                 continue
             if kwargs:
-                message = f"{_shown(self.token)} has no key but follows {next(reversed(kwargs))}=: positional arguments come first"
+                message = (
+                    f"{_shown(self.token)} has no key but follows {next(reversed(kwargs))}=: "
+                    "positional arguments come first"
+                )
                 self.findings.append(Finding("error", self.token.line, self.token.column, message))
             args.append(self.value(0))
         return tuple(args), tuple(kwargs.values())
@@ -305,7 +337,9 @@ class _Parser:
         self.take()
         value = Keyword(key.text, self.value(0), key.line, key.column)
         if key.text in kwargs:
-            self.findings.append(Finding("error", key.line, key.column, f"{key.text} is given twice: keep one"))
+            self.findings.append(
+                Finding("error", key.line, key.column, f"{key.text} is given twice: keep one")
+            )
         kwargs.setdefault(key.text, value)
 
     def items(self, opened: _Token) -> Iterator[None]:
@@ -324,7 +358,9 @@ class _Parser:
                 raise _Fault(opened, f"this '{opened.text}' is never closed")
             if token.text in CLOSER.values():
                 raise _Fault(
-                    token, f"'{closer}' is expected here, not '{token.text}': it closes the '{opened.text}' of column {opened.column}"
+                    token,
+                    f"'{closer}' is expected here, not '{token.text}': it closes the '{opened.text}' of "
+                    f"column {opened.column}",
                 )
             if token.text != ",":
                 raise _Fault(token, f"a comma is missing before {_shown(token)}")
@@ -343,7 +379,10 @@ class _Parser:
         if token.kind == "glob":
             pattern = token.text[1:-1].strip()
             if not PATTERN.fullmatch(pattern):
-                raise _Fault(token, f"{token.text} is no layer pattern: letters, digits, _ - / * ? and [ ] may stand in it")
+                raise _Fault(
+                    token,
+                    f"{token.text} is no layer pattern: letters, digits, _ - / * ? and [ ] may stand in it",
+                )
             return Glob(pattern, *place)
         if NUMBER.fullmatch(token.text):
             number = float(token.text) if re.search("[.eE]", token.text) else int(token.text[:MAX_DIGITS])
@@ -358,7 +397,11 @@ def _no_value(token: _Token) -> str:
         return "the string that begins here does not end on this line: close the quotes"
     if token.text == "{":
         return "this '{' is never closed"
-    if token.kind == "word" and re.fullmatch(r"[\w./\-*?!]+", token.text, re.ASCII) and re.search("[*?]", token.text):
+    if (
+        token.kind == "word"
+        and re.fullmatch(r"[\w./\-*?!]+", token.text, re.ASCII)
+        and re.search("[*?]", token.text)
+    ):
         return f"a layer pattern stands in braces: {{{token.text}}}"
     return f"a value is expected here, not {_shown(token)}"
 

@@ -1,10 +1,11 @@
 """What is known of each model-script command: its arguments, keys and the values they take.
 
-Sources: the scripts of Hailo's public model zoo (which commands and keys exist, and what stands there), and public
-reports of what the SDK takes or refuses (levels, 4-bit shares, activations, conversions). The vendor's own
-reference could not be had, and the language grows with each version. So a command, topic, key or word that is not
-listed is a warning, with the listed one that is like it: it is not known here, which does not make it wrong. Errors
-are values that what is known cannot take: a number out of its bounds, a list for a number, `policy=yes`.
+Sources: the scripts of Hailo's public model zoo (which commands and keys exist, and what stands there), and
+public reports of what the SDK takes or refuses (levels, 4-bit shares, activations, conversions). The vendor's
+own reference could not be had, and the language grows with each version. So a command, topic, key or word
+that is not listed is a warning, with the listed one that is like it: it is not known here, which does not
+make it wrong. Errors are values that what is known cannot take: a number out of its bounds, a list for a
+number, `policy=yes`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fer_hailo.script.text import Finding, Glob, Items, Keyword, Level, Name, Number, Statement, Text, Value, render_value
+from fer_hailo.script.text import (
+    Finding,
+    Glob,
+    Items,
+    Keyword,
+    Level,
+    Name,
+    Number,
+    Statement,
+    Text,
+    Value,
+    render_value,
+)
 
 MAX_KNOWN = 5000  # the largest known script makes 335 layers
 
@@ -27,11 +40,12 @@ Kind = Literal["integer", "number", "word", "layer", "layers", "string", "time",
 class Domain:
     """Which values an argument takes.
 
-    kind: "integer", "number", "word", "layer" (one), "layers" (one, a pattern or a list), "string", "time", "list" of `item`, or "any".
-    low, high: bounds of a number, low itself excluded when `above`. words: the words that are allowed, for numbers beside the numbers.
-    unlike: level of the finding for a word that is none of `words`: "error" where there can be no others (True and
-    False, enabled and disabled), "warning" where there may be, "" where anything goes.
-    item, size, rising: of lists: what they hold, how many (None: any number but 0), whether each number must exceed the one before.
+    kind: "integer", "number", "word", "layer" (one), "layers" (one, a pattern or a list), "string", "time",
+    "list" of `item`, or "any". low, high: bounds of a number, low itself excluded when `above`. words: the
+    words that are allowed, for numbers beside the numbers. unlike: level of the finding for a word that is
+    none of `words`: "error" where there can be no others (True and False, enabled and disabled), "warning"
+    where there may be, "" where anything goes. item, size, rising: of lists: what they hold, how many (None:
+    any number but 0), whether each number must exceed the one before.
     """
 
     kind: Kind
@@ -49,10 +63,11 @@ class Domain:
 class Command:
     """What a command takes.
 
-    args: domains of the positional arguments, of which the first `needed` must be there (None: all); more: domain of any that follow.
-    results: how many names may stand before `=`, least and most (None: any number).
-    topics: for commands whose first argument is a topic, the keys of each; then `keys` are those that all topics share.
-    graph: acts on the graph after quantization, whose layers are partly made by the compiler: their names cannot be checked.
+    args: domains of the positional arguments, of which the first `needed` must be there (None: all); more:
+    domain of any that follow. results: how many names may stand before `=`, least and most (None: any
+    number). topics: for commands whose first argument is a topic, the keys of each; then `keys` are those
+    that all topics share. graph: acts on the graph after quantization, whose layers are partly made by the
+    compiler: their names cannot be checked.
     """
 
     args: tuple[Domain, ...] = ()
@@ -85,7 +100,13 @@ def same(domain: Domain, keys: str) -> dict[str, Domain]:
     return dict.fromkeys(keys.split(), domain)
 
 
-ANY, LAYER, LAYERS, STRING, TIME = Domain("any"), Domain("layer"), Domain("layers"), Domain("string"), Domain("time")
+ANY, LAYER, LAYERS, STRING, TIME = (
+    Domain("any"),
+    Domain("layer"),
+    Domain("layers"),
+    Domain("string"),
+    Domain("time"),
+)
 BOOL, FLAG = words("True False", "error"), words("enabled disabled", "error")
 SWITCH = words("enabled disabled allowed", "error")
 EITHER = words("enabled disabled True False", "error")  # both spellings are found for some keys
@@ -95,13 +116,17 @@ LAYER_LIST = several(LAYER)
 NETWORKS = several(words("", ""))
 
 PRECISION = words("a8_w8 a8_w4 a16_w16 a16_w8 a8_w8_a8 a8_w8_a16")
-ACTIVATION = words("linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus")
+ACTIVATION = words(
+    "linear relu relu6 leaky prelu elu sigmoid tanh exp swish silu hardswish hardsigmoid gelu mish softplus"
+)
 CONVERSION = words(
-    "bgr_to_rgb rgb_to_bgr yuv_to_rgb yuv_to_bgr nv12_to_rgb nv21_to_rgb nv12_to_hailo_yuv nv21_to_hailo_yuv yuy2_to_hailo_yuv "
+    "bgr_to_rgb rgb_to_bgr yuv_to_rgb yuv_to_bgr nv12_to_rgb nv21_to_rgb nv12_to_hailo_yuv nv21_to_hailo_yuv "
+    "yuy2_to_hailo_yuv "
     "i420_to_hailo_yuv tf_rgbx_to_hailo_rgb tf_rgb_to_hailo_rgb",
 )
 FORMAT = words(
-    "spatial_reshape reshape_1xw0_to_hxw transpose_matmul tf_rgb_to_hailo_rgb hailo_rgb_to_tf_rgb hailo_rgb_to_lcu hailo_rgb_to_ppu "
+    "spatial_reshape reshape_1xw0_to_hxw transpose_matmul tf_rgb_to_hailo_rgb hailo_rgb_to_tf_rgb "
+    "hailo_rgb_to_lcu hailo_rgb_to_ppu "
     "ppu_to_hailo_rgb hailo_rgb_to_f8cr f8cr_to_hailo_rgb",
     unlike="",  # layer names stand among them
 )
@@ -136,7 +161,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "transpose": Command((LAYER,), 0, results=(0, None)),
     "change_output_activation": Command((ACTIVATION, ACTIVATION), 1),
-    "logits_layer": Command((LAYER, words("softmax argmax"), integer(-4, 3), words("cpu nn_core")), 2, results=(1, 1)),
+    "logits_layer": Command(
+        (LAYER, words("softmax argmax"), integer(-4, 3), words("cpu nn_core")), 2, results=(1, 1)
+    ),
     "nms_postprocess": Command(
         (STRING, META_ARCH),
         0,
@@ -153,7 +180,11 @@ COMMANDS: dict[str, Command] = {
     "set_seed": Command(keys={"seed": integer(0)}),
     # Quantization
     "model_optimization_flavor": Command(
-        keys={"optimization_level": integer(0, 4, "-100"), "compression_level": integer(0, 5), "batch_size": COUNT}
+        keys={
+            "optimization_level": integer(0, 4, "-100"),
+            "compression_level": integer(0, 5),
+            "batch_size": COUNT,
+        }
     ),
     "model_optimization_config": Command(
         topics={
@@ -178,7 +209,10 @@ COMMANDS: dict[str, Command] = {
                 "clipping_values": RANGE,
                 "recollect_stats": BOOL,
             },
-            "weights_clipping": {"mode": words("disabled manual percentile mmse mmse_if4b"), "clipping_values": RANGE},
+            "weights_clipping": {
+                "mode": words("disabled manual percentile mmse mmse_if4b"),
+                "clipping_values": RANGE,
+            },
             "global_avgpool_reduction": {"division_factors": several(COUNT)},
             "se_optimization": {
                 "method": words("tse"),
@@ -186,7 +220,10 @@ COMMANDS: dict[str, Command] = {
                 **same(COUNT, "count tile_height"),
             },
             "ew_add_fusing": {},
-            "layer_norm_decomposition": {"equalization": FLAG, "bit_decomposition_mode": words("uniform_precision")},
+            "layer_norm_decomposition": {
+                "equalization": FLAG,
+                "bit_decomposition_mode": words("uniform_precision"),
+            },
             "matmul_equalization": {"matmul_bias": FLAG},
             "matmul_correction": {"correction_type": words("zp_comp_none zp_comp_block zp_comp_block_3")},
             "matmul_decomposition": {"precision_mode": PRECISION},
@@ -220,7 +257,9 @@ COMMANDS: dict[str, Command] = {
         (LAYERS,),
         keys={
             "precision_mode": PRECISION,
-            "bias_mode": words("single_scale_decomposition double_scale_initialization double_scale_decomposition"),
+            "bias_mode": words(
+                "single_scale_decomposition double_scale_initialization double_scale_decomposition"
+            ),
             "activation_fit": FLAG,
             **same(RANGE, "force_range_in force_range_out"),
             "force_range_index": integer(0),
@@ -240,30 +279,41 @@ COMMANDS: dict[str, Command] = {
         keys={
             **same(
                 number(0, 10),
-                "max_utilization max_apu_utilization max_compute_utilization max_compute_16bit_utilization max_control_utilization "
+                "max_utilization max_apu_utilization max_compute_utilization max_compute_16bit_utilization "
+                "max_control_utilization "
                 "max_input_aligner_utilization max_memory_utilization",
             ),
             "strategy": words("greedy"),
         },
     ),
-    "context_switch_param": Command(keys={"mode": SWITCH, "slotter_chances": COUNT, "allow_auto_merge_in_multicontext": BOOL}),
+    "context_switch_param": Command(
+        keys={"mode": SWITCH, "slotter_chances": COUNT, "allow_auto_merge_in_multicontext": BOOL}
+    ),
     "platform_param": Command(keys={"hef_version": COUNT, **same(several(ANY), "targets hints")}),
     "allocator_param": Command(
         keys={
             **same(TIME, "timeout cluster_timeout splitter_timeout"),
             **same(
                 integer(0),
-                "automatic_ddr_l3_cuts_threshold automatic_l4_portals_l3_cuts_threshold input_layer_max_successors max_auto_defuse "
+                "automatic_ddr_l3_cuts_threshold automatic_l4_portals_l3_cuts_threshold "
+                "input_layer_max_successors max_auto_defuse "
                 "max_auto_merge_depth ppu_reshape_slack seed",
             ),
-            **same(number(0, 10), "merge_min_layer_utilization merge_max_layer_utilization merge_max_memory_utilization"),
+            **same(
+                number(0, 10),
+                "merge_min_layer_utilization merge_max_layer_utilization merge_max_memory_utilization",
+            ),
             **same(
                 EITHER,
-                "auto_split_const_inputs automatic_ddr automatic_l4_portals automatic_reshapes automatic_resize_reshapes "
+                "auto_split_const_inputs automatic_ddr automatic_l4_portals automatic_reshapes "
+                "automatic_resize_reshapes "
                 "calculate_power defuse_by_validator disable_row_per_cut enable_auto_spatial_collapse "
-                "enable_auto_spatial_reshapes enable_automatic_offdevice_outputs enable_axis_upsize enable_collapser "
-                "enable_defuse_with_slack enable_fixer enable_lanes enable_lcu_ecc enable_muxer enable_partial_row_buffers "
-                "enable_post_split_average_buffers enable_swapper force_map_on_mirror optimize_pipeline_stoppage validate "
+                "enable_auto_spatial_reshapes enable_automatic_offdevice_outputs enable_axis_upsize "
+                "enable_collapser "
+                "enable_defuse_with_slack enable_fixer enable_lanes enable_lcu_ecc enable_muxer "
+                "enable_partial_row_buffers "
+                "enable_post_split_average_buffers enable_swapper force_map_on_mirror "
+                "optimize_pipeline_stoppage validate "
                 "width_splitter_defuse",
             ),
         },
@@ -273,11 +323,14 @@ COMMANDS: dict[str, Command] = {
         keys={
             **same(
                 SWITCH,
-                "balance_output_multisplit compress_l3_weights enable_ew_add_optimization mixed_mem no_contexts parallel_activation "
+                "balance_output_multisplit compress_l3_weights enable_ew_add_optimization mixed_mem "
+                "no_contexts parallel_activation "
                 "resize_bilinear_streaming use_16x4_sc",
             ),
             **same(BOOL, "buffer_in_l4 defuse_spatial_w"),
-            **same(integer(0), "defuse_num_layers number_of_apus number_of_input_aligners number_of_subclusters"),
+            **same(
+                integer(0), "defuse_num_layers number_of_apus number_of_input_aligners number_of_subclusters"
+            ),
             "hw_layer_type_list": several(words("lcu ppu")),
             "layer_output_buffers_format": words("automatic consecutive row_per_cut"),
             "resources_allocation_strategy": words("manual_scs_selection"),
@@ -288,20 +341,33 @@ COMMANDS: dict[str, Command] = {
     "context": Command((LAYER_LIST,), results=(1, 1), graph=True),
     "place": Command((integer(0), LAYER_LIST), graph=True),
     "buffers": Command(
-        (LAYER, LAYER, integer(0), integer(0, None, "FULL_ROW", "PARTIAL_ROW"), words("FULL_ROW PARTIAL_ROW")), 3, graph=True
+        (
+            LAYER,
+            LAYER,
+            integer(0),
+            integer(0, None, "FULL_ROW", "PARTIAL_ROW"),
+            words("FULL_ROW PARTIAL_ROW"),
+        ),
+        3,
+        graph=True,
     ),
     "remove_node": Command((LAYER,), graph=True),
     "defuse": Command(
         (LAYER, COUNT),
         results=(2, None),
         keys={
-            "defuse_type": words("SPATIAL SPATIAL_RESHAPE INPUT_FEATURES COMPUTE_LANES SUPER_DW SUPER_DECONV DECONV RESIZE_TRANSPOSE NMS"),
+            "defuse_type": words(
+                "SPATIAL SPATIAL_RESHAPE INPUT_FEATURES COMPUTE_LANES SUPER_DW SUPER_DECONV DECONV "
+                "RESIZE_TRANSPOSE NMS"
+            ),
             "axis": words("FEATURES WIDTH HEIGHT"),
             "splitter": BOOL,
         },
         graph=True,
     ),
-    "defuse_block": Command((LAYER,), more=LAYER, results=(1, None), keys={"defuse_count": COUNT}, graph=True),
+    "defuse_block": Command(
+        (LAYER,), more=LAYER, results=(1, None), keys={"defuse_count": COUNT}, graph=True
+    ),
     "format_conversion": Command(
         (LAYER, FORMAT),
         more=Domain("integer", 0, words=FORMAT.words, unlike=""),
@@ -311,7 +377,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "concat": Command((LAYER_LIST, LAYER), results=(1, 1), graph=True),
     "shortcut": Command((LAYER, LAYERS), results=(1, 1), graph=True),
-    "shape_splitter": Command((words("SPLIT_FEATURES SPLIT_WIDTH SPLIT_HEIGHT"), LAYER, LAYER_LIST), results=(1, 1), graph=True),
+    "shape_splitter": Command(
+        (words("SPLIT_FEATURES SPLIT_WIDTH SPLIT_HEIGHT"), LAYER, LAYER_LIST), results=(1, 1), graph=True
+    ),
     "transpose_concat": Command((LAYER,), results=(1, None), graph=True),
     "mux_demux": Command((LAYER_LIST, LAYER_LIST), results=(2, 2), graph=True),
     "merge": Command((LAYER, LAYER), more=LAYER, results=(1, 1), graph=True),
@@ -335,20 +403,29 @@ def near(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def topic_of(statement: Statement) -> str:
-    """The topic of model_optimization_config and its like (calibration, finetune, ...), or "" for other commands."""
+    """The topic of model_optimization_config and its like (calibration, finetune, ...), or "" for other
+    commands.
+    """
     command = COMMANDS.get(statement.command)
     return str(statement.args[0].value) if command and command.topics and statement.args else ""
 
 
 def check(statement: Statement) -> Iterator[Finding]:
-    """What is wrong with one statement by itself: its command, number of results and arguments, keys and values."""
+    """What is wrong with one statement by itself: its command, number of results and arguments, keys and
+    values.
+    """
     command = COMMANDS.get(statement.command)
     if command is None:
         yield from _unknown(statement, statement.command, "as a command", COMMANDS)
         return
     yield from _check_results(statement, command)
     if statement.scope and statement.command != "place":
-        yield Finding("error", statement.line, statement.column, f"only place stands after a dot, {statement.command} does not")
+        yield Finding(
+            "error",
+            statement.line,
+            statement.column,
+            f"only place stands after a dot, {statement.command} does not",
+        )
     known_keys = command.keys
     if command.topics:
         known_keys = yield from _check_topic(statement, command)
@@ -360,7 +437,9 @@ def check(statement: Statement) -> Iterator[Finding]:
         yield from _check_key(statement, command, keyword, known_keys)
 
 
-def _unknown(place: Statement | Keyword | Value, word: str, what: str, known: Iterable[str]) -> Iterator[Finding]:
+def _unknown(
+    place: Statement | Keyword | Value, word: str, what: str, known: Iterable[str]
+) -> Iterator[Finding]:
     if word not in SEEN:
         message = f"{word[:60]} is not known here {what}, so it is not checked"
         yield Finding("warning", place.line, place.column, message, near(word, known))
@@ -375,7 +454,9 @@ def layer_values(statement: Statement) -> Iterator[Value]:
 
 def names_layers(domain: Domain) -> bool:
     """Whether values of this domain are names of layers."""
-    return domain.kind in ("layer", "layers") or (domain.kind == "list" and domain.item is not None and domain.item.kind == "layer")
+    return domain.kind in ("layer", "layers") or (
+        domain.kind == "list" and domain.item is not None and domain.item.kind == "layer"
+    )
 
 
 def typed_values(statement: Statement) -> Iterator[tuple[Value, Domain]]:
@@ -402,8 +483,13 @@ def _flat(value: Value) -> Iterator[Value]:
 
 
 def _argument(statement: Statement, command: Command, index: int) -> Domain:
-    # input_conversion(conversion), input_conversion(layer, conversion) and change_output_activation alike: the layer may be left out.
-    if statement.command in ("input_conversion", "change_output_activation") and index == 0 and len(statement.args) > 1:
+    # input_conversion(conversion), input_conversion(layer, conversion) and change_output_activation alike:
+    # the layer may be left out.
+    if (
+        statement.command in ("input_conversion", "change_output_activation")
+        and index == 0
+        and len(statement.args) > 1
+    ):
         return LAYER
     if statement.command == "format_conversion" and index == 1 and isinstance(statement.args[1], Name):
         return LAYER
@@ -416,7 +502,9 @@ def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
     least, most = command.results
     count = len(statement.results)
     if count < least:
-        message = f"{statement.command} makes a layer that needs a name: write NAME = {statement.command}(...)"
+        message = (
+            f"{statement.command} makes a layer that needs a name: write NAME = {statement.command}(...)"
+        )
         if least > 1:
             message = f"{statement.command} needs at least {least} names before '=', not {count}"
         if not (statement.results and isinstance(statement.results[0], Glob)):
@@ -434,22 +522,41 @@ def _check_results(statement: Statement, command: Command) -> Iterator[Finding]:
 
 
 def _check_defused(statement: Statement) -> Iterator[Finding]:
-    """Its parts, and what joins them. Of the other types real scripts have as many, one or two more, by the layer."""
+    """Its parts, and what joins them.
+
+    Of the other types real scripts have as many, one or two more, by the layer.
+    """
     parts = statement.args[1] if len(statement.args) > 1 else None
-    if isinstance(parts, Number) and isinstance(parts.value, int) and len(statement.results) != parts.value + 1:
+    if (
+        isinstance(parts, Number)
+        and isinstance(parts.value, int)
+        and len(statement.results) != parts.value + 1
+    ):
         message = f"defuse into {parts.value} gives {parts.value + 1} results, not {len(statement.results)}"
         yield Finding("error", statement.line, statement.column, message)
 
 
 def _check_topic(statement: Statement, command: Command):
-    """Check the one positional argument; returns the keys that go with it, or None when they cannot be told."""
+    """Check the one positional argument; returns the keys that go with it, or None when they cannot be
+    told.
+    """
     known = ", ".join(command.topics)
     if not statement.args:
-        yield Finding("error", statement.line, statement.column, f"{statement.command} needs a first argument: one of {known}")
+        yield Finding(
+            "error",
+            statement.line,
+            statement.column,
+            f"{statement.command} needs a first argument: one of {known}",
+        )
         return None
     topic, *others = statement.args
     for value in others:
-        yield Finding("error", value.line, value.column, f"{render_value(value)[:60]} is one argument too many: write key=value")
+        yield Finding(
+            "error",
+            value.line,
+            value.column,
+            f"{render_value(value)[:60]} is one argument too many: write key=value",
+        )
     if not isinstance(topic, Name):
         message = f"{render_value(topic)[:60]} is nothing that {statement.command} takes: one of {known}"
         yield Finding("error", topic.line, topic.column, message)
@@ -463,23 +570,36 @@ def _check_topic(statement: Statement, command: Command):
 def _check_args(statement: Statement, command: Command) -> Iterator[Finding]:
     needed = len(command.args) if command.needed is None else command.needed
     if len(statement.args) < needed:
-        message = f"{statement.command} needs {needed} positional argument{'s' * (needed > 1)}, not {len(statement.args)}"
+        message = (
+            f"{statement.command} needs {needed} positional argument{'s' * (needed > 1)}, not "
+            f"{len(statement.args)}"
+        )
         yield Finding("error", statement.line, statement.column, message)
     for index, value in enumerate(statement.args):
         if index >= len(command.args) and command.more is None:
             takes = len(command.args) or "none without a key"
-            message = f"{render_value(value)[:60]} is one argument too many: {statement.command} takes {takes}"
+            message = (
+                f"{render_value(value)[:60]} is one argument too many: {statement.command} takes {takes}"
+            )
             yield Finding("error", value.line, value.column, message)
             return
         domain, word = _argument(statement, command, index), str(value.value)
         key = next((key for key in command.keys if word.startswith(key)), "")
         if key and isinstance(value, Name) and not names_layers(domain) and word not in domain.words:
-            yield Finding("error", value.line, value.column, f"{word[:60]} is no argument of its own", f"{key}={word[len(key) :]}")
+            yield Finding(
+                "error",
+                value.line,
+                value.column,
+                f"{word[:60]} is no argument of its own",
+                f"{key}={word[len(key) :]}",
+            )
             continue
         yield from _check_value(value, domain, "")
 
 
-def _check_key(statement: Statement, command: Command, keyword: Keyword, known: dict[str, Domain]) -> Iterator[Finding]:
+def _check_key(
+    statement: Statement, command: Command, keyword: Keyword, known: dict[str, Domain]
+) -> Iterator[Finding]:
     if keyword.key in known:
         yield from _check_value(keyword.value, known[keyword.key], keyword.key)
         return
@@ -509,7 +629,9 @@ def _check_value(value: Value, domain: Domain, key: str) -> Iterator[Finding]:
         yield fault(f"a time is expected (seconds, or with a unit: 90s, 25m, 5h), not {shown}")
     elif domain.kind == "layer" and not isinstance(value, Name | Text):
         yield fault(f"the name of one layer is expected, not {shown}")
-    elif domain.kind == "layers" and any(isinstance(v, Number) for v in ([*value.value] if isinstance(value, Items) else [value])):
+    elif domain.kind == "layers" and any(
+        isinstance(v, Number) for v in ([*value.value] if isinstance(value, Items) else [value])
+    ):
         yield fault(f"layers are expected (a name, {{pattern}} or [list]), not {shown}")
 
 
@@ -524,7 +646,13 @@ def _check_number(value: Value, domain: Domain, fault, shown: str) -> Iterator[F
     number = value.value
     low = domain.low is not None and (number <= domain.low if domain.above else number < domain.low)
     whole = domain.kind == "number" or isinstance(number, int)
-    if low or not whole or (domain.high is not None and number > domain.high) or number != number or abs(number) == float("inf"):
+    if (
+        low
+        or not whole
+        or (domain.high is not None and number > domain.high)
+        or number != number
+        or abs(number) == float("inf")
+    ):
         yield fault(expected)
 
 

@@ -1,1 +1,3 @@
-"""From the deploy bundle to the HEF: numpy and the standard library only, so that it runs beside the vendor's SDK."""
+"""From the deploy bundle to the HEF: numpy and the standard library only, so that it runs beside the vendor's
+SDK.
+"""

@@ -57,7 +57,9 @@ def compile_bundle(
         noise |= scores.noise
         dates |= dict.fromkeys(scores.metrics, scores.date)
     said = [finding for step in record.values() for finding in step.log]
-    warnings = [_warning(finding) for finding in said] + [note for step in record.values() for note in step.notes or ()]
+    warnings = [_warning(finding) for finding in said] + [
+        note for step in record.values() for note in step.notes or ()
+    ]
     optimized, compiled = record.get("optimize"), record.get("compile")
     version = next(iter(record.values())).sdk_version if record else "unknown"
     facts = _facts(
@@ -82,8 +84,13 @@ def rehearse_bundle(
     most_lost: float,
     quick: int | None,
 ) -> int:
-    """Rehearse without the SDK. Returns the exit status as `compile_bundle` does, judged by the emulation of the model script."""
-    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)  # beside a compilation's report, not over it
+    """Rehearse without the SDK.
+
+    Returns the exit status as `compile_bundle` does, judged by the emulation of the model script.
+    """
+    job = _job(
+        folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick
+    )  # beside a compilation's report, not over it
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
     for line in rehearsal.emulation.ignored if rehearsal.emulation else ():
@@ -99,11 +106,16 @@ def rehearse_bundle(
         seconds={"rehearsal": round(time.monotonic() - start, 1)},
         warnings=rehearsal.warnings,
     )
-    emulated = rehearsal.metrics.keys() & {NARROW, WIDE}  # the TFLite files have their rows since they were made
+    emulated = rehearsal.metrics.keys() & {
+        NARROW,
+        WIDE,
+    }  # the TFLite files have their rows since they were made
     return _finish(job, facts, {stage: facts.date for stage in rehearsal.metrics if stage in emulated})
 
 
-def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None) -> Job:
+def _job(
+    folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None
+) -> Job:
     """Check the bundle and the script, before anything slow begins."""
     bundle = load_bundle(folder)
     script = read_scripts([path or bundle.folder / SCRIPT for path in scripts])
@@ -112,17 +124,23 @@ def _job(folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path |
         _say(script.format(finding), red=finding.level != "note")
     faults = sum(finding.level == "error" for finding in findings)
     if faults:
-        raise UserError(f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled")
+        raise UserError(
+            f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled"
+        )
     _check_quoted(script, bundle)
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
     if quick is not None:
         pictures = pictures.quick(quick)
-        digests = {split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)}
+        digests = {
+            split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)
+        }
     return Job(bundle, hw_arch, script, pictures, digests, quick, out or bundle.folder / hw_arch)
 
 
 def _check_quoted(script: ScriptFiles, bundle: Bundle) -> None:
-    """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before the parse."""
+    """Raise UserError where a layer's TFLite name in the script is none of the bundle's network: known before
+    the parse.
+    """
     try:
         resolve_layers(parse_script(script.text)[0], tflite_layers(bundle.network, bundle.manifest.arch))
     except UserError as error:
@@ -142,8 +160,14 @@ def _facts(
     warnings: list[str],
 ) -> Facts:
     manifest, sdk = job.bundle.manifest, outcome if isinstance(outcome, Compiled) else None
-    judged = manifest.selection.splits() if manifest.selection else metrics  # on images that it learnt nothing can be judged
-    versions = {"Python": platform.python_version(), "numpy": np.__version__, "bundle made at commit": manifest.commit}
+    judged = (
+        manifest.selection.splits() if manifest.selection else metrics
+    )  # on images that it learnt nothing can be judged
+    versions = {
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "bundle made at commit": manifest.commit,
+    }
     return Facts(
         bundle=job.bundle.name,
         bundle_sha256=job.bundle.digest,
@@ -170,7 +194,9 @@ def _warning(finding: Finding) -> str:
 
 
 def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
-    """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored again adds no second row."""
+    """Write the report, and rows for the stages in `dates`, dated when they were scored: what was not scored
+    again adds no second row.
+    """
     page = write_compile_report(job.out, facts)
     manifest = job.bundle.manifest
     rows = [
@@ -192,7 +218,10 @@ def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
     if rows:
         add_rows(resolve(job.bundle.folder).results, rows)
     for stage, scores in facts.metrics.items():
-        print(f"{stage:<13}" + "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items()))
+        print(
+            f"{stage:<13}"
+            + "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items())
+        )
     for warning in facts.warnings:
         _say(f"warning: {warning}", red=True)
     failed = facts.verdict.failed

@@ -1,4 +1,6 @@
-"""The vendor's ClientRunner: imported here only, its calls wrapped so that what it raises becomes one line of advice."""
+"""The vendor's ClientRunner: imported here only, its calls wrapped so that what it raises becomes one line of
+advice.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,21 @@ ARCHITECTURES = {"hailo8": "HAILO8", "hailo8l": "HAILO8L", "hailo8r": "HAILO8R"}
 TOPS = {"hailo8": 26, "hailo8l": 13, "hailo8r": 26}
 CONTEXTS = {"har-native": "SDK_NATIVE", "har-fp": "SDK_FP_OPTIMIZED", "har-int8": "SDK_QUANTIZED"}
 MISSING = (
-    "the Hailo Dataflow Compiler (module hailo_sdk_client) is not installed in this Python: get its wheel, version 3.x for Hailo-8, from "
-    "Hailo's Developer Zone (free registration; Linux, Python 3.10 to 3.12); --rehearse checks everything that can be checked without it"
+    "the Hailo Dataflow Compiler (module hailo_sdk_client) is not installed in this Python: get its wheel, "
+    "version 3.x for Hailo-8, from "
+    "Hailo's Developer Zone (free registration; Linux, Python 3.10 to 3.12); --rehearse checks everything "
+    "that can be checked without it"
 )
 # By class name, since the import paths moved between versions. What is said, and what to do.
 ADVICE = {
-    "ParsingWithRecommendationException": "the parser does not take the whole network; see conversion.html for the operators",
+    "ParsingWithRecommendationException": "the parser does not take the whole network; see conversion.html "
+    "for the operators",
     "MisspellNodeError": "the parser does not know one of the nodes",
-    "UnsupportedModelError": "the parser does not take this kind of network; a float32 TFLite with a fixed batch of 1 is needed",
+    "UnsupportedModelError": "the parser does not take this kind of network; a float32 TFLite with a fixed "
+    "batch of 1 is needed",
     "BadInputsShape": "the calibration images do not have the shape of the network's input",
-    "BackendAllocatorException": "the compiler found no place for the network on the chip; try performance_param("
+    "BackendAllocatorException": "the compiler found no place for the network on the chip; try "
+    "performance_param("
     "compiler_optimization_level=max) in the model script, or fewer 16-bit layers",
     "BackendValueError": "the compiler refuses a value",
 }
@@ -39,12 +46,15 @@ def client() -> ModuleType:
     """The module hailo_sdk_client. Raises UserError, saying where to get it, where it is missing."""
     try:
         return importlib.import_module("hailo_sdk_client")
-    except Exception as error:  # an SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
+    except (
+        Exception
+    ) as error:  # an SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
         if isinstance(error, ModuleNotFoundError) and error.name == "hailo_sdk_client":
             raise UserError(MISSING) from None
         reason = with_class(error, first_line(error))
         raise UserError(
-            f"the Dataflow Compiler is installed but cannot be imported ({reason}): install it again in an environment of its own, as "
+            f"the Dataflow Compiler is installed but cannot be imported ({reason}): install it again in an "
+            "environment of its own, as "
             "its guide says"
         ) from error
 
@@ -56,7 +66,9 @@ def has_name(error: BaseException, name: str) -> bool:
 
 @contextlib.contextmanager
 def calling(what: str, log: Path) -> Iterator[None]:
-    """Run SDK calls: log caught; an exception becomes a UserError that names the step, the reason and the log."""
+    """Run SDK calls: log caught; an exception becomes a UserError that names the step, the reason and the
+    log.
+    """
     try:
         with captured(log):
             yield
@@ -66,14 +78,19 @@ def calling(what: str, log: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in PLACES:
             raise
         advice = next((text for name, text in ADVICE.items() if has_name(error, name)), "the SDK failed")
-        raise UserError(f"{what}: {advice} ({with_class(error, first_line(error))}); the whole log is {log}") from error
+        raise UserError(
+            f"{what}: {advice} ({with_class(error, first_line(error))}); the whole log is {log}"
+        ) from error
 
 
 @contextlib.contextmanager
-def inference(runner: Any, stage: str, spec: PreprocessSpec, log: Path) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def inference(
+    runner: Any, stage: str, spec: PreprocessSpec, log: Path
+) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     """Give a function from images, uint8 (N, I, I, 3), to logits, in the stage's domain.
 
-    The native network ignores the model script, so it gets normalised values; the others normalise themselves.
+    The native network ignores the model script, so it gets normalised values; the others normalise
+    themselves.
     """
     what, context = f"scoring {stage}", getattr(client().InferenceContext, CONTEXTS[stage])
     with contextlib.ExitStack() as stack:

@@ -1,7 +1,8 @@
-"""Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the one before it.
+"""Bundle to HEF with the vendor's SDK: parse, optimize, compile. Each step starts from the artefact of the
+one before it.
 
-A step makes its artefact, which is recorded at once, and is scored then: hours of optimization are not lost when scoring is interrupted,
-and another number of images to score on costs no second optimization.
+A step makes its artefact, which is recorded at once, and is scored then: hours of optimization are not lost
+when scoring is interrupted, and another number of images to score on costs no second optimization.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.log import findings
 
 STEPS = ("parse", "optimize", "compile")
-HAR, QUANTIZED, HEF, EFFECTIVE, LOG = "model.har", "model_quantized.har", "model.hef", "effective.alls", "sdk.log"
+HAR, QUANTIZED, HEF, EFFECTIVE, LOG = (
+    "model.har",
+    "model_quantized.har",
+    "model.hef",
+    "effective.alls",
+    "sdk.log",
+)
 ARTEFACTS = {"parse": HAR, "optimize": QUANTIZED, "compile": HEF}
 STAGES = {"parse": ("har-native",), "optimize": ("har-fp", "har-int8"), "compile": ()}
 NOISE_PICTURES = 64
@@ -41,7 +48,9 @@ NOISE_PICTURES = 64
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be compiled, for which chip, with which model script, scored on which images, into which folder."""
+    """What is to be compiled, for which chip, with which model script, scored on which images, into which
+    folder.
+    """
 
     bundle: Bundle
     hw_arch: str
@@ -62,7 +71,10 @@ class Job:
 
 
 def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, Step]:
-    """Run the steps, by default those whose results are not there yet. Returns the record of all steps done."""
+    """Run the steps, by default those whose results are not there yet.
+
+    Returns the record of all steps done.
+    """
     sdk.client()
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out / ".lock", wait=False):
@@ -72,7 +84,9 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, Step]:
                 _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
             elif wanted is None or step in wanted:
                 _check_earlier(job, record, STEPS[:number])
-                record = {earlier: record[earlier] for earlier in STEPS[:number]}  # what comes later is outdated
+                record = {
+                    earlier: record[earlier] for earlier in STEPS[:number]
+                }  # what comes later is outdated
                 record[step] = _run(job, step)
                 write_steps(job.out / RECORD, record)
             if _fits(job, record, step) and not _scored(job, step, record[step].scores):
@@ -85,7 +99,8 @@ def _check_earlier(job: Job, record: dict[str, Step], steps: tuple[str, ...]) ->
     for step in steps:
         if not _fits(job, record, step):
             raise UserError(
-                f"{job.out / ARTEFACTS[step]} is missing, or was made from another bundle, script or architecture: "
+                f"{job.out / ARTEFACTS[step]} is missing, or was made from another bundle, script or "
+                "architecture: "
                 f"run the step {step} first (--steps {','.join(STEPS[STEPS.index(step) :])})"
             )
 
@@ -124,10 +139,15 @@ def _parse(job: Job) -> dict[str, Any]:
         try:
             translate()
         except Exception as error:
-            names = _recommended(str(error)) if sdk.has_name(error, "ParsingWithRecommendationException") else []
+            names = (
+                _recommended(str(error)) if sdk.has_name(error, "ParsingWithRecommendationException") else []
+            )
             if not names:
                 raise
-            note = f"the parser stopped; it was run again with the end nodes that it recommended: {', '.join(names)}"
+            note = (
+                "the parser stopped; it was run again with the end nodes that it recommended: "
+                f"{', '.join(names)}"
+            )
             print(note, flush=True)
             translate(end_node_names=names)
     layers = Layers.from_hn(runner.get_hn_dict())
@@ -139,24 +159,34 @@ def _parse(job: Job) -> dict[str, Any]:
 
 
 def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
-    """Raise UserError where the parsed network is not the one in the bundle. Returns what else is worth a look."""
+    """Raise UserError where the parsed network is not the one in the bundle.
+
+    Returns what else is worth a look.
+    """
     spec, count = job.bundle.spec, len(job.bundle.labels)
     for name, layer in hn["layers"].items():
         shape = list((layer.get("output_shapes") or [[]])[0])
         if layer.get("type") == "input_layer" and shape[1:] != [spec.input_size, spec.input_size, 3]:
             raise UserError(
-                f"parse: the network's input {name} came out with shape {shape}, not (-1, {spec.input_size}, {spec.input_size}, 3)"
+                f"parse: the network's input {name} came out with shape {shape}, not (-1, {spec.input_size}, "
+                f"{spec.input_size}, 3)"
             )
         if layer.get("type") == "output_layer" and shape and shape[-1] != count:
             raise UserError(
-                f"parse: the network ends at {name} with shape {shape}, not with {count} logits: the parser cut off its end; "
+                f"parse: the network ends at {name} with shape {shape}, not with {count} logits: the parser "
+                "cut off its end; "
                 "see the operators in conversion.html"
             )
     if any(layer.original_names for layer in layers.layers.values()):
         weighted = [layer.name for layer in job.bundle.network.layers if layer.operator in WEIGHTED]
         lost = [name for name in weighted if not layers.quoted(name)]
-        if lost:  # no error: how the parser names layers is not known well enough, and the scores tell whether they are lost
-            return [f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is {lost[0]}"]
+        # No error: how the parser names layers is not known well enough, and the scores tell whether they are
+        # lost
+        if lost:
+            return [
+                f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is "
+                f"{lost[0]}"
+            ]
     return []
 
 
@@ -186,7 +216,9 @@ def _noise(job: Job, runner) -> dict[str, float]:
     calibration, log = job.bundle.calibration()[:NOISE_PICTURES].astype(np.float32), job.out / LOG
     try:
         with sdk.calling("noise analysis", log):
-            runner.analyze_noise(calibration, batch_size=2, data_count=len(calibration), analyze_mode="simple")
+            runner.analyze_noise(
+                calibration, batch_size=2, data_count=len(calibration), analyze_mode="simple"
+            )
             statistics = runner.get_params_statistics()
     except UserError as error:  # the result does not depend on it
         _say(f"note: {error}")
@@ -209,7 +241,9 @@ def _compile(job: Job) -> dict[str, Any]:
     hef = read_hef(rejected)
     problems = _hef_problems(job, hef)
     if problems:
-        raise UserError(f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}")
+        raise UserError(
+            f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}"
+        )
     rejected.replace(job.out / HEF)
     return {"hef": hef.to_dict()}
 
@@ -222,7 +256,10 @@ def _hef_problems(job: Job, hef) -> list[str]:
     if shapes != [[side, side, 3]]:
         problems.append(f"its inputs have the shapes {shapes}, not [[{side}, {side}, 3]]")
     elif not group.inputs[0].normalised_on_chip:
-        problems.append("it does not normalise on the chip, and the board sends bytes: the model script needs a normalization")
+        problems.append(
+            "it does not normalise on the chip, and the board sends bytes: the model script needs a "
+            "normalization"
+        )
     answers = [list(stream.shape) for stream in group.outputs]
     if len(answers) != 1 or answers[0][-1] != len(job.bundle.labels):
         problems.append(f"its outputs have the shapes {answers}, not one of {len(job.bundle.labels)} logits")
@@ -270,7 +307,12 @@ def _recommended(text: str) -> list[str]:
 def _fits(job: Job, record: dict[str, Step], step: str) -> bool:
     """Whether a step's artefact is there, unchanged, and made from these inputs."""
     entry, path = record.get(step), job.out / ARTEFACTS[step]
-    return entry is not None and entry.inputs == job.inputs(step) and path.is_file() and file_sha256(path) == entry.sha256
+    return (
+        entry is not None
+        and entry.inputs == job.inputs(step)
+        and path.is_file()
+        and file_sha256(path) == entry.sha256
+    )
 
 
 def _say(text: str) -> None:

@@ -13,8 +13,9 @@ from fer_hailo.sdk.verdict import Verdict
 
 @dataclass(frozen=True)
 class Compiled:
-    """What only the SDK tells. sdk_version: of the first step. agreement: by stage, the part of the predictions that are the float
-    TFLite's. hef: as its `to_dict` gives it, None where there is none yet."""
+    """What only the SDK tells. sdk_version: of the first step. agreement: by stage, the part of the
+    predictions that are the float TFLite's. hef: as its `to_dict` gives it, None where there is none yet.
+    """
 
     sdk_version: str
     agreement: dict[str, float]
@@ -32,11 +33,12 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Facts:
-    """bundle: its name; bundle_sha256: of its manifest. quick: images that were scored, None for all. date: of the report.
+    """bundle: its name; bundle_sha256: of its manifest. quick: images that were scored, None for all. date:
+    of the report.
 
-    metrics: of the stages that were scored. reference: the Keras model's, where it was scored on the same images. judged: the
-    metrics that the verdict is of. noise: by layer, dB. settings: as fer_hailo.script.settings gives them. script: its text.
-    seconds: that each part took.
+    metrics: of the stages that were scored. reference: the Keras model's, where it was scored on the same
+    images. judged: the metrics that the verdict is of. noise: by layer, dB. settings: as
+    fer_hailo.script.settings gives them. script: its text. seconds: that each part took.
     """
 
     bundle: str
@@ -82,4 +84,8 @@ class Facts:
             return values | run | {"hef": self.outcome.hef}
         emulation = asdict(self.outcome.emulation) if self.outcome.emulation else None
         values |= {"rehearsal": True, "noise": self.noise, "emulation": emulation}
-        return values | {"calibration": asdict(self.outcome.calibration), "speed": self.outcome.speed.to_dict()} | run
+        return (
+            values
+            | {"calibration": asdict(self.outcome.calibration), "speed": self.outcome.speed.to_dict()}
+            | run
+        )

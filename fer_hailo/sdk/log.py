@@ -16,7 +16,12 @@ from fer_hailo.deploy.steps import Finding
 # What to look for, and what it means for the result. A group gives the optimization level that is left.
 SILENT = (
     (re.compile(r"reducing optimization level to (-?\d+).*", re.I), "the SDK lowered the optimization level"),
-    (re.compile(r".*(no available gpu|no gpu (is )?(available|found|detected)|gpu is not available).*", re.I), "the SDK found no GPU"),
+    (
+        re.compile(
+            r".*(no available gpu|no gpu (is )?(available|found|detected)|gpu is not available).*", re.I
+        ),
+        "the SDK found no GPU",
+    ),
     (re.compile(r".*\b(4[- ]?bit|a8_w4)\b.*", re.I), "the SDK chose 4-bit weights"),
 )
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -46,7 +51,8 @@ def _teed(stream, number: int, log) -> Iterator[None]:
     def copy() -> None:
         rest = b""
         while block := os.read(reader, 1 << 16):
-            # Neither a closed terminal, nor a full disk, nor a log that was closed before a late writer may stop the SDK from being read.
+            # Neither a closed terminal, nor a full disk, nor a log that was closed before a late writer may
+            # stop the SDK from being read.
             with contextlib.suppress(OSError):
                 os.write(shown, block)
             # Whole lines only: two streams write to one log. A progress bar ends its lines with \r.
@@ -68,7 +74,9 @@ def _teed(stream, number: int, log) -> Iterator[None]:
         with contextlib.suppress(OSError):
             stream.flush()
         os.dup2(shown, number)  # closes the pipe's last writer, so that the thread ends
-        thread.join(timeout=1)  # unless a process that the SDK left behind holds it: the thread then goes on without us
+        thread.join(
+            timeout=1
+        )  # unless a process that the SDK left behind holds it: the thread then goes on without us
 
 
 def findings(text: str) -> list[Finding]:

@@ -28,8 +28,9 @@ MOST_CLIPPED = 0.2
 
 @dataclass(frozen=True)
 class CalibrationFacts:
-    """Of a calibration set: images in all and by class; copies of others; the part of the values that are 0 or 255; mean and
-    deviation of each channel, normalised."""
+    """Of a calibration set: images in all and by class; copies of others; the part of the values that are 0
+    or 255; mean and deviation of each channel, normalised.
+    """
 
     count: int
     per_class: dict[str, int]
@@ -41,8 +42,9 @@ class CalibrationFacts:
 
 @dataclass(frozen=True)
 class SpeedBound:
-    """Work of one image against the chip's peak. most_frames_per_second: an upper bound that real networks stay far below;
-    None where the network has no multiply-adds."""
+    """Work of one image against the chip's peak. most_frames_per_second: an upper bound that real networks
+    stay far below; None where the network has no multiply-adds.
+    """
 
     tops: float
     parameters: int
@@ -52,7 +54,9 @@ class SpeedBound:
 
     def to_dict(self) -> dict[str, Any]:
         told = ("name", "operator", "parameters", "multiply_adds")
-        return vars(self) | {"layers": [{name: getattr(layer, name) for name in told} for layer in self.layers]}
+        return vars(self) | {
+            "layers": [{name: getattr(layer, name) for name in told} for layer in self.layers]
+        }
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,16 @@ class Rehearsal:
     warnings: list[str]
 
 
-def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str], script: str) -> Rehearsal:
-    """Score the bundle's TFLite files and the emulation of the model script, rank layers by noise, look at the calibration set, bound
-    the speed. Writes nothing. script: its text."""
-    warnings = [f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it" for layer in bundle.network.unexpected()]
+def rehearse(
+    bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str, str], script: str
+) -> Rehearsal:
+    """Score the bundle's TFLite files and the emulation of the model script, rank layers by noise, look at
+    the calibration set, bound the speed. Writes nothing. script: its text.
+    """
+    warnings = [
+        f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it"
+        for layer in bundle.network.unexpected()
+    ]
     emulation = None
     try:
         emulation = emulation_of(bundle, script)
@@ -80,17 +90,35 @@ def rehearse(bundle: Bundle, hw_arch: str, pictures: EvalSet, digests: dict[str,
     missing = bundle.manifest.without.items()
     warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
     files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
-    networks = {network.stage: network for network in map(LiteRT, files)} | (emulation.networks if emulation else {})
-    metrics = {stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()}
+    networks = {network.stage: network for network in map(LiteRT, files)} | (
+        emulation.networks if emulation else {}
+    )
+    metrics = {
+        stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()
+    }
     (calibration, doubts), noise = calibration_facts(bundle), _noise(bundle, emulation)
     warnings += doubts
-    return Rehearsal(metrics, noise, emulation.facts() if emulation else None, calibration, speed_bound(bundle, hw_arch), warnings)
+    return Rehearsal(
+        metrics,
+        noise,
+        emulation.facts() if emulation else None,
+        calibration,
+        speed_bound(bundle, hw_arch),
+        warnings,
+    )
 
 
 def _scored(bundle: Bundle, network, pictures: EvalSet, digests: dict[str, str], stage: str) -> Splits:
     """Metrics for each split. network: has logits(images, spec)."""
-    logits = logits_of(lambda images: network.logits(images, bundle.spec), pictures.images, len(bundle.labels), f"scoring {stage}")
-    return score(logits, pictures, bundle.labels, data=bundle.manifest.data.name, digests=digests, stage=stage)
+    logits = logits_of(
+        lambda images: network.logits(images, bundle.spec),
+        pictures.images,
+        len(bundle.labels),
+        f"scoring {stage}",
+    )
+    return score(
+        logits, pictures, bundle.labels, data=bundle.manifest.data.name, digests=digests, stage=stage
+    )
 
 
 def _noise(bundle: Bundle, emulation: Emulation | None) -> dict[str, float]:
@@ -121,7 +149,9 @@ def layer_noise(bundle: Bundle, images: np.ndarray) -> dict[str, float]:
 def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
     """What the calibration set is like, and warnings: sentences."""
     images, spec = bundle.calibration(), bundle.spec
-    levels = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]).astype(np.float64)
+    levels = np.stack(
+        [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]
+    ).astype(np.float64)
     values = normalise(np.arange(256, dtype=np.uint8), spec).astype(np.float64)
     shares = levels / levels.sum(axis=1, keepdims=True)
     mean = shares @ values
@@ -131,17 +161,26 @@ def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
     classes = bundle.manifest.calibration.per_class
     warnings = []
     if len(images) < FULL_OPTIMIZATION:
-        warnings.append(f"{len(images)} calibration images: with fewer than {FULL_OPTIMIZATION} the SDK lowers its optimization level")
+        warnings.append(
+            f"{len(images)} calibration images: with fewer than {FULL_OPTIMIZATION} the SDK lowers its "
+            "optimization level"
+        )
     if duplicates:
         warnings.append(f"{duplicates} calibration images are copies of others")
     if min(classes) < max(classes) / 2:
-        warnings.append(f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} images")
+        warnings.append(
+            f"the classes of the calibration set are not balanced: {', '.join(map(str, classes))} images"
+        )
     if clipped > MOST_CLIPPED:
         warnings.append(f"{clipped:.0%} of the calibration values are 0 or 255: over- or underexposed images")
-    for name, number, (low, high) in (("mean", mean, MEAN_LIMITS), ("deviation", deviation, DEVIATION_LIMITS)):
+    for name, number, (low, high) in (
+        ("mean", mean, MEAN_LIMITS),
+        ("deviation", deviation, DEVIATION_LIMITS),
+    ):
         if not ((number > low) & (number < high)).all():
             warnings.append(
-                f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, outside of {low} to {high}"
+                f"after normalisation the calibration set has a {name} of {number.round(2).tolist()}, "
+                f"outside of {low} to {high}"
             )
     by_class = dict(zip(bundle.labels, classes, strict=True))
     moments = mean.round(4).tolist(), deviation.round(4).tolist()
@@ -149,7 +188,8 @@ def calibration_facts(bundle: Bundle) -> tuple[CalibrationFacts, list[str]]:
 
 
 def speed_bound(bundle: Bundle, hw_arch: str) -> SpeedBound:
-    """Multiply-adds an image against the chip's peak: an upper bound of frames/s that real networks stay far below.
+    """Multiply-adds an image against the chip's peak: an upper bound of frames/s that real networks stay far
+    below.
 
     One multiply-add is two operations; TOPS are 10^12 operations a second.
     """

@@ -17,12 +17,17 @@ from fer_hailo.sdk.verdict import sentence
 
 REHEARSAL = "rehearsal: no HEF was made"
 NAMES = {
-    "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8", FLOAT_STEM: "TFLite, INT8 but for its float layers",
-    "har-native": "native (parsed, float)", "har-fp": "with the model script, float", "har-int8": "INT8 (emulated)",
+    "keras": "Keras", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8",
+    FLOAT_STEM: "TFLite, INT8 but for its float layers",
+    "har-native": "native (parsed, float)", "har-fp": "with the model script, float",
+    "har-int8": "INT8 (emulated)",
     "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip
 BAD_SNR, WORST = 10, 40
-BOARD = f"{ANSWERS} keeps the INT8 predictions image by image: on the board, {call('evaluate')} model.hef --data BUNDLE compares with them."
+BOARD = (
+    f"{ANSWERS} keeps the INT8 predictions image by image: on the board, {call('evaluate')} model.hef "
+    "--data BUNDLE compares with them."
+)
 
 
 def write_compile_report(folder: Path, facts: Facts) -> Path:
@@ -32,25 +37,45 @@ def write_compile_report(folder: Path, facts: Facts) -> Path:
     sections = [("Result", _result(facts))]
     if facts.metrics:
         sections.append(("Accuracy at each step", _accuracy(facts)))
-    sections += [(f"{NAMES[stage]}: {split}", metrics_table(m) + confusion_figure(m)) for stage, split, m in _details(facts)]
+    sections += [
+        (f"{NAMES[stage]}: {split}", metrics_table(m) + confusion_figure(m))
+        for stage, split, m in _details(facts)
+    ]
     if facts.noise:
         worst = dict(sorted(facts.noise.items(), key=lambda entry: entry[1])[:WORST])
         sections.append(
-            (f"Signal-to-noise ratio of the layers, the worst {len(worst)} of {len(facts.noise)}", bar_figure(worst, "dB", BAD_SNR))
+            (
+                f"Signal-to-noise ratio of the layers, the worst {len(worst)} of {len(facts.noise)}",
+                bar_figure(worst, "dB", BAD_SNR),
+            )
         )
     sections += _outcome(facts)
     sections.append(("Settings", table(("", ""), [(name, value) for name, value in facts.settings.items()])))
     sections.append(
-        ("Versions and times", table(("", ""), [*facts.versions.items(), *((f"{k}, seconds", v) for k, v in facts.seconds.items())]))
+        (
+            "Versions and times",
+            table(
+                ("", ""), [*facts.versions.items(), *((f"{k}, seconds", v) for k, v in facts.seconds.items())]
+            ),
+        )
     )
-    write_page(folder / "compile_report.html", heading, f"Bundle {facts.bundle}, {facts.hw_arch}, {facts.date}.", sections)
+    write_page(
+        folder / "compile_report.html",
+        heading,
+        f"Bundle {facts.bundle}, {facts.hw_arch}, {facts.date}.",
+        sections,
+    )
     return folder / "compile_report.html"
 
 
 def _outcome(facts: Facts) -> list[tuple[str, str]]:
     found = facts.outcome
     if isinstance(found, Compiled):
-        return [("HEF", table(("", ""), _hef_rows(found.hef)) + f"<p class=note>{BOARD}</p>")] if found.hef else []
+        return (
+            [("HEF", table(("", ""), _hef_rows(found.hef)) + f"<p class=note>{BOARD}</p>")]
+            if found.hef
+            else []
+        )
     sections = [("What was emulated", _emulation(found.emulation))] if found.emulation else []
     speed = _speed(found.speed, facts.hw_arch)
     return [*sections, ("Calibration set", _calibration(found.calibration)), ("Work for the chip", speed)]
@@ -66,7 +91,9 @@ def _result(facts: Facts) -> str:
 def _accuracy(facts: Facts) -> str:
     rows = []
     stages = {"keras": facts.reference} | facts.metrics if facts.reference else facts.metrics
-    scored = [(stage, split, metrics) for stage, scores in stages.items() for split, metrics in scores.items()]
+    scored = [
+        (stage, split, metrics) for stage, scores in stages.items() for split, metrics in scores.items()
+    ]
     other = facts.verdict.selected_by
     if other:  # its own validation side was trained on
         scored += [(stage, f"val of {other}", scores["val"]) for stage, scores in facts.judged.items()]
@@ -76,7 +103,9 @@ def _accuracy(facts: Facts) -> str:
             (NAMES[stage], split, f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}",
              f"{metrics.macro_recall:.2%}", f"{metrics.ece:.2%}")
         )  # fmt: skip
-    return table(("step", "split", "images", "accuracy", "95 % interval", "macro recall", "calibration error"), rows)
+    return table(
+        ("step", "split", "images", "accuracy", "95 % interval", "macro recall", "calibration error"), rows
+    )
 
 
 def _details(facts: Facts) -> list[tuple[str, str, Metrics]]:
@@ -85,14 +114,19 @@ def _details(facts: Facts) -> list[tuple[str, str, Metrics]]:
 
 
 def _emulation(facts: EmulationFacts) -> str:
-    correction = "by what the rounding of their kernels adds on average" if facts.bias_correction else "not corrected"
+    correction = (
+        "by what the rounding of their kernels adds on average" if facts.bias_correction else "not corrected"
+    )
     rows = [
         ("ranges", f"smallest and largest value over {facts.calibset_size:,} calibration images"),
         ("biases", correction),
         *((f"16 bit: {name}", mode) for name, mode in facts.wide.items()),
         *((f"ignored in the script ({number})", line) for number, line in enumerate(facts.ignored, 1)),
     ]
-    note = "The arithmetic is that of docs/quantisation.md: whole numbers as LiteRT rounds them. It is not that of the chip."
+    note = (
+        "The arithmetic is that of docs/quantisation.md: whole numbers as LiteRT rounds them. It is not "
+        "that of the chip."
+    )
     return f"<p class=note>{note}</p>" + table(("", ""), rows)
 
 
@@ -112,7 +146,8 @@ def _speed(speed: SpeedBound, hw_arch: str) -> str:
     bound = f"{speed.most_frames_per_second:,.0f}" if speed.most_frames_per_second else "unknown"
     work = f"{speed.parameters:,} parameters, {speed.multiply_adds / 1e6:.1f} million multiply-adds an image"
     note = (
-        f"<p class=note>{work}. At the peak of {hw_arch}, {speed.tops} TOPS, that is at most {bound} frames/s. Real networks "
+        f"<p class=note>{work}. At the peak of {hw_arch}, {speed.tops} TOPS, that is at most {bound} "
+        "frames/s. Real networks "
         "of this size stay at a few thousand: small layers do not fill the chip.</p>"
     )
     heavy = sorted(speed.layers, key=lambda layer: -layer.multiply_adds)[:15]
@@ -133,7 +168,9 @@ def _speed(speed: SpeedBound, hw_arch: str) -> str:
 def _hef_rows(hef: dict) -> list[tuple]:
     rows = [(name, value) for name, value in hef.items() if not isinstance(value, (list, dict))]
     for side in ("inputs", "outputs"):
-        rows += [(side[:-1], ", ".join(f"{k} {v}" for k, v in stream.items())) for stream in hef.get(side, [])]
+        rows += [
+            (side[:-1], ", ".join(f"{k} {v}" for k, v in stream.items())) for stream in hef.get(side, [])
+        ]
     return rows
 
 

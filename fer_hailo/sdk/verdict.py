@@ -10,25 +10,36 @@ from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import FLOAT_STEM
 
 ADVICE = {
-    "parse": "the parsed float network does not give what the TFLite gives: a fault of the parse. Compare the layers of model.har (Netron "
+    "parse": "the parsed float network does not give what the TFLite gives: a fault of the parse. Compare "
+    "the layers of model.har (Netron "
     "opens it) with conversion.html, and try another version of the Dataflow Compiler",
-    "script": "accuracy is lost in float, with the model script alone: a fault of the script. Look at its normalization, input_conversion, "
+    "script": "accuracy is lost in float, with the model script alone: a fault of the script. Look at its "
+    "normalization, input_conversion, "
     "resize and change_output_activation first",
-    "quantization": "accuracy is lost by the numbers of 8 bits. Look at the layers with the lowest signal-to-noise ratio; then try the "
+    "quantization": "accuracy is lost by the numbers of 8 bits. Look at the layers with the lowest "
+    "signal-to-noise ratio; then try the "
     "16-bit layers of alls/NETWORK_a16.alls (--layers), a "
     "higher optimization_level on a machine with a GPU, and the ranges in conversion.html",
 }
 
 
-LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)  # what is judged: the first of them that there is
+LAST = (
+    "har-int8",
+    "emulated-a16",
+    "emulated-int8",
+    "tflite-int8",
+    FLOAT_STEM,
+)  # what is judged: the first of them that there is
 SAME = 0.99  # part of the predictions in which the parsed float network must agree with the TFLite
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """lost: points of accuracy from float to INT8, None where it is not known yet; allowed: of them. causes: names in ADVICE.
+    """lost: points of accuracy from float to INT8, None where it is not known yet; allowed: of them. causes:
+    names in ADVICE.
 
-    selected_by: the validated run that it was judged by; empty where the network has a validation side of its own.
+    selected_by: the validated run that it was judged by; empty where the network has a validation side of its
+    own.
     """
 
     lost: float | None
@@ -45,20 +56,34 @@ class Verdict:
         return [ADVICE[cause] for cause in self.causes]
 
     def to_dict(self) -> dict[str, Any]:
-        values = {"lost": self.lost, "allowed": self.allowed, "causes": list(self.causes), "advice": self.advice}
+        values = {
+            "lost": self.lost,
+            "allowed": self.allowed,
+            "causes": list(self.causes),
+            "advice": self.advice,
+        }
         return values | ({"selected_by": self.selected_by} if self.selected_by else {})
 
 
 def judge(metrics: Scores, agreement: dict[str, float], most: float, selected_by: str = "") -> Verdict:
     """Compare the validation accuracies of the stages.
 
-    metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8", "emulated-int8", ...}. agreement: part of a
-    stage's predictions that are the float TFLite's. most: points of accuracy that may be lost. selected_by: whose metrics they are.
+    metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8", "emulated-int8",
+    ...}. agreement: part of a stage's predictions that are the float TFLite's. most: points of accuracy that
+    may be lost. selected_by: whose metrics they are.
     """
     accuracy = {stage: scores["val"].accuracy for stage, scores in metrics.items() if "val" in scores}
     final = final_stage(accuracy)
-    steps = [("script", "har-native", "har-fp"), ("quantization", "har-fp", "har-int8"), ("quantization", "tflite", final)]
-    known = [(cause, _points(accuracy[before], accuracy[after])) for cause, before, after in steps if {before, after} <= set(accuracy)]
+    steps = [
+        ("script", "har-native", "har-fp"),
+        ("quantization", "har-fp", "har-int8"),
+        ("quantization", "tflite", final),
+    ]
+    known = [
+        (cause, _points(accuracy[before], accuracy[after]))
+        for cause, before, after in steps
+        if {before, after} <= set(accuracy)
+    ]
     causes = [cause for cause, points in known if points > most]
     if agreement.get("har-native", 1) < SAME:
         causes.insert(0, "parse")
@@ -80,7 +105,9 @@ def _points(before: float, after: float) -> float:
 
 
 def sentence(verdict: Verdict, metrics: Scores) -> str:
-    """The verdict in one line, with the interval that its number of images allows. metrics: those that were judged."""
+    """The verdict in one line, with the interval that its number of images allows. metrics: those that were
+    judged.
+    """
     if verdict.lost is None:
         return "accuracy lost from float to INT8: not known yet"
     other = verdict.selected_by

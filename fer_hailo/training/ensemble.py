@@ -33,26 +33,40 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     out = out or RUNS / time.strftime("ensemble_%Y%m%d-%H%M%S")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out")
-    config = first.change(arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.face.source_size)
+    config = first.change(
+        arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.face.source_size
+    )
     dataset = load_dataset(config, cache_of(out))
     check_lineage(config, dataset)
     held = dataset.part("val")
     models = [load_model(subject.model) for subject in subjects]
-    answers = [softmax(Scorer(model, s.config.preprocess).logits(held.images)) for model, s in zip(models, subjects, strict=True)]
+    answers = [
+        softmax(Scorer(model, s.config.preprocess).logits(held.images))
+        for model, s in zip(models, subjects, strict=True)
+    ]
     for place, probabilities in zip(runs, answers, strict=True):
-        print(f"{place}: {(probabilities.argmax(axis=1) == held.labels).mean():.2%} on validation", file=sys.stderr)
+        print(
+            f"{place}: {(probabilities.argmax(axis=1) == held.labels).mean():.2%} on validation",
+            file=sys.stderr,
+        )
     shares = np.full(len(runs), 1 / len(runs)) if equal else fit_shares(np.stack(answers), held.labels)
     print("shares: " + ", ".join(f"{share:.3f}" for share in shares), file=sys.stderr)
     ensemble = build_ensemble(models, shares, config.preprocess)
     out.mkdir(parents=True, exist_ok=True)
     members = [{"run": place, "share": float(share)} for place, share in zip(runs, shares, strict=True)]
-    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}, "members": members, "resumed": []}
+    record = environment() | {
+        "data": {"name": dataset.name, "key": dataset.key},
+        "members": members,
+        "resumed": [],
+    }
     write_json(out / ENVIRONMENT, record)
     write_text(out / LABELS, "\n".join(dataset.names) + "\n")
     save_config(config, out / CONFIG)
     with written(out / MODEL) as beside:
         ensemble.save(beside)
-    score_run(out, config, dataset, "Validation fitted the shares, so that its own score is a little too good.")
+    score_run(
+        out, config, dataset, "Validation fitted the shares, so that its own score is a little too good."
+    )
     return out
 
 
@@ -60,7 +74,9 @@ def _members(runs: list[str], overrides: dict) -> list[Home]:
     subjects = [resolve(place, Use.LEARN, overrides) for place in runs]
     for subject in subjects:
         if subject.format is not Format.KERAS:
-            raise UserError(f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files")
+            raise UserError(
+                f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files"
+            )
         for name in ("classes", "color", "source_size"):
             theirs, others = subject.config.value(name), subjects[0].config.value(name)
             if theirs != others:

@@ -16,7 +16,10 @@ from fer_hailo.training.quantise.finetune import resume_quantised, start_quantis
 
 
 def start(config: Config, run: Path, count: int = 1) -> Path:
-    """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices. Returns the folder."""
+    """Train a new run in the folder `run` (which must not exist or be empty) on `count` devices.
+
+    Returns the folder.
+    """
     _check_new(run)
     if config.model.quantise:
         _check_single(count)
@@ -31,7 +34,10 @@ def start_steps(configs: Sequence[Config], run: Path, count: int = 1) -> Path:
 
 
 def resume(run: Path, overrides: dict, count: int = 1) -> Path:
-    """Go on with an interrupted run. `overrides` may repeat its configuration, not change it, but for where its data lies."""
+    """Go on with an interrupted run.
+
+    `overrides` may repeat its configuration, not change it, but for where its data lies.
+    """
     if (run / STEPS).is_file():
         return _resume_steps(run, overrides, count)
     if not (run / CONFIG).is_file():
@@ -68,7 +74,10 @@ def _check_unfinished(run: Path, own: Config, wanted: Config) -> None:
     before = own.to_dict()
     for name, value in wanted.to_dict().items():
         if value != before[name] and name != "data":
-            raise UserError(f"{run} was trained with {name} {before[name]}, not {value}: resume without it, or start a new run")
+            raise UserError(
+                f"{run} was trained with {name} {before[name]}, not {value}: resume without it, or start a "
+                "new run"
+            )
     if (run / DONE).exists():
         raise UserError(f"{run} is complete: evaluate it with {call('evaluate')} {run}")
 

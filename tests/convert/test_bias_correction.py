@@ -1,4 +1,6 @@
-"""What the rounding of weights adds on average, taken out of the biases: by hand, and on networks of LiteRT."""
+"""What the rounding of weights adds on average, taken out of the biases: by hand, and on networks of
+LiteRT.
+"""
 
 import copy
 
@@ -23,9 +25,17 @@ def test_shifts_by_hand():
     # One output channel, 1 x 2 places, two inputs: (1 + 3) * 10 + (2 + 4) * 100
     assert shift_of("CONV_2D", np.float32([1, 2, 3, 4]).reshape(1, 1, 2, 2), mean).tolist() == [640]
     # Two channels of 1 x 2 places: (1 + 3) * 10, (2 + 4) * 100
-    assert shift_of("DEPTHWISE_CONV_2D", np.float32([1, 2, 3, 4]).reshape(1, 1, 2, 2), mean).tolist() == [40, 600]
+    assert shift_of("DEPTHWISE_CONV_2D", np.float32([1, 2, 3, 4]).reshape(1, 1, 2, 2), mean).tolist() == [
+        40,
+        600,
+    ]
     # Two outputs of each input: 1 * 10, 2 * 10, 3 * 100, 4 * 100
-    assert shift_of("DEPTHWISE_CONV_2D", np.float32([1, 2, 3, 4]).reshape(1, 1, 1, 4), mean).tolist() == [10, 20, 300, 400]
+    assert shift_of("DEPTHWISE_CONV_2D", np.float32([1, 2, 3, 4]).reshape(1, 1, 1, 4), mean).tolist() == [
+        10,
+        20,
+        300,
+        400,
+    ]
     assert shift_of("FULLY_CONNECTED", np.float32([[1, 2], [3, 4]]), mean).tolist() == [210, 430]
 
 
@@ -46,33 +56,55 @@ def network(tmp_path_factory, images):
     path = tmp_path_factory.mktemp("n") / "float.tflite"
     path.write_bytes(to_tflite(keras.Model(image, L.Dense(4, bias_initializer="ones", name="logits")(x))))
     ranges = tensor_ranges(path, images, SPEC)
-    return path, ranges, quantise_with(path, {name: tensor.ends["100"] for name, tensor in ranges.items()}, SPEC)
+    return (
+        path,
+        ranges,
+        quantise_with(path, {name: tensor.ends["100"] for name, tensor in ranges.items()}, SPEC),
+    )
 
 
 def biases(content):
     file = object_of(content)
     tensors = file.subgraphs[0].tensors
     weighted = [operator for _, operator in operators(file) if len(operator.inputs) > 2]
-    return {tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for o in weighted}
+    return {
+        tensors[o.outputs[0]].name.decode(): constant(file, tensors[o.inputs[2]], np.int32) for o in weighted
+    }
 
 
 def test_biases_of_a_network_against_its_kernels(network):
     """Worked out anew from LiteRT's view of both files."""
     path, ranges, int8 = network
-    corrected = correct_biases(int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()})
+    corrected = correct_biases(
+        int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()}
+    )
     exact, rounded = (_seen(network) for network in (LiteRT(path, keep_tensors=True), _opened(path, int8)))
-    for layer, source, axes in (("conv", "image", "oijc,c->o"), ("depth", "conv", "zijc,c->c"), ("logits", "pool", "oc,c->o")):
+    for layer, source, axes in (
+        ("conv", "image", "oijc,c->o"),
+        ("depth", "conv", "zijc,c->c"),
+        ("logits", "pool", "oc,c->o"),
+    ):
         kernel, scales = rounded[f"{layer}/kernel"]
         along = scales.reshape((1, 1, 1, -1) if layer == "depth" else (-1,) + (1,) * (kernel.ndim - 1))
         shift = np.einsum(axes, kernel * along - exact[f"{layer}/kernel"][0], ranges[source].mean)
         expected = biases(int8)[layer] - np.rint(shift / (rounded[source][1][0] * scales))
-        assert np.abs(biases(corrected)[layer] - expected).max() <= 1 and np.abs(expected - biases(int8)[layer]).max() > 10
+        assert (
+            np.abs(biases(corrected)[layer] - expected).max() <= 1
+            and np.abs(expected - biases(int8)[layer]).max() > 10
+        )
 
 
 def _seen(network):
     """(values, scales) of kernels and of what they read."""
-    details = [d for d in network._interpreter.get_tensor_details() if "/kernel" in d["name"] or d["name"] in ("image", "conv", "pool")]
-    return {d["name"]: (network._interpreter.get_tensor(d["index"]), d["quantization_parameters"]["scales"]) for d in details}
+    details = [
+        d
+        for d in network._interpreter.get_tensor_details()
+        if "/kernel" in d["name"] or d["name"] in ("image", "conv", "pool")
+    ]
+    return {
+        d["name"]: (network._interpreter.get_tensor(d["index"]), d["quantization_parameters"]["scales"])
+        for d in details
+    }
 
 
 def _opened(path, content):
@@ -83,16 +115,27 @@ def _opened(path, content):
 def test_the_average_output_is_right_again(network, images):
     path, ranges, int8 = network
     expected = LiteRT(path).logits(images, SPEC).mean(axis=0)
-    corrected = correct_biases(int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()})
-    off = [np.abs(_opened(path, content).logits(images, SPEC).mean(axis=0) - expected).max() for content in (int8, corrected)]
+    corrected = correct_biases(
+        int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()}
+    )
+    off = [
+        np.abs(_opened(path, content).logits(images, SPEC).mean(axis=0) - expected).max()
+        for content in (int8, corrected)
+    ]
     assert off[1] < 0.4 * off[0]
 
 
 def test_only_biases_change(network):
     path, ranges, int8 = network
-    corrected = correct_biases(int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()})
+    corrected = correct_biases(
+        int8, path.read_bytes(), {name: tensor.mean for name, tensor in ranges.items()}
+    )
     before, after = object_of(int8), object_of(corrected)
-    own = {t.buffer for o in (o for _, o in operators(before) if len(o.inputs) > 2) for t in [before.subgraphs[0].tensors[o.inputs[2]]]}
+    own = {
+        t.buffer
+        for o in (o for _, o in operators(before) if len(o.inputs) > 2)
+        for t in [before.subgraphs[0].tensors[o.inputs[2]]]
+    }
     for number, (old, new) in enumerate(zip(before.buffers, after.buffers, strict=True)):
         if number not in own and old.data is not None:
             np.testing.assert_array_equal(old.data, new.data)

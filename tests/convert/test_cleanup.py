@@ -20,7 +20,9 @@ def pictures():
 
 
 def network(squeeze_bias, gate_bias=0.0):
-    """Convolution, squeeze-and-excite with four squeeze units, projection, a dense layer of three units, logits."""
+    """Convolution, squeeze-and-excite with four squeeze units, projection, a dense layer of three units,
+    logits.
+    """
     keras.utils.set_random_seed(1)
     image = keras.Input((16, 16, 3))
     x = L.Conv2D(6, 3, activation="relu", name="first")(image)
@@ -40,7 +42,9 @@ def network(squeeze_bias, gate_bias=0.0):
     model = keras.Model(image, L.Dense(2, name="logits")(x))
     model.get_layer("squeeze").bias.assign(squeeze_bias)
     model.get_layer("excite").bias.assign(np.full(6, gate_bias))
-    model.get_layer("dense_norm").beta.assign([-1e3, 1.0, 0.5])  # the first unit is dead, whatever its kernel says
+    model.get_layer("dense_norm").beta.assign(
+        [-1e3, 1.0, 0.5]
+    )  # the first unit is dead, whatever its kernel says
     return model
 
 
@@ -51,7 +55,10 @@ def logits(model, pictures):
 def test_dead_units_go_and_the_answers_stay(pictures):
     model = network([-1e3, 5, 5, -1e3])
     clean, changes = clean_network(model, pictures, pictures[:8], SPEC)
-    assert [(c.layer, c.removed, c.units, c.kept) for c in changes] == [("squeeze", 2, 4, True), ("dense", 1, 3, True)]
+    assert [(c.layer, c.removed, c.units, c.kept) for c in changes] == [
+        ("squeeze", 2, 4, True),
+        ("dense", 1, 3, True),
+    ]
     assert clean.get_layer("squeeze").filters == 2 and clean.get_layer("excite").kernel.shape == (1, 1, 2, 6)
     assert clean.get_layer("dense").units == 2 and clean.get_layer("dense_norm").gamma.shape == (2,)
     np.testing.assert_allclose(logits(clean, pictures), logits(model, pictures), atol=1e-6)
@@ -60,7 +67,10 @@ def test_dead_units_go_and_the_answers_stay(pictures):
 def test_a_gate_that_is_constant_is_folded_and_its_branch_is_gone(pictures):
     model = network([-1e3] * 4, gate_bias=[0.0, 1.0, 2.0, 3.0, -3.0, -1.0])
     clean, changes = clean_network(model, pictures, pictures[:8], SPEC)
-    assert [(c.layer, c.what) for c in changes] == [("gate", "constant gate folded"), ("dense", "constant units pruned")]
+    assert [(c.layer, c.what) for c in changes] == [
+        ("gate", "constant gate folded"),
+        ("dense", "constant units pruned"),
+    ]
     assert not {"pool", "squeeze", "excite", "gate"} & {layer.name for layer in clean.layers}
     # relu6(bias + 3) / 6, by hand
     gates = np.array([3, 4, 5, 6, 0, 2]) / 6
@@ -90,7 +100,10 @@ def test_a_unit_that_lives_on_validation_only_is_kept(pictures):
     dark, bright = pictures // 16, np.full((8, 16, 16), 255, np.uint8)
     pooled = logits(keras.Model(model.input, L.Flatten()(model.get_layer("pool").output)), dark)
     kernel, bias = model.get_layer("squeeze").get_weights()
-    kernel[..., 0], bias[0] = 1.0, -pooled.sum(axis=1).max() - 0.1  # the sum of all channels, less than it is on any dark image
+    kernel[..., 0], bias[0] = (
+        1.0,
+        -pooled.sum(axis=1).max() - 0.1,
+    )  # the sum of all channels, less than it is on any dark image
     model.get_layer("squeeze").set_weights([kernel, bias])
     model.get_layer("excite").kernel.assign(np.full((1, 1, 4, 6), 0.01))  # so small that no gate saturates
     clean, changes = clean_network(model, dark, bright, SPEC)
@@ -118,13 +131,17 @@ def test_a_gate_is_found_however_it_is_multiplied(order, pictures):
     keras.utils.set_random_seed(4)
     image = keras.Input((16, 16, 3))
     x = L.Conv2D(6, 3, activation="relu")(image)
-    s = L.Conv2D(4, 1, activation="relu", bias_initializer=keras.initializers.Constant(-1e3))(L.GlobalAveragePooling2D(keepdims=True)(x))
+    s = L.Conv2D(4, 1, activation="relu", bias_initializer=keras.initializers.Constant(-1e3))(
+        L.GlobalAveragePooling2D(keepdims=True)(x)
+    )
     s = L.Conv2D(6, 1, activation="sigmoid", bias_initializer="ones", name="excite")(s)
     x = L.Multiply()([s, x]) if order == "gate first" else x * s
     x = L.Conv2D(5, 1, use_bias=False, name="project")(x)
     model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
     clean, changes = clean_network(model, pictures, pictures[:8], SPEC)
-    assert [c.what for c in changes] == ["constant gate folded"] and "excite" not in {layer.name for layer in clean.layers}
+    assert [c.what for c in changes] == ["constant gate folded"] and "excite" not in {
+        layer.name for layer in clean.layers
+    }
     np.testing.assert_allclose(logits(clean, pictures), logits(model, pictures), atol=1e-6)
 
 
@@ -184,12 +201,18 @@ def test_equal_names_and_half_precision_in_nested_models(pictures):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         blocks = [keras.Sequential([L.Conv2D(3, 3, name="same"), L.ReLU()]) for _ in range(2)]
-        nested = keras.Sequential([keras.Input((16, 16, 3)), *blocks, L.GlobalAveragePooling2D(), L.Dense(2, dtype="float32")])
+        nested = keras.Sequential(
+            [keras.Input((16, 16, 3)), *blocks, L.GlobalAveragePooling2D(), L.Dense(2, dtype="float32")]
+        )
     finally:
         keras.config.set_dtype_policy("float32")
     flat = flatten(nested)
-    assert {layer.compute_dtype for layer in flat.layers} == {"float32"} and len({layer.name for layer in flat.layers}) == len(flat.layers)
-    np.testing.assert_allclose(logits(flat, pictures), logits(nested, pictures), atol=0.05)  # half precision has 3 digits
+    assert {layer.compute_dtype for layer in flat.layers} == {"float32"} and len(
+        {layer.name for layer in flat.layers}
+    ) == len(flat.layers)
+    np.testing.assert_allclose(
+        logits(flat, pictures), logits(nested, pictures), atol=0.05
+    )  # half precision has 3 digits
     kernels = [layer.get_weights()[0] for layer in flat.layers if isinstance(layer, L.Conv2D)]
     np.testing.assert_array_equal(kernels, [block.get_layer("same").get_weights()[0] for block in blocks])
 
@@ -210,7 +233,9 @@ def test_a_model_inside_a_model_is_laid_out_flat(pictures):
     backbone = keras.Model(inner.input, inner.get_layer("norm").output, name="backbone")
     image = keras.Input((16, 16, 3))
     x = backbone(image, training=False)
-    nested = keras.Model(image, keras.Sequential([L.GlobalAveragePooling2D(), L.Dense(2, activation="softmax", name="end")])(x))
+    nested = keras.Model(
+        image, keras.Sequential([L.GlobalAveragePooling2D(), L.Dense(2, activation="softmax", name="end")])(x)
+    )
     flat = flatten(nested)
     assert not any(isinstance(layer, keras.Model) for layer in flat.layers)
     np.testing.assert_allclose(logits(flat, pictures), logits(nested, pictures), atol=1e-6)
@@ -218,10 +243,19 @@ def test_a_model_inside_a_model_is_laid_out_flat(pictures):
     assert ("squeeze", 1) in [(c.layer, c.removed) for c in changes]
 
 
-@pytest.mark.parametrize("end", [[L.Dense(2, activation="softmax")], [L.Dense(2), L.Softmax()], [L.Dense(2), L.Activation("softmax")]])
+@pytest.mark.parametrize(
+    "end",
+    [[L.Dense(2, activation="softmax")], [L.Dense(2), L.Softmax()], [L.Dense(2), L.Activation("softmax")]],
+)
 def test_a_softmax_at_the_end_is_taken_off(end, pictures):
     model = flatten(
-        keras.Sequential([keras.Input((16, 16, 3)), L.GlobalAveragePooling2D(), *[e.__class__.from_config(e.get_config()) for e in end]])
+        keras.Sequential(
+            [
+                keras.Input((16, 16, 3)),
+                L.GlobalAveragePooling2D(),
+                *[e.__class__.from_config(e.get_config()) for e in end],
+            ]
+        )
     )
     plain = as_logits(model)
     values = logits(plain, pictures).astype(np.float64)

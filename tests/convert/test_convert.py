@@ -38,13 +38,22 @@ def test_bundle_holds_what_the_other_machines_need(converted, trained, small):
     assert {path.name for path in converted.iterdir() if path.is_file()} == {*FILES, "manifest.json"}
     assert bundle.labels == data.names and bundle.spec == small.preprocess and bundle.name == trained.name
     pictures = bundle.evaluation()
-    assert (pictures.split == "val").sum() == len(data.val) and (pictures.split == "test").sum() == len(data.test)
+    assert (pictures.split == "val").sum() == len(data.val) and (pictures.split == "test").sum() == len(
+        data.test
+    )
     expected = np.stack([prepare(image, bundle.spec) for image in data.val.images])
     np.testing.assert_array_equal(pictures.images[pictures.split == "val"], expected)
     model = load_model(trained / MODEL)
-    np.testing.assert_allclose(pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4)
-    assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []  # 80 images: warnings
-    assert all(f.level != "error" for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())))
+    np.testing.assert_allclose(
+        pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4
+    )
+    assert (
+        lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []
+    )  # 80 images: warnings
+    assert all(
+        f.level != "error"
+        for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration()))
+    )
     assert bundle.manifest.environment["versions"]["tensorflow"]
 
 
@@ -63,7 +72,9 @@ def test_scores_and_rows(converted, trained):
     bundle = load_bundle(converted)
     manifest, pictures = bundle.manifest, bundle.evaluation()
     rows = [row for row in read_csv(trained.parent / "results.csv") if row["stage"].startswith("tflite")]
-    assert [(row["stage"], row["split"]) for row in rows] == [(s, p) for s in ("tflite", "tflite-int8") for p in ("val", "test")]
+    assert [(row["stage"], row["split"]) for row in rows] == [
+        (s, p) for s in ("tflite", "tflite-int8") for p in ("val", "test")
+    ]
     keras_metrics = json.loads((trained / "metrics_val.json").read_text())
     assert manifest.metrics["keras"]["val"].to_dict() == keras_metrics
     for row, name in ((rows[0], "model_float32.tflite"), (rows[2], "model_int8.tflite")):
@@ -82,13 +93,19 @@ def test_run_folder_gets_report_sheet_and_clean_model(converted, trained):
     used = [row["used"] for row in facts["ranges"]]
     assert used == sorted(used) and {"image", "logits"} <= {row["name"] for row in facts["ranges"]}
     page = (trained / "conversion.html").read_text()
-    assert "Clean-up of the float graph" in page and "INT8 settings tried" in page and "Ranges of the tensors" in page
+    assert (
+        "Clean-up of the float graph" in page
+        and "INT8 settings tried" in page
+        and "Ranges of the tensors" in page
+    )
     assert (trained / "calibration.png").stat().st_size > 1000
     assert keras.models.load_model(trained / "model_clean.keras").output_shape == (None, 5)
 
 
 def test_command_on_a_bare_model(command, inside, trained, sample_set, tmp_path):
-    """Another folder of the data, no configuration: preprocessing from the model's shape; then again, over the bundle made before."""
+    """Another folder of the data, no configuration: preprocessing from the model's shape; then again, over
+    the bundle made before.
+    """
     shutil.copy(trained / MODEL, tmp_path / "mine.keras")
     assert "name the data" in error_line(inside("convert_tflite.py", "mine.keras"))
     result = command("convert_tflite.py", "mine.keras", "--data", sample_set)
@@ -113,7 +130,9 @@ def test_wrong_normalisation_of_a_bare_model_is_noticed():
     model = keras.Model(image, L.Dense(2)(brightness))
     model.layers[-1].set_weights([np.array([[0, 1 / 3]] * 3), np.array([0, -100.0])])
     levels = np.array([20, 200] * 10, np.uint8)
-    side = Part(np.broadcast_to(levels[:, None, None], (20, 16, 16)), np.array([0, 1] * 10), levels.astype(str))
+    side = Part(
+        np.broadcast_to(levels[:, None, None], (20, 16, 16)), np.array([0, 1] * 10), levels.astype(str)
+    )
     stated = PreprocessSpec(source_size=16, input_size=16)
     with pytest.raises(UserError, match="right on 50.0% .* on 100.0%: .* add --mean 0 --scale 1$"):
         check_normalisation(model, side, stated, 0.5)
@@ -123,8 +142,12 @@ def test_wrong_normalisation_of_a_bare_model_is_noticed():
 def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = keras.Input((32, 32, 3))
-    keras.Model(image, load_model(trained / MODEL)(L.Rescaling(1 / 127.5, offset=-1)(image))).save(tmp_path / "raw.keras")
-    deploy = convert("raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0)  # nested models are laid out flat on the way
+    keras.Model(image, load_model(trained / MODEL)(L.Rescaling(1 / 127.5, offset=-1)(image))).save(
+        tmp_path / "raw.keras"
+    )
+    deploy = convert(
+        "raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0
+    )  # nested models are laid out flat on the way
     manifest = json.loads((deploy / "manifest.json").read_text())
     assert (manifest["preprocess"]["mean"], manifest["preprocess"]["scale"]) == (0, 1)
     assert "normalization([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])" in (deploy / "model.alls").read_text()
@@ -134,7 +157,12 @@ def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, t
 
 
 @pytest.mark.parametrize(
-    "place", ["fer_hailo.training.convert.conversion.quantise", "numpy.savez_compressed", "fer_hailo.deploy.bundle.write_json"]
+    "place",
+    [
+        "fer_hailo.training.convert.conversion.quantise",
+        "numpy.savez_compressed",
+        "fer_hailo.deploy.bundle.write_json",
+    ],
 )
 def test_a_full_disk_leaves_the_bundle_as_it_was(converted, trained, tmp_path, monkeypatch, place):
     run = shutil.copytree(trained, tmp_path / "run")
@@ -167,19 +195,29 @@ def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
         monkeypatch.setattr(f"fer_hailo.training.convert.parity.{limit}", 0.0)
     seen = []
     prepared = conversion.prepare_all
-    monkeypatch.setattr(conversion, "prepare_all", lambda images, spec: seen.append(images) or prepared(images, spec))
+    monkeypatch.setattr(
+        conversion, "prepare_all", lambda images, spec: seen.append(images) or prepared(images, spec)
+    )
     monkeypatch.setattr(conversion, "COUNT", 5)
     with pytest.raises(UserError, match="does not give what the Keras model gives"):
         convert(str(run), {}, None, None, None)
     assert not (run / "deploy").exists()
     data = load_dataset(load_config(run / "config.yaml"), None)
     classes = {image.tobytes(): label for image, label in zip(data.val.images, data.val.labels, strict=True)}
-    assert sorted(classes[image.tobytes()] for image in seen[0]) == [0, 1, 2, 3, 4]  # compared on images of every class
+    assert sorted(classes[image.tobytes()] for image in seen[0]) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]  # compared on images of every class
 
 
 def test_a_run_is_judged_on_its_own_validation_side(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="was split with split_seed 42: with another, validation would hold other images"):
+    with pytest.raises(
+        UserError, match="was split with split_seed 42: with another, validation would hold other images"
+    ):
         convert(str(trained), {"split_seed": 1}, None, None, None)
 
 
@@ -189,7 +227,9 @@ def test_another_model_of_the_same_name_is_not_written_over(trained, sample_set,
     folder = tmp_path / "fer2013_keras_hailo" / "converted_m"
     folder.mkdir(parents=True)
     (folder / "conversion.json").write_text(json.dumps({"model": "/elsewhere/m.keras"}))
-    with pytest.raises(UserError, match="holds the conversion of /elsewhere/m.keras: choose another folder with --out"):
+    with pytest.raises(
+        UserError, match="holds the conversion of /elsewhere/m.keras: choose another folder with --out"
+    ):
         convert("m.keras", {"data": str(sample_set)}, None, None, None)
 
 
@@ -208,11 +248,16 @@ def test_mistakes(inside, tmp_path, sample_set, arguments, said):
     (tmp_path / "junk.keras").write_bytes(b"junk")
     image = keras.Input((32, 32, 3))
     keras.Model(image, L.Conv2D(5, 3)(image)).save(tmp_path / "map.keras")
-    assert said in error_line(inside("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments]))
+    assert said in error_line(
+        inside("convert_tflite.py", *[sample_set if a == "DATA" else a for a in arguments])
+    )
 
 
 def test_missing_packages_are_named_before_anything_starts(command):
-    code = "import sys; sys.modules['ai_edge_quantizer'] = None; import convert_tflite as c; sys.exit(c.run(c.main, sys.argv[1:]))"
+    code = (
+        "import sys; sys.modules['ai_edge_quantizer'] = None; import convert_tflite as c; "
+        "sys.exit(c.run(c.main, sys.argv[1:]))"
+    )
     assert "ai_edge_quantizer is not installed here" in error_line(command([sys.executable, "-c", code]))
 
 
@@ -227,7 +272,9 @@ def test_of_a_large_data_set_a_part_is_scored(trained, tmp_path, monkeypatch, ca
     assert bundle.manifest.metrics["keras"]["test"].count == 15  # what Keras scores is compared on the same
 
 
-def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(trained, converted, tmp_path, monkeypatch, capsys):
+def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(
+    trained, converted, tmp_path, monkeypatch, capsys
+):
     def refuse(*arguments):
         raise quantise.NoInt8Kernel("no INT8 kernel for strange (EXP)")
 
@@ -237,10 +284,16 @@ def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(trained, conv
     monkeypatch.setattr(conversion, "quantise", refuse)
     deploy = convert(str(run), {}, None, None, None)
     bundle = load_bundle(deploy)
-    assert bundle.int8 is None and bundle.manifest.without == {"model_int8.tflite": "no INT8 kernel for strange (EXP)"}
-    assert {path.name for path in deploy.iterdir() if path.is_file()} == {*FILES, "manifest.json"} - {"model_int8.tflite"}
+    assert bundle.int8 is None and bundle.manifest.without == {
+        "model_int8.tflite": "no INT8 kernel for strange (EXP)"
+    }
+    assert {path.name for path in deploy.iterdir() if path.is_file()} == {*FILES, "manifest.json"} - {
+        "model_int8.tflite"
+    }
     assert set(bundle.manifest.metrics) == {"keras", "tflite"}
-    assert "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in capsys.readouterr().out
+    assert (
+        "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in capsys.readouterr().out
+    )
     assert "No INT8 network was made" in (run / "conversion.html").read_text()
 
 
@@ -255,7 +308,9 @@ def test_what_int8_lost_names_the_way_to_win_it_back(trained, tmp_path, monkeypa
 
 
 def test_an_older_int8_file_with_a_float_block_is_warned_of_once(converted, tmp_path, capsys):
-    """In the bundle, and again when it is opened to be scored: one file, one warning; an INT8 network has none."""
+    """In the bundle, and again when it is opened to be scored: one file, one warning; an INT8 network has
+    none.
+    """
     bundle = load_bundle(converted)
     load(as_in(bundle, resolve(converted / "model_int8.tflite"))).close()
     assert "warning" not in capsys.readouterr().err
@@ -278,5 +333,9 @@ def test_channels_were_scaled_and_the_report_says_so(trained, converted):
     facts = json.loads((trained / "conversion.json").read_text())["equalised"]
     assert set(facts) == {"scaled", "straight", "tolerance", "same", "moved"} and facts["same"] >= 0.995
     assert "channels were scaled" in (trained / "conversion.html").read_text()
-    assert not [layer for layer in keras.models.load_model(trained / "model_clean.keras").layers if "BatchNorm" in type(layer).__name__]
+    assert not [
+        layer
+        for layer in keras.models.load_model(trained / "model_clean.keras").layers
+        if "BatchNorm" in type(layer).__name__
+    ]
     assert {layer.dtype for layer in read_tflite(converted / "model_int8.tflite").layers} == {"int8"}

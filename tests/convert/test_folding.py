@@ -32,7 +32,8 @@ def test_a_batch_norm_goes_into_the_convolution_before_it():
     model.get_layer("conv").set_weights([np.float32([[[[1, 2]]]])])
     norm(model.get_layer("norm"), [4, 3], [1, -1], [2, 4], [4, 9])
     folded = fold_constants(model)
-    # scale gamma / sqrt(variance): 4 / 2 = 2 and 3 / 3 = 1; shift beta - mean * scale: 1 - 4 = -3 and -1 - 4 = -5
+    # scale gamma / sqrt(variance): 4 / 2 = 2 and 3 / 3 = 1; shift beta - mean * scale: 1 - 4 = -3 and -1 - 4
+    # = -5
     kernel, bias = folded.get_layer("conv").get_weights()
     assert kernel.ravel().tolist() == [2, 2] and bias.tolist() == [-3, -5] and "norm" not in names(folded)
     values = np.float32([0, 1, 2, -1]).reshape(1, 2, 2, 1)
@@ -68,7 +69,9 @@ def test_a_depthwise_convolution_and_a_dense_layer_between_two_batch_norms():
 
 
 def test_a_batch_norm_without_a_layer_to_hold_it_stays():
-    """Behind an activation, before a convolution that pads with zeros: where the padding is, the shift would be wrong."""
+    """Behind an activation, before a convolution that pads with zeros: where the padding is, the shift would
+    be wrong.
+    """
     image = keras.Input((4, 4, 1))
     x = L.BatchNormalization(name="norm")(L.ReLU()(image))
     model = keras.Model(image, L.Flatten()(L.Conv2D(1, 3, padding="same")(x)))
@@ -86,7 +89,8 @@ def gated(hard_sigmoid):
 
 @pytest.mark.parametrize(
     "hard_sigmoid",
-    [lambda x: L.ReLU(6.0)(x + 3.0) * (1 / 6), lambda x: (1 / 6) * L.ReLU(6.0)(x + 3.0), lambda x: L.ReLU(6.0)(x + 3.0) / 6.0,
+    [lambda x: L.ReLU(6.0)(x + 3.0) * (1 / 6), lambda x: (1 / 6) * L.ReLU(6.0)(x + 3.0),
+    lambda x: L.ReLU(6.0)(x + 3.0) / 6.0,
      lambda x: L.Rescaling(1 / 6)(L.ReLU(6.0)(x + 3.0))],
 )  # fmt: skip
 def test_the_sixth_of_a_hard_sigmoid_goes_into_the_projection(hard_sigmoid, tmp_path):
@@ -100,7 +104,9 @@ def test_the_sixth_of_a_hard_sigmoid_goes_into_the_projection(hard_sigmoid, tmp_
     for network, products in ((model, 1), (folded, 0)):
         (tmp_path / "n.tflite").write_bytes(to_tflite(network))
         assert len(read_tflite(tmp_path / "n.tflite").unexpected()) == products
-    assert [layer.operator for layer in read_tflite(tmp_path / "n.tflite").layers].count("MUL") == 1  # of two tensors
+    assert [layer.operator for layer in read_tflite(tmp_path / "n.tflite").layers].count(
+        "MUL"
+    ) == 1  # of two tensors
 
 
 @pytest.mark.parametrize("end", ["something else reads it", "not linear", "negative", "a number divided"])

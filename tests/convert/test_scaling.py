@@ -47,7 +47,9 @@ def test_two_channels_by_hand():
 
 
 def test_channels_of_zeros_end_a_group():
-    """A shortcut that zeros continue to more channels: its four are not those of the convolution's two, which stay as they are."""
+    """A shortcut that zeros continue to more channels: its four are not those of the convolution's two, which
+    stay as they are.
+    """
     image = keras.Input((4, 4, 3))
     short = L.Conv2D(2, 1, name="short")(image)
     more = L.ZeroPadding2D(((0, 0), (0, 2)), data_format="channels_first", name="more")(short)
@@ -89,7 +91,11 @@ def network():
 
 
 def test_groups_of_a_network():
-    groups = {tuple(group.makers): group for group in channel_groups(network()) if group.free and group.makers and group.readers}
+    groups = {
+        tuple(group.makers): group
+        for group in channel_groups(network())
+        if group.free and group.makers and group.readers
+    }
     assert {makers: group.readers for makers, group in groups.items()} == {
         ("expand",): ["depth"], ("depth",): ["squeeze", "project"], ("squeeze",): ["excite"],
         ("linear", "project"): ["expand", "conv"], ("conv",): ["hidden"], ("hidden",): ["logits"],
@@ -123,4 +129,6 @@ def test_what_passes_no_factor_on_is_left(what):
     }[what]()  # fmt: skip
     y = L.GlobalAveragePooling2D()(y)
     model = keras.Model(image, y if what == "answers" else L.Dense(2)(y))
-    assert not [group for group in channel_groups(model) if "conv" in group.makers and group.free and group.readers]
+    assert not [
+        group for group in channel_groups(model) if "conv" in group.makers and group.free and group.readers
+    ]

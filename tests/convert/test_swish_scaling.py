@@ -7,7 +7,13 @@ import pytest
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.training.convert.graph import rebuild
 from fer_hailo.training.convert.scaling import channel_groups
-from fer_hailo.training.convert.swish_scaling import Straight, hard_swish, straight_channels, straightened, widen_swishes
+from fer_hailo.training.convert.swish_scaling import (
+    Straight,
+    hard_swish,
+    straight_channels,
+    straightened,
+    widen_swishes,
+)
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers
@@ -20,19 +26,29 @@ def between(*limits):
 
 
 def test_h_swish():
-    assert hard_swish(np.array([-4.0, -3, -1.5, 0, 1, 3, 5])).tolist() == pytest.approx([0, 0, -0.375, 0, 4 / 6, 3, 5])
+    assert hard_swish(np.array([-4.0, -3, -1.5, 0, 1, 3, 5])).tolist() == pytest.approx(
+        [0, 0, -0.375, 0, 4 / 6, 3, 5]
+    )
 
 
 def test_lines_and_gains_by_hand():
-    """h(x) = (x^2 + 3 x) / 6 for x evenly between 1 and 2: by least squares the slope of x^2 is 2 * 1.5 = 3, that of h (3 + 3) / 6 = 1;
-    E[x^2] = 7 / 3, so E[h] = (7 / 3 + 4.5) / 6 = 1.13889 and the offset 1.13889 - 1.5 = -0.36111; at both ends, 4/6 and 10/6, the
-    line is off by 4 / 6 - 1 + 0.36111 = 0.02778."""
+    """h(x) = (x^2 + 3 x) / 6 for x evenly between 1 and 2: by least squares the slope of x^2 is 2 * 1.5 = 3,
+    that of h (3 + 3) / 6 = 1; E[x^2] = 7 / 3, so E[h] = (7 / 3 + 4.5) / 6 = 1.13889 and the offset 1.13889 -
+    1.5 = -0.36111; at both ends, 4/6 and 10/6, the line is off by 4 / 6 - 1 + 0.36111 = 0.02778.
+    """
     values = between((-3, 9), (1, 2), (5, 12))
     first, second = straight_channels(values, 0.0278)
-    assert (first.number, first.slope) == (1, pytest.approx(1, abs=1e-4)) and first.offset == pytest.approx(-0.36111, abs=1e-4)
-    assert first.gain == pytest.approx(9 / (10 / 6), rel=1e-3)  # as wide as the widest other channel, whose h-swish goes to 9
+    assert (first.number, first.slope) == (1, pytest.approx(1, abs=1e-4)) and first.offset == pytest.approx(
+        -0.36111, abs=1e-4
+    )
+    assert first.gain == pytest.approx(
+        9 / (10 / 6), rel=1e-3
+    )  # as wide as the widest other channel, whose h-swish goes to 9
     # The identity already, and too wide.
-    assert (second.number, second.gain) == (2, pytest.approx(9 / 12, rel=1e-3)) and second.slope == pytest.approx(1)
+    assert (second.number, second.gain) == (
+        2,
+        pytest.approx(9 / 12, rel=1e-3),
+    ) and second.slope == pytest.approx(1)
     assert [straight.number for straight in straight_channels(values, 0.0277)] == [2]
 
 
@@ -53,11 +69,16 @@ def test_rare_values_do_not_count():
     ],
 )
 def test_which_channels_qualify(limits, why):
-    assert [s.number for s in straight_channels(between((-3, 9), limits), 0.01)] == [1] * ("above" in why), why
+    assert [s.number for s in straight_channels(between((-3, 9), limits), 0.01)] == [1] * ("above" in why), (
+        why
+    )
 
 
 def test_all_or_none_straight_is_left():
-    assert straight_channels(between((1, 1.1), (2, 2.1)), 0.01) == [] and straight_channels(between((-3, 9), (-2, 8)), 0.01) == []
+    assert (
+        straight_channels(between((1, 1.1), (2, 2.1)), 0.01) == []
+        and straight_channels(between((-3, 9), (-2, 8)), 0.01) == []
+    )
 
 
 def network():
@@ -67,7 +88,9 @@ def network():
     x = L.DepthwiseConv2D(3, padding="same", use_bias=False, name="depth")(x)
     model = keras.Model(image, L.Dense(2, name="logits")(L.GlobalAveragePooling2D()(x)))
     # Channel 0 goes from -9 to 9, channel 1 from 1 to 2 over [-1, 1] of the first colour.
-    model.get_layer("stem").set_weights([np.float32([[9, 0.5], [0, 0], [0, 0]]).reshape(1, 1, 3, 2), np.float32([0, 1.5])])
+    model.get_layer("stem").set_weights(
+        [np.float32([[9, 0.5], [0, 0], [0, 0]]).reshape(1, 1, 3, 2), np.float32([0, 1.5])]
+    )
     return model
 
 
@@ -83,7 +106,10 @@ def test_kernels_by_hand():
     # What the depthwise convolution reads is 8 times what it read, the zeros of its padding with it.
     widened = rebuild(model, edit)
     x = normalise(np.full((1, 16, 16, 3), 255, np.uint8), SPEC)
-    seen = [keras.Model(m.input, m.get_layer("swish").output).predict_on_batch(x)[0, 0, 0, 1] for m in (model, widened)]
+    seen = [
+        keras.Model(m.input, m.get_layer("swish").output).predict_on_batch(x)[0, 0, 0, 1]
+        for m in (model, widened)
+    ]
     assert seen == pytest.approx([2 * 5 / 6, 8 * (-0.25 + 0.5 * 2)])
 
 
@@ -94,7 +120,11 @@ def test_the_tolerance_is_the_largest_that_validation_bears():
     images[0, 0, 0], images[0, 0, 1] = 0, 255
     val = images[:, :, :, 0]
     widened, outcome = widen_swishes(model, images, val, SPEC)
-    assert outcome.tolerance == 0.1 and [s.number for s in outcome.channels["swish"]] == [1] and outcome.same == 1
+    assert (
+        outcome.tolerance == 0.1
+        and [s.number for s in outcome.channels["swish"]] == [1]
+        and outcome.same == 1
+    )
     values = normalise(np.repeat(val[..., None], 3, axis=-1), SPEC)
     moved = np.abs(widened.predict_on_batch(values) - model.predict_on_batch(values)).max()
     assert outcome.moved == pytest.approx(float(moved), rel=1e-3) and 0 < moved < 0.1
@@ -120,5 +150,7 @@ def test_a_network_without_an_h_swish_costs_nothing(monkeypatch):
     monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.Scorer", None)
     image = keras.Input((16, 16, 3))
     model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(L.ReLU()(L.Conv2D(2, 1)(image)))))
-    same, outcome = widen_swishes(model, np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16), np.uint8), SPEC)
+    same, outcome = widen_swishes(
+        model, np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16), np.uint8), SPEC
+    )
     assert same is model and outcome.channels == {}

@@ -52,7 +52,11 @@ def float32(model, tmp_path_factory):
 def test_tensors_have_the_layers_names(float32):
     network = read_tflite(float32)
     names = [layer.name for layer in network.layers]
-    assert (network.input.name, network.input.shape, network.output.name) == ("image", (1, 16, 16, 3), "answers")
+    assert (network.input.name, network.input.shape, network.output.name) == (
+        "image",
+        (1, 16, 16, 3),
+        "answers",
+    )
     assert names == [
         "stem",
         "stem_hard_swish",
@@ -66,8 +70,11 @@ def test_tensors_have_the_layers_names(float32):
         "hidden",
         "answers",
     ]
-    assert [layer.name for layer in network.unexpected()] == ["excite_mul"]  # by the constant 1/6; conversion folds it first
-    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and predictions have no bias, or one of zeros.
+    assert [layer.name for layer in network.unexpected()] == [
+        "excite_mul"
+    ]  # by the constant 1/6; conversion folds it first
+    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and predictions have no
+    # bias, or one of zeros.
     assert network.parameters == (216 + 8) + (72 + 8) + (64 + 8) + 48 + 18
     # stem on 8x8, spatial on 8x8, then vectors
     assert network.multiply_adds == 64 * 8 * 27 + 64 * 8 * 9 + 64 + 48 + 18
@@ -83,7 +90,9 @@ def test_answers_are_those_of_keras(model, float32, images):
 
 
 def test_a_channel_that_weight_decay_emptied_keeps_a_usable_scale(model, tmp_path, images):
-    """One output channel of a convolution and one of a depthwise convolution, each with a bias that INT8 must carry."""
+    """One output channel of a convolution and one of a depthwise convolution, each with a bias that INT8 must
+    carry.
+    """
     tiny = keras.models.clone_model(model)
     tiny.set_weights(model.get_weights())
     for name, place in (("excite", (..., 3)), ("spatial", (..., 5, 0))):
@@ -112,10 +121,15 @@ def test_a_channel_that_weight_decay_emptied_keeps_a_usable_scale(model, tmp_pat
 
 def test_ranges_are_those_of_the_layers_outputs(model, float32, images):
     ranges = tensor_ranges(float32, images, SPEC)
-    values = keras.Model(model.input, model.get_layer("pool").output).predict_on_batch(normalise(images, SPEC))
+    values = keras.Model(model.input, model.get_layer("pool").output).predict_on_batch(
+        normalise(images, SPEC)
+    )
     np.testing.assert_allclose(ranges["pool"].low, values.min(0), atol=1e-5)
     np.testing.assert_allclose(ranges["pool"].high, values.max(0), atol=1e-5)
-    assert (ranges["image"].low.min(), ranges["image"].high.max()) == (normalise(images, SPEC).min(), normalise(images, SPEC).max())
+    assert (ranges["image"].low.min(), ranges["image"].high.max()) == (
+        normalise(images, SPEC).min(),
+        normalise(images, SPEC).max(),
+    )
     facts = ranges["pool"].facts("pool", 0.0)
     assert (facts.channels, facts.dead, facts.constant) == (8, 0, 0) and 0.9 < facts.used <= 1
 
@@ -132,7 +146,10 @@ def test_facts_of_a_range_by_hand():
 
 
 def test_what_an_h_swish_makes_0_gets_no_steps(model, float32, images):
-    """The range of what only an h-swish reads ends one step below -3: (9 - -3) / 254 below it. Others, and whole ranges, stay."""
+    """The range of what only an h-swish reads ends one step below -3: (9 - -3) / 254 below it.
+
+    Others, and whole ranges, stay.
+    """
     ranges = tensor_ranges(float32, images, SPEC)
     wide = TensorRange(np.float32([-20]), np.float32([9]), np.float32([0]), np.float32([-20, 9] * 500))
     ranges |= {"stem": wide, "join": wide}
@@ -140,7 +157,9 @@ def test_what_an_h_swish_makes_0_gets_no_steps(model, float32, images):
     for ends, low in (("99.99", -3 - 12 / 254), ("100", -20)):
         limits = limits_of(ranges, network, ends)
         assert limits["stem"] == pytest.approx((low, 9)) and limits["join"] == pytest.approx((-20, 9))
-    narrow = ranges | {"stem": TensorRange(np.float32([-1]), np.float32([9]), np.float32([0]), np.float32([-1, 9] * 500))}
+    narrow = ranges | {
+        "stem": TensorRange(np.float32([-1]), np.float32([9]), np.float32([0]), np.float32([-1, 9] * 500))
+    }
     assert limits_of(narrow, network, "99.99")["stem"] == pytest.approx((-1, 9))
 
 
@@ -150,14 +169,20 @@ def test_int8_runs_under_the_default_delegate_and_answers_alike(model, float32, 
     network, interpreter = read_tflite(target), LiteRT(target)
     assert (network.input.dtype, network.output.dtype, interpreter.dtype) == ("int8", "int8", np.int8)
     assert network.float_layers() == [] and {layer.dtype for layer in network.layers} == {"int8"}
-    assert len(trials) == 5 and trials[0].divergence < 0.02 and trials[0].divergence == min(trial.divergence for trial in trials)
+    assert (
+        len(trials) == 5
+        and trials[0].divergence < 0.02
+        and trials[0].divergence == min(trial.divergence for trial in trials)
+    )
     exact, rounded = LiteRT(float32).logits(images, SPEC), interpreter.logits(images, SPEC)
     assert np.abs(exact - rounded).max() < 0.1 * np.ptp(exact)
     assert {t.ends for t in trials} == {"100", "99.99", "99.97", "99.95", "99.9"}
 
 
 def test_no_tensor_between_input_and_output_is_float(model, float32, images, tmp_path):
-    """Biases are int32, shapes int32 or int64, all else int8; looked up in TensorFlow's own view of the file."""
+    """Biases are int32, shapes int32 or int64, all else int8; looked up in TensorFlow's own view of the
+    file.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
 
     target = tmp_path / "int8.tflite"
@@ -188,9 +213,13 @@ def test_a_network_that_no_quantizer_can_run_is_named(tmp_path, images, float32,
     ranges = tensor_ranges(float32, images, SPEC)
     ranges["join"].low[:] = ranges["join"].high[:] = 0
     exact = LiteRT(float32)
-    monkeypatch.setattr("fer_hailo.training.convert.quantise.LiteRT", lambda path: exact if path == float32 else refuse())
+    monkeypatch.setattr(
+        "fer_hailo.training.convert.quantise.LiteRT", lambda path: exact if path == float32 else refuse()
+    )
     with pytest.raises(
-        UserError, match=r"no INT8 version of this network runs .*failed to prepare.* 1 tensors never change, the first is join"
+        UserError,
+        match=r"no INT8 version of this network runs .*failed to prepare.* 1 tensors never change, the first "
+        r"is join",
     ):
         quantise(float32, tmp_path / "int8.tflite", ranges, images, SPEC, tmp_path)
 
@@ -198,7 +227,9 @@ def test_a_network_that_no_quantizer_can_run_is_named(tmp_path, images, float32,
 def test_an_operator_that_tflite_lacks_is_one_line(images):
     image = keras.Input((16, 16, 3))
     x = keras.ops.erfinv(L.GlobalAveragePooling2D()(image) * 0.1)
-    with pytest.raises(UserError, match="TensorFlow cannot convert this network to TFLite: .*nothing was written"):
+    with pytest.raises(
+        UserError, match="TensorFlow cannot convert this network to TFLite: .*nothing was written"
+    ):
         to_tflite(keras.Model(image, L.Dense(2)(x)))
 
 

@@ -53,7 +53,9 @@ def test_mixup_blends_pictures_and_labels_alike():
     np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
     for i in range(6):
         assert labels[i, i - 1] == pytest.approx(1 - weight[i], abs=1e-6)
-        np.testing.assert_allclose(mixed[i], weight[i] * images[i] + (1 - weight[i]) * images[i - 1], rtol=1e-5)
+        np.testing.assert_allclose(
+            mixed[i], weight[i] * images[i] + (1 - weight[i]) * images[i - 1], rtol=1e-5
+        )
     assert (mixup(images, onehot, 0.4, seed=1)[0] == mixed).all()
     assert (mixup(images, onehot, 0, seed=1)[1] == onehot).all()
 
@@ -62,7 +64,9 @@ def test_mixup_weights_are_beta_distributed():
     weights = mixup_weights(200_000, 0.2, 1.0, np.random.default_rng(0))
     assert weights.mean() == pytest.approx(0.5, abs=0.005)
     assert weights.var() == pytest.approx(1 / (4 * (2 * 0.2 + 1)), abs=0.002)  # Beta(a, a)
-    assert (mixup_weights(10_000, 0.2, 0.3, np.random.default_rng(0)) == 1).mean() == pytest.approx(0.7, abs=0.05)
+    assert (mixup_weights(10_000, 0.2, 0.3, np.random.default_rng(0)) == 1).mean() == pytest.approx(
+        0.7, abs=0.05
+    )
 
 
 def batches(**options):

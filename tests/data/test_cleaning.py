@@ -24,9 +24,22 @@ def faces(count, seed=0):
 
 def pictures(images, labels, splits, bad=()):
     n = len(images)
-    ids, votes, sizes = np.array([f"p{i}" for i in range(n)]), np.zeros((n, 8), np.float32), np.full((n, 2), 48)
+    ids, votes, sizes = (
+        np.array([f"p{i}" for i in range(n)]),
+        np.zeros((n, 8), np.float32),
+        np.full((n, 2), 48),
+    )
     sides = np.array(labels), np.array(splits), votes, sizes
-    return Pictures(images, ids, *sides, exact_groups(images), near_pairs(images), np.array(bad, str).reshape(-1, 2), "made up", "key")
+    return Pictures(
+        images,
+        ids,
+        *sides,
+        exact_groups(images),
+        near_pairs(images),
+        np.array(bad, str).reshape(-1, 2),
+        "made up",
+        "key",
+    )
 
 
 def test_exact_and_near_duplicates():
@@ -51,7 +64,12 @@ def test_blank_pictures_are_no_near_duplicates():
 
 
 def test_conflicts():
-    assert conflicting(np.array(["a", "b", "a", "a"]), np.array([0, 0, 1, 1])).tolist() == [True, True, False, False]
+    assert conflicting(np.array(["a", "b", "a", "a"]), np.array([0, 0, 1, 1])).tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_rules_of_cleaning():
@@ -125,7 +143,10 @@ def test_a_few_bad_pictures_are_listed_and_skipped(sample_set, tmp_path):
     (data / "train/angry/drawn_0003.png").write_bytes(b"")
     (data / "train/happy/drawn_0001.png").write_text("text")
     found = load_pictures(data, SPEC, None)
-    assert found.bad.tolist() == [["train/angry/drawn_0003.png", "is empty (0 bytes)"], ["train/happy/drawn_0001.png", "is not an image"]]
+    assert found.bad.tolist() == [
+        ["train/angry/drawn_0003.png", "is empty (0 bytes)"],
+        ["train/happy/drawn_0001.png", "is not an image"],
+    ]
     assert len(found.ids) == 128
 
 
@@ -133,16 +154,23 @@ def test_mostly_bad_pictures_are_an_error(sample_set, tmp_path):
     data = shutil.copytree(sample_set, tmp_path / "d")
     for file in (data / "train/angry").glob("*.png"):
         file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match="20 of 130 images .* cannot be read, the first: train/angry/drawn_0000.png"):
+    with pytest.raises(
+        UserError, match="20 of 130 images .* cannot be read, the first: train/angry/drawn_0000.png"
+    ):
         load_pictures(data, SPEC, None)
 
 
 def test_dataset_of_kaggle_layout(sample_set):
     data = load_dataset(Config.of(data=str(sample_set)), None)
     assert (len(data.train), len(data.val), len(data.test)) == (80, 20, 30)
-    assert np.bincount(data.train.labels).tolist() == [16] * 5 and np.bincount(data.val.labels).tolist() == [4] * 5
+    assert (
+        np.bincount(data.train.labels).tolist() == [16] * 5
+        and np.bincount(data.val.labels).tolist() == [4] * 5
+    )
     assert all(id.startswith("test/") for id in data.test.ids)
-    assert all(data.names[label] == id.split("/")[1] for id, label in zip(data.val.ids, data.val.labels, strict=True))
+    assert all(
+        data.names[label] == id.split("/")[1] for id, label in zip(data.val.ids, data.val.labels, strict=True)
+    )
 
 
 def test_plain_class_folders_need_resplit(sample_set):
@@ -195,7 +223,9 @@ def test_data_report(sample_set, tmp_path):
     assert len(rows) == 133
     assert rows["train/happy/copy.png"]["conflict"] == "1" and rows["train/happy/copy.png"]["kept"] == "0"
     assert rows["train/angry/drawn_0001.png"]["in_test"] == "1" and rows["test/angry/copy.png"]["kept"] == "1"
-    assert (tmp_path / "out/samples.png").stat().st_size > 10000 and (tmp_path / "out/data_report.txt").is_file()
+    assert (tmp_path / "out/samples.png").stat().st_size > 10000 and (
+        tmp_path / "out/data_report.txt"
+    ).is_file()
 
 
 def test_duplicate_groups_of_real_split_sides(sample_set):

@@ -1,4 +1,6 @@
-"""The rules of the field `copies`: what each finds, what it leaves alone, and that the first is still what it was."""
+"""The rules of the field `copies`: what each finds, what it leaves alone, and that the first is still what it
+was.
+"""
 
 import hashlib
 import shutil
@@ -30,7 +32,9 @@ STAY = np.float32([[1, 0, 0], [0, 1, 0]])
 
 
 def textured(image, seed):
-    """A drawn face with the skin, hair and background of its own that a photograph has: else a map of one fits another."""
+    """A drawn face with the skin, hair and background of its own that a photograph has: else a map of one
+    fits another.
+    """
     noise = cv2.GaussianBlur(np.random.default_rng([seed, 1]).normal(0, 1, image.shape), (0, 0), 2.5)
     return np.clip(image * 0.6 + 50 + 20 * noise / noise.std(), 0, 255).astype(np.uint8)
 
@@ -42,7 +46,9 @@ def drawn():
 
 
 def crop(image, left, top, side):
-    return cv2.resize(image[top : top + side, left : left + side], image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        image[top : top + side, left : left + side], image.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    )
 
 
 def turn(image, degrees):
@@ -77,7 +83,9 @@ def test_colour_and_other_sizes(drawn):
         large = np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in drawn])
         copies = large[:4, :, ::-1]
         colour = np.repeat(np.concatenate([large, copies])[..., None], 3, axis=3)
-        assert registered_pairs(colour, np.arange(len(colour)))[0].tolist() == [[i, len(drawn) + i] for i in range(4)]
+        assert registered_pairs(colour, np.arange(len(colour)))[0].tolist() == [
+            [i, len(drawn) + i] for i in range(4)
+        ]
 
 
 def test_of_identical_images_the_first_is_compared(drawn):
@@ -90,7 +98,9 @@ def test_of_identical_images_the_first_is_compared(drawn):
 
 def test_blank_and_few_images_have_no_pairs(drawn):
     blanks = np.stack([np.full((48, 48), value, np.uint8) for value in (0, 90, 255)])
-    almost = blanks + np.eye(48, dtype=np.uint8)  # a diagonal one grey level brighter; 255 turns to 0, which is no blank
+    almost = blanks + np.eye(
+        48, dtype=np.uint8
+    )  # a diagonal one grey level brighter; 255 turns to 0, which is no blank
     for images in (blanks, almost[:2], drawn[:1], drawn[:0], np.concatenate([blanks, drawn[:1]])):
         found, scores = registered_pairs(images, np.arange(len(images)))
         assert found.shape == (0, 2) and scores.shape == (0,)
@@ -107,12 +117,16 @@ def test_two_copies_alone_are_found(drawn):
 
 
 def test_thumbnails_of_views():
-    ramp = np.tile(np.arange(48, dtype=np.uint8), (1, 48, 1))  # grey level x; a cell's mean is that of its three pixels: 1, 4, 7, ...
+    ramp = np.tile(
+        np.arange(48, dtype=np.uint8), (1, 48, 1)
+    )  # grey level x; a cell's mean is that of its three pixels: 1, 4, 7, ...
     centred = np.arange(16) * 3 - 22.5
     expected = np.tile(centred / np.sqrt(16 * (centred**2).sum()), 16)
     np.testing.assert_allclose(thumbnails(ramp)[0], expected, atol=1e-6)
     np.testing.assert_allclose(thumbnails(ramp, VIEWS[1])[0], -expected, atol=1e-6)
-    np.testing.assert_allclose(thumbnails(ramp, VIEWS[2])[0], expected, atol=3e-4)  # a part of a ramp is a ramp, but for its steps
+    np.testing.assert_allclose(
+        thumbnails(ramp, VIEWS[2])[0], expected, atol=3e-4
+    )  # a part of a ramp is a ramp, but for its steps
 
 
 def test_a_candidate_comes_once_with_its_view(drawn):
@@ -128,7 +142,9 @@ def test_sampling_between_pixels():
     same, inside = sample(images, STAY[None])
     np.testing.assert_allclose(same[0], np.arange(16), atol=0.01)
     assert inside.all()
-    half, inside = sample(images, np.float32([[[1, 0, 0.25], [0, 1, 0]]]))  # a quarter of half the side: half a pixel to the right
+    half, inside = sample(
+        images, np.float32([[[1, 0, 0.25], [0, 1, 0]]])
+    )  # a quarter of half the side: half a pixel to the right
     np.testing.assert_allclose(half.reshape(4, 4)[:, :3], np.arange(16).reshape(4, 4)[:, :3] + 0.5, atol=0.01)
     assert inside.reshape(4, 4).tolist() == [[True, True, True, False]] * 4
 
@@ -157,14 +173,20 @@ def test_correlation_by_another_means():
 
 @pytest.fixture
 def planted(sample_set, tmp_path):
-    """The sample set, textured, with a mirrored, a cropped and a lighter copy of ten training images each, and of two test images."""
+    """The sample set, textured, with a mirrored, a cropped and a lighter copy of ten training images each,
+    and of two test images.
+    """
     data = shutil.copytree(sample_set, tmp_path / "planted")
     for seed, file in enumerate(sorted(data.rglob("*.png"))):
         cv2.imwrite(str(file), textured(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), seed))
     for split, label, count in (("train", "happy", 10), ("train", "angry", 10), ("test", "surprise", 2)):
         for i in range(count):
             image = cv2.imread(str(data / split / label / f"drawn_{i:04d}.png"), cv2.IMREAD_GRAYSCALE)
-            for name, change in (("mirrored", CHANGES["mirrored"]), ("cropped", CHANGES["cropped"]), ("lighter", CHANGES["lighter"])):
+            for name, change in (
+                ("mirrored", CHANGES["mirrored"]),
+                ("cropped", CHANGES["cropped"]),
+                ("lighter", CHANGES["lighter"]),
+            ):
                 cv2.imwrite(str(data / "train" / label / f"drawn_{i:04d}_{split}_{name}.png"), change(image))
     return data
 
@@ -176,7 +198,11 @@ def digest(ids):
 def test_without_the_field_the_split_is_what_it_was(planted):
     """The digests are of the program before there was the field."""
     data = load_dataset(Config.of(data=str(planted)), None)
-    assert [digest(part.ids) for part in (data.train, data.val, data.test)] == ["d7833241cd0acf64", "7df2857f4ead1cac", "38401517e2deb229"]
+    assert [digest(part.ids) for part in (data.train, data.val, data.test)] == [
+        "d7833241cd0acf64",
+        "7df2857f4ead1cac",
+        "38401517e2deb229",
+    ]
 
 
 def test_copies_stay_on_one_side_and_out_of_training(planted):
@@ -185,7 +211,15 @@ def test_copies_stay_on_one_side_and_out_of_training(planted):
     for label in ("happy", "angry"):
         for i in range(10):
             stem = f"train/{label}/drawn_{i:04d}"
-            assert len({side[f"{stem}{end}.png"] for end in ("", "_train_mirrored", "_train_cropped", "_train_lighter")}) == 1
+            assert (
+                len(
+                    {
+                        side[f"{stem}{end}.png"]
+                        for end in ("", "_train_mirrored", "_train_cropped", "_train_lighter")
+                    }
+                )
+                == 1
+            )
     assert data.dropped["also in test"] == 6 and not [id for id in side if "_test_" in id]
     assert load_dataset(Config.of(data=str(planted)), None).dropped["also in test"] == 2  # the lighter ones
 
@@ -215,17 +249,42 @@ def test_pairs_are_kept_and_made_again_when_damaged(planted, tmp_path, monkeypat
     beside = file.with_suffix(".registered.npz")
     assert beside.is_file() and file.read_bytes() == stamp and first.near.tolist() == [[0, 3], [2, 7]]
     for data, folder in ((planted, cache), (file, None)):  # the archive, and the cache given as data
-        assert np.array_equal(load_pictures(data, SPEC, folder, "registered").near, first.near) and len(calls) == 1
+        assert (
+            np.array_equal(load_pictures(data, SPEC, folder, "registered").near, first.near)
+            and len(calls) == 1
+        )
     whole = beside.read_bytes()
     foreign = tmp_path / "foreign.npz"
-    np.savez(foreign, version_of_rule=pairs_module.VERSION, key="another", pairs=first.near, scores=np.ones(len(first.near)))
-    np.savez(tmp_path / "far.npz", version_of_rule=pairs_module.VERSION, key=first.key, pairs=first.near + 10**6, scores=0)
-    for number, damage in enumerate((whole[:500], b"", foreign.read_bytes(), (tmp_path / "far.npz").read_bytes()), 2):
+    np.savez(
+        foreign,
+        version_of_rule=pairs_module.VERSION,
+        key="another",
+        pairs=first.near,
+        scores=np.ones(len(first.near)),
+    )
+    np.savez(
+        tmp_path / "far.npz",
+        version_of_rule=pairs_module.VERSION,
+        key=first.key,
+        pairs=first.near + 10**6,
+        scores=0,
+    )
+    for number, damage in enumerate(
+        (whole[:500], b"", foreign.read_bytes(), (tmp_path / "far.npz").read_bytes()), 2
+    ):
         beside.write_bytes(damage)
-        assert np.array_equal(load_pictures(file, SPEC, None, "registered").near, first.near) and len(calls) == number
-        assert np.array_equal(load_pictures(file, SPEC, None, "registered").near, first.near) and len(calls) == number
+        assert (
+            np.array_equal(load_pictures(file, SPEC, None, "registered").near, first.near)
+            and len(calls) == number
+        )
+        assert (
+            np.array_equal(load_pictures(file, SPEC, None, "registered").near, first.near)
+            and len(calls) == number
+        )
     assert np.array_equal(load_pictures(file, SPEC, None).near, thumbnail.near)
-    assert sorted(path.name for path in cache.iterdir()) == sorted([file.name, beside.name, file.with_suffix(".images.npy").name])
+    assert sorted(path.name for path in cache.iterdir()) == sorted(
+        [file.name, beside.name, file.with_suffix(".images.npy").name]
+    )
 
 
 def test_pairs_that_cannot_be_kept_are_still_used(planted, tmp_path, monkeypatch, capsys):
@@ -243,7 +302,9 @@ def test_the_data_report_names_its_rule(planted, tmp_path):
     from fer_hailo.training.evaluate.data_report import write_data_report
 
     for rule, count in (("thumbnail", 2), ("registered", 6)):
-        text = write_data_report(Config.of(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule)
+        text = write_data_report(
+            Config.of(data=str(planted), copies=rule), tmp_path / "cache", tmp_path / rule
+        )
         assert f"near, by the rule {rule}:" in text
         assert f"exact or near: {count} train images also stand in test" in text
 
@@ -278,7 +339,13 @@ def test_planted_copies_in_fer2013(archive, tmp_path, monkeypatch):
     assert len(near_pairs(pictures.images[:5000])) and plant_copies.PLANTED == 140
     thumbnail, registered = ({kind: counts[i] for kind, counts in found.items()} for i in (0, 1))
     assert thumbnail["identical"] == registered["identical"] == 140
-    for kind in ("lighter", "darker, half the contrast", "JPEG of quality 50", "moved by one pixel", "mirrored"):
+    for kind in (
+        "lighter",
+        "darker, half the contrast",
+        "JPEG of quality 50",
+        "moved by one pixel",
+        "mirrored",
+    ):
         assert registered[kind] >= 138
     for kind in ("cropped by 2 pixels", "cropped by 4 to 10 %"):
         assert registered[kind] >= 130

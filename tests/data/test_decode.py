@@ -1,4 +1,7 @@
-"""The one decoder, by Pillow and by OpenCV alone. What is expected is set by hand; the pixels of lossy formats are held to each other."""
+"""The one decoder, by Pillow and by OpenCV alone.
+
+What is expected is set by hand; the pixels of lossy formats are held to each other.
+"""
 
 import io
 import sys
@@ -63,7 +66,9 @@ def test_photographs_are_turned_as_exif_says(decode):
 
 def test_malformed_files_never_raise_anything_but_valueerror(decode):
     rng = np.random.default_rng(0)
-    originals = [encoded(Image.fromarray(RGB), kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")]
+    originals = [
+        encoded(Image.fromarray(RGB), kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
+    ]
     for number in range(600):
         data = bytearray(originals[number % len(originals)])
         for place in rng.integers(0, len(data), 4):
@@ -109,7 +114,12 @@ def test_absurd_size_is_refused_before_it_is_unpacked(decode):
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     with pytest.raises(ValueError, match="is too large: 60000 x 60000 are more than 100,000,000 pixels$"):
-        decode(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+        decode(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+            + chunk(b"IEND", b"")
+        )
 
 
 def test_one_limit_for_both(decode):
@@ -152,10 +162,14 @@ def test_exif_data_that_are_none(decode):
 
 KINDS = {
     "grey JPEG": ("L", "JPEG", {}), "JPEG, colours at full size": ("RGB", "JPEG", {"subsampling": 0}),
-    "JPEG, at half its width": ("RGB", "JPEG", {"subsampling": 1}), "JPEG, at a quarter": ("RGB", "JPEG", {"subsampling": 2}),
-    "progressive JPEG": ("RGB", "JPEG", {"progressive": True}), "palette": ("P", "PNG", {}), "bilevel": ("1", "PNG", {}),
-    "transparent": ("RGBA", "PNG", {}), "transparent grey": ("LA", "PNG", {}), "one transparent colour": ("P", "PNG", {"transparency": 3}),
-    "WebP": ("RGB", "WEBP", {}), "TIFF": ("RGB", "TIFF", {}), "JPEG within TIFF": ("RGB", "TIFF", {"compression": "jpeg"}),
+    "JPEG, at half its width": ("RGB", "JPEG", {"subsampling": 1}),
+    "JPEG, at a quarter": ("RGB", "JPEG", {"subsampling": 2}),
+    "progressive JPEG": ("RGB", "JPEG", {"progressive": True}), "palette": ("P", "PNG", {}),
+    "bilevel": ("1", "PNG", {}),
+    "transparent": ("RGBA", "PNG", {}), "transparent grey": ("LA", "PNG", {}),
+    "one transparent colour": ("P", "PNG", {"transparency": 3}),
+    "WebP": ("RGB", "WEBP", {}), "TIFF": ("RGB", "TIFF", {}),
+    "JPEG within TIFF": ("RGB", "TIFF", {"compression": "jpeg"}),
     "BMP": ("RGB", "BMP", {}), "PPM": ("RGB", "PPM", {}), "CMYK JPEG": ("CMYK", "JPEG", {}),
 }  # fmt: skip
 
@@ -170,6 +184,8 @@ def test_both_decoders_see_the_same(name):
     data = encoded(image.convert(mode), kind, **options)
     pillow, opencv = decoding.decode(data), by_opencv(data)
     assert pillow.shape[:2] == opencv.shape[:2] == (20, 30) and pillow.flags.writeable
-    if pillow.ndim != opencv.ndim:  # grey in a palette, or beside transparency, may come as three equal channels
+    if (
+        pillow.ndim != opencv.ndim
+    ):  # grey in a palette, or beside transparency, may come as three equal channels
         pillow, opencv = (np.dstack([one] * 3) if one.ndim == 2 else one for one in (pillow, opencv))
     assert np.abs(pillow.astype(int) - opencv).max() <= (1 if name == "CMYK JPEG" else 0)

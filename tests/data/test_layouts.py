@@ -61,7 +61,9 @@ def test_raf_db(raf, tmp_path):
         for file in raf.rglob("*.*"):
             archive.write(file, f"RAF-DB/{file.relative_to(raf)}")
     packed = open_source(tmp_path / "raf.zip")
-    assert packed.entries == source.entries and packed.read(packed.entries[0]) == source.read(source.entries[0])
+    assert packed.entries == source.entries and packed.read(packed.entries[0]) == source.read(
+        source.entries[0]
+    )
 
 
 def test_raf_db_in_colour_keeps_its_size_and_stays_on_disk(raf, tmp_path):
@@ -79,9 +81,14 @@ def test_raf_db_in_colour_keeps_its_size_and_stays_on_disk(raf, tmp_path):
 
 def test_raf_db_with_pictures_missing(raf, capsys):
     (raf / "basic/Image/aligned/test_0001_aligned.jpg").unlink()
-    assert len(open_source(raf).entries) == 3 and "1 images that RAF-DB lists are not there" in capsys.readouterr().err
+    assert (
+        len(open_source(raf).entries) == 3
+        and "1 images that RAF-DB lists are not there" in capsys.readouterr().err
+    )
     (raf / "basic/EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 5\ntrain_00002.jpg 8\n")
-    with pytest.raises(UserError, match=r"line 2 must be like 'train_00001.jpg 5', it is 'train_00002.jpg 8'"):
+    with pytest.raises(
+        UserError, match=r"line 2 must be like 'train_00001.jpg 5', it is 'train_00002.jpg 8'"
+    ):
         open_source(raf)
     (raf / "basic/EmoLabel/list_patition_label.txt").write_text("train_00009.jpg 5\n")
     with pytest.raises(UserError, match="none of their images"):
@@ -92,7 +99,10 @@ def affectnet(root):
     files = {}
     for folder, codes in (("train_set", (0, 1, 7, 9)), ("val_set", (6, 4))):
         for i, code in enumerate(codes):
-            files |= {f"{folder}/images/{i}.jpg": jpeg(i), f"{folder}/annotations/{i}_exp.npy": npy(str(code))}
+            files |= {
+                f"{folder}/images/{i}.jpg": jpeg(i),
+                f"{folder}/annotations/{i}_exp.npy": npy(str(code)),
+            }
             files |= {f"{folder}/annotations/{i}_aro.npy": npy("0.1")}
     return write(root, files)
 
@@ -121,7 +131,10 @@ def test_caer_s_names_anger_as_fer2013_does(tmp_path):
     write(tmp_path, {f"{split}/{name}/0001.png": jpeg(1) for split in ("train", "test") for name in names})
     source = open_source(tmp_path)
     assert {e.label for e in source.entries} == {"angry", *(name.lower() for name in names[1:])}
-    assert {e.id for e in source.entries if e.label == "angry"} == {"train/Anger/0001.png", "test/Anger/0001.png"}
+    assert {e.id for e in source.entries if e.label == "angry"} == {
+        "train/Anger/0001.png",
+        "test/Anger/0001.png",
+    }
     write(tmp_path, {"train/Bored/1.png": jpeg(2)})  # somebody's own classes keep their names
     assert "anger" in {e.label for e in open_source(tmp_path).entries}
 
@@ -145,7 +158,10 @@ VOTES = {
 def test_ferplus_folders(tmp_path):
     files = {}
     for folder in ("FER2013Train", "FER2013Valid", "FER2013Test"):
-        rows = [f'fer{i:07}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes)) for i, votes in enumerate(VOTES.values())]
+        rows = [
+            f'fer{i:07}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes))
+            for i, votes in enumerate(VOTES.values())
+        ]
         files |= {f"data/{folder}/label.csv": "\n".join(rows) + "\n"}
         files |= {f"data/{folder}/fer{i:07}.png": jpeg(i, 48) for i in range(3)}
     entries = open_source(write(tmp_path, files)).entries
@@ -169,7 +185,10 @@ def ferplus_csv(tmp_path):
     names = [("neutral", "happy")[i % 2] for i in range(24)]
     names[3] = "unclear"
     columns = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
-    rows = [f"{usage},fer{i:07}.png," + ",".join(map(str, VOTES[name])) for i, (usage, name) in enumerate(zip(usages, names, strict=True))]
+    rows = [
+        f"{usage},fer{i:07}.png," + ",".join(map(str, VOTES[name]))
+        for i, (usage, name) in enumerate(zip(usages, names, strict=True))
+    ]
     (tmp_path / "fer2013new.csv").write_text(columns + "\n".join(rows))
     return tmp_path / "fer2013new.csv"
 
@@ -191,7 +210,9 @@ def test_votes_as_soft_labels(ferplus_csv):
     options = {"data": str(ferplus_csv), "classes": ("happy", "neutral"), "validation_fraction": 0.25}
     hard, soft = (load_dataset(Config.of(**options, soft_labels=soft), None) for soft in (False, True))
     assert np.array_equal(hard.targets, np.eye(2)[hard.train.labels])
-    assert np.array_equal(soft.train.labels, hard.train.labels)  # what is scored, and oversampled, is the majority
+    assert np.array_equal(
+        soft.train.labels, hard.train.labels
+    )  # what is scored, and oversampled, is the majority
     shares = {0: [8 / 9, 1 / 9], 1: [3 / 9, 6 / 9]}
     np.testing.assert_allclose(soft.targets, [shares[label] for label in soft.train.labels], rtol=1e-6)
 
@@ -205,9 +226,22 @@ def test_rows_are_those_of_the_array():
     array = np.arange(60).reshape(10, 3, 2)
     rows = Rows(array, [7, 0, 3, 3])
     want = array[[7, 0, 3, 3]]
-    for key in (0, -1, slice(1, 3), [3, 0], np.array([True, False, True, False]), (0, 1), (slice(0, 2), 1), ([1, 2], slice(None), 0)):
+    for key in (
+        0,
+        -1,
+        slice(1, 3),
+        [3, 0],
+        np.array([True, False, True, False]),
+        (0, 1),
+        (slice(0, 2), 1),
+        ([1, 2], slice(None), 0),
+    ):
         assert np.array_equal(rows[key], want[key]), key
-    assert np.array_equal(list(rows), want) and np.array_equal(np.asarray(rows), want) and np.asarray(rows, np.float32).dtype == np.float32
+    assert (
+        np.array_equal(list(rows), want)
+        and np.array_equal(np.asarray(rows), want)
+        and np.asarray(rows, np.float32).dtype == np.float32
+    )
     assert rows.shape == want.shape and len(rows) == 4 and rows.ndim == 3 and rows.dtype == want.dtype
     assert np.array_equal(rows + Rows(array, [9]), array[[7, 0, 3, 3, 9]])
     with pytest.raises(ValueError):

@@ -26,7 +26,9 @@ def test_set_is_called_synthetic_and_not_written_twice(tmp_path):
 
 
 def test_expressions_can_be_told_apart(sample_set):
-    """A linear classifier on 12x12 thumbnails does better than twice chance: the classes differ in what is drawn."""
+    """A linear classifier on 12x12 thumbnails does better than twice chance: the classes differ in what is
+    drawn.
+    """
     from sklearn.linear_model import RidgeClassifier
 
     data = load_pictures(sample_set, PreprocessSpec(), None)

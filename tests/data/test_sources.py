@@ -41,7 +41,10 @@ def as_zip(path, files=FILES, prefix=""):
 
 
 def test_folder_and_zip_hold_the_same_pictures_in_the_same_order(tmp_path):
-    folder, archive = open_source(as_folder(tmp_path / "f")), open_source(as_zip(tmp_path / "z.zip", prefix="archive/fer2013/"))
+    folder, archive = (
+        open_source(as_folder(tmp_path / "f")),
+        open_source(as_zip(tmp_path / "z.zip", prefix="archive/fer2013/")),
+    )
     assert folder.entries == archive.entries and len(folder.entries) == 12
     assert [e.id for e in folder.entries] == sorted(FILES)
     assert all(folder.read(e) == archive.read(e) == FILES[e.id] for e in folder.entries)
@@ -65,21 +68,32 @@ def test_other_files_are_passed_over(tmp_path):
 
 
 def test_class_folders_may_be_capitalised(tmp_path):
-    assert {e.label for e in open_source(as_folder(tmp_path, {"Train/Angry/a.JPG": b"1", "TRAIN/HAPPY/b.jpg": b"2"})).entries} == {
+    assert {
+        e.label
+        for e in open_source(
+            as_folder(tmp_path, {"Train/Angry/a.JPG": b"1", "TRAIN/HAPPY/b.jpg": b"2"})
+        ).entries
+    } == {
         "angry",
         "happy",
     }
 
 
 def test_pictures_outside_the_layout_are_counted(tmp_path, capsys):
-    as_folder(tmp_path, FILES | {"validation/angry/0.png": png(), "validation/angry/1.png": png(), "loose.png": png()})
+    as_folder(
+        tmp_path,
+        FILES | {"validation/angry/0.png": png(), "validation/angry/1.png": png(), "loose.png": png()},
+    )
     assert len(open_source(tmp_path).entries) == 12
     assert "3 images outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err
 
 
 def test_folders_above_the_classes_and_links_are_followed(tmp_path):
     plain = {"photos/angry/a.png": png(1), "photos/happy/b.png": png(2)}
-    assert [e.id for e in open_source(as_zip(tmp_path / "z.zip", plain)).entries] == ["angry/a.png", "happy/b.png"]
+    assert [e.id for e in open_source(as_zip(tmp_path / "z.zip", plain)).entries] == [
+        "angry/a.png",
+        "happy/b.png",
+    ]
     as_folder(tmp_path / "real", plain)
     (tmp_path / "linked").mkdir()
     for label in ("angry", "happy"):
@@ -125,7 +139,14 @@ def test_truncated_zip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../train/angry/x.png", "/train/angry/x.png", "train/../../angry/x.png", "C:/train/angry/x.png", "..\\train\\angry\\x.png"]
+    "name",
+    [
+        "../train/angry/x.png",
+        "/train/angry/x.png",
+        "train/../../angry/x.png",
+        "C:/train/angry/x.png",
+        "..\\train\\angry\\x.png",
+    ],
 )
 def test_unsafe_paths_in_a_zip(tmp_path, name):
     with pytest.raises(UserError, match="unsafe path"):
@@ -160,7 +181,11 @@ def as_csv(path, rows, header="emotion,pixels,Usage"):
 
 def test_both_csv_layouts(tmp_path):
     values = " ".join(map(str, pixels(1)))
-    usual = CsvSource(as_csv(tmp_path / "a.csv", [f"0,{values},Training", f"6,{values},PublicTest", f"3,{values},PrivateTest"]))
+    usual = CsvSource(
+        as_csv(
+            tmp_path / "a.csv", [f"0,{values},Training", f"6,{values},PublicTest", f"3,{values},PrivateTest"]
+        )
+    )
     spaced = CsvSource(
         as_csv(
             tmp_path / "b.csv",
@@ -169,7 +194,11 @@ def test_both_csv_layouts(tmp_path):
         )
     )
     assert usual.entries == spaced.entries
-    assert [(e.label, e.split) for e in usual.entries] == [("happy", "test"), ("neutral", "test"), ("angry", "train")]
+    assert [(e.label, e.split) for e in usual.entries] == [
+        ("happy", "test"),
+        ("neutral", "test"),
+        ("angry", "train"),
+    ]
     assert (usual.read(usual.entries[0]).ravel() == pixels(1)).all()
 
 
@@ -197,7 +226,11 @@ def test_csv_mistakes(tmp_path, rows, header, said):
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [("1 2 3", "has 3 pixels, not 2304"), (" ".join(["300"] * 2304), "not numbers"), (" ".join(["x"] * 2304), "not numbers")],
+    [
+        ("1 2 3", "has 3 pixels, not 2304"),
+        (" ".join(["300"] * 2304), "not numbers"),
+        (" ".join(["x"] * 2304), "not numbers"),
+    ],
 )
 def test_csv_rows_with_wrong_pixels_are_damaged_pictures(tmp_path, values, said):
     source = CsvSource(as_csv(tmp_path / "a.csv", [f"0,{values},Training"]))

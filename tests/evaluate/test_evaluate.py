@@ -36,16 +36,23 @@ def test_other_data_goes_to_a_folder_of_its_own(inside, trained, sample_set, tmp
     assert json.loads((folder / "metrics_test.json").read_text())["count"] == 30
     assert (folder / "report.html").is_file() and (trained / "metrics_test.json").read_text() == before
     assert read_csv(trained.parent / "results.csv")[-1]["data"] == "mine"
-    assert "no val images" in error_line(inside("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val"))
+    assert "no val images" in error_line(
+        inside("evaluate.py", trained, "--data", tmp_path / "mine", "--split", "val")
+    )
 
 
 def test_validation_side_is_the_runs_own(inside, trained, sample_set, tmp_path):
     """With another split `val` would hold images that the model was trained on."""
     for flags, name in ((["--split-seed", "1"], "split_seed"), (["--no-drop-blank"], "drop_blank")):
-        assert f"was split with {name}" in error_line(inside("evaluate.py", trained, "--split", "val", *flags))
+        assert f"was split with {name}" in error_line(
+            inside("evaluate.py", trained, "--split", "val", *flags)
+        )
     shutil.copytree(sample_set, tmp_path / "copy")
     (tmp_path / "copy/train/angry/drawn_0000.png").unlink()
-    assert "may hold training images" in inside("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
+    assert (
+        "may hold training images"
+        in inside("evaluate.py", trained, "--split", "val", "--data", "copy").stderr
+    )
 
 
 def test_damaged_metrics_of_the_other_side_leave_their_section_out(trained, tmp_path):
@@ -71,7 +78,10 @@ def test_bare_model_takes_its_labels_from_beside_it(inside, trained, sample_set,
     shutil.copy(trained / MODEL, tmp_path / "bare.keras")
     result = inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32", "--json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["confusion_matrix"] == json.loads((trained / "metrics_test.json").read_text())["confusion_matrix"]
+    assert (
+        json.loads(result.stdout)["confusion_matrix"]
+        == json.loads((trained / "metrics_test.json").read_text())["confusion_matrix"]
+    )
     assert "check input_size" in error_line(inside("evaluate.py", "bare.keras", "--data", sample_set))
     (tmp_path / "labels.txt").write_text("angry\ndisgust\n")
     assert "5 classes apart, the labels name 2" in error_line(
@@ -96,7 +106,9 @@ def test_mistakes(inside, tmp_path, sample_set, arguments, said):
 
 def test_evaluation_agrees_with_a_plain_loop(trained, small):
     data, model = load_dataset(small, None), load_model(trained / MODEL)
-    metrics, probabilities = evaluate_model(model, data.val, data.names, small.preprocess, data="d", split="val")
+    metrics, probabilities = evaluate_model(
+        model, data.val, data.names, small.preprocess, data="d", split="val"
+    )
     scorer = Scorer(model, small.preprocess)
     singles = np.concatenate([scorer.logits(data.val.images[i : i + 1]) for i in range(len(data.val))])
     assert (singles.argmax(1) == probabilities.argmax(1)).all()
@@ -112,5 +124,7 @@ def test_model_that_gives_nan_is_refused(trained, small):
 
 
 def test_mistakes_picture_without_mistakes(tmp_path):
-    plot_mistakes(tmp_path / "m.png", np.zeros((2, 48, 48), np.uint8), np.array([0, 1]), np.eye(2), ["a", "b"], "d")
+    plot_mistakes(
+        tmp_path / "m.png", np.zeros((2, 48, 48), np.uint8), np.array([0, 1]), np.eye(2), ["a", "b"], "d"
+    )
     assert (tmp_path / "m.png").stat().st_size > 500

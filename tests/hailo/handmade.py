@@ -1,4 +1,5 @@
-"""A deploy bundle made by hand, for tests of the compile side: four colours of 16 x 16 noise, and a network of six layers.
+"""A deploy bundle made by hand, for tests of the compile side: four colours of 16 x 16 noise, and a network
+of six layers.
 
 Its last layer is solved by least squares, so that it needs no training and its accuracy is real (some 80 %).
 """
@@ -34,13 +35,20 @@ model_optimization_config(calibration, batch_size=8, calibset_size=64)
 post_quantization_optimization(bias_correction, policy=enabled)
 """
 # Layer by layer, counted by hand: kernel and bias; outputs times the size of a kernel.
-PARAMETERS = {"stem": 3 * 3 * 3 * 12 + 12, "gate": 12 * 12 + 12, "depth": 3 * 3 * 12 + 12, "logits": 12 * 4 + 4}
+PARAMETERS = {
+    "stem": 3 * 3 * 3 * 12 + 12,
+    "gate": 12 * 12 + 12,
+    "depth": 3 * 3 * 12 + 12,
+    "logits": 12 * 4 + 4,
+}
 MULTIPLY_ADDS = {"stem": 8 * 8 * 12 * 27, "gate": 12 * 12, "depth": 8 * 8 * 12 * 9, "logits": 12 * 4}
 
 
 @functools.cache
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 (264, 16, 16, 3), labels int64), the classes by turns; the last 64 are for calibration."""
+    """(images uint8 (264, 16, 16, 3), labels int64), the classes by turns; the last 64 are for
+    calibration.
+    """
     rng, labels = np.random.default_rng(1), np.arange(VAL + TEST + CALIBRATION) % 4
     colours = np.array([[130, 130, 180], [130, 180, 130], [130, 130, 130], [180, 130, 130]])
     light = rng.uniform(0.7, 1.3, (len(labels), 1, 1, 1))
@@ -50,7 +58,9 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def networks() -> dict[str, bytes]:
-    """TFLite files: float; int8 (in and out); cut: with an operator before its last layer that the double's parser refuses."""
+    """TFLite files: float; int8 (in and out); cut: with an operator before its last layer that the double's
+    parser refuses.
+    """
     import keras
     import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
@@ -61,7 +71,9 @@ def networks() -> dict[str, bytes]:
     images, labels = pictures()
     scaled = images.astype(np.float32) / 127.5 - 1
     x = inputs = keras.Input((16, 16, 3), name="image")
-    x = keras.layers.Conv2D(12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem")(x)
+    x = keras.layers.Conv2D(
+        12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem"
+    )(x)
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
     gate = keras.layers.Conv2D(12, 1, activation="relu", name="gate")(gate)
     x = keras.layers.Multiply(name="scale")([x, gate])
@@ -72,7 +84,9 @@ def networks() -> dict[str, bytes]:
     made = np.asarray(keras.Model(inputs, features)(scaled))
     solved, *_ = np.linalg.lstsq(np.c_[made, np.ones(len(made))], 8.0 * np.eye(4)[labels] - 2, rcond=None)
     model.get_layer("logits").set_weights([solved[:-1], solved[-1]])
-    strange = keras.layers.Dense(4, name="logits")(keras.layers.Activation("exponential", name="strange")(features))
+    strange = keras.layers.Dense(4, name="logits")(
+        keras.layers.Activation("exponential", name="strange")(features)
+    )
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in scaled[-CALIBRATION:])
@@ -80,7 +94,11 @@ def networks() -> dict[str, bytes]:
     quantized = flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
     name_tensors(quantized, model)  # as the float file's are, so that layers can be compared
     int8 = bytes(flatbuffer_utils.convert_object_to_bytearray(quantized))
-    return {"float": to_tflite(model), "int8": int8, "cut": to_tflite(keras.Model(inputs, strange, name="colours"))}
+    return {
+        "float": to_tflite(model),
+        "int8": int8,
+        "cut": to_tflite(keras.Model(inputs, strange, name="colours")),
+    }
 
 
 def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
@@ -99,18 +117,30 @@ def interpreted(content: bytes, images: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source["index"], values[None])
         interpreter.invoke()
         row = interpreter.get_tensor(answer["index"])[0].astype(np.float32)
-        rows.append((row - answer["quantization"][1]) * answer["quantization"][0] if source["dtype"] is np.int8 else row)
+        rows.append(
+            (row - answer["quantization"][1]) * answer["quantization"][0]
+            if source["dtype"] is np.int8
+            else row
+        )
     return np.stack(rows)
 
 
 def accuracies(logits: np.ndarray) -> dict[str, float]:
-    """Share of right predictions on the images for validation and for test; logits: of both, in this order."""
+    """Share of right predictions on the images for validation and for test; logits: of both, in this
+    order.
+    """
     right = logits.argmax(1) == pictures()[1][: len(logits)]
     return {"val": right[:VAL].mean(), "test": right[VAL:].mean()}
 
 
 def write_bundle(
-    folder: Path, float32: str = "float", int8: str = "int8", names=NAMES, script=SCRIPT, calibration=None, **manifest
+    folder: Path,
+    float32: str = "float",
+    int8: str = "int8",
+    names=NAMES,
+    script=SCRIPT,
+    calibration=None,
+    **manifest,
 ) -> Path:
     """A sealed bundle. float32, int8: keys of `networks`; the rest replaces what is right."""
     images, labels = pictures()
@@ -128,10 +158,14 @@ def write_bundle(
     reference = {}
     for split in ("val", "test"):
         side = evaluation.take(seen[2] == split)
-        reference[split] = compute_metrics(softmax(side.logits), side.labels, NAMES, data="colours", split=split, sha256=side.sha256())
+        reference[split] = compute_metrics(
+            softmax(side.logits), side.labels, NAMES, data="colours", split=split, sha256=side.sha256()
+        )
     right = Manifest(
-        name="handmade", arch="colours", seed=7, data=Data("colours", ""), labels=tuple(names), preprocess=SPEC,
-        calibration=Calibration(CALIBRATION, (CALIBRATION // 4,) * 4), network=Network.of(read_tflite(folder / parts.FLOAT)),
+        name="handmade", arch="colours", seed=7, data=Data("colours", ""), labels=tuple(names),
+        preprocess=SPEC,
+        calibration=Calibration(CALIBRATION, (CALIBRATION // 4,) * 4),
+        network=Network.of(read_tflite(folder / parts.FLOAT)),
         confidence=Confidence(), metrics={"keras": reference}, environment={"git_commit": "0123abc"},
     )  # fmt: skip
     parts.seal(folder, right)
@@ -144,18 +178,30 @@ def reseal(folder: Path, **changes) -> None:
     """Seal a changed bundle again, so that all its digests are right, whatever the manifest then says."""
     content = json.loads((folder / parts.MANIFEST).read_text()) | changes
     del content["sha256"]
-    held = {name: (folder / name).read_bytes() for name in content["files"] if name not in content.get("without", {})}
-    content["files"] = {name: {"sha256": hashlib.sha256(file).hexdigest(), "size": len(file)} for name, file in held.items()}
+    held = {
+        name: (folder / name).read_bytes()
+        for name in content["files"]
+        if name not in content.get("without", {})
+    }
+    content["files"] = {
+        name: {"sha256": hashlib.sha256(file).hexdigest(), "size": len(file)} for name, file in held.items()
+    }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (folder / parts.MANIFEST).write_text(json.dumps(content | {"sha256": digest}))
 
 
-def compile_hef(*arguments, cwd: Path, before: str = "", sdk: bool = True, **switches) -> subprocess.CompletedProcess:
-    """Run compile_hef.py as a user does, with the double of the SDK. before: Python to run first; switches: faults of the double."""
+def compile_hef(
+    *arguments, cwd: Path, before: str = "", sdk: bool = True, **switches
+) -> subprocess.CompletedProcess:
+    """Run compile_hef.py as a user does, with the double of the SDK. before: Python to run first; switches:
+    faults of the double.
+    """
     code = f"{before}\nimport sys, compile_hef\nsys.exit(compile_hef.run(compile_hef.main, sys.argv[1:]))"
     program = ["-c", code] if before else [ROOT / "compile_hef.py"]
     return subprocess.run(
-        [sys.executable, *map(str, program), *map(str, arguments)], cwd=cwd, env=environment(ROOT, sdk, **switches),
+        [sys.executable, *map(str, program), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(ROOT, sdk, **switches),
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
 

@@ -40,8 +40,14 @@ def test_an_intact_bundle(right):
     assert (bundle.name, bundle.labels, bundle.spec) == ("handmade", NAMES, handmade.SPEC)
     assert np.array_equal(bundle.calibration(), images[-CALIBRATION:])
     pictures_ = bundle.evaluation()
-    assert np.array_equal(pictures_.images, images[: VAL + TEST]) and np.array_equal(pictures_.labels, labels[: VAL + TEST])
-    assert pictures_.logits.shape == (VAL + TEST, 4) and list(pictures_.split[[0, VAL - 1, VAL]]) == ["val", "val", "test"]
+    assert np.array_equal(pictures_.images, images[: VAL + TEST]) and np.array_equal(
+        pictures_.labels, labels[: VAL + TEST]
+    )
+    assert pictures_.logits.shape == (VAL + TEST, 4) and list(pictures_.split[[0, VAL - 1, VAL]]) == [
+        "val",
+        "val",
+        "test",
+    ]
     assert bundle.network.input.shape == (1, 16, 16, 3) and bundle.network.output.shape == (1, 4)
 
 
@@ -94,19 +100,25 @@ def test_missing_and_cut_files(copy, name):
         (copy / name).write_bytes(part)
         assert name in refusal(copy)
     (copy / name).unlink()
-    assert refusal(copy) == (f"{copy} lacks {name}: copy the bundle again, or make a new one with convert_tflite.py")
+    assert refusal(copy) == (
+        f"{copy} lacks {name}: copy the bundle again, or make a new one with convert_tflite.py"
+    )
     (copy / name).mkdir()
     assert f"lacks {name}" in refusal(copy)
 
 
 def test_no_bundle(tmp_path, right, monkeypatch):
     assert (
-        refusal(tmp_path / "none") == f"no deploy bundle at {tmp_path / 'none'} (it has no manifest.json): make one with convert_tflite.py"
+        refusal(tmp_path / "none")
+        == f"no deploy bundle at {tmp_path / 'none'} (it has no manifest.json): make one with "
+        "convert_tflite.py"
     )
     assert f"did you mean {right}?" in refusal(right.parent)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match="no deploy bundle here nor in fer2013_keras_hailo: make one with python convert_tflite.py, or name"
+        UserError,
+        match="no deploy bundle here nor in fer2013_keras_hailo: make one with python convert_tflite.py, or "
+        "name",
     ):
         newest_bundle()
 
@@ -123,7 +135,10 @@ def test_the_newest_bundle(tmp_path, monkeypatch):
     assert newest_bundle() == Path(".")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": {}}', "[" * 100_000, "\xff", '{"schema": 1}', '{"name": "other"}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"schema": {}}', "[" * 100_000, "\xff", '{"schema": 1}', '{"name": "other"}'],
+)
 def test_damaged_manifests(copy, text):
     (copy / "manifest.json").write_text(text, encoding="latin-1")
     message = refusal(copy)
@@ -134,32 +149,57 @@ def test_damaged_manifests(copy, text):
 def test_another_version(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
-    assert refusal(copy) == f"{copy} is a bundle of version 2, this program reads version 1: use the compile_hef.pyz in it"
+    assert (
+        refusal(copy)
+        == f"{copy} is a bundle of version 2, this program reads version 1: use the compile_hef.pyz in it"
+    )
 
 
 WRONG = {
-    "int8 for float": ({"float32": "int8"}, ["model_float32.tflite takes int8", "quantized", "parses the float32 one"]),
+    "int8 for float": (
+        {"float32": "int8"},
+        ["model_float32.tflite takes int8", "quantized", "parses the float32 one"],
+    ),
     "float for int8": ({"int8": "float"}, ["model_int8.tflite takes float32 instead of int8"]),
     "labels": (
         {"names": NAMES[:3]},
-        ["model_float32.tflite tells 4 classes apart, labels.txt names 3 (blue, green, grey)", "convert_tflite.py"],
+        [
+            "model_float32.tflite tells 4 classes apart, labels.txt names 3 (blue, green, grey)",
+            "convert_tflite.py",
+        ],
     ),
     "normalised": (
         {"calibration": (pictures()[0][-CALIBRATION:] / 127.5 - 1).astype(np.float32)},
-        ["calib_set.npy holds float32 from -1 to 1 (normalised already)", "takes the bytes 0..255", "convert_tflite.py"],
+        [
+            "calib_set.npy holds float32 from -1 to 1 (normalised already)",
+            "takes the bytes 0..255",
+            "convert_tflite.py",
+        ],
     ),
-    "floats": ({"calibration": pictures()[0][-CALIBRATION:].astype(np.float32)}, ["holds float32 from 0 to 255: calibration takes"]),
+    "floats": (
+        {"calibration": pictures()[0][-CALIBRATION:].astype(np.float32)},
+        ["holds float32 from 0 to 255: calibration takes"],
+    ),
     "side": (
         {"calibration": np.zeros((8, 32, 32, 3), np.uint8)},
         ["calib_set.npy has the shape (8, 32, 32, 3), not (images, 16, 16, 3)"],
     ),
-    "order": ({"calibration": np.zeros((8, 3, 16, 16), np.uint8)}, ["has the shape (8, 3, 16, 16), not (images, 16, 16, 3)"]),
+    "order": (
+        {"calibration": np.zeros((8, 3, 16, 16), np.uint8)},
+        ["has the shape (8, 3, 16, 16), not (images, 16, 16, 3)"],
+    ),
     "none": ({"calibration": np.zeros((0, 16, 16, 3), np.uint8)}, ["has the shape (0, 16, 16, 3)"]),
     "preprocessing": (
         {"preprocess": handmade.SPEC.to_dict() | {"input_size": 32}},
-        ["model_float32.tflite takes an input of shape (1, 16, 16, 3), the preprocessing makes (1, 32, 32, 3)"],
+        [
+            "model_float32.tflite takes an input of shape (1, 16, 16, 3), the preprocessing makes (1, 32, "
+            "32, 3)"
+        ],
     ),
-    "unknown preprocessing": ({"preprocess": {"blur": 2}}, ["manifest.json describes a preprocessing that this version does not know"]),
+    "unknown preprocessing": (
+        {"preprocess": {"blur": 2}},
+        ["manifest.json describes a preprocessing that this version does not know"],
+    ),
 }
 
 
@@ -182,7 +222,10 @@ def test_what_is_wrong_is_named_after_an_exchange_too(copy):
 def test_other_labels(copy):
     (copy / "labels.txt").write_text("green\nblue\ngrey\nred\n")
     message = refusal(copy)
-    assert "labels.txt names green, blue, grey, red, the network was trained on blue, green, grey, red" in message
+    assert (
+        "labels.txt names green, blue, grey, red, the network was trained on blue, green, grey, red"
+        in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,8 +248,14 @@ def test_evaluation_sets(copy, change, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--hw-arch", "hailo9"], ["unknown --hw-arch hailo9 (did you mean hailo8?): hailo8, hailo8l, hailo8r"]),
-        (["--steps", "parse,optimise"], ["unknown step optimise (did you mean optimize?): --steps takes parse,optimize,compile"]),
+        (
+            ["--hw-arch", "hailo9"],
+            ["unknown --hw-arch hailo9 (did you mean hailo8?): hailo8, hailo8l, hailo8r"],
+        ),
+        (
+            ["--steps", "parse,optimise"],
+            ["unknown step optimise (did you mean optimize?): --steps takes parse,optimize,compile"],
+        ),
         (["--rehearse", "--steps", "parse"], ["--rehearse runs no steps"]),
         (["--max-drop", "all"], ["points of accuracy are a number from 0 to 100, not all"]),
         (["--max-drop", "nan"], ["points of accuracy"]),
@@ -224,7 +273,9 @@ def test_the_command_line_is_checked(copy, arguments, words):
 
 
 def test_a_script_that_does_not_fit_the_bundle(copy, tmp_path):
-    (tmp_path / "swapped.alls").write_text(handmade.SCRIPT.replace("normalization([127.5", "normalization([120.5"))
+    (tmp_path / "swapped.alls").write_text(
+        handmade.SCRIPT.replace("normalization([127.5", "normalization([120.5")
+    )
     result = compile_hef("deploy", "--alls", "swapped.alls", cwd=tmp_path)
     assert "swapped.alls has 1 error, see above: nothing was compiled" in error_line(result)
     assert "swapped.alls:1:" in result.stderr and not (copy / "hailo8").exists()
@@ -237,11 +288,17 @@ def test_quick_takes_each_class_in_its_share(count):
     images = np.arange(140, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     everything = EvalSet(images, labels, np.repeat(["val", "test"], [120, 20]), np.zeros((140, 4)))
     some = everything.quick(count)
-    counts = {split: np.bincount(some.labels[some.split == split], minlength=4).tolist() for split in ("val", "test")}
+    counts = {
+        split: np.bincount(some.labels[some.split == split], minlength=4).tolist()
+        for split in ("val", "test")
+    }
     assert (
         counts
         == {
-            1: {"val": [1, 1, 1, 1], "test": [0, 0, 1, 0]},  # half an image is rounded to an even number, but none is too few
+            1: {
+                "val": [1, 1, 1, 1],
+                "test": [0, 0, 1, 0],
+            },  # half an image is rounded to an even number, but none is too few
             10: {"val": [5, 3, 2, 1], "test": [0, 0, 10, 0]},
             30: {"val": [15, 10, 5, 1], "test": [0, 0, 20, 0]},
             1000: {"val": [60, 40, 19, 1], "test": [0, 0, 20, 0]},

@@ -17,7 +17,17 @@ import handmade
 import numpy as np
 import pytest
 from conftest import ROOT, error_line
-from handmade import CALIBRATION, TEST, VAL, accuracies, compile_hef, interpreted, networks, pictures, write_bundle
+from handmade import (
+    CALIBRATION,
+    TEST,
+    VAL,
+    accuracies,
+    compile_hef,
+    interpreted,
+    networks,
+    pictures,
+    write_bundle,
+)
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import compute_metrics
@@ -27,7 +37,15 @@ from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
 from fer_hailo.sdk.verdict import judge
 
-ARTEFACTS = ["effective.alls", "int8_answers.npz", "model.har", "model.hef", "model_quantized.har", "sdk.log", "steps.json"]
+ARTEFACTS = [
+    "effective.alls",
+    "int8_answers.npz",
+    "model.har",
+    "model.hef",
+    "model_quantized.har",
+    "sdk.log",
+    "steps.json",
+]
 QUOTED = handmade.SCRIPT + 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\n'
 FULL_DISK = """
 import errno, os
@@ -42,7 +60,10 @@ os.fsync = full
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A bundle that was compiled with a script that names two layers after the TFLite. Do not change it: copy it."""
+    """A bundle that was compiled with a script that names two layers after the TFLite.
+
+    Do not change it: copy it.
+    """
     folder = tmp_path_factory.mktemp("whole")
     write_bundle(folder / "deploy", script=QUOTED)
     result = compile_hef("deploy", "--max-drop", 2, cwd=folder)
@@ -91,28 +112,59 @@ def test_the_whole_chain(whole):
     native = accuracies(interpreted(networks()["float"], images))
     quantized = member(out / "model_quantized.har", "colours.double.q.tflite")
     int8 = accuracies(interpreted(quantized, images))
-    found = {stage: {split: m["accuracy"] for split, m in scores.items()} for stage, scores in facts["metrics"].items()}
-    assert found == {"har-native": native, "har-fp": native, "har-int8": pytest.approx(int8, abs=0.02)}  # but for the input's rounding
-    assert facts["agreement"]["har-native"] == 1 and facts["verdict"]["causes"] == [] and facts["verdict"]["allowed"] == 2
+    found = {
+        stage: {split: m["accuracy"] for split, m in scores.items()}
+        for stage, scores in facts["metrics"].items()
+    }
+    assert found == {
+        "har-native": native,
+        "har-fp": native,
+        "har-int8": pytest.approx(int8, abs=0.02),
+    }  # but for the input's rounding
+    assert (
+        facts["agreement"]["har-native"] == 1
+        and facts["verdict"]["causes"] == []
+        and facts["verdict"]["allowed"] == 2
+    )
     assert f"har-native val {native['val']:.2%} test {native['test']:.2%}" in " ".join(result.stdout.split())
-    assert "written: deploy/hailo8/model.hef" in result.stdout and "report: deploy/hailo8/compile_report.html" in result.stdout
+    assert (
+        "written: deploy/hailo8/model.hef" in result.stdout
+        and "report: deploy/hailo8/compile_report.html" in result.stdout
+    )
 
     assert {(row["run"], row["stage"], row["split"]) for row in rows(folder)} == {
-        ("handmade", stage, split) for stage in ("har-native", "har-fp", "har-int8") for split in ("val", "test")
+        ("handmade", stage, split)
+        for stage in ("har-native", "har-fp", "har-int8")
+        for split in ("val", "test")
     }
     for row in rows(folder):
         reference = found["har-native"][row["split"]]
         assert float(row["accuracy"]) == pytest.approx(found[row["stage"]][row["split"]], abs=1e-6)
         assert float(row["drop"]) == pytest.approx(reference - found[row["stage"]][row["split"]], abs=1e-6)
-        assert (row["commit"], row["seed"], row["count"]) == ("0123abc", "7", str(VAL if row["split"] == "val" else TEST))
+        assert (row["commit"], row["seed"], row["count"]) == (
+            "0123abc",
+            "7",
+            str(VAL if row["split"] == "val" else TEST),
+        )
 
     hef = read_hef(out / "model.hef")
     (stream,), (answer,) = hef.groups[0].inputs, hef.groups[0].outputs
-    assert (hef.architecture, stream.shape, answer.shape[-1], stream.normalised_on_chip) == ("HAILO8", (16, 16, 3), 4, True)
+    assert (hef.architecture, stream.shape, answer.shape[-1], stream.normalised_on_chip) == (
+        "HAILO8",
+        (16, 16, 3),
+        4,
+        True,
+    )
     assert facts["hef"]["architecture"] == "HAILO8" and facts["versions"]["Dataflow Compiler"] == "3.33.0"
     assert facts["settings"]["precision_mode of [colours/conv1, colours/dw1]"] == "a16_w16"
-    assert facts["settings"]["calibset_size"] == "64" and set(facts["seconds"]) == {"parse", "optimize", "compile"}
-    assert {"colours/conv1", "colours/fc1"} <= set(facts["noise"]) and all(np.isfinite(list(facts["noise"].values())))
+    assert facts["settings"]["calibset_size"] == "64" and set(facts["seconds"]) == {
+        "parse",
+        "optimize",
+        "compile",
+    }
+    assert {"colours/conv1", "colours/fc1"} <= set(facts["noise"]) and all(
+        np.isfinite(list(facts["noise"].values()))
+    )
     page = (out / "compile_report.html").read_text()
     assert "<h1>handmade for hailo8</h1>" in page and "rehearsal" not in page and page.count("<svg") >= 4
     assert f"{native['val']:.2%}" in page and "Signal-to-noise" in page
@@ -134,20 +186,32 @@ def test_the_int8_answers_are_kept_picture_by_picture(compiled):
     assert whole["logits"].dtype == np.float32 and whole["logits"].shape == (VAL + TEST, 4)
     assert np.abs(whole["logits"] - known).mean() < 0.1 * known.std()  # but for the input's rounding
     assert whole["index"].tolist() == list(range(VAL + TEST))
-    assert str(whole["evaluation"]) == hashlib.sha256((compiled / "deploy" / "eval_set.npz").read_bytes()).hexdigest()
+    assert (
+        str(whole["evaluation"])
+        == hashlib.sha256((compiled / "deploy" / "eval_set.npz").read_bytes()).hexdigest()
+    )
     right = whole["logits"].argmax(1) == labels
     scores = report(out)["metrics"]["har-int8"]
-    assert [scores[split]["accuracy"] for split in ("val", "test")] == [right[:VAL].mean(), right[VAL:].mean()]
+    assert [scores[split]["accuracy"] for split in ("val", "test")] == [
+        right[:VAL].mean(),
+        right[VAL:].mean(),
+    ]
     assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
     assert "int8_answers.npz keeps the INT8 predictions" in (out / "compile_report.html").read_text()
 
     (out / "int8_answers.npz").write_bytes(b"damaged")  # scored again, though nothing is made again
     again = compile_hef("deploy", "--max-drop", 2, cwd=compiled)
-    assert again.returncode == 0 and again.stderr.count("is up to date") == 3 and np.array_equal(kept()["logits"], whole["logits"])
+    assert (
+        again.returncode == 0
+        and again.stderr.count("is up to date") == 3
+        and np.array_equal(kept()["logits"], whole["logits"])
+    )
 
     compile_hef("deploy", "--quick", 40, cwd=compiled)
     part = kept()
-    assert len(part["index"]) == 80 and (np.diff(part["index"]) > 0).all() and (part["index"] < VAL).sum() == 40
+    assert (
+        len(part["index"]) == 80 and (np.diff(part["index"]) > 0).all() and (part["index"] < VAL).sum() == 40
+    )
     assert np.array_equal(part["logits"], whole["logits"][part["index"]])
     assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
 
@@ -155,9 +219,15 @@ def test_the_int8_answers_are_kept_picture_by_picture(compiled):
 def test_quoted_layer_names_reach_the_sdk_as_its_own(whole):
     out = whole[0] / "deploy" / "hailo8"
     effective = (out / "effective.alls").read_text()
-    assert "quantization_param([colours/conv1, colours/dw1], precision_mode=a16_w16)" in effective and '"' not in effective
+    assert (
+        "quantization_param([colours/conv1, colours/dw1], precision_mode=a16_w16)" in effective
+        and '"' not in effective
+    )
     layers = json.loads(member(out / "model.har", "colours.hn"))["layers"]
-    assert "stem" in layers["colours/conv1"]["original_names"] and "depth" in layers["colours/dw1"]["original_names"]
+    assert (
+        "stem" in layers["colours/conv1"]["original_names"]
+        and "depth" in layers["colours/dw1"]["original_names"]
+    )
     assert json.loads(member(out / "model_quantized.har", "colours.metadata.json"))["script"] == effective
 
 
@@ -169,12 +239,23 @@ def test_a_second_run_makes_and_adds_nothing(compiled):
     assert {name: before[name] for name in ARTEFACTS} == {name: contents(out)[name] for name in ARTEFACTS}
     assert rows(compiled) == lines
 
-    quick = compile_hef("deploy", "--quick", 40, cwd=compiled)  # another number of images costs no second optimization
+    quick = compile_hef(
+        "deploy", "--quick", 40, cwd=compiled
+    )  # another number of images costs no second optimization
     assert quick.returncode in (0, 3) and quick.stderr.count("is up to date") == 3
-    assert {split: m["count"] for split, m in report(out)["metrics"]["har-int8"].items()} == {"val": 40, "test": 40}
-    assert all(before[name] == contents(out)[name] for name in ("model.har", "model_quantized.har", "model.hef"))
+    assert {split: m["count"] for split, m in report(out)["metrics"]["har-int8"].items()} == {
+        "val": 40,
+        "test": 40,
+    }
+    assert all(
+        before[name] == contents(out)[name] for name in ("model.har", "model_quantized.har", "model.hef")
+    )
     added = rows(compiled)[len(lines) :]
-    assert len(added) == 6 and {row["count"] for row in added} == {"40"} and {row["drop"] for row in added} == {""}
+    assert (
+        len(added) == 6
+        and {row["count"] for row in added} == {"40"}
+        and {row["drop"] for row in added} == {""}
+    )
     assert not {row["sha256"] for row in added} & {row["sha256"] for row in lines}
 
 
@@ -184,10 +265,18 @@ def test_steps_are_run_when_asked_for(compiled):
     (out / "model.hef").unlink()
     assert "no HEF yet" in compile_hef("deploy", "--steps", "parse", cwd=compiled).stdout
     after = json.loads((out / "steps.json").read_text())
-    assert list(after) == ["parse"] and after["parse"]["scores"]["metrics"] == before["parse"]["scores"]["metrics"]
+    assert (
+        list(after) == ["parse"]
+        and after["parse"]["scores"]["metrics"] == before["parse"]["scores"]["metrics"]
+    )
     line = error_line(compile_hef("deploy", "--steps", "compile", cwd=compiled))
-    assert "model_quantized.har is missing, or was made from another" in line and "--steps optimize,compile" in line
-    done = compile_hef("deploy", "--steps", "compile, optimize", "--max-drop", 5, cwd=compiled)  # in any order
+    assert (
+        "model_quantized.har is missing, or was made from another" in line
+        and "--steps optimize,compile" in line
+    )
+    done = compile_hef(
+        "deploy", "--steps", "compile, optimize", "--max-drop", 5, cwd=compiled
+    )  # in any order
     assert done.returncode == 0 and "is up to date" not in done.stderr and (out / "model.hef").exists()
 
 
@@ -196,16 +285,27 @@ def test_a_stale_artefact_is_named(compiled):
     other = compiled / "other.alls"
     other.write_text(handmade.SCRIPT)
     line = error_line(compile_hef("deploy", "--alls", other, "--steps", "compile", cwd=compiled))
-    assert "model_quantized.har" in line and "another bundle, script or architecture" in line and "--steps optimize,compile" in line
-    line = error_line(compile_hef("deploy", "--hw-arch", "hailo8l", "--out", out, "--steps", "optimize", cwd=compiled))
+    assert (
+        "model_quantized.har" in line
+        and "another bundle, script or architecture" in line
+        and "--steps optimize,compile" in line
+    )
+    line = error_line(
+        compile_hef("deploy", "--hw-arch", "hailo8l", "--out", out, "--steps", "optimize", cwd=compiled)
+    )
     assert "model.har is missing" in line and "--steps parse,optimize,compile" in line
     handmade.reseal(bundle, name="renamed")
     assert "model.har" in error_line(compile_hef("deploy", "--steps", "compile", cwd=compiled))
     (out / "steps.json").write_text('{"parse": {"inputs": 1}, "optimize": [')
     assert "model.har" in error_line(compile_hef("deploy", "--steps", "optimize", cwd=compiled))
-    redone = compile_hef("deploy", "--alls", other, "--max-drop", 5, cwd=compiled)  # the plain command puts all right again
+    redone = compile_hef(
+        "deploy", "--alls", other, "--max-drop", 5, cwd=compiled
+    )  # the plain command puts all right again
     assert redone.returncode == 0 and "is up to date" not in redone.stderr
-    assert '"depth"' not in (out / "effective.alls").read_text() and read_hef(out / "model.hef").architecture == "HAILO8"
+    assert (
+        '"depth"' not in (out / "effective.alls").read_text()
+        and read_hef(out / "model.hef").architecture == "HAILO8"
+    )
 
 
 @pytest.mark.parametrize("arch, shown", [("hailo8l", "HAILO8L"), ("hailo8r", "HAILO8R")])
@@ -215,7 +315,9 @@ def test_other_chips(fresh, tmp_path, arch, shown):
 
 
 def test_the_parser_recommends_end_nodes(fresh, tmp_path):
-    result = compile_hef(fresh, "--out", "out", "--max-drop", 5, cwd=tmp_path, parse="recommend", hn_as_string=True)
+    result = compile_hef(
+        fresh, "--out", "out", "--max-drop", 5, cwd=tmp_path, parse="recommend", hn_as_string=True
+    )
     said = "it was run again with the end nodes that it recommended: logits"
     assert result.returncode == 0 and f"warning: the parser stopped; {said}" in result.stderr
     assert any(said in warning for warning in report(tmp_path / "out")["warnings"])
@@ -225,7 +327,10 @@ def test_the_parser_recommends_end_nodes(fresh, tmp_path):
 def test_a_network_without_its_end_is_refused(tmp_path):
     write_bundle(tmp_path / "deploy", float32="cut")
     line = error_line(compile_hef("deploy", cwd=tmp_path))
-    assert "with shape [-1, 1, 1, 12], not with 4 logits: the parser cut off its end" in line and "conversion.html" in line
+    assert (
+        "with shape [-1, 1, 1, 12], not with 4 logits: the parser cut off its end" in line
+        and "conversion.html" in line
+    )
     assert not list((tmp_path / "deploy" / "hailo8").glob("*.har"))
 
 
@@ -236,13 +341,21 @@ def test_answers_of_any_rank(fresh, tmp_path, rank):
 
 
 FAULTS = {
-    "bad_shape": ({"bad_shape": True}, ["optimize: the calibration images do not have the shape", "BadInputsShape"], ["model.har"]),
+    "bad_shape": (
+        {"bad_shape": True},
+        ["optimize: the calibration images do not have the shape", "BadInputsShape"],
+        ["model.har"],
+    ),
     "allocator": (
         {"allocator": "fail"},
         ["compile: the compiler found no place for the network on the chip; try", "Agent infeasible"],
         ["model.har", "model_quantized.har"],
     ),
-    "nan": ({"nan": True}, ["har-int8: the model gives values that are not finite", "look for"], ["model.har", "model_quantized.har"]),
+    "nan": (
+        {"nan": True},
+        ["har-int8: the model gives values that are not finite", "look for"],
+        ["model.har", "model_quantized.har"],
+    ),
     "chip": (
         {"wrong_arch_in_hef": True},
         ["compile: the HEF is not what was asked for: it is for HAILO8", "not HAILO8;", "model_rejected.hef"],
@@ -250,7 +363,11 @@ FAULTS = {
     ),
     "bytes": (
         {"no_normalization_in_hef": True},
-        ["does not normalise on the chip, and the board sends bytes", "needs a normalization", "model_rejected.hef"],
+        [
+            "does not normalise on the chip, and the board sends bytes",
+            "needs a normalization",
+            "model_rejected.hef",
+        ],
         ["model.har", "model_quantized.har", "model_rejected.hef"],
     ),
 }
@@ -281,20 +398,41 @@ def test_what_the_sdk_does_silently_is_told(tmp_path):
     facts = report(tmp_path / "deploy" / "hailo8")
     page = (tmp_path / "deploy" / "hailo8" / "compile_report.html").read_text()
     assert result.returncode == 0
-    assert "warning: the SDK lowered the optimization level: " in result.stderr and "there's no available GPU" in result.stderr
+    assert (
+        "warning: the SDK lowered the optimization level: " in result.stderr
+        and "there's no available GPU" in result.stderr
+    )
     assert facts["settings"]["optimization_level"] == "0 (the script asks for 2: lowered by the SDK)"
-    assert result.stderr.count("warning: the SDK chose 4-bit weights") == 1 and "(and 3 more such lines in sdk.log)" in result.stderr
-    assert page.count("<p class=warn>the SDK lowered") == 1 and page.count("<p class=warn>the SDK chose 4-bit") == 1
+    assert (
+        result.stderr.count("warning: the SDK chose 4-bit weights") == 1
+        and "(and 3 more such lines in sdk.log)" in result.stderr
+    )
+    assert (
+        page.count("<p class=warn>the SDK lowered") == 1
+        and page.count("<p class=warn>the SDK chose 4-bit") == 1
+    )
     text = (tmp_path / "deploy" / "hailo8" / "sdk.log").read_text()
-    assert "Searching for a better partition" in text and "Translation started" in text  # from C, and by print
+    assert (
+        "Searching for a better partition" in text and "Translation started" in text
+    )  # from C, and by print
 
 
 def test_a_subtle_fault_of_the_parse_gives_3(fresh, tmp_path):
     result = compile_hef(fresh, "--out", "out", "--max-drop", 100, cwd=tmp_path, parse_wrong=True)
     facts = report(tmp_path / "out")
-    assert result.returncode == 3 and facts["verdict"]["causes"] == ["parse"] and facts["agreement"]["har-native"] < 0.99
-    assert "a fault of the parse" in result.stderr and "a fault of the parse" in (tmp_path / "out" / "compile_report.html").read_text()
-    assert set(ARTEFACTS) <= {path.name for path in (tmp_path / "out").iterdir()} and len(rows(fresh.parent)) >= 6
+    assert (
+        result.returncode == 3
+        and facts["verdict"]["causes"] == ["parse"]
+        and facts["agreement"]["har-native"] < 0.99
+    )
+    assert (
+        "a fault of the parse" in result.stderr
+        and "a fault of the parse" in (tmp_path / "out" / "compile_report.html").read_text()
+    )
+    assert (
+        set(ARTEFACTS) <= {path.name for path in (tmp_path / "out").iterdir()}
+        and len(rows(fresh.parent)) >= 6
+    )
 
 
 def test_accuracy_lost_by_quantization_gives_3_after_all_is_saved(tmp_path):
@@ -306,13 +444,22 @@ def test_accuracy_lost_by_quantization_gives_3_after_all_is_saved(tmp_path):
     accuracy = {stage: scores["val"]["accuracy"] for stage, scores in facts["metrics"].items()}
     assert accuracy["har-int8"] < accuracy["har-fp"] == accuracy["har-native"]
     assert facts["verdict"]["lost"] == pytest.approx(100 * (accuracy["har-native"] - accuracy["har-int8"]))
-    assert result.returncode == 3 and facts["verdict"]["causes"] == ["quantization"] and "NETWORK_a16.alls (--layers)" in result.stderr
+    assert (
+        result.returncode == 3
+        and facts["verdict"]["causes"] == ["quantization"]
+        and "NETWORK_a16.alls (--layers)" in result.stderr
+    )
     assert set(ARTEFACTS) <= {path.name for path in out.iterdir()} and len(rows(tmp_path)) == 6
 
 
 @pytest.mark.parametrize(
     "switches, ready",
-    [({"kill_before": "optimize"}, 1), ({"kill_after": "parse"}, 1), ({"kill_after": "optimize"}, 2), ({"kill_before": "compile"}, 2)],
+    [
+        ({"kill_before": "optimize"}, 1),
+        ({"kill_after": "parse"}, 1),
+        ({"kill_after": "optimize"}, 2),
+        ({"kill_before": "compile"}, 2),
+    ],
 )
 def test_killed_between_steps_and_started_again(fresh, tmp_path, switches, ready):
     killed = compile_hef(fresh, "--out", "out", cwd=tmp_path, **switches)
@@ -344,7 +491,8 @@ def test_interrupted(compiled, number):
     process = subprocess.Popen(
         [sys.executable, ROOT / "compile_hef.py", "deploy", "--steps", "compile"], cwd=compiled, text=True,
         env=handmade.environment(ROOT, slow=30), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background inherits an ignored Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+         # a suite in the background inherits an ignored Ctrl-C
     )  # fmt: skip
     while "Searching" not in process.stdout.readline():
         assert process.poll() is None
@@ -355,7 +503,10 @@ def test_interrupted(compiled, number):
 
 
 def test_one_at_a_time(compiled):
-    holder = f"import fcntl; file = open({str(compiled / 'deploy/hailo8/.lock')!r}); fcntl.flock(file, fcntl.LOCK_EX); "
+    holder = (
+        f"import fcntl; file = open({str(compiled / 'deploy/hailo8/.lock')!r}); fcntl.flock(file, "
+        "fcntl.LOCK_EX); "
+    )
     line = error_line(compile_hef("deploy", cwd=compiled, before=holder))
     assert "in use by another process" in line
 
@@ -370,10 +521,21 @@ def test_the_sdk_is_missing(fresh, tmp_path):
 
 
 def test_the_sdk_cannot_be_imported(fresh, tmp_path):
-    for reason in ("import nothing_of_the_kind", "raise ImportError('libhailo.so: no such file')", "raise RuntimeError('numpy 2')"):
+    for reason in (
+        "import nothing_of_the_kind",
+        "raise ImportError('libhailo.so: no such file')",
+        "raise RuntimeError('numpy 2')",
+    ):
         (tmp_path / "hailo_sdk_client.py").write_text(reason)
         line = error_line(
-            compile_hef(fresh, "--out", "out", cwd=tmp_path, sdk=False, before=f"import sys; sys.path[0] = {str(tmp_path)!r}")
+            compile_hef(
+                fresh,
+                "--out",
+                "out",
+                cwd=tmp_path,
+                sdk=False,
+                before=f"import sys; sys.path[0] = {str(tmp_path)!r}",
+            )
         )
         assert "installed but cannot be imported" in line and reason.split()[-1].strip("')") in line
 
@@ -388,9 +550,15 @@ def test_what_inference_raises_is_one_line(monkeypatch, tmp_path, capfd):
             os.write(1, b"from C\n")
             raise MemoryError("no memory for\nthe emulator")
 
-    monkeypatch.setattr(sdk, "client", lambda: type("client", (), {"InferenceContext": type("all", (), {"SDK_QUANTIZED": 1})}))
+    monkeypatch.setattr(
+        sdk, "client", lambda: type("client", (), {"InferenceContext": type("all", (), {"SDK_QUANTIZED": 1})})
+    )
     with (
-        pytest.raises(UserError, match=r"^scoring har-int8: the SDK failed \(MemoryError: no memory for\); the whole log is .*sdk.log$"),
+        pytest.raises(
+            UserError,
+            match=r"^scoring har-int8: the SDK failed \(MemoryError: no memory for\); the whole log is "
+            r".*sdk.log$",
+        ),
         sdk.inference(Runner(), "har-int8", handmade.SPEC, tmp_path / "sdk.log") as infer,
     ):
         infer(pictures()[0][:2])
@@ -430,7 +598,12 @@ for line in ("first", "second"):
 print("outside")
 """
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=handmade.environment(ROOT), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=handmade.environment(ROOT),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     caught = (tmp_path / "a" / "b.log").read_text().splitlines()
     assert sorted(caught) == ["by C", "by C", "by a child", "by a child", "first", "second"]
@@ -453,27 +626,36 @@ def test_the_log_goes_on_where_nobody_reads(tmp_path):
         "with captured(Path('a.log')):\n    os.write(1, b'x' * 300_000)\nsys.exit(5)"
     )
     command = f'{sys.executable} -c "$CODE" | head -c 1; exit ${{PIPESTATUS[0]}}'
-    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=handmade.environment(ROOT) | {"CODE": code}, timeout=60)
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=handmade.environment(ROOT) | {"CODE": code}, timeout=60
+    )
     assert result.returncode == 5 and (tmp_path / "a.log").stat().st_size == 300_000
 
 
 def test_findings():
     text = (
-        "\x1b[33m[warning] Reducing optimization level to 0 (the accuracy ...) because there's no available GPU\x1b[0m\n"
-        "[info] Assigning 4bit weights to layer net/conv1 with 9 parameters\r[info] Assigning 4bit weights to layer net/conv2\n"
+        "\x1b[33m[warning] Reducing optimization level to 0 (the accuracy ...) because there's no available "
+        "GPU\x1b[0m\n"
+        "[info] Assigning 4bit weights to layer net/conv1 with 9 parameters\r[info] Assigning 4bit weights "
+        "to layer net/conv2\n"
         "[info] Assigning 4bit weights to layer net/conv2\n[info] No GPU found\n[info] all is well, 64-bit\n"
     )
     assert [(f.what, f.count, f.level) for f in log.findings(text)] == [
-        ("the SDK lowered the optimization level", 1, 0), ("the SDK chose 4-bit weights", 2, None), ("the SDK found no GPU", 1, None),
+        ("the SDK lowered the optimization level", 1, 0), ("the SDK chose 4-bit weights", 2, None),
+        ("the SDK found no GPU", 1, None),
     ]  # fmt: skip
     assert log.findings(text)[0].line.startswith("[warning] Reducing")
 
 
 def test_settings_are_those_that_were_got():
-    script = handmade.SCRIPT.replace("level=0, c", "level=4, c") + "quantization_param(net/conv1, precision_mode=a8_w4)\n"
+    script = (
+        handmade.SCRIPT.replace("level=0, c", "level=4, c")
+        + "quantization_param(net/conv1, precision_mode=a8_w4)\n"
+    )
     assert settings_of(script, [2, 1]) == {
         "normalization": "([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])",
-        "optimization_level": "1 (the script asks for 4: lowered by the SDK)", "compression_level": "0", "batch_size": "8",
+        "optimization_level": "1 (the script asks for 4: lowered by the SDK)", "compression_level": "0",
+        "batch_size": "8",
         "calibset_size": "64", "bias_correction": "enabled", "precision_mode of net/conv1": "a8_w4",
     }  # fmt: skip
     assert settings_of(script, [])["optimization_level"] == "4"

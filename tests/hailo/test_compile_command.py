@@ -1,4 +1,6 @@
-"""compile_hef.py as a command: lint, inspect, what it imports, and the one file in the bundle that does it all without a checkout."""
+"""compile_hef.py as a command: lint, inspect, what it imports, and the one file in the bundle that does it
+all without a checkout.
+"""
 
 import json
 import os
@@ -15,8 +17,9 @@ from handmade import compile_hef, environment, write_bundle
 
 from fer_hailo.formats.hef import read_hef
 
-# Refuses every import but those of the standard library, numpy and this project, as if nothing else were installed. Writes down what the
-# project asked for; what numpy and the standard library try for themselves (copy: Jython's modules) is their own affair.
+# Refuses every import but those of the standard library, numpy and this project, as if nothing else were
+# installed. Writes down what the project asked for; what numpy and the standard library try for themselves
+# (copy: Jython's modules) is their own affair.
 ALONE = """
 import sys
 class Alone:
@@ -63,7 +66,9 @@ def test_numpy_and_the_standard_library_are_enough(right, made, tmp_path):
     inspect = alone("--inspect", made / "model.hef", "--json")
     compiling, rehearsing = alone(right, "--out", "out"), alone(right, "--rehearse", "--out", "out")
     assert (lint.returncode, inspect.returncode) == (0, 0) and not asked_for(lint) and not asked_for(inspect)
-    assert "hailo_sdk_client) is not installed" in error_line(compiling) and asked_for(compiling) == {"hailo_sdk_client"}
+    assert "hailo_sdk_client) is not installed" in error_line(compiling) and asked_for(compiling) == {
+        "hailo_sdk_client"
+    }
     assert "LiteRT is not installed: pip install ai-edge-litert" in error_line(rehearsing)
     assert asked_for(rehearsing) == {"ai_edge_litert", "tensorflow"}
     assert not (tmp_path / "out").exists()
@@ -101,9 +106,13 @@ def test_each_module_alone(module):
 
 
 def pyz(folder, *arguments, sdk: bool = True, **switches) -> subprocess.CompletedProcess:
-    """Run the program from inside the bundle; the double of the SDK is the one thing of the checkout that can be imported."""
+    """Run the program from inside the bundle; the double of the SDK is the one thing of the checkout that can
+    be imported.
+    """
     return subprocess.run(
-        [sys.executable, "compile_hef.pyz", *map(str, arguments)], cwd=folder, env=environment(None, sdk, **switches),
+        [sys.executable, "compile_hef.pyz", *map(str, arguments)],
+        cwd=folder,
+        env=environment(None, sdk, **switches),
         capture_output=True, text=True, timeout=100,
     )  # fmt: skip
 
@@ -111,24 +120,40 @@ def pyz(folder, *arguments, sdk: bool = True, **switches) -> subprocess.Complete
 def test_the_program_holds_what_it_needs_and_no_more(right):
     with zipfile.ZipFile(right / "compile_hef.pyz") as archive:
         names = set(archive.namelist())
-    assert {"__main__.py", "fer_hailo/commands/compile.py", "fer_hailo/sdk/compile.py", "fer_hailo/common/metrics.py"} <= names
+    assert {
+        "__main__.py",
+        "fer_hailo/commands/compile.py",
+        "fer_hailo/sdk/compile.py",
+        "fer_hailo/common/metrics.py",
+    } <= names
     assert not [name for name in names if "__pycache__" in name or "train" in name or "convert" in name]
 
 
 def test_the_whole_way_from_the_training_machine_to_the_board(converted, tmp_path):
-    """A bundle of the real conversion, copied to where there is no checkout, rehearsed and compiled by the program in it."""
+    """A bundle of the real conversion, copied to where there is no checkout, rehearsed and compiled by the
+    program in it.
+    """
     shutil.copytree(converted, tmp_path / "deploy", ignore=shutil.ignore_patterns("hailo8"))
     folder = tmp_path / "deploy"
     rehearsal = pyz(folder, ".", "--rehearse", "--max-drop", 100, sdk=False)
     assert rehearsal.returncode == 0 and "rehearsal: no HEF was made" in rehearsal.stdout, rehearsal.stderr
     result = pyz(folder, ".", "--max-drop", 100)
     assert result.returncode == 0, result.stderr
-    facts, manifest = (json.loads((folder / name).read_text()) for name in ("hailo8/compile_report.json", "manifest.json"))
+    facts, manifest = (
+        json.loads((folder / name).read_text()) for name in ("hailo8/compile_report.json", "manifest.json")
+    )
     for split in ("val", "test"):  # as measured on the training machine
-        assert facts["metrics"]["har-native"][split]["accuracy"] == manifest["metrics"]["tflite"][split]["accuracy"]
-        assert facts["metrics"]["har-native"][split]["sha256"] == manifest["metrics"]["keras"][split]["sha256"]
+        assert (
+            facts["metrics"]["har-native"][split]["accuracy"]
+            == manifest["metrics"]["tflite"][split]["accuracy"]
+        )
+        assert (
+            facts["metrics"]["har-native"][split]["sha256"] == manifest["metrics"]["keras"][split]["sha256"]
+        )
     assert facts["agreement"]["har-native"] == 1
-    assert (tmp_path / "results.csv").exists() and read_hef(folder / "hailo8" / "model.hef").architecture == "HAILO8"
+    assert (tmp_path / "results.csv").exists() and read_hef(
+        folder / "hailo8" / "model.hef"
+    ).architecture == "HAILO8"
     again = pyz(folder)  # the bundle is the folder it stands in
     assert again.stderr.count("is up to date") == 3
     lint = pyz(folder, "--lint", "model.alls", "--bundle", ".", "--har", "hailo8/model.har", sdk=False)
@@ -168,13 +193,15 @@ def test_a_networks_own_lines_are_no_script(right, tmp_path):
 
 def test_lint_tells_place_and_suggestion(right, made, tmp_path):
     (tmp_path / "x.alls").write_text(
-        handmade.SCRIPT.replace("optimization_flavor", "optimisation_flavor") + 'quantization_param("stemm", precision_mode=a16_w16)\n'
+        handmade.SCRIPT.replace("optimization_flavor", "optimisation_flavor")
+        + 'quantization_param("stemm", precision_mode=a16_w16)\n'
     )
     result = lint("x.alls", "--bundle", right, "--har", made / "model.har", cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     *lines, summary = result.stdout.splitlines()
     (misspelt,), (unknown,) = (
-        [line for line in lines if line.startswith(f"x.alls:{place}: ")] for place in ("2:1: warning", "5:20: error")
+        [line for line in lines if line.startswith(f"x.alls:{place}: ")]
+        for place in ("2:1: warning", "5:20: error")
     )
     assert "not known here" in misspelt and "did you mean model_optimization_flavor?" in misspelt
     assert "stemm" in unknown and "did you mean stem?" in unknown
@@ -245,7 +272,8 @@ def test_inspect_of_wrong_files(made, tmp_path):
     content = (made / "model.hef").read_bytes()
     files = {
         "empty.hef": b"", "text.hef": b"no HEF at all, only text of some length", "cut.hef": content[:-20],
-        "flipped.hef": content[:-1] + bytes([content[-1] ^ 4]), "cut.har": (made / "model.har").read_bytes()[:700],
+        "flipped.hef": content[:-1] + bytes([content[-1] ^ 4]),
+        "cut.har": (made / "model.har").read_bytes()[:700],
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)

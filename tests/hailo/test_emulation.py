@@ -18,12 +18,27 @@ from fer_hailo.emulation.precision import followed
 from fer_hailo.emulation.program import IntegerNetwork
 from fer_hailo.emulation.scheme import FileScheme, Grid, MeasuredScheme, Precision, with_activations
 from fer_hailo.emulation.stages import noise_of
-from fer_hailo.formats.tflite_graph import Constant, Dense, Graph, Joining, Operation, Settings, Sharpness, Sliding, Value, read_graph
+from fer_hailo.formats.tflite_graph import (
+    Constant,
+    Dense,
+    Graph,
+    Joining,
+    Operation,
+    Settings,
+    Sharpness,
+    Sliding,
+    Value,
+    read_graph,
+)
 from fer_hailo.script.layers import Layer, Layers
 
 
 def test_factors_by_hand():
-    assert multiplier_of(0.5) == (1 << 30, 0) and multiplier_of(1.0) == (1 << 30, 1) and multiplier_of(0.0) == (0, 0)
+    assert (
+        multiplier_of(0.5) == (1 << 30, 0)
+        and multiplier_of(1.0) == (1 << 30, 1)
+        and multiplier_of(0.0) == (0, 0)
+    )
     assert multiplier_of(0.75 / 8) == (3 << 29, -3)
     # One half: the first rounding alone, halves upwards.
     assert Factor.of(0.5)(np.array([1, -1, 3, -3, 4])).tolist() == [1, 0, 2, -1, 2]
@@ -37,13 +52,17 @@ def test_factors_by_hand():
     assert divide(np.array([5, -5, 4, 7]), np.array([2, 2, 3, 3])).tolist() == [3, -3, 1, 2]
 
 
-def value(name: str, shape: tuple, scale: float = 1.0, zero: int = 0, data=None, dtype: str = "int8") -> Value:
+def value(
+    name: str, shape: tuple, scale: float = 1.0, zero: int = 0, data=None, dtype: str = "int8"
+) -> Value:
     scales = np.atleast_1d(np.array(scale, np.float32))
     known = (name, shape, dtype, scales, np.full(len(scales), zero, np.int64), 0)
     return Value(*known) if data is None else Constant(*known, data)
 
 
-def computed(kind: str, inputs: list[Value], output: Value, *arrays, activation="NONE", settings: Settings = None) -> list:
+def computed(
+    kind: str, inputs: list[Value], output: Value, *arrays, activation="NONE", settings: Settings = None
+) -> list:
     """What the integer operator makes of arrays of whole numbers."""
     scheme = FileScheme()
     sources = tuple(scheme.grid(one) for one in inputs if one is not None and not isinstance(one, Constant))
@@ -62,7 +81,9 @@ def test_weighted_operators_by_hand():
     x, y = value("x", (1, 2), 0.5, 10), value("y", (1, 2), 1.0, -5)
     # steps 2 and -4: (2 * 2 + 4 * 3 + 8) * 0.125 = 3, (2 - 4 - 4) * 0.25 = -1.5, the half upwards: -1
     assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], settings=Dense()) == [[-2, -6]]
-    assert computed("FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], activation="RELU", settings=Dense()) == [[-2, -5]]
+    assert computed(
+        "FULLY_CONNECTED", [x, kernel, bias], y, [[12, 6]], activation="RELU", settings=Dense()
+    ) == [[-2, -5]]
     # Three pixels in a row, padded with the zero point: 1 + 2, 1 + 2 + 3, 2 + 3
     row, sums = value("x", (1, 1, 3, 1), 1.0, 7), value("y", (1, 1, 3, 1), 1.0, 0)
     ones = value("w", (1, 1, 3, 1), 1.0, data=np.ones((1, 1, 3, 1), np.int8))
@@ -72,11 +93,17 @@ def test_weighted_operators_by_hand():
     two = value("w", (1, 1, 1, 2), [1.0, 1.0], data=np.array([[[[1, -2]]]], np.int8))
     pair = value("y", (1, 1, 2, 2), 1.0, 0)
     stride = Sliding(same=False, stride=(2, 2))
-    assert computed("DEPTHWISE_CONV_2D", [row, two], pair, [[[[8], [9], [10]]]], settings=stride) == [[[[1, -2], [3, -6]]]]
+    assert computed("DEPTHWISE_CONV_2D", [row, two], pair, [[[[8], [9], [10]]]], settings=stride) == [
+        [[[1, -2], [3, -6]]]
+    ]
 
 
 def test_other_operators_by_hand():
-    x, y, z = value("x", (1, 1, 2, 1), 0.5, 0), value("y", (1, 1, 2, 1), 0.25, 4), value("z", (1, 1, 2, 1), 0.5, -1)
+    x, y, z = (
+        value("x", (1, 1, 2, 1), 0.5, 0),
+        value("y", (1, 1, 2, 1), 0.25, 4),
+        value("z", (1, 1, 2, 1), 0.5, -1),
+    )
     # 1 + 2 = 3 and 10 - 1 = 9 in halves less one; RELU6 stops at 6
     one, other = [[[[2], [20]]]], [[[[12], [0]]]]
     assert computed("ADD", [x, y], z, one, other, activation="NONE") == [[[[5], [17]]]]
@@ -85,19 +112,30 @@ def test_other_operators_by_hand():
     third = value("c", (), 1 / 3, 0, np.array(1, np.int8))
     assert computed("MUL", [x, third], z, [[[[6], [9]]]], activation="NONE") == [[[[1], [2]]]]  # 1 and 1.5
     axes = value("axes", (2,), dtype="int32", data=np.array([1, 2], np.int32))
-    assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [[14]]  # 2.75 in quarters and 3
+    assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [
+        [14]
+    ]  # 2.75 in quarters and 3
     pool = Sliding(same=True, size=(2, 2))
-    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], settings=pool) == [[[[-2], [-7]]]]  # -1.5, without the padding
+    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], settings=pool) == [
+        [[[-2], [-7]]]
+    ]  # -1.5, without the padding
     assert computed("MAX_POOL_2D", [x], x, [[[[-4], [-7]]]], settings=pool) == [[[[-4], [-7]]]]
     pads = value("pads", (4, 2), dtype="int32", data=np.array([[0, 0], [0, 0], [1, 0], [0, 0]], np.int32))
     assert computed("PAD", [y, pads], value("p", (1, 1, 3, 1), 0.25, 4), other) == [[[[4], [12], [0]]]]
     joined = value("j", (1, 1, 2, 2), 0.5, 0)
-    assert computed("CONCATENATION", [x, y], joined, one, other, settings=Joining(3)) == [[[[2, 4], [20, -2]]]]
+    assert computed("CONCATENATION", [x, y], joined, one, other, settings=Joining(3)) == [
+        [[[2, 4], [20, -2]]]
+    ]
     # Differences of log 2 and 2 log 2: shares of 4, 2 and 1 of 7
     logits, shares = value("x", (1, 3), float(np.log(2)), 0), value("y", (1, 3))
-    assert computed("SOFTMAX", [logits], shares, [[5, 4, 3]], settings=Sharpness(1.0)) == [[146 - 128, 73 - 128, 37 - 128]]
+    assert computed("SOFTMAX", [logits], shares, [[5, 4, 3]], settings=Sharpness(1.0)) == [
+        [146 - 128, 73 - 128, 37 - 128]
+    ]
     assert computed("RELU6", [x], z, [[[[-3], [40]]]]) == [[[[-1], [11]]]]
-    assert rescale(Grid(0.001, 0, 16), Grid(0.5, -3, 8))(np.array([2500, -2500], np.int16)).tolist() == [2, -8]
+    assert rescale(Grid(0.001, 0, 16), Grid(0.5, -3, 8))(np.array([2500, -2500], np.int16)).tolist() == [
+        2,
+        -8,
+    ]
 
 
 @functools.cache
@@ -115,21 +153,32 @@ def small() -> tuple[dict[str, bytes], np.ndarray]:
 
     def block(x, name: str, squeeze: bool, activation: str):
         y = layers.Conv2D(24, 1, bias_initializer="normal", activation=activation, name=f"{name}_expand")(x)
-        y = layers.DepthwiseConv2D(5 if squeeze else 3, padding="same", activation=activation, name=f"{name}_depthwise")(y)
+        y = layers.DepthwiseConv2D(
+            5 if squeeze else 3, padding="same", activation=activation, name=f"{name}_depthwise"
+        )(y)
         if squeeze:
             gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
             gate = layers.Conv2D(6, 1, activation="relu", name=f"{name}_squeeze")(gate)
-            gate = layers.Conv2D(24, 1, activation="hard_sigmoid", bias_initializer="normal", name=f"{name}_excite")(gate)
+            gate = layers.Conv2D(
+                24, 1, activation="hard_sigmoid", bias_initializer="normal", name=f"{name}_excite"
+            )(gate)
             y = layers.Multiply(name=f"{name}_gated")([y, gate])
         return layers.Add(name=f"{name}_add")([x, layers.Conv2D(8, 1, name=f"{name}_project")(y)])
 
     def network(activation: str, squeeze: bool, **shape):
         x = inputs = keras.Input((16, 16, 3), name="image", **shape)
-        x = layers.Conv2D(8, 3, strides=2, padding="same", activation=activation, bias_initializer="normal", name="stem")(x)
+        x = layers.Conv2D(
+            8, 3, strides=2, padding="same", activation=activation, bias_initializer="normal", name="stem"
+        )(x)
         x = block(x, "first", False, activation)
         x = block(x, "second", squeeze, activation)
         features = layers.GlobalAveragePooling2D(name="head_pool")(x)
-        return keras.Model(inputs, layers.Dense(4, kernel_initializer="he_normal", bias_initializer="normal", name="logits")(features))
+        return keras.Model(
+            inputs,
+            layers.Dense(4, kernel_initializer="he_normal", bias_initializer="normal", name="logits")(
+                features
+            ),
+        )
 
     def converted(model, *kinds) -> bytes:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -137,10 +186,16 @@ def small() -> tuple[dict[str, bytes], np.ndarray]:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([image[None]] for image in scaled)
             converter.target_spec.supported_ops = list(kinds)
-            converter.inference_input_type = converter.inference_output_type = tf.int16 if "INT16" in kinds[0].name else tf.int8
+            converter.inference_input_type = converter.inference_output_type = (
+                tf.int16 if "INT16" in kinds[0].name else tf.int8
+            )
         return converter.convert()
 
-    sets, full, plain = tf.lite.OpsSet, network("hard_swish", True, batch_size=1), network("relu", False, batch_size=1)
+    sets, full, plain = (
+        tf.lite.OpsSet,
+        network("hard_swish", True, batch_size=1),
+        network("relu", False, batch_size=1),
+    )
     wide = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     return {
         "float": converted(full),
@@ -178,13 +233,19 @@ def litert(path, values: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
-        model_path=str(path), experimental_preserve_all_tensors=True, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+        model_path=str(path),
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
     )
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
     interpreter.invoke()
     made = {index for operator in interpreter._get_ops_details() for index in operator["outputs"]}
-    tensors = {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_tensor_details() if d["index"] in made}
+    tensors = {
+        d["name"]: interpreter.get_tensor(d["index"])
+        for d in interpreter.get_tensor_details()
+        if d["index"] in made
+    }
     return tensors, interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
@@ -196,7 +257,9 @@ def test_float_mode_is_litert(tmp_path, name):
     answers = network.run(values, tensors.__setitem__)
     for number in range(3):
         expected, output = litert(tmp_path / "n.tflite", values[number : number + 1])
-        assert np.abs(answers[number] - output[0]).max() < 1e-4 and set(expected) == set(tensors) - {"image"} - {network.graph.input.name}
+        assert np.abs(answers[number] - output[0]).max() < 1e-4 and set(expected) == set(tensors) - {
+            "image"
+        } - {network.graph.input.name}
         for tensor, exact in expected.items():
             assert np.abs(tensors[tensor][number] - exact[0]).max() < 1e-4, tensor
 
@@ -204,7 +267,8 @@ def test_float_mode_is_litert(tmp_path, name):
 @pytest.mark.parametrize("name, kinds", [
     ("int8", "CONV_2D DEPTHWISE_CONV_2D HARD_SWISH ADD MUL MEAN FULLY_CONNECTED"),
     ("int16", "CONV_2D DEPTHWISE_CONV_2D ADD FULLY_CONNECTED"),
-    ("other8", "CONV_2D DEPTHWISE_CONV_2D MAX_POOL_2D AVERAGE_POOL_2D CONCATENATION PAD FULLY_CONNECTED RESHAPE SOFTMAX"),
+    ("other8", "CONV_2D DEPTHWISE_CONV_2D MAX_POOL_2D AVERAGE_POOL_2D CONCATENATION PAD FULLY_CONNECTED "
+               "RESHAPE SOFTMAX"),
 ])  # fmt: skip
 def test_each_layer_is_litert_s_own(tmp_path, name, kinds):
     """Fed LiteRT's own whole numbers, each layer makes the same; 16-bit fully connected ones, which it rounds
@@ -256,7 +320,9 @@ def one_layer(kernel: np.ndarray, bias: np.ndarray, kind: str = "CONV_2D") -> Op
     shape = (1, 1, 1, len(bias))
     pairs = ("w", kernel.astype(np.float32)), ("b", bias.astype(np.float32))
     constants = [value(name, array.shape, (), data=array, dtype="float32") for name, array in pairs]
-    return Operation("y", kind, (value("x", (1, 1, 1, kernel.shape[-1])), *constants), value("y", shape), settings=POINT)
+    return Operation(
+        "y", kind, (value("x", (1, 1, 1, kernel.shape[-1])), *constants), value("y", shape), settings=POINT
+    )
 
 
 def test_weights_by_hand():
@@ -265,7 +331,10 @@ def test_weights_by_hand():
     weights = MeasuredScheme({}).weights(operation, source)
     # -63.5 and 82.55 steps; a channel without weights keeps its bias to nine digits.
     assert weights.kernel.reshape(3, 2).tolist() == [[127, -64], [127, 83], [0, 0]]
-    assert weights.scales[:2] == pytest.approx([1 / 127, 0.02 / 127]) and weights.bias[:2].tolist() == [762, -12700]
+    assert weights.scales[:2] == pytest.approx([1 / 127, 0.02 / 127]) and weights.bias[:2].tolist() == [
+        762,
+        -12700,
+    ]
     assert weights.bias[2] * 0.05 * weights.scales[2] == pytest.approx(0.25, rel=1e-6)
     wide = MeasuredScheme({}, {"y": Precision(16, 16)}).weights(operation, source)
     assert wide.kernel.reshape(3, 2)[:2].tolist() == [[32767, -16384], [32767, 21299]]
@@ -276,14 +345,22 @@ def test_bias_correction_by_hand():
     kernel, source = np.array([[1.0, -0.5], [0.02, 0.013]]).reshape(2, 1, 1, 2), Grid(0.001, 0, 8)
     ranges = {"x": Measured(0, 10, 1, np.array([3.0, 7.0]))}
     layer = one_layer(kernel, np.zeros(2))
-    plain, corrected = (MeasuredScheme(ranges, correct=correct).weights(layer, source) for correct in (False, True))
+    plain, corrected = (
+        MeasuredScheme(ranges, correct=correct).weights(layer, source) for correct in (False, True)
+    )
     errors = [-64 / 127 + 0.5, 83 * 0.02 / 127 - 0.013]
     expected = [-7 * errors[0] / (0.001 / 127), -7 * errors[1] / (0.001 * 0.02 / 127)]
-    assert plain.bias.tolist() == [0, 0] and corrected.bias == pytest.approx(expected, abs=0.6) and expected[0] > 3000
+    assert (
+        plain.bias.tolist() == [0, 0]
+        and corrected.bias == pytest.approx(expected, abs=0.6)
+        and expected[0] > 3000
+    )
     # Depthwise: each channel has its own nine weights, and their errors add up.
     wide = np.full((1, 3, 3, 2), 0.5)
     wide[0, 0, 0, :] = 1.0
-    deep = MeasuredScheme(ranges, correct=True).weights(one_layer(wide, np.zeros(2), "DEPTHWISE_CONV_2D"), source)
+    deep = MeasuredScheme(ranges, correct=True).weights(
+        one_layer(wide, np.zeros(2), "DEPTHWISE_CONV_2D"), source
+    )
     error = 8 * (64 / 127 - 0.5)
     assert deep.bias == pytest.approx([-error * mean / (0.001 / 127) for mean in (3, 7)], abs=0.6)
 
@@ -299,7 +376,9 @@ def test_correction_takes_the_shift_out_of_a_layer():
     source, target = Grid.of_range(0, float(x.max()), 8), Grid.of_range(float(y.min()), float(y.max()), 16)
     errors = []
     for correct in (False, True):
-        site = Site(one_layer(kernel, np.zeros(6)), (source,), target, MeasuredScheme(ranges, correct=correct))
+        site = Site(
+            one_layer(kernel, np.zeros(6)), (source,), target, MeasuredScheme(ranges, correct=correct)
+        )
         errors.append(np.abs((target.real(integer_function(site)(source.whole(x))) - y).mean(axis=0)).max())
     assert errors[1] * 5 < errors[0], errors
 
@@ -328,7 +407,10 @@ def test_precision_changes_between_layers(tmp_path):
     names = [operation.name for operation in graph.operations]
     some = with_activations(graph, {names[0]: Precision(16, 8)})
     assert graph.operations[1].kind == "HARD_SWISH"
-    assert some == {names[0]: Precision(16, 8), names[1]: Precision(16, 8)}  # the h-swish belongs to its convolution
+    assert some == {
+        names[0]: Precision(16, 8),
+        names[1]: Precision(16, 8),
+    }  # the h-swish belongs to its convolution
     mixed = IntegerNetwork(graph, MeasuredScheme(ranges, some))
     narrowed = Grid.of_range(ranges[names[1]].low, ranges[names[1]].high, 8)
     assert mixed.grids[names[1]].bits == 16 and mixed.grids[f"{names[1]} in 8 bits"] == narrowed
@@ -339,17 +421,30 @@ def test_precision_changes_between_layers(tmp_path):
     image, last = Grid.of_range(-1, 1, 8), graph.output.name
     whole = image.whole(normalise(small()[1], SPEC))
     ranges = {graph.input.name: Measured(-1, 1)}
-    values = exact.run(image.real(whole), lambda name, values: ranges.setdefault(name, Measured()).add(values))
+    values = exact.run(
+        image.real(whole), lambda name, values: ranges.setdefault(name, Measured()).add(values)
+    )
     schemes = ({}, some, dict.fromkeys(names, Precision(16, 16)))
-    narrow, mixed, all_wide = (IntegerNetwork(graph, MeasuredScheme(ranges, precisions)) for precisions in schemes)
-    errors = [np.abs(network.grids[last].real(network.run(whole)) - values).max() for network in (narrow, mixed, all_wide)]
+    narrow, mixed, all_wide = (
+        IntegerNetwork(graph, MeasuredScheme(ranges, precisions)) for precisions in schemes
+    )
+    errors = [
+        np.abs(network.grids[last].real(network.run(whole)) - values).max()
+        for network in (narrow, mixed, all_wide)
+    ]
     assert errors[2] * 100 < errors[0], errors
     ratios = [noise_of(exact, network, small()[1], SPEC) for network in (narrow, mixed, all_wide)]
     assert ratios[2][last] > ratios[0][last] and ratios[1].keys() == set(names)
     assert list(ratios[0]) == sorted(ratios[0], key=ratios[0].get)
 
 
-LAYERS = Layers("net", {name: Layer("conv", original_names=(name,)) for name in ("conv", "block_expand", "block_project", "logits")})
+LAYERS = Layers(
+    "net",
+    {
+        name: Layer("conv", original_names=(name,))
+        for name in ("conv", "block_expand", "block_project", "logits")
+    },
+)
 SCRIPT = """\
 normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])
 model_optimization_flavor(optimization_level=2, compression_level=0)
@@ -369,14 +464,29 @@ context_switch_param(mode=enabled)
 
 def test_what_a_script_asks_for():
     found = followed(SCRIPT, LAYERS)
-    assert found.precisions == {"conv": Precision(16, 8), "block_expand": Precision(16, 16), "block_project": Precision(16, 16)}
-    assert found.calibset_size == 100 and found.bias_correction and sorted(found.wide) == ["block_expand", "block_project", "conv"]
+    assert found.precisions == {
+        "conv": Precision(16, 8),
+        "block_expand": Precision(16, 16),
+        "block_project": Precision(16, 16),
+    }
+    assert (
+        found.calibset_size == 100
+        and found.bias_correction
+        and sorted(found.wide) == ["block_expand", "block_project", "conv"]
+    )
     lines = [int(line.split(":")[0].removeprefix("line ")) for line in found.ignored]
     assert lines == [2, 4, 5, 10, 11, 11]
     assert found.ignored[0].endswith("the equalisation and fine-tuning of this level are not emulated")
-    assert found.ignored[2].startswith("line 5: pre_quantization_optimization(activation_clipping, layers={*}, mode=percentile")
-    assert "a8_w4 is not emulated" in found.ignored[3] and "conv7: the compiler's own names" in found.ignored[4]
-    plain = followed("quantization_param({*}, precision_mode=a16_w8)\nmodel_optimization_flavor(optimization_level=-100)", LAYERS)
+    assert found.ignored[2].startswith(
+        "line 5: pre_quantization_optimization(activation_clipping, layers={*}, mode=percentile"
+    )
+    assert (
+        "a8_w4 is not emulated" in found.ignored[3] and "conv7: the compiler's own names" in found.ignored[4]
+    )
+    plain = followed(
+        "quantization_param({*}, precision_mode=a16_w8)\nmodel_optimization_flavor(optimization_level=-100)",
+        LAYERS,
+    )
     assert plain.precisions == dict.fromkeys(LAYERS.layers, Precision(16, 8)) and plain.ignored == []
     assert plain.calibset_size == 64 and not plain.bias_correction
 
@@ -415,8 +525,8 @@ RELEASED = ["released", "released_minimalistic"]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_networks_are_litert_s_own(name, tmp_path, shared):
-    """INT8 throughout, 128 validation images: the same predictions as LiteRT's reference kernels, and each layer
-    within one step.
+    """INT8 throughout, 128 validation images: the same predictions as LiteRT's reference kernels, and each
+    layer within one step.
     """
     from conftest import ROOT
 

@@ -14,7 +14,11 @@ from fer_hailo.formats.har import Har, format_har, read_har
 HN = {
     "name": "net",
     "layers": {
-        "net/input_layer1": {"type": "input_layer", "output_shapes": [[-1, 8, 8, 3]], "original_names": ["image"]},
+        "net/input_layer1": {
+            "type": "input_layer",
+            "output_shapes": [[-1, 8, 8, 3]],
+            "original_names": ["image"],
+        },
         "net/conv1": {"type": "conv", "output_shapes": [[-1, 4, 4, 16]], "original_names": ["conv;act"]},
     },
 }
@@ -40,7 +44,8 @@ def test_a_parsed_network_of_the_real_compiler(shared):
     assert about == ("jet_classifier", "hailo_model", "hailo8", "3.33.0", None, "", {})
     # Counted by hand: three convolutions with a pooling each, two dense layers, input and output.
     assert [layer.name.split("/")[1] for layer in har.layers] == [
-        "input_layer1", "conv1", "maxpool1", "conv2", "maxpool2", "conv3", "maxpool3", "fc1", "fc2", "output_layer1",
+        "input_layer1", "conv1", "maxpool1", "conv2", "maxpool2", "conv3", "maxpool3", "fc1", "fc2",
+        "output_layer1",
     ]  # fmt: skip
     shapes = [layer.shape for layer in har.layers if layer.type == "conv"]
     assert shapes == [(32, 32, 24), (16, 16, 48), (8, 8, 96)]  # the channels of the file's name
@@ -52,10 +57,15 @@ def test_a_quantized_network_of_the_real_compiler(shared):
     assert (har.state, har.levels, har.noise) == ("quantized_model", (0, 0), {})  # level 0 measures no noise
     assert har.script.count("precision_mode=a16_w16") == 8
     made = [layer for layer in har.layers if not layer.original_names]
-    assert [(layer.name, layer.precision) for layer in made] == [("jet_classifier/precision_change0", "a8_w8_a16")]
+    assert [(layer.name, layer.precision) for layer in made] == [
+        ("jet_classifier/precision_change0", "a8_w8_a16")
+    ]
     text = format_har(har)
     assert "optimization level 0, compression level 0, in effect" in text and "no layer noise" in text
-    assert json.loads(json.dumps(har.to_dict()))["levels"] == {"optimization_level": 0, "compression_level": 0}
+    assert json.loads(json.dumps(har.to_dict()))["levels"] == {
+        "optimization_level": 0,
+        "compression_level": 0,
+    }
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
@@ -67,8 +77,10 @@ def test_noise_by_layer_from_the_flat_statistics(tmp_path, mode):
         "net/conv1/equalization/source": np.zeros(3),
     })  # fmt: skip
     members = {
-        "net.hn": json.dumps(HN).encode(), "net.native.hn": b"{", "net.npz": b"not read", "net.stats.npz": stats,
-        "net.metadata.json": json.dumps({"state": "quantized_model", "mo_flavor": {"optimization_level": 2}}).encode(),
+        "net.hn": json.dumps(HN).encode(), "net.native.hn": b"{", "net.npz": b"not read",
+        "net.stats.npz": stats,
+        "net.metadata.json": json.dumps({"state": "quantized_model",
+        "mo_flavor": {"optimization_level": 2}}).encode(),
     }  # fmt: skip
     write(tmp_path / "m.har", members, mode)
     har = read_har(tmp_path / "m.har")
@@ -89,8 +101,20 @@ def test_noise_by_layer_from_the_flat_statistics(tmp_path, mode):
         ({"a.hn": b'{"layers": {"a/b": 3}}'}, "no type"),
         ({"a.hn": json.dumps(HN).encode(), "a.metadata.json": b"3"}, "no object"),
         ({"a.hn": json.dumps(HN).encode(), "a.stats.npz": b"PK\x03\x04 and no more"}, "statistics"),
-        ({"a.hn": json.dumps(HN).encode(), "a.stats.npz": npz(**{"c/layer_noise_analysis/snr": np.array("loud")})}, "statistics"),
-        ({"a.hn": json.dumps(HN).encode(), "a.stats.npz": npz(**{"c/layer_noise_analysis/snr": np.zeros(0)})}, "statistics"),
+        (
+            {
+                "a.hn": json.dumps(HN).encode(),
+                "a.stats.npz": npz(**{"c/layer_noise_analysis/snr": np.array("loud")}),
+            },
+            "statistics",
+        ),
+        (
+            {
+                "a.hn": json.dumps(HN).encode(),
+                "a.stats.npz": npz(**{"c/layer_noise_analysis/snr": np.zeros(0)}),
+            },
+            "statistics",
+        ),
     ],
 )
 def test_what_is_no_har_is_one_line(tmp_path, members, word):

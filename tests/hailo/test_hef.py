@@ -1,4 +1,6 @@
-"""The HEF reader on real files, on files made here of every header version, and on damaged and forged ones."""
+"""The HEF reader on real files, on files made here of every header version, and on damaged and forged
+ones.
+"""
 
 import hashlib
 import json
@@ -25,7 +27,7 @@ HEADER_SIZES = {0: 32, 1: 28, 2: 44, 3: 56}
 RESERVED = {0: range(12, 16), 1: range(24, 28), 2: range(28, 44), 3: range(48, 56)}
 
 
-# --- a small writer, apart from the code under test -------------------------------------------------------------------------------------
+# --- a small writer, apart from the code under test ---------------------------------------------------------
 
 
 def varint(value: int) -> bytes:
@@ -63,7 +65,13 @@ def edge(content: bytes, direction=0, connection=0, place=3) -> bytes:
     return fields((1, direction), (place, content), (5, field(3, connection)))
 
 
-INPUT = layer("net/in", (128, 128, 3), 0, numeric=(0.0, 1.0, 0.0, 255.0), names=["x", "model_script_layer_normalization1"])
+INPUT = layer(
+    "net/in",
+    (128, 128, 3),
+    0,
+    numeric=(0.0, 1.0, 0.0, 255.0),
+    names=["x", "model_script_layer_normalization1"],
+)
 OUTPUT = layer("net/fc", (1, 1, 7), 2, numeric=(131.0, 0.1, -13.1, 12.4))
 
 
@@ -75,10 +83,20 @@ def group(*contexts, name="net", numbers=((4, 1234.5), (6, 0.002)), order=(), ex
 
 
 def message(*groups, architecture=1, about=((2, 1_700_000_000_123), (3, "3.33.0"))) -> bytes:
-    return fields((1, fields((1, architecture), *about)), *((2, g) for g in groups or [group()]), (6, fields((1, 8), (2, "an extension"))))
+    return fields(
+        (1, fields((1, architecture), *about)),
+        *((2, g) for g in groups or [group()]),
+        (6, fields((1, 8), (2, "an extension"))),
+    )
 
 
-def hef_file(version: int, content: bytes, payload=b"payload" * 9, additional=b"more", message_checksum: int | None = None) -> bytes:
+def hef_file(
+    version: int,
+    content: bytes,
+    payload=b"payload" * 9,
+    additional=b"more",
+    message_checksum: int | None = None,
+) -> bytes:
     if version == 0:
         return struct.pack(">IIII", 0x01484546, 0, len(content), 0) + hashlib.md5(content).digest() + content
     if version == 1:
@@ -94,7 +112,7 @@ def hef_file(version: int, content: bytes, payload=b"payload" * 9, additional=b"
     return struct.pack(">IIIQQIQQQ", 0x01484546, 3, len(content), xxh3_64(body), *sizes, own, 0) + body
 
 
-# --- helpers ----------------------------------------------------------------------------------------------------------------------------
+# --- helpers ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -110,7 +128,9 @@ def described(tmp_path):
 
 @pytest.fixture
 def refused(described, tmp_path):
-    """The one line with which a file of these bytes must be refused, without the file's name at its beginning."""
+    """The one line with which a file of these bytes must be refused, without the file's name at its
+    beginning.
+    """
 
     def read(data: bytes) -> str:
         with pytest.raises(UserError) as caught:
@@ -136,7 +156,7 @@ def flipped(data: bytes, place: int, bits: int = 0xFF) -> bytes:
     return data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]
 
 
-# --- real files -------------------------------------------------------------------------------------------------------------------------
+# --- real files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["arcface_mobilefacenet_hailo8.hef", "arcface_mobilefacenet_hailo15h.hef"])
@@ -146,7 +166,9 @@ def test_real_files_agree_with_hailort(shared, name):
     found = json.loads(json.dumps(read_hef(shared / "data" / "hef" / name).to_dict(), allow_nan=False))
     for side in ("inputs", "outputs"):
         wanted, streams = expected.pop(side), found[side]
-        assert [{key: stream[key] for key in want} for stream, want in zip(streams, wanted, strict=True)] == wanted
+        assert [
+            {key: stream[key] for key in want} for stream, want in zip(streams, wanted, strict=True)
+        ] == wanted
         assert all(("normalised_on_chip" in stream) == (side == "inputs") for stream in streams)
     assert {key: found[key] for key in expected} == expected
 
@@ -156,10 +178,24 @@ def test_what_else_the_real_files_say(shared):
     new = read_hef(str(shared / "data" / "hef" / "arcface_mobilefacenet_hailo15h.hef"))
     assert (old.checksum_kind, old.checksum, old.size) == ("xxh3-64", "651b41ff45a7c344", 3_552_250)
     assert (new.checksum_kind, new.checksum, new.size) == ("xxh3-64", "1bdcdf9ad298acd8", 2_663_880)
-    assert (old.timestamp, new.timestamp, new.sdk_version) == ("2025-03-27T11:45:28Z", "2025-09-20T20:32:08Z", "5.1.0")
+    assert (old.timestamp, new.timestamp, new.sdk_version) == (
+        "2025-03-27T11:45:28Z",
+        "2025-09-20T20:32:08Z",
+        "5.1.0",
+    )
     assert new.groups[0].inputs[0].normalised_on_chip and old.groups[0].inputs[0].limits == (0, 255)
     text = format_hef(old)
-    for part in ("HAILO8", "3.31.0", "2025-03-27", "3,460.2", "3.329 ms", "1 context", "0.016738918", "144.0", "651b41ff45a7c344"):
+    for part in (
+        "HAILO8",
+        "3.31.0",
+        "2025-03-27",
+        "3,460.2",
+        "3.329 ms",
+        "1 context",
+        "0.016738918",
+        "144.0",
+        "651b41ff45a7c344",
+    ):
         assert part in text
     assert "UINT8 NHWC(112x112x3)" in text and "feed raw 0..255" in text and "UINT8 NC(512)" in text
     assert "NC(512)" in format_hef(new)
@@ -168,12 +204,29 @@ def test_what_else_the_real_files_say(shared):
 def test_damage_in_real_files_is_found(real, refused):
     for data, header, payload in ((real["hailo8"], 44, 2_506_048), (real["hailo15h"], 56, 2_647_416)):
         end = len(data) - payload
-        for size in (header, header + 1, (header + end) // 2, end - 1, end, end + 1, end + payload // 2, len(data) - 1):
+        for size in (
+            header,
+            header + 1,
+            (header + end) // 2,
+            end - 1,
+            end,
+            end + 1,
+            end + payload // 2,
+            len(data) - 1,
+        ):
             assert f"{len(data) - size:,} bytes are missing" in refused(data[:size])
         assert "1 bytes too many" in refused(data + b"\0")
         rng = random.Random(1)
-        for place in [header, end - 1, end, len(data) - 1, *(rng.randrange(header, len(data)) for _ in range(8))]:
-            assert refused(flipped(data, place, 1 << rng.randrange(8))).startswith("is damaged: its xxh3-64 is ")
+        for place in [
+            header,
+            end - 1,
+            end,
+            len(data) - 1,
+            *(rng.randrange(header, len(data)) for _ in range(8)),
+        ]:
+            assert refused(flipped(data, place, 1 << rng.randrange(8))).startswith(
+                "is damaged: its xxh3-64 is "
+            )
     for place in set(range(56)) - set(RESERVED[3]):
         refused(flipped(real["hailo15h"], place))
     for place in set(range(44)) - set(RESERVED[2]):
@@ -181,7 +234,7 @@ def test_damage_in_real_files_is_found(real, refused):
     assert "another checksum of its message" in refused(flipped(real["hailo15h"], 40))
 
 
-# --- files made here --------------------------------------------------------------------------------------------------------------------
+# --- files made here ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", HEADER_SIZES)
@@ -194,12 +247,32 @@ def test_every_header_version(version, described):
         2: ("xxh3-64", data[12:20].hex()),
         3: ("xxh3-64", data[12:20].hex()),
     }[version]
-    picture = {"name": "net/in", "order": "NHWC", "shape": [128, 128, 3], "qp_zp": 0, "qp_scale": 1, "limits": [0, 255]}
-    logits = {"name": "net/fc", "order": "NC", "shape": [7], "qp_zp": 131, "qp_scale": 0.1, "limits": [-13.1, 12.4]}
+    picture = {
+        "name": "net/in",
+        "order": "NHWC",
+        "shape": [128, 128, 3],
+        "qp_zp": 0,
+        "qp_scale": 1,
+        "limits": [0, 255],
+    }
+    logits = {
+        "name": "net/fc",
+        "order": "NC",
+        "shape": [7],
+        "qp_zp": 131,
+        "qp_scale": 0.1,
+        "limits": [-13.1, 12.4],
+    }
     assert hef.to_dict() == {
-        "header_version": version, "checksum_kind": kind, "checksum": checksum, "size": len(data), "architecture": "HAILO8",
-        "sdk_version": "3.33.0", "timestamp": "2023-11-14T22:13:20Z", "network_group": "net", "contexts": 1, "bottleneck_fps": 1234.5,
-        "latency_s": 0.002, "inputs": [picture | {"type": "UINT8", "takes_bytes": True, "normalised_on_chip": True}],
+        "header_version": version, "checksum_kind": kind, "checksum": checksum,
+        "size": len(data),
+        "architecture": "HAILO8",
+        "sdk_version": "3.33.0", "timestamp": "2023-11-14T22:13:20Z", "network_group": "net",
+        "contexts": 1,
+        "bottleneck_fps": 1234.5,
+        "latency_s": 0.002, "inputs": [picture | {"type": "UINT8",
+        "takes_bytes": True,
+        "normalised_on_chip": True}],
         "outputs": [logits | {"type": "UINT8"}],
     }  # fmt: skip
 
@@ -209,7 +282,9 @@ def test_the_checksum_of_the_message_alone_may_be_absent(described, refused):
     assert "another checksum of its message" in refused(hef_file(3, message(), message_checksum=1))
 
 
-@pytest.mark.parametrize("number, name", [(0, "HAILO8"), (2, "HAILO8R"), (3, "HAILO8L"), (103, "HAILO15H"), (77, "unknown (77)")])
+@pytest.mark.parametrize(
+    "number, name", [(0, "HAILO8"), (2, "HAILO8R"), (3, "HAILO8L"), (103, "HAILO15H"), (77, "unknown (77)")]
+)
 def test_architectures(number, name, described):
     assert described(hef_file(2, message(architecture=number))).architecture == name
 
@@ -218,7 +293,8 @@ def test_several_groups_and_contexts(described):
     inner = layer("net/between", (4, 4, 64), 1)
     first = group(
         [edge(INPUT), edge(inner, 1, connection=1)],
-        [edge(inner, 0, connection=1), edge(layer("net/b", (8, 4, 16), 1, size=2), 1), edge(layer("net/a", (8, 4, 1), 5), 1)],
+        [edge(inner, 0, connection=1), edge(layer("net/b", (8, 4, 16), 1, size=2), 1),
+        edge(layer("net/a", (8, 4, 1), 5), 1)],
         order=["net/a", "net/b"], numbers=(),
     )  # fmt: skip
     hef = described(hef_file(2, message(first, group(name="other"))))
@@ -230,29 +306,42 @@ def test_several_groups_and_contexts(described):
     ]
     assert [s.name for s in one.inputs] == ["net/in"]
     values = hef.to_dict()
-    assert values["network_group"] == "net" and [g["network_group"] for g in values["groups"]] == ["net", "other"]
+    assert values["network_group"] == "net" and [g["network_group"] for g in values["groups"]] == [
+        "net",
+        "other",
+    ]
     assert values["groups"][0].items() <= values.items()
     text = format_hef(hef)
     assert "2 contexts" in text and "not stated" in text and "network group other: 1 context" in text
 
 
 def test_streams_that_lie_elsewhere(described):
-    """Multiplexed outputs, a HAILO8L group's parts, the chip's part among ops, transposed sides: as HailoRT's public code reads them."""
+    """Multiplexed outputs, a HAILO8L group's parts, the chip's part among ops, transposed sides: as HailoRT's
+    public code reads them.
+    """
     other = layer("net/other", (4, 6, 2), 0, extra=[(6, 1)])
     mux = fields((1, "mux"), (5, field(1, OUTPUT)), (5, field(2, fields((5, field(1, other))))))
     outputs = described(hef_file(2, message(group([edge(INPUT), edge(mux, 1, place=4)])))).groups[0].outputs
     assert [(s.name, s.shape) for s in outputs] == [("net/fc", (7,)), ("net/other", (6, 4, 2))]
 
-    parts = fields((1, field(1, "net")), (7, field(1, group(name="part"))), (7, field(1, group(name="second"))))
+    parts = fields(
+        (1, field(1, "net")), (7, field(1, group(name="part"))), (7, field(1, group(name="second")))
+    )
     assert described(hef_file(2, message(parts, architecture=3))).groups[0].name == "part"
 
     ops = fields((8, field(5, b"")), (8, field(4, group(name=""))), (10, "net with ops"))
-    assert [(g.name, len(g.outputs)) for g in described(hef_file(2, message(ops))).groups] == [("net with ops", 1)]
+    assert [(g.name, len(g.outputs)) for g in described(hef_file(2, message(ops))).groups] == [
+        ("net with ops", 1)
+    ]
 
 
 def test_real_files_of_other_kinds(shared):
-    """A precision change at the input and 16 bit at the output; header 0, order 3 on the wire; a detector of release 5."""
-    narrow, wide = (read_hef(shared / "data/hef" / name) for name in ("mnist_fcr.hef", "classifier_16-32-64.hef"))
+    """A precision change at the input and 16 bit at the output; header 0, order 3 on the wire; a detector of
+    release 5.
+    """
+    narrow, wide = (
+        read_hef(shared / "data/hef" / name) for name in ("mnist_fcr.hef", "classifier_16-32-64.hef")
+    )
     (source,), (output,) = narrow.groups[0].inputs, narrow.groups[0].outputs
     assert (narrow.header_version, narrow.checksum_kind, narrow.sdk_version) == (0, "md5", "3.27.0")
     assert (source.takes_bytes, source.normalised_on_chip) == (True, False)  # no name tells
@@ -262,12 +351,24 @@ def test_real_files_of_other_kinds(shared):
     assert (output.type, output.shape, output.damaged) == ("UINT16", (1,), False)
     detector = read_hef(shared / "data/hef/scrfd_2.5g.hef")
     assert (detector.architecture, len(detector.groups[0].outputs)) == ("HAILO15H", 9)
-    assert {stream.shape[2] for stream in detector.groups[0].outputs} == {2, 8, 20}  # two anchors: 1, 4 and 10 values each
+    assert {stream.shape[2] for stream in detector.groups[0].outputs} == {
+        2,
+        8,
+        20,
+    }  # two anchors: 1, 4 and 10 values each
 
 
 def test_orders_on_the_wire_have_names(described):
     # numbers: shared facts on HailoRT's table
-    for number, name in ((3, "FCR"), (4, "BAYER_RGB"), (6, "HAILO_NMS"), (7, "F8CR"), (11, "YUY2"), (14, "YUV"), (16, "YUV")):
+    for number, name in (
+        (3, "FCR"),
+        (4, "BAYER_RGB"),
+        (6, "HAILO_NMS"),
+        (7, "F8CR"),
+        (11, "YUY2"),
+        (14, "YUV"),
+        (16, "YUV"),
+    ):
         streams = [edge(INPUT), edge(layer("net/out", (4, 6, 2), number), 1)]
         assert described(hef_file(2, message(group(streams)))).groups[0].outputs[0].order == name
 
@@ -277,7 +378,11 @@ def test_orders_on_the_wire_have_names(described):
     [
         (["model_script_layer_normalization1"], True, "normalised on the chip: feed raw 0..255"),
         (["model_script_layer_input_normalization"], True, "normalised on the chip: feed raw 0..255"),
-        (["stem;relu"], False, "takes raw 0..255; the file does not tell whether"),  # another name, or no normalisation
+        (
+            ["stem;relu"],
+            False,
+            "takes raw 0..255; the file does not tell whether",
+        ),  # another name, or no normalisation
         ([], False, "takes raw 0..255; the file does not tell whether"),  # 16 bit at the input
     ],
 )
@@ -303,7 +408,12 @@ def test_sixteen_bits_that_are_called_eight(described):
     ],
 )
 def test_not_normalised_on_chip(numeric, names, described):
-    hef = described(hef_file(2, message(group([edge(layer("in", (8, 8, 3), 0, numeric=numeric, names=names)), edge(OUTPUT, 1)]))))
+    hef = described(
+        hef_file(
+            2,
+            message(group([edge(layer("in", (8, 8, 3), 0, numeric=numeric, names=names)), edge(OUTPUT, 1)])),
+        )
+    )
     assert hef.groups[0].inputs[0].normalised_on_chip is False
     assert "not normalised on the chip" in format_hef(hef)
 
@@ -311,17 +421,24 @@ def test_not_normalised_on_chip(numeric, names, described):
 def test_numbers_and_texts_that_cannot_be_shown(described):
     nan, inf = math.nan, math.inf
     streams = [edge(layer("in\n\x1b[31m", (8, 8, 3), 99, numeric=(nan, inf, -inf, 1.0))), edge(OUTPUT, 1)]
-    content = message(group(streams, numbers=((4, nan), (6, -inf))), about=((2, (1 << 64) - 1), (3, "3.33\r\0")))
+    content = message(
+        group(streams, numbers=((4, nan), (6, -inf))), about=((2, (1 << 64) - 1), (3, "3.33\r\0"))
+    )
     hef = described(hef_file(2, content))
     (stream,) = hef.groups[0].inputs
-    assert (stream.qp_zp, stream.qp_scale, stream.limits, stream.order) == (None, None, (None, 1.0), "format 99")
+    assert (stream.qp_zp, stream.qp_scale, stream.limits, stream.order) == (
+        None,
+        None,
+        (None, 1.0),
+        "format 99",
+    )
     assert (hef.groups[0].bottleneck_fps, hef.groups[0].latency_s, hef.timestamp) == (None, None, None)
     assert (stream.name, hef.sdk_version) == ("in??[31m", "3.33??")
     json.dumps(hef.to_dict(), allow_nan=False)
     assert all(line.isprintable() for line in format_hef(hef).split("\n"))
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", HEADER_SIZES)
@@ -350,7 +467,9 @@ def test_one_changed_byte(version, described, refused):
 
 def test_no_hef(refused):
     good = hef_file(2, message())
-    assert refused(b"PK\x03\x04" + good[4:]).startswith("is not a HEF: it begins with 504b0304 instead of 01484546")
+    assert refused(b"PK\x03\x04" + good[4:]).startswith(
+        "is not a HEF: it begins with 504b0304 instead of 01484546"
+    )
     assert "header version 4, known are 0 to 3" in refused(good[:7] + b"\x04" + good[8:])
     assert refused(hef_file(2, b"")).startswith("holds no network group")
     assert refused(hef_file(2, fields((1, field(1, 1))))).startswith("holds no network group")
@@ -362,7 +481,12 @@ def test_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(5 << 30)  # takes no room on the disk
-    cases = {"absent": "does not exist", ".": "is not a file", "pipe": "is not a file", "huge": "has 5,368,709,120 bytes"}
+    cases = {
+        "absent": "does not exist",
+        ".": "is not a file",
+        "pipe": "is not a file",
+        "huge": "has 5,368,709,120 bytes",
+    }
     for name, reason in cases.items():
         with pytest.raises(UserError) as caught:
             read_hef(tmp_path / name)
@@ -374,8 +498,12 @@ def test_no_file(tmp_path):
 def test_sizes_are_not_believed(refused):
     tracemalloc.start()
     for sizes in ((0xFFFFFFFF, 0), (100, (1 << 64) - 1), (0xFFFFFFFF, (1 << 64) - 0xFFFFFFFF + 16)):
-        assert "bytes are missing" in refused(struct.pack(">IIIQQQQ", 0x01484546, 2, sizes[0], 0, sizes[1], 0, 0) + b"x" * 16)
-    assert "bytes are missing" in refused(struct.pack(">IIIQQIQQQ", 0x01484546, 3, 0, 0, 0, 0, 1 << 63, 0, 0) + b"x" * 16)
+        assert "bytes are missing" in refused(
+            struct.pack(">IIIQQQQ", 0x01484546, 2, sizes[0], 0, sizes[1], 0, 0) + b"x" * 16
+        )
+    assert "bytes are missing" in refused(
+        struct.pack(">IIIQQIQQQ", 0x01484546, 3, 0, 0, 0, 0, 1 << 63, 0, 0) + b"x" * 16
+    )
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
     data = bytearray(hef_file(3, message()))
@@ -392,7 +520,11 @@ def test_a_thousand_random_files(refused):
         elif number % 3 == 1:  # the sizes fit, so that the checksum decides
             version, rest = rng.randrange(3), 60 + len(data)
             start = struct.pack(">III", 0x01484546, version, rest if version == 0 else 60)
-            header = start + (b"", rng.randbytes(4), rng.randbytes(8))[version] + (b"" if version == 0 else struct.pack(">Q", len(data)))
+            header = (
+                start
+                + (b"", rng.randbytes(4), rng.randbytes(8))[version]
+                + (b"" if version == 0 else struct.pack(">Q", len(data)))
+            )
             data = header + rng.randbytes(HEADER_SIZES[version] - len(header) + 60) + data
         reasons.append(refused(data))
     # Chance gives no magic, sizes that do not add up or an unknown version, and no checksum.
@@ -471,7 +603,10 @@ def nested_mux(depth: int) -> bytes:
         (message(group(numbers=((4, 7),))), "field 4 has wire type 0 instead of 1"),
         (message(group(name=b"\xff\xfe")), "field 1 is no UTF-8 text"),
         (message(group(name="n" * 70_000)), "field 1 is a text of 70,000 bytes"),
-        (message(group([edge(layer("in", (8, 8, 3), 0, size=3)), edge(OUTPUT, 1)])), "values of 3 bytes in stream 'in'"),
+        (
+            message(group([edge(layer("in", (8, 8, 3), 0, size=3)), edge(OUTPUT, 1)])),
+            "values of 3 bytes in stream 'in'",
+        ),
         (message(group([edge(b"", place=8), edge(OUTPUT, 1)])), "neither plain nor multiplexed"),
         (message(group([edge(INPUT), edge(field(5, nested_mux(12)), 1, place=4)])), "more than 16 deep"),
         (field(99, 1) * 200_001, "more than 200,000 fields"),
@@ -484,7 +619,7 @@ def test_messages_that_cannot_be_read(content, reason, refused):
     assert time.perf_counter() - start < 5
 
 
-# --- the wire format, and what is imported ----------------------------------------------------------------------------------------------
+# --- the wire format, and what is imported ------------------------------------------------------------------
 
 
 def test_wire_format():
@@ -496,20 +631,35 @@ def test_wire_format():
     assert Message(b"\x08" + b"\xff" * 9 + b"\x01").uint32(1) == (1 << 32) - 1
     assert Message(b"\x0d\xcd\xcc\xcc\x3d").float(1) == 0.1
     assert Message(b"\x09\x9a\x99\x99\x99\x99\x99\xb9\x3f").double(1) == 0.1
-    assert math.isnan(Message(b"\x0d\x00\x00\xc0\x7f").float(1)) and Message(b"\x0d\x00\x00\x80\xff").float(1) == -math.inf
+    assert (
+        math.isnan(Message(b"\x0d\x00\x00\xc0\x7f").float(1))
+        and Message(b"\x0d\x00\x00\x80\xff").float(1) == -math.inf
+    )
     assert Message(b"\x08\x01\x08\x02").uint32(1) == 2
     assert Message(b"\x0a\x01a\x10\x05\x0a\x01b").texts(1) == ["a", "b"]
     assert [m.uint32(1) for m in Message(b"\x0a\x02\x08\x07\x0a\x00").messages(1)] == [7, 0]
     empty = Message(b"")
-    assert (empty.uint64(1), empty.float(2), empty.double(3), empty.text(4), empty.texts(4), empty.messages(5)) == (0, 0, 0, "", [], [])
+    assert (
+        empty.uint64(1),
+        empty.float(2),
+        empty.double(3),
+        empty.text(4),
+        empty.texts(4),
+        empty.messages(5),
+    ) == (0, 0, 0, "", [], [])
     assert not empty.has(1) and empty.message(1).text(1) == "" and Message(b"\x08\x00").has(1)
     with pytest.raises(WireError, match="wire type 2 instead of 0"):
         Message(b"\x12\x00").uint32(2)
 
 
 def test_needs_numpy_alone():
-    code = "import sys, numpy\nbefore = set(sys.modules)\nimport fer_hailo.formats.hef\nprint(*(set(sys.modules) - before))"
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    code = (
+        "import sys, numpy\nbefore = set(sys.modules)\nimport "
+        "fer_hailo.formats.hef\nprint(*(set(sys.modules) - before))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     roots = {name.split(".")[0] for name in out.split()}
     assert not roots - set(sys.stdlib_module_names) - {"numpy", "fer_hailo"}
     ours = {name for name in out.split() if name.startswith("fer_hailo.")}

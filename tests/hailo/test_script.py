@@ -14,7 +14,18 @@ from fer_hailo.script.clash import without_clashes
 from fer_hailo.script.files import read_scripts
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script, specialise
-from fer_hailo.script.text import Finding, Glob, Items, Name, Number, Text, format_finding, parse_script, read_script, render
+from fer_hailo.script.text import (
+    Finding,
+    Glob,
+    Items,
+    Name,
+    Number,
+    Text,
+    format_finding,
+    parse_script,
+    read_script,
+    render,
+)
 
 
 def parsed(text: str):
@@ -36,11 +47,20 @@ def test_one_statement_with_every_kind_of_argument():
 
 
 def test_rare_forms():
-    statements = parsed("context_0.place(0, [a,\r\n    b])\n\n{} = defuse_block(x, defuse_count=4)\nplace(1,[c])\n")
-    assert [(s.scope, s.command, s.line) for s in statements] == [("context_0", "place", 1), ("", "defuse_block", 4), ("", "place", 5)]
+    statements = parsed(
+        "context_0.place(0, [a,\r\n    b])\n\n{} = defuse_block(x, defuse_count=4)\nplace(1,[c])\n"
+    )
+    assert [(s.scope, s.command, s.line) for s in statements] == [
+        ("context_0", "place", 1),
+        ("", "defuse_block", 4),
+        ("", "place", 5),
+    ]
     assert [type(r) for r in statements[1].results] == [Glob]
     assert statements[0].args[1].value[1].line == 2
-    assert render(statements) == "context_0.place(0, [a, b])\n{} = defuse_block(x, defuse_count=4)\nplace(1, [c])\n"
+    assert (
+        render(statements)
+        == "context_0.place(0, [a, b])\n{} = defuse_block(x, defuse_count=4)\nplace(1, [c])\n"
+    )
 
 
 def test_rendering_keeps_numbers_and_strings_as_written():
@@ -144,19 +164,54 @@ HN = {
     "name": "net",
     "net_params": {},
     "layers": {
-        "net/input_layer1": {"type": "input_layer", "input": [], "output": ["net/conv1"], "original_names": ["image"]},
+        "net/input_layer1": {
+            "type": "input_layer",
+            "input": [],
+            "output": ["net/conv1"],
+            "original_names": ["image"],
+        },
         "net/conv1": {
             "type": "conv",
             "input": ["net/input_layer1"],
             "output": ["net/conv2", "net/ew_add1"],
             "original_names": ["small/b1_project/conv;small/b1_bn/add"],
         },
-        "net/conv2": {"type": "conv", "input": ["net/conv1"], "output": ["net/ew_add1"], "original_names": ["b2_project"]},
-        "net/ew_add1": {"type": "ew_add", "input": ["net/conv1", "net/conv2"], "output": ["net/concat1"], "original_names": ["b2_add"]},
-        "net/conv3": {"type": "conv", "input": ["net/conv2"], "output": ["net/concat1"], "original_names": ["b3_project", "b3_act"]},
-        "net/concat1": {"type": "concat", "input": ["net/ew_add1", "net/conv3"], "output": ["net/fc1"], "original_names": ["join"]},
-        "net/fc1": {"type": "dense", "input": ["net/concat1"], "output": ["net/output_layer1"], "original_names": ["logits"]},
-        "net/output_layer1": {"type": "output_layer", "input": ["net/fc1"], "output": [], "original_names": ["logits"]},
+        "net/conv2": {
+            "type": "conv",
+            "input": ["net/conv1"],
+            "output": ["net/ew_add1"],
+            "original_names": ["b2_project"],
+        },
+        "net/ew_add1": {
+            "type": "ew_add",
+            "input": ["net/conv1", "net/conv2"],
+            "output": ["net/concat1"],
+            "original_names": ["b2_add"],
+        },
+        "net/conv3": {
+            "type": "conv",
+            "input": ["net/conv2"],
+            "output": ["net/concat1"],
+            "original_names": ["b3_project", "b3_act"],
+        },
+        "net/concat1": {
+            "type": "concat",
+            "input": ["net/ew_add1", "net/conv3"],
+            "output": ["net/fc1"],
+            "original_names": ["join"],
+        },
+        "net/fc1": {
+            "type": "dense",
+            "input": ["net/concat1"],
+            "output": ["net/output_layer1"],
+            "original_names": ["logits"],
+        },
+        "net/output_layer1": {
+            "type": "output_layer",
+            "input": ["net/fc1"],
+            "output": [],
+            "original_names": ["logits"],
+        },
     },
 }
 
@@ -168,9 +223,18 @@ def resolved(text: str) -> str:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ('quantization_param("b2_project", precision_mode=a16_w16)', "quantization_param(net/conv2, precision_mode=a16_w16)"),
-        ('quantization_param("b1_project", precision_mode=a8_w8)', "quantization_param(net/conv1, precision_mode=a8_w8)"),
-        ('quantization_param(["b2_add", conv3, "b3_act"])', "quantization_param([net/ew_add1, conv3, net/conv3])"),
+        (
+            'quantization_param("b2_project", precision_mode=a16_w16)',
+            "quantization_param(net/conv2, precision_mode=a16_w16)",
+        ),
+        (
+            'quantization_param("b1_project", precision_mode=a8_w8)',
+            "quantization_param(net/conv1, precision_mode=a8_w8)",
+        ),
+        (
+            'quantization_param(["b2_add", conv3, "b3_act"])',
+            "quantization_param([net/ew_add1, conv3, net/conv3])",
+        ),
         ('quantization_param("b?_project")', "quantization_param([net/conv1, net/conv2, net/conv3])"),
         (
             'pre_quantization_optimization(equalization, layers=["b2_*"], policy=disabled)',
@@ -185,9 +249,14 @@ def test_quoted_names_become_the_parsers(before, after):
 
 
 def test_quoted_names_that_do_not_fit():
-    with pytest.raises(UserError, match=r'line 2, column 20: no layer of net comes from "b2_projct" \(did you mean b2_project\?\)'):
+    with pytest.raises(
+        UserError,
+        match=r'line 2, column 20: no layer of net comes from "b2_projct" \(did you mean b2_project\?\)',
+    ):
         resolved('cmd(1)\nquantization_param("b2_projct")')
-    with pytest.raises(UserError, match=r"fits net/conv1, net/conv2, net/conv3, but change_output_activation takes one"):
+    with pytest.raises(
+        UserError, match=r"fits net/conv1, net/conv2, net/conv3, but change_output_activation takes one"
+    ):
         resolved('change_output_activation("b?_project", sigmoid)')
     with pytest.raises(UserError, match="no layer"):
         resolved('quantization_param("b[9-0]*")')
@@ -207,19 +276,31 @@ def write_har(path, members: dict[str, bytes], mode: str = "w") -> None:
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_layers_of_a_har(tmp_path, mode):
     good = json.dumps(HN).encode()
-    members = {"net.metadata.json": b"{}", "net.native.hn": b"{}", "net.hn": good, "net.fp.hn": b"{}", "net.npz": bytes(5000)}
+    members = {
+        "net.metadata.json": b"{}",
+        "net.native.hn": b"{}",
+        "net.hn": good,
+        "net.fp.hn": b"{}",
+        "net.npz": bytes(5000),
+    }
     write_har(tmp_path / "m.har", members, mode)
     layers = Layers.from_har(tmp_path / "m.har")
     assert layers == Layers.from_hn(HN)
     assert layers.layers["net/concat1"].inputs == ("net/ew_add1", "net/conv3")
-    assert (layers.find("conv3"), layers.find("net/conv3"), layers.find("conv4"), layers.find("other/conv3")) == ("net/conv3",) * 2 + (
-        None,
-    ) * 2
+    assert (
+        layers.find("conv3"),
+        layers.find("net/conv3"),
+        layers.find("conv4"),
+        layers.find("other/conv3"),
+    ) == ("net/conv3",) * 2 + (None,) * 2
     assert layers.match("conv*") == layers.match("net/conv*") == ["net/conv1", "net/conv2", "net/conv3"]
 
 
 def test_a_har_without_a_usable_hn(tmp_path):
-    for hn, word in (({"layers": {"a/b": {"type": "conv", "input": "x"}}}, "no list"), ({"layers": {"a/b": 3}}, "no type")):
+    for hn, word in (
+        ({"layers": {"a/b": {"type": "conv", "input": "x"}}}, "no list"),
+        ({"layers": {"a/b": 3}}, "no type"),
+    ):
         write_har(tmp_path / "m.har", {"a.hn": json.dumps(hn).encode()})
         with pytest.raises(UserError, match=word) as error:
             Layers.from_har(tmp_path / "m.har")
@@ -267,7 +348,9 @@ NETWORKS = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic")
 @pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0)])
 @pytest.mark.parametrize("own", [None, *NETWORKS])
 def test_the_projects_scripts(name, level, own):
-    text = read_scripts([ROOT / "alls" / f"{part}.alls" for part in (name, own and f"{own}_a16") if part]).text
+    text = read_scripts(
+        [ROOT / "alls" / f"{part}.alls" for part in (name, own and f"{own}_a16") if part]
+    ).text
     assert [f for f in lint_script(text, PreprocessSpec(), 1024) if f.level != "note"] == []
     flavor = next(s for s in parsed(text) if s.command == "model_optimization_flavor")
     assert (flavor.get("optimization_level").value, flavor.get("compression_level").value) == (level, 0)
@@ -275,11 +358,14 @@ def test_the_projects_scripts(name, level, own):
 
 
 def chain(minimal: bool) -> dict:
-    """An HN with the layers of MobileNetV3Small (Howard et al. 2019, table 2), one for each TFLite operator that is named in a script.
+    """An HN with the layers of MobileNetV3Small (Howard et al. 2019, table 2), one for each TFLite operator
+    that is named in a script.
 
     Squeeze-and-excite is left out, as where the clean-up removed it.
     """
-    layers = {"net/input_layer1": {"type": "input_layer", "input": [], "output": [], "original_names": ["image"]}}
+    layers = {
+        "net/input_layer1": {"type": "input_layer", "input": [], "output": [], "original_names": ["image"]}
+    }
 
     def add(kind: str, original: str, *sources: str) -> str:
         name = f"net/{kind}{sum(layer['type'] == kind for layer in layers.values()) + 1}"
@@ -306,7 +392,9 @@ def test_a_finding_is_told_by_its_own_file(tmp_path):
     own.write_text("quantization_param(conv1, precision_mode=a8_w8)\nquantization_parm(conv1)\n")
     script = read_scripts([shared, own])
     assert [statement.line for statement in parsed(script.text)] == [1, 2, 3, 4]
-    told = [script.format(finding) for finding in lint_script(script.text) if "as a command" in finding.message]
+    told = [
+        script.format(finding) for finding in lint_script(script.text) if "as a command" in finding.message
+    ]
     assert [line.partition(": warning")[0] for line in told] == [f"{shared}:2:1", f"{own}:2:1"]
     assert script.name == f"{shared} + {own}"
     nowhere = Finding("warning", 9, 1, "beyond the end")  # stays in the last file
@@ -314,7 +402,10 @@ def test_a_finding_is_told_by_its_own_file(tmp_path):
 
 
 def test_results_make_way_for_layers_of_the_same_name():
-    hn = {"name": "net", "layers": {f"net/{name}": {"type": "conv"} for name in ("input_layer1", "normalization1", "conv1")}}
+    hn = {
+        "name": "net",
+        "layers": {f"net/{name}": {"type": "conv"} for name in ("input_layer1", "normalization1", "conv1")},
+    }
     text = (
         "normalization1 = normalization([1.0], [2.0], input_layer1)\n"
         "resize1 = resize(net/normalization1, resize_shapes=[9, 9])\n"
@@ -327,7 +418,9 @@ def test_results_make_way_for_layers_of_the_same_name():
     # Nothing clashes: nothing changes. A name that is taken is numbered.
     assert without_clashes(changed, Layers.from_hn(hn)) == (changed, [])
     hn["layers"]["net/input_normalization"] = {"type": "conv"}
-    assert render(without_clashes(changed, Layers.from_hn(hn))[0]) == text.replace("normalization1", "input_normalization_2")
+    assert render(without_clashes(changed, Layers.from_hn(hn))[0]) == text.replace(
+        "normalization1", "input_normalization_2"
+    )
     # After quantization a result takes the place of a layer.
     graph = parsed("conv1, conv1_d0, conv1_dc = defuse(conv1, 2)\n")
     assert without_clashes(graph, Layers.from_hn(hn)) == (graph, [])
@@ -340,6 +433,7 @@ def test_the_16_bit_scripts_name_whole_blocks(network):
     assert lint_script(text, PreprocessSpec(), 1024, layers) == []
     effective = render(resolve(parsed(text), layers))
     assert '"' not in effective and lint_script(effective, PreprocessSpec(), 1024, layers) == []
-    # Numbered by hand: conv1 and dw1 are the first of their kind; 1 + 10 + 11 convolutions come before the last one.
+    # Numbered by hand: conv1 and dw1 are the first of their kind; 1 + 10 + 11 convolutions come before the
+    # last one.
     more = "" if "minimal" in network else ", net/conv23, net/avgpool1"
     assert effective.endswith(f"quantization_param([net/conv1, net/dw1{more}], precision_mode=a16_w16)\n")

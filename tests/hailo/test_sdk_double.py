@@ -1,4 +1,5 @@
-"""The double of the vendor's SDK in doubles/sdk: that it keeps the rules it stands for, and that its numbers are real.
+"""The double of the vendor's SDK in doubles/sdk: that it keeps the rules it stands for, and that its numbers
+are real.
 
 It runs in processes of its own, as it must be imported before TensorFlow, which builds the networks here.
 """
@@ -20,7 +21,8 @@ from conftest import ROOT
 from fer_hailo.formats.hef import read_hef
 
 DOWNGRADE = (
-    "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be used) because there's no available GPU"
+    "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be "
+    "used) because there's no available GPU"
 )
 SCRIPT = "normalization1 = normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])\n"
 
@@ -72,10 +74,11 @@ def answer(value):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """images.npy: 200 pictures of 16 x 16, each in one of four colours, dark or bright, with noise; labels.npy.
+    """images.npy: 200 pictures of 16 x 16, each in one of four colours, dark or bright, with noise;
+    labels.npy.
 
-    A network that tells the colours apart (its last layer by least squares) as TFLite: float, for a batch of 2, for any batch, with an
-    argmax at the end, and int8.
+    A network that tells the colours apart (its last layer by least squares) as TFLite: float, for a batch of
+    2, for any batch, with an argmax at the end, and int8.
     """
     import keras
     import tensorflow as tf
@@ -86,9 +89,13 @@ def folder(tmp_path_factory):
     labels = np.arange(200) % 4
     colours = np.array([[180, 130, 130], [130, 180, 130], [130, 130, 180], [130, 130, 130]])
     light = rng.uniform(0.7, 1.3, (200, 1, 1, 1))
-    images = np.clip(colours[labels][:, None, None] * light + rng.normal(0, 60, (200, 16, 16, 3)), 0, 255).astype(np.uint8)
+    images = np.clip(
+        colours[labels][:, None, None] * light + rng.normal(0, 60, (200, 16, 16, 3)), 0, 255
+    ).astype(np.uint8)
     x = inputs = keras.Input((16, 16, 3))
-    x = keras.layers.Conv2D(12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem")(x)
+    x = keras.layers.Conv2D(
+        12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem"
+    )(x)
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
     gate = keras.layers.Conv2D(12, 1, activation="relu", name="gate")(gate)
     x = keras.layers.Multiply(name="scale")([x, gate])
@@ -105,10 +112,14 @@ def folder(tmp_path_factory):
     def convert(name, batch=1, end=lambda logits: logits, int8=False):
         spec = tf.TensorSpec((batch, 16, 16, 3), tf.float32, name="image")
         function = tf.function(lambda image: end(model(image, training=False))).get_concrete_function(spec)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [convert_variables_to_constants_v2(function)]
+        )
         if int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([image[None].astype(np.float32) / 127.5 - 1] for image in images[:8])
+            converter.representative_dataset = lambda: (
+                [image[None].astype(np.float32) / 127.5 - 1] for image in images[:8]
+            )
         (folder / f"{name}.tflite").write_bytes(converter.convert())
 
     convert("float")
@@ -126,10 +137,15 @@ def run(folder):
     """Run code against the double with switches set; gives the CompletedProcess."""
 
     def call(code: str, **switches) -> subprocess.CompletedProcess:
-        environment = {"PYTHONPATH": str(ROOT / "doubles" / "sdk"), "FER_HAILO_SDK_DOUBLE": json.dumps(switches)}
+        environment = {
+            "PYTHONPATH": str(ROOT / "doubles" / "sdk"),
+            "FER_HAILO_SDK_DOUBLE": json.dumps(switches),
+        }
         program = PRELUDE.format(script=SCRIPT) + textwrap.dedent(code)
         command = [sys.executable, "-c", program]
-        return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=100)
+        return subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=100
+        )
 
     return call
 
@@ -173,7 +189,13 @@ def test_whole_chain(sdk, folder):
         answer([states, noise])
     """)
     states, noise = json.loads((folder / "answer.json").read_text())
-    assert states == ["UNINITIALIZED", "HAILO_MODEL", "FP_OPTIMIZED_MODEL", "QUANTIZED_MODEL", "COMPILED_MODEL"]
+    assert states == [
+        "UNINITIALIZED",
+        "HAILO_MODEL",
+        "FP_OPTIMIZED_MODEL",
+        "QUANTIZED_MODEL",
+        "COMPILED_MODEL",
+    ]
 
     native, fp, quantized = (np.load(folder / f"{name}.npy") for name in ("native", "fp", "quantized"))
     images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
@@ -183,10 +205,14 @@ def test_whole_chain(sdk, folder):
     assert (native.argmax(1) == labels).mean() > 0.75
     assert (quantized.argmax(1) == labels).mean() > 0.75
     steps = (quantized - quantized.min()) / np.diff(np.unique(quantized)).min()
-    assert len(np.unique(quantized)) <= 256 and np.abs(steps - steps.round()).max() < 0.02  # on a grid of 8 bits
+    assert (
+        len(np.unique(quantized)) <= 256 and np.abs(steps - steps.round()).max() < 0.02
+    )  # on a grid of 8 bits
 
     assert {"net/conv1", "net/dw1", "net/fc1", "net/avgpool1", "net/ew_add1", "net/ew_mult1"} <= set(noise)
-    assert noise["net/fc1"] == pytest.approx(10 * np.log10((fp**2).sum() / ((fp - quantized) ** 2).sum()), abs=0.01)
+    assert noise["net/fc1"] == pytest.approx(
+        10 * np.log10((fp**2).sum() / ((fp - quantized) ** 2).sum()), abs=0.01
+    )
 
     data = (folder / "model.hef").read_bytes()
     magic, version, size, _ = struct.unpack_from(">IIII", data)
@@ -195,9 +221,17 @@ def test_whole_chain(sdk, folder):
     hef = read_hef(folder / "model.hef")
     (stream,), (output,) = hef.groups[0].inputs, hef.groups[0].outputs
     assert (hef.architecture, hef.sdk_version, hef.groups[0].name) == ("HAILO8L", "3.33.0", "net")
-    assert (stream.name, stream.shape, stream.qp_scale, stream.qp_zp, stream.limits) == ("net/input_layer1", (16, 16, 3), 1, 0, (0, 255))
+    assert (stream.name, stream.shape, stream.qp_scale, stream.qp_zp, stream.limits) == (
+        "net/input_layer1",
+        (16, 16, 3),
+        1,
+        0,
+        (0, 255),
+    )
     assert stream.normalised_on_chip and (output.name, output.shape) == ("net/fc1", (4,))
-    assert output.qp_scale == pytest.approx(float(fp[:64].max() - fp[:64].min()) / 255, rel=1e-3)  # the 64 that it calibrates on
+    assert output.qp_scale == pytest.approx(
+        float(fp[:64].max() - fp[:64].min()) / 255, rel=1e-3
+    )  # the 64 that it calibrates on
 
 
 def interpreted(path, images):
@@ -238,11 +272,22 @@ def test_layers(sdk):
     for name, layer in layers.items():
         assert all(name in layers[after]["input"] for after in layer["output"])
     assert layers["net/input_layer1"]["output_shapes"] == [[-1, 16, 16, 3]]
-    assert layers["net/conv1"]["input_shapes"] == [[-1, 16, 16, 3]] and layers["net/conv1"]["output_shapes"] == [[-1, 8, 8, 12]]
-    assert layers["net/avgpool2"]["output_shapes"] == [[-1, 1, 1, 12]] and layers["net/fc1"]["output_shapes"] == [[-1, 1, 1, 4]]
-    assert [part in "".join(layers["net/conv1"]["original_names"]) for part in ("stem", "mul")] == [True, True]  # with its h-swish
+    assert layers["net/conv1"]["input_shapes"] == [[-1, 16, 16, 3]] and layers["net/conv1"][
+        "output_shapes"
+    ] == [[-1, 8, 8, 12]]
+    assert layers["net/avgpool2"]["output_shapes"] == [[-1, 1, 1, 12]] and layers["net/fc1"][
+        "output_shapes"
+    ] == [[-1, 1, 1, 4]]
+    assert [part in "".join(layers["net/conv1"]["original_names"]) for part in ("stem", "mul")] == [
+        True,
+        True,
+    ]  # with its h-swish
     added = scripted["layers"]["net/normalization1"]
-    assert (added["type"], added["input"], added["output"]) == ("normalization", ["net/input_layer1"], ["net/conv1"])
+    assert (added["type"], added["input"], added["output"]) == (
+        "normalization",
+        ["net/input_layer1"],
+        ["net/conv1"],
+    )
     assert scripted["layers"]["net/conv1"]["input"] == ["net/normalization1"]
 
 
@@ -261,7 +306,10 @@ def test_domains(sdk):
 
 
 def test_wrong_calibration_hurts(sdk):
-    """What lies outside the range that calibration saw is cut off. By default it sees the first 64 pictures only."""
+    """What lies outside the range that calibration saw is cut off.
+
+    By default it sees the first 64 pictures only.
+    """
     sizes, seen, cut, whole, agreement = sdk("""
         exact = infer(parsed(), NATIVE, scaled)
         grey = np.full_like(images[:64], 128)
@@ -372,7 +420,8 @@ def test_what_the_parser_takes(sdk):
 REFUSED = {
     "# a comment\n" + SCRIPT: "'#'",
     SCRIPT + "set_seed(seed=5)  # why\n": "'#'",
-    SCRIPT + "quantisation_param(conv1, precision_mode=a16_w16)": "line 2: unknown command quantisation_param",
+    SCRIPT
+    + "quantisation_param(conv1, precision_mode=a16_w16)": "line 2: unknown command quantisation_param",
     "change_output_activation(linear)": "unknown command",
     SCRIPT + SCRIPT: "line 2: one normalization",
     "normalization([127.5, 127.5, 127.5], [127.5, 127.5, 127.5])": "0 results",
@@ -481,7 +530,10 @@ def test_har_is_the_described_tar(sdk, folder):
     assert {"net.metadata.json", "net.hn", "net.native.hn", "net.npz"} <= set(members["a"])
     assert {"net.fp.hn", "net.fpo.npz", "net.q.npz"} <= set(members["b"]) - set(members["a"])
     about = [json.loads(members[name]["net.metadata.json"]) for name in "ab"]
-    assert [(one["state"], one["sdk_version"]) for one in about] == [("hailo_model", "3.33.0"), ("quantized_model", "3.33.0")]
+    assert [(one["state"], one["sdk_version"]) for one in about] == [
+        ("hailo_model", "3.33.0"),
+        ("quantized_model", "3.33.0"),
+    ]
     assert "net/conv1" in json.loads(members["a"]["net.hn"])["layers"]
     assert "net/normalization1" in json.loads(members["b"]["net.hn"])["layers"]
     assert "net/normalization1" not in json.loads(members["b"]["net.native.hn"])["layers"]
@@ -496,13 +548,26 @@ def test_log(run):
     """,
         downgrade=True,
     )
-    assert f"[warning] {DOWNGRADE}\n" in result.stderr and "[info] " in result.stderr  # the handler keeps the old stream
-    assert "[info] Searching" in result.stdout and "Translation started" not in result.stdout  # C writes past Python, print does not
+    assert (
+        f"[warning] {DOWNGRADE}\n" in result.stderr and "[info] " in result.stderr
+    )  # the handler keeps the old stream
+    assert (
+        "[info] Searching" in result.stdout and "Translation started" not in result.stdout
+    )  # C writes past Python, print does not
     few = run("optimized()").stderr
     assert "level to 0" in few and "less data than the recommended amount (1024)" in few and "GPU" not in few
     plenty = run("optimized(calibration=np.tile(images, (6, 1, 1, 1)))\nprint('printed')")
-    assert "Reducing" not in plenty.stderr and "printed" in plenty.stdout and "Translation started" in plenty.stdout
-    assert "Reducing" not in run("optimized(SCRIPT + 'model_optimization_flavor(optimization_level=0)')", downgrade=True).stderr
+    assert (
+        "Reducing" not in plenty.stderr
+        and "printed" in plenty.stdout
+        and "Translation started" in plenty.stdout
+    )
+    assert (
+        "Reducing"
+        not in run(
+            "optimized(SCRIPT + 'model_optimization_flavor(optimization_level=0)')", downgrade=True
+        ).stderr
+    )
 
 
 def test_ordered_faults(sdk, run, folder):
@@ -514,16 +579,30 @@ def test_ordered_faults(sdk, run, folder):
 
     assert sdk("answer(worst(optimized()))", compression4=True) < sdk("answer(worst(optimized()))") - 6
     assert "Assigning 4bit weights to layer net/conv1" in run("optimized()", compression4=True).stderr
-    nans = "r = optimized(); answer([bool(np.isnan(infer(r, QUANTIZED, images)).all()), bool(np.isfinite(infer(r, FP, images)).all())])"
+    nans = (
+        "r = optimized(); answer([bool(np.isnan(infer(r, QUANTIZED, images)).all()), "
+        "bool(np.isfinite(infer(r, FP, images)).all())])"
+    )
     assert sdk(nans, nan=True) == [True, True]
 
     shapes = "r = optimized(); answer([infer(r, c, images[:3]).shape for c in (NATIVE, FP, QUANTIZED)])"
     assert (sdk(shapes, rank=4), sdk(shapes, rank=2)) == ([[3, 1, 1, 4]] * 3, [[3, 4]] * 3)
-    assert sdk("answer([raised(optimized)[0], parsed().state.name])", bad_shape=True) == ["BadInputsShape", "HAILO_MODEL"]
+    assert sdk("answer([raised(optimized)[0], parsed().state.name])", bad_shape=True) == [
+        "BadInputsShape",
+        "HAILO_MODEL",
+    ]
     assert sdk("answer(raised(optimized().compile)[0])", allocator="fail") == "BackendAllocatorException"
-    texts = sdk("answer([type(parsed().get_hn()).__name__, hailo_sdk_client.__version__])", hn_as_string=True, version="3.30.0")
+    texts = sdk(
+        "answer([type(parsed().get_hn()).__name__, hailo_sdk_client.__version__])",
+        hn_as_string=True,
+        version="3.30.0",
+    )
     assert texts == ["str", "3.30.0"]
-    run("open('faulty.hef', 'wb').write(optimized().compile())", no_normalization_in_hef=True, wrong_arch_in_hef=True)
+    run(
+        "open('faulty.hef', 'wb').write(optimized().compile())",
+        no_normalization_in_hef=True,
+        wrong_arch_in_hef=True,
+    )
     hef = read_hef(folder / "faulty.hef")
     assert hef.architecture != "HAILO8" and hef.groups[0].inputs[0].normalised_on_chip is False
 
@@ -556,11 +635,21 @@ def test_kills(run, sdk, folder, switches, left):
     )
     assert result.returncode == -signal.SIGKILL
     assert sorted(path.name for path in folder.glob("?.har") if path.stem in "12") == left
-    assert sdk(f"answer(ClientRunner(har={left[-1]!r}).state.name)") == ("HAILO_MODEL" if left == ["1.har"] else "QUANTIZED_MODEL")
+    assert sdk(f"answer(ClientRunner(har={left[-1]!r}).state.name)") == (
+        "HAILO_MODEL" if left == ["1.har"] else "QUANTIZED_MODEL"
+    )
 
 
 def test_must_be_imported_before_tensorflow(folder):
-    code = "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); import hailo_sdk_client"
+    code = (
+        "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); import "
+        "hailo_sdk_client"
+    )
     path = {"PYTHONPATH": str(ROOT / "doubles" / "sdk")}
-    result = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
-    assert result.returncode == 1 and "ImportError: hailo_sdk_client must be imported before tensorflow" in result.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True
+    )
+    assert (
+        result.returncode == 1
+        and "ImportError: hailo_sdk_client must be imported before tensorflow" in result.stderr
+    )

@@ -16,7 +16,9 @@ from fer_hailo.formats.tflite import read_tflite
 
 @functools.cache
 def other() -> bytes:
-    """A network with what the handmade one lacks: no bias, VALID padding, two outputs a channel, pooling, reshaping, softmax."""
+    """A network with what the handmade one lacks: no bias, VALID padding, two outputs a channel, pooling,
+    reshaping, softmax.
+    """
     import keras
     import tensorflow as tf
 
@@ -44,11 +46,15 @@ def test_agrees_with_tensorflow(tmp_path, name):
 
     network = read_tflite(written(tmp_path, content(name)))
     interpreter = tf.lite.Interpreter(
-        model_content=content(name), experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        model_content=content(name),
+        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
     tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    for tensor, (detail,) in (network.input, interpreter.get_input_details()), (network.output, interpreter.get_output_details()):
+    for tensor, (detail,) in (
+        (network.input, interpreter.get_input_details()),
+        (network.output, interpreter.get_output_details()),
+    ):
         assert (tensor.name, tensor.shape, tensor.dtype) == (
             detail["name"],
             tuple(detail["shape_signature"]),
@@ -57,12 +63,17 @@ def test_agrees_with_tensorflow(tmp_path, name):
         assert np.allclose(tensor.scales, detail["quantization_parameters"]["scales"]) and not tensor.constant
     operators = interpreter._get_ops_details()
     assert [layer.operator for layer in network.layers] == [operator["op_name"] for operator in operators]
-    made = {interpreter.get_input_details()[0]["index"]} | {index for operator in operators for index in operator["outputs"]}
+    made = {interpreter.get_input_details()[0]["index"]} | {
+        index for operator in operators for index in operator["outputs"]
+    }
     for layer, operator in zip(network.layers, operators, strict=True):
         (output,) = operator["outputs"]
         inputs = [index for index in operator["inputs"] if index in made]
         weights = [index for index in operator["inputs"] if index not in made and index >= 0]
-        assert (layer.name, layer.output_shape) == (tensors[output]["name"], tuple(tensors[output]["shape_signature"]))
+        assert (layer.name, layer.output_shape) == (
+            tensors[output]["name"],
+            tuple(tensors[output]["shape_signature"]),
+        )
         assert layer.inputs == tuple(tensors[index]["name"] for index in inputs)
         assert layer.input_shape == tuple(tensors[inputs[0]]["shape_signature"])
         if layer.parameters:
@@ -72,8 +83,12 @@ def test_agrees_with_tensorflow(tmp_path, name):
 @pytest.mark.parametrize("name", ["float", "int8"])
 def test_parameters_and_multiply_adds_by_hand(tmp_path, name):
     network = read_tflite(written(tmp_path, content(name)))
-    assert {layer.name: layer.parameters for layer in network.layers if layer.parameters} == handmade.PARAMETERS
-    assert {layer.name: layer.multiply_adds for layer in network.layers if layer.multiply_adds} == handmade.MULTIPLY_ADDS
+    assert {
+        layer.name: layer.parameters for layer in network.layers if layer.parameters
+    } == handmade.PARAMETERS
+    assert {
+        layer.name: layer.multiply_adds for layer in network.layers if layer.multiply_adds
+    } == handmade.MULTIPLY_ADDS
     assert (network.parameters, network.multiply_adds) == (336 + 156 + 120 + 52, 20_736 + 144 + 6_912 + 48)
     assert network.unexpected() == []
 
@@ -94,14 +109,18 @@ def test_parameters_agree_with_keras(tmp_path):
 
     x = inputs = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Conv2D(6, 3, bias_initializer="normal", name="first")(x)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.DepthwiseConv2D(5, bias_initializer="normal", name="second")(x))
+    x = keras.layers.GlobalAveragePooling2D()(
+        keras.layers.DepthwiseConv2D(5, bias_initializer="normal", name="second")(x)
+    )
     model = keras.Model(inputs, keras.layers.Dense(3, bias_initializer="normal", name="logits")(x))
     assert read_tflite(written(tmp_path, to_tflite(model))).parameters == model.count_params()
 
 
 @pytest.mark.parametrize("name", ["float", "int8"])
 def test_damaged_files_give_a_network_or_one_line(tmp_path, name):
-    """300 cut files and 600 with one to eight bytes changed, among them the first 64, where the offsets of all else lie."""
+    """300 cut files and 600 with one to eight bytes changed, among them the first 64, where the offsets of
+    all else lie.
+    """
     rng, data, refused = random.Random(5), content(name), 0
     limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + (200 << 10)  # KiB
     start = time.monotonic()
@@ -111,7 +130,9 @@ def test_damaged_files_give_a_network_or_one_line(tmp_path, name):
             changed = changed[: rng.randrange(len(data))]
         else:
             for _ in range(rng.choice([1, 1, 8])):
-                changed[rng.randrange(64 if number % 5 == 0 else len(data))] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
+                changed[rng.randrange(64 if number % 5 == 0 else len(data))] = rng.choice(
+                    [0, 127, 128, 255, rng.randrange(256)]
+                )
         try:
             assert read_tflite(written(tmp_path, changed)).input.name is not None
         except UserError as error:
@@ -121,7 +142,10 @@ def test_damaged_files_give_a_network_or_one_line(tmp_path, name):
     assert time.monotonic() - start < 30 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < limit
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 8, b"TFL3", b"\x1c\0\0\0TFL3", b"\xff\xff\xff\xffTFL3" + b"\xff" * 64, b"PK\3\4" * 20])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0" * 8, b"TFL3", b"\x1c\0\0\0TFL3", b"\xff\xff\xff\xffTFL3" + b"\xff" * 64, b"PK\3\4" * 20],
+)
 def test_other_files(tmp_path, data):
     with pytest.raises(UserError, match=r"n\.tflite is (not a TFLite file|damaged)"):
         read_tflite(written(tmp_path, data))

@@ -13,8 +13,16 @@ from fer_hailo.training.models.state_dict import load_state_dict
 from fer_hailo.training.models.table import multiply_adds
 from fer_hailo.training.networks.blocks import MEAN
 
-# No layer of ours puts these out: the image before it is halved, queries cut into heads. Shares of attention are compared apart.
-UNSEEN = ("input of ir_back", "attn_drop", "softmax", "input of attn1[1]", "input of attn2[1]", "input of attn3[1]")
+# No layer of ours puts these out: the image before it is halved, queries cut into heads. Shares of attention
+# are compared apart.
+UNSEEN = (
+    "input of ir_back",
+    "attn_drop",
+    "softmax",
+    "input of attn1[1]",
+    "input of attn2[1]",
+    "input of attn3[1]",
+)
 SHIFT = ((127.5 - MEAN) / 127.5).astype("f4")  # what the first layer of each adds
 
 
@@ -25,7 +33,10 @@ def specification(name: str) -> dict:
 
 def tensors(spec: dict) -> dict[str, np.ndarray]:
     """All tensors of the official state dict, float32 in PyTorch's layout."""
-    return {name: _tensor(i, shape, rule, spec["fan_in_scale"]) for i, (name, shape, rule) in enumerate(spec["keys"])}
+    return {
+        name: _tensor(i, shape, rule, spec["fan_in_scale"])
+        for i, (name, shape, rule) in enumerate(spec["keys"])
+    }
 
 
 def _tensor(i: int, shape: list[int], rule: str, scale: float) -> np.ndarray:
@@ -49,11 +60,12 @@ def pictures(spec: dict) -> np.ndarray:
 
 
 def check(name: str, build, after: dict[str, str], thrown_away: int = 0) -> None:
-    """A network computes what its authors' code computes: logits and tensors on the way, under the same weights.
+    """A network computes what its authors' code computes: logits and tensors on the way, under the same
+    weights.
 
-    build(input_size, logits): the network that trains. after: where a module's output stands in ours, if not in the
-    layer of its name; both with dots, which in layers' names are -. thrown_away: multiply-adds of the official code
-    of which it uses nothing.
+    build(input_size, logits): the network that trains. after: where a module's output stands in ours, if not
+    in the layer of its name; both with dots, which in layers' names are -. thrown_away: multiply-adds of the
+    official code of which it uses nothing.
     """
     spec = specification(name)
     given = tensors(spec)
@@ -65,7 +77,10 @@ def check(name: str, build, after: dict[str, str], thrown_away: int = 0) -> None
     statistics = {key for key in unused if ".running_" in key}
     assert set(unused) - statistics == set(spec["unused"])
     assert {key.rpartition(".")[0] + ".weight" for key in statistics} <= set(spec["unused"])
-    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == spec["parameters"] - spec["unused_parameters"]
+    assert (
+        sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+        == spec["parameters"] - spec["unused_parameters"]
+    )
     assert multiply_adds(model) == spec["macs"]["total"] - thrown_away
     _compare(model, spec, after)
     _compare_shares(model, spec)
@@ -75,7 +90,9 @@ def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
     noted = spec["taps"] | spec["outputs"]
     places = {tap: after.get(tap, tap).replace(".", "-") for tap in noted if not tap.endswith(UNSEEN)}
     names = sorted(set(places.values()))
-    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(pictures(spec) - SHIFT, training=False)
+    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in names])(
+        pictures(spec) - SHIFT, training=False
+    )
     found = {layer: _channels_first(np.asarray(value)) for layer, value in zip(names, outputs, strict=True)}
     for tap, place in places.items():
         wanted = noted[tap]
@@ -96,12 +113,20 @@ def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:
 
 def _compare_shares(model: keras.Model, spec: dict) -> None:
     """What attention gives to each token, by which alone a wrong bias or position would show."""
-    taps = {tap: tap.rpartition(".")[0].replace(".", "-") + "-heads" for tap in spec["taps"] if tap.endswith(("attn_drop", "softmax"))}
+    taps = {
+        tap: tap.rpartition(".")[0].replace(".", "-") + "-heads"
+        for tap in spec["taps"]
+        if tap.endswith(("attn_drop", "softmax"))
+    }
     for tap, layer in ((tap, model.get_layer(name)) for tap, name in taps.items()):
         queries, pairs = keras.Model(model.input, layer.input)(pictures(spec) - SHIFT, training=False)
         value, wanted = np.asarray(layer.shares(queries, pairs[..., : queries.shape[-1]])), spec["taps"][tap]
         assert list(value.shape) == wanted["shape"], tap
-        _close([*value.ravel()[:8], *value.ravel()[-8:], value.std()], [*wanted["first8"], *wanted["last8"], wanted["std"]], tap)
+        _close(
+            [*value.ravel()[:8], *value.ravel()[-8:], value.std()],
+            [*wanted["first8"], *wanted["last8"], wanted["std"]],
+            tap,
+        )
 
 
 def _close(given, wanted, tap: str) -> None:

@@ -10,7 +10,9 @@ from fer_hailo.training.networks.blocks import depthwise
 
 @pytest.mark.parametrize(("size", "area"), [(3, 9), (7, 49), ((1, 5), 5)])
 def test_a_depthwise_kernel_starts_as_large_as_what_it_sees(size, area):
-    """Noise keeps twice its variance, which a ReLU would halve, however many channels stand beside each other."""
+    """Noise keeps twice its variance, which a ReLU would halve, however many channels stand beside each
+    other.
+    """
     keras.utils.set_random_seed(0)
     image = keras.Input((9, 9, 400))
     network = keras.Model(image, depthwise(image, size, pad=False, name="d"))

@@ -5,7 +5,13 @@ import pytest
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
-from fer_hailo.training.models.build import backbone_layers, build_model, load_model, set_stage, transfer_weights
+from fer_hailo.training.models.build import (
+    backbone_layers,
+    build_model,
+    load_model,
+    set_stage,
+    transfer_weights,
+)
 from fer_hailo.training.models.inputs import AugmentedFaceInput
 from fer_hailo.training.networks.mobilenet_v3_small import network as mobilenet_v3
 
@@ -40,7 +46,9 @@ def test_stage_2_trains_the_last_60_layers_but_no_batch_norm(seed_model):
     backbone = backbone_layers(seed_model)
     norm = keras.layers.BatchNormalization
     assert len(backbone) == 156
-    assert [layer.trainable for layer in backbone] == [i >= 96 and not isinstance(layer, norm) for i, layer in enumerate(backbone)]
+    assert [layer.trainable for layer in backbone] == [
+        i >= 96 and not isinstance(layer, norm) for i, layer in enumerate(backbone)
+    ]
     frozen = [layer for layer in backbone[96:] if isinstance(layer, norm)]
     assert len(frozen) > 5
     # A frozen batch norm uses its stored statistics also in training.
@@ -51,7 +59,9 @@ def test_stage_2_trains_the_last_60_layers_but_no_batch_norm(seed_model):
 
 
 def test_whole_backbone_with_its_batch_norms():
-    config = Config.of(weights="none", input_size=32, unfreeze_layers=-1, train_batch_norm=True, batch_norm_momentum=0.9)
+    config = Config.of(
+        weights="none", input_size=32, unfreeze_layers=-1, train_batch_norm=True, batch_norm_momentum=0.9
+    )
     model = build_model(config, stage=2)
     norms = [layer for layer in backbone_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     assert all(layer.trainable and layer.momentum == 0.9 for layer in norms)
@@ -68,12 +78,17 @@ def test_twin_has_no_h_swish_and_no_squeeze():
 def test_saved_model_opens_in_plain_keras(tmp_path):
     model = build_model(Config.of(weights="none", input_size=32))
     model.save(tmp_path / "m.keras")
-    code = "import sys, keras, numpy; m = keras.models.load_model(sys.argv[1]); out = m(numpy.zeros((1, 32, 32, 3), 'f4'))"
+    code = (
+        "import sys, keras, numpy; m = keras.models.load_model(sys.argv[1]); out = m(numpy.zeros((1, 32, "
+        "32, 3), 'f4'))"
+    )
     code += "; print(out.shape[1], 'fer_hailo' in sys.modules)"
     import subprocess
     import sys
 
-    out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.keras")], capture_output=True, text=True, cwd=tmp_path)
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.keras")], capture_output=True, text=True, cwd=tmp_path
+    )
     assert out.stdout.split() == ["5", "False"], out.stderr
 
 
@@ -84,7 +99,9 @@ def test_failed_download_says_what_to_do(monkeypatch):
     monkeypatch.setattr(mobilenet_v3.keras.applications, "MobileNetV3Small", fail)
     with pytest.raises(UserError) as error:
         build_model(Config())
-    assert "could not be downloaded (URL fetch failure" in str(error.value) and "--weights none" in str(error.value)
+    assert "could not be downloaded (URL fetch failure" in str(error.value) and "--weights none" in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,9 +133,17 @@ def test_unknown_arch_names_the_nearest():
 def test_fine_tuning_from_a_model_of_other_classes(tmp_path):
     source = build_model(Config.of(weights="none", input_size=32, head_units=(16,), head_dropout=(0.1, 0.1)))
     source.save(tmp_path / "five.keras")
-    config = Config.of(weights=str(tmp_path / "five.keras"), input_size=32, head_units=(16,), head_dropout=(0.1, 0.1), classes=("a", "b"))
+    config = Config.of(
+        weights=str(tmp_path / "five.keras"),
+        input_size=32,
+        head_units=(16,),
+        head_dropout=(0.1, 0.1),
+        classes=("a", "b"),
+    )
     target = build_model(config)
-    assert (target.get_layer("head_dense1").kernel.numpy() == source.get_layer("head_dense1").kernel.numpy()).all()
+    assert (
+        target.get_layer("head_dense1").kernel.numpy() == source.get_layer("head_dense1").kernel.numpy()
+    ).all()
     assert target.output_shape == (None, 2)
     other = build_model(Config.of(weights="none", input_size=32, head_units=(8,), head_dropout=(0.1, 0.1)))
     with pytest.raises(UserError, match="of another network"):
@@ -129,12 +154,19 @@ def test_the_twin_starts_from_the_middle_of_larger_kernels(tmp_path):
     head = {"weights": "none", "input_size": 32, "head_units": (16,), "head_dropout": (0.1, 0.1)}
     full = build_model(Config.of(**head))
     full.save(tmp_path / "full.keras")
-    twin = build_model(Config.of(**head | {"weights": str(tmp_path / "full.keras")}, arch="mobilenet_v3_small_minimalistic"))
+    twin = build_model(
+        Config.of(**head | {"weights": str(tmp_path / "full.keras")}, arch="mobilenet_v3_small_minimalistic")
+    )
     name = "expanded_conv_3_depthwise"
     large, cropped = (model.get_layer(name).get_weights()[0] for model in (full, twin))
     assert large.shape[:2] == (5, 5) and (cropped == large[1:4, 1:4]).all()
     for name in ("conv", "expanded_conv_7_project_bn", "head_dense1", "logits"):
-        assert all((a == b).all() for a, b in zip(full.get_layer(name).get_weights(), twin.get_layer(name).get_weights(), strict=True))
+        assert all(
+            (a == b).all()
+            for a, b in zip(
+                full.get_layer(name).get_weights(), twin.get_layer(name).get_weights(), strict=True
+            )
+        )
 
 
 def faces(count=4, *channels):
@@ -165,7 +197,9 @@ def test_mirror_is_a_mirror():
 def test_crop_is_a_part_of_the_picture_enlarged():
     # On a ramp, cropping keeps the ramp straight and narrows its range to at least 1 - zoom.
     ramp = np.tile(np.linspace(0, 255, 48).round().astype(np.uint8), (64, 48, 1))
-    out = np.asarray(AugmentedFaceInput(Config.of(flip=False, **(OFF | {"zoom": 0.3})))(ramp, np.ones((64, 1), "f4")))[:, 60, 4:-4, 0]
+    out = np.asarray(
+        AugmentedFaceInput(Config.of(flip=False, **(OFF | {"zoom": 0.3})))(ramp, np.ones((64, 1), "f4"))
+    )[:, 60, 4:-4, 0]
     spans = (out[:, -1] - out[:, 0]) / 2 * 128 / 120
     assert spans.min() > 0.66 and spans.max() < 1.02 and spans.std() > 0.03
     bends = out - np.linspace(out[:, 0], out[:, -1], out.shape[1], axis=1)
@@ -175,7 +209,12 @@ def test_crop_is_a_part_of_the_picture_enlarged():
 def test_shift_moves_the_picture():
     spot = np.zeros((64, 48, 48), np.uint8)
     spot[:, 22:26, 22:26] = 255
-    out = np.asarray(AugmentedFaceInput(Config.of(flip=False, **OFF, shift=0.2))(spot, np.ones((64, 1), "f4")))[..., 0] + 1
+    out = (
+        np.asarray(AugmentedFaceInput(Config.of(flip=False, **OFF, shift=0.2))(spot, np.ones((64, 1), "f4")))[
+            ..., 0
+        ]
+        + 1
+    )
     middles = (out * np.arange(128)).sum((1, 2)) / out.sum((1, 2)) / 128 - 0.5
     assert np.abs(middles).max() < 0.21 and middles.std() > 0.07
 
@@ -192,7 +231,10 @@ def test_mix_blends_with_the_one_before():
 def test_brightness_and_contrast_stay_in_bounds():
     flat = np.full((200, 48, 48), 128, np.uint8)
     out = (
-        np.asarray(AugmentedFaceInput(Config.of(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))).mean((1, 2, 3)) * 127.5
+        np.asarray(
+            AugmentedFaceInput(Config.of(**(OFF | {"brightness": 0.2})))(flat, np.ones((200, 1), "f4"))
+        ).mean((1, 2, 3))
+        * 127.5
         + 127.5
     )
     assert out.min() >= 128 - 52 and out.max() <= 128 + 52 and out.std() > 20

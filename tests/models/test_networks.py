@@ -1,4 +1,6 @@
-"""Every network of the registry, the way from training to TFLite in a reduced build; what it costs, in the list."""
+"""Every network of the registry, the way from training to TFLite in a reduced build; what it costs, in the
+list.
+"""
 
 import importlib
 import json
@@ -30,13 +32,17 @@ from fer_hailo.training.networks.registry import ARCHITECTURES
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 ONE_EPOCH = {
-    "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0, "stage2_epochs": 1,
+    "weights": "none", "input_size": 32, "head_units": [8], "head_dropout": [0.1, 0.1], "stage1_epochs": 0,
+    "stage2_epochs": 1,
     "stage2_warmup_epochs": 0, "batch_size": 16, "ema": 0, "tensorboard": False,
 }  # fmt: skip
 
 
-# Each with a folder of its name, in which a test says how it is made small; MobileNetV3Small serves the other tests.
-NETWORKS = [name for name in sorted(ARCHITECTURES) if name != "tiny" and not name.startswith("mobilenet_v3_small")]
+# Each with a folder of its name, in which a test says how it is made small; MobileNetV3Small serves the other
+# tests.
+NETWORKS = [
+    name for name in sorted(ARCHITECTURES) if name != "tiny" and not name.startswith("mobilenet_v3_small")
+]
 
 
 def shrink(name: str, patch) -> None:
@@ -48,7 +54,12 @@ QUICK = {"sam_rho": 0, "optimizer": "sgd", "momentum": 0}
 
 
 NOT_CONVERTED = {  # but in the slow test
-    "dan": {"arch": "dan", "ema": 0.9, "classes": ["angry", "happy", "neutral"], "extra_classes": ["surprise"]},
+    "dan": {
+        "arch": "dan",
+        "ema": 0.9,
+        "classes": ["angry", "happy", "neutral"],
+        "extra_classes": ["surprise"],
+    },
     "ada_df_fusion": {
         "arch": "tiny",
         "method": "ada_df_fusion",
@@ -82,24 +93,33 @@ def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     assert np.isfinite(model(faces)).all() and model.output_shape == (None, len(config.data.classes))
 
 
-@pytest.mark.parametrize("name", _some_slow([name for name in NETWORKS if name not in NOT_CONVERTED], ("dlib_resnet",)))
+@pytest.mark.parametrize(
+    "name", _some_slow([name for name in NETWORKS if name not in NOT_CONVERTED], ("dlib_resnet",))
+)
 def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatch):
     shrink(name, monkeypatch)
     monkeypatch.setattr(quantise, "WAYS", ("99.99",))  # one of the settings of INT8, for time
     monkeypatch.chdir(tmp_path)
-    # One of them in colour, of another size; one taught, with an average of the weights; one without its recipe's optimizer, for time.
+    # One of them in colour, of another size; one taught, with an average of the weights; one without its
+    # recipe's optimizer, for time.
     taught = {"teacher": [str(trained)], "ema": 0.9}
-    kind = {"mini_xception": {"color": True, "source_size": 40}, "ada_df": taught, "ddamfn": QUICK}.get(name, {})
+    kind = {"mini_xception": {"color": True, "source_size": 40}, "ada_df": taught, "ddamfn": QUICK}.get(
+        name, {}
+    )
     config = load_config(None, ONE_EPOCH | kind | {"arch": name, "data": str(sample_set)}, recipes())
     run = start(config, tmp_path / "runs" / name)
     model = load_model(run / "best_model_float32.keras")
     assert not [layer.name for layer in model.layers if "." in layer.name]
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
     assert metrics.count == 30
-    bundle = load_bundle(convert(str(run), {}, None, None, None))  # refuses where TFLite is not what Keras computes
+    bundle = load_bundle(
+        convert(str(run), {}, None, None, None)
+    )  # refuses where TFLite is not what Keras computes
     assert bundle.spec == config.preprocess
     picture = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
-    with load(resolve(bundle.folder / "model_float32.tflite")) as predictor:  # as the board does, from a cut-out face on
+    with load(
+        resolve(bundle.folder / "model_float32.tflite")
+    ) as predictor:  # as the board does, from a cut-out face on
         given = predictor.logits(prepare(picture, predictor.spec)[None])
     seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
     np.testing.assert_allclose(given, model(seen), atol=1e-3)
@@ -110,7 +130,10 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
         assert report["rehearsal"] and report["metrics"][stage]["test"]["count"] == 30
         assert stage in bundle.manifest.metrics and bool(bundle.int8) == (stage == "tflite-int8")
         assert ("PRELU" in bundle.manifest.without.get("model_int8.tflite", "")) == (name == "ddamfn")
-    assert bundle.manifest.arch == name and bundle.manifest.metrics["tflite"]["test"].accuracy == metrics.accuracy
+    assert (
+        bundle.manifest.arch == name
+        and bundle.manifest.metrics["tflite"]["test"].accuracy == metrics.accuracy
+    )
 
 
 def test_multiply_adds_by_hand():
@@ -132,7 +155,13 @@ def test_list(capsys):
     *table, _, method, _ = capsys.readouterr().out.splitlines()
     lines = {line.split()[0]: line.split() for line in table}
     assert lines["ada_df"][1:5] == ["224", "px", "11,188,677", "1,814"] and method.startswith("--method lnsu")
-    assert lines["mobilenet_v3_small"][1:6] == ["128", "px", "1,404,405", "19", "M"]  # 18.5 M of TFLite's operators
+    assert lines["mobilenet_v3_small"][1:6] == [
+        "128",
+        "px",
+        "1,404,405",
+        "19",
+        "M",
+    ]  # 18.5 M of TFLite's operators
     assert lines["resnet18"][1:3] == ["64", "px"] and lines["resnet18"][6:9] == ["none", "yes", "yes:"]
     assert sum(line[1:3] == ["128", "px"] for line in lines.values()) == 4  # without recipes, the default
 
@@ -142,7 +171,12 @@ def test_the_kept_table_is_of_these_networks_and_recipes():
     assert list(rows) == sorted(set(ARCHITECTURES) - {"tiny"})
     for name, row in rows.items():
         known, config = ARCHITECTURES[name], load_config(None, {"arch": name}, recipes())
-        assert (row.licence, row.tflite, row.hailo, row.input_size) == (known.licence, known.tflite, known.hailo, config.face.input_size)
+        assert (row.licence, row.tflite, row.hailo, row.input_size) == (
+            known.licence,
+            known.tflite,
+            known.hailo,
+            config.face.input_size,
+        )
     for name in ("mini_xception", "dlib_resnet"):
         assert measure(name) == rows[name]
 
@@ -156,14 +190,31 @@ def test_the_kept_table_is_that_of_the_networks_as_built():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = {"arch": name, "data": str(sample_set), "weights": "none", "stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0}
+    settings = {
+        "arch": name,
+        "data": str(sample_set),
+        "weights": "none",
+        "stage1_epochs": 0,
+        "stage2_epochs": 1,
+        "stage2_warmup_epochs": 0,
+    }
     run = start(load_config(None, settings | {"tensorboard": False}, recipes()), tmp_path / "runs" / name)
     bundle = load_bundle(convert(str(run), {}, None, None, None))
-    stage = "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"  # PReLU, layer norms: no 8 bits
-    assert bundle.manifest.metrics[stage]["test"].count == 30 and bool(bundle.int8) == (stage == "tflite-int8")
+    stage = (
+        "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"
+    )  # PReLU, layer norms: no 8 bits
+    assert bundle.manifest.metrics[stage]["test"].count == 30 and bool(bundle.int8) == (
+        stage == "tflite-int8"
+    )
 
 
 def test_the_table_in_the_documents_is_that_of_list():
-    stated = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "training.md").read_text().splitlines() if " px | " in line]
+    stated = [
+        line.strip("| ").split(" | ")
+        for line in (ROOT / "docs" / "training.md").read_text().splitlines()
+        if " px | " in line
+    ]
     lines = [re.split(" {2,}", line) for line in list_networks().splitlines() if " px " in line]
-    assert {re.search(r"\w+", row[0])[0]: row[1:] for row in stated} == {row[0]: [*row[1:5], row[6]] for row in lines}
+    assert {re.search(r"\w+", row[0])[0]: row[1:] for row in stated} == {
+        row[0]: [*row[1:5], row[6]] for row in lines
+    }

@@ -1,4 +1,6 @@
-"""Fake quantisation: forward values and gradients by hand, then against LiteRT, tensor by tensor and from end to end."""
+"""Fake quantisation: forward values and gradients by hand, then against LiteRT, tensor by tensor and from end
+to end.
+"""
 
 import keras
 import numpy as np
@@ -42,11 +44,17 @@ def gradient(function, *values):
 def test_kernels_by_hand():
     """A step of a channel is a 127th of its largest weight: 0.01 in the first, 0.02 in the second."""
     kernel = np.float32([[1.27, 0.511], [0.0149, -2.54], [-0.0151, 0.509]])
-    np.testing.assert_allclose(round_kernel(kernel, depthwise=False), [[1.27, 0.52], [0.01, -2.54], [-0.02, 0.50]], atol=1e-6)
+    np.testing.assert_allclose(
+        round_kernel(kernel, depthwise=False), [[1.27, 0.52], [0.01, -2.54], [-0.02, 0.50]], atol=1e-6
+    )
     deep = np.float32([[0.126, 25.4], [-1.27, 0.31]]).reshape(2, 1, 2, 1)  # two places of two channels
-    np.testing.assert_allclose(round_kernel(deep, depthwise=True).numpy().reshape(2, 2), [[0.13, 25.4], [-1.27, 0.4]], atol=1e-5)
+    np.testing.assert_allclose(
+        round_kernel(deep, depthwise=True).numpy().reshape(2, 2), [[0.13, 25.4], [-1.27, 0.4]], atol=1e-5
+    )
     assert not np.asarray(round_kernel(np.zeros((3, 2), np.float32), depthwise=False)).any()
-    (passed,) = gradient(lambda k: tf.reduce_sum(round_kernel(k, depthwise=False) * tf.reshape(tf.range(6.0), (3, 2))), kernel)
+    (passed,) = gradient(
+        lambda k: tf.reduce_sum(round_kernel(k, depthwise=False) * tf.reshape(tf.range(6.0), (3, 2))), kernel
+    )
     np.testing.assert_array_equal(passed, np.arange(6).reshape(3, 2))
 
 
@@ -74,13 +82,17 @@ def test_activations_and_gradients_by_hand():
     """Steps of 0.1 from -5.5 to 20; an input byte of 127 is 0, one of 255 is 128 / 127.5."""
     quantised, layer = answers_of(12.0, 0.03, -5.5, 20.0)
     image = normalise(np.uint8([[[[255, 0, 0]]], [[[127, 0, 0]]], [[[0, 0, 0]]]]), SPEC)
-    np.testing.assert_allclose(quantised(image), [[12.1], [0.0], [-5.5]], atol=1e-5)  # 12 * 1.0039 + .03, .03, 12 * -.996 + .03
+    np.testing.assert_allclose(
+        quantised(image), [[12.1], [0.0], [-5.5]], atol=1e-5
+    )  # 12 * 1.0039 + .03, .03, 12 * -.996 + .03
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(quantised(image) * [[1.0], [10.0], [100.0]])
     kernel, bias, moves = tape.gradient(loss, [layer.kernel.value, layer.bias.value, quantised.moves.value])
     np.testing.assert_allclose(bias, [11.0])  # the third lies outside: nothing of its gradient comes through
     np.testing.assert_allclose(np.ravel(kernel)[0], 128 / 127.5 + 10 * 0, rtol=1e-5)
-    np.testing.assert_allclose(np.asarray(moves)[1], [100 * FASTER * -5.5, 0], rtol=1e-5)  # it goes to the range's low end
+    np.testing.assert_allclose(
+        np.asarray(moves)[1], [100 * FASTER * -5.5, 0], rtol=1e-5
+    )  # it goes to the range's low end
     quantised.moves.assign([(0, 0), (np.log(2) / FASTER, 0)])
     np.testing.assert_allclose(quantised.limits()[1], [-11.0, 20.0], rtol=1e-5)
     assert quantised.tensor_limits()["only"] == pytest.approx((-11.0, 20.0), rel=1e-5)
@@ -111,22 +123,32 @@ def test_penalties_of_the_float_network_are_gone():
 def gated() -> keras.Model:
     """What a MobileNetV3 is made of: h-swish, a gate with a hard sigmoid, padding, a sum, a head."""
     image = keras.Input((32, 32, 3))
-    x = L.Activation("hard_swish")(L.BatchNormalization()(L.Conv2D(8, 3, strides=2, padding="same", name="stem")(image)))
+    x = L.Activation("hard_swish")(
+        L.BatchNormalization()(L.Conv2D(8, 3, strides=2, padding="same", name="stem")(image))
+    )
     y = L.DepthwiseConv2D(3, strides=2, name="spatial")(L.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(x))
-    s = L.Conv2D(4, 1, activation="relu", name="squeeze")(L.GlobalAveragePooling2D(keepdims=True, name="squeeze_pool")(y))
+    s = L.Conv2D(4, 1, activation="relu", name="squeeze")(
+        L.GlobalAveragePooling2D(keepdims=True, name="squeeze_pool")(y)
+    )
     s = L.ReLU(6.0)(L.Conv2D(8, 1, name="excite")(s) + 3.0) * (1 / 6)
     y = L.Conv2D(8, 1, name="project")(L.Multiply(name="gate")([y, s]))
     y = L.Add(name="join")([y, L.Conv2D(8, 1, name="expand")(y)])
     x = L.Dropout(0.5)(L.GlobalAveragePooling2D(name="pool")(L.ReLU()(L.Conv2D(16, 1, name="last")(y))))
-    return keras.Model(image, L.Dense(5, name="answers")(L.ReLU()(L.Dense(8, name="hidden")(x))), name="gated")
+    return keras.Model(
+        image, L.Dense(5, name="answers")(L.ReLU()(L.Dense(8, name="hidden")(x))), name="gated"
+    )
 
 
 def residual() -> keras.Model:
-    """What a ResNet is made of: pooling, a sum that a ReLU follows, ReLU6, a ReLU of its own, averages, flattening."""
+    """What a ResNet is made of: pooling, a sum that a ReLU follows, ReLU6, a ReLU of its own, averages,
+    flattening.
+    """
     image = keras.Input((32, 32, 3))
     x = L.ReLU(name="stem_relu")(L.Conv2D(8, 7, strides=2, padding="same", name="stem")(image))
     x = L.MaxPooling2D(3, strides=2, name="stem_pool")(L.ZeroPadding2D(1, name="stem_pad")(x))
-    y = L.Conv2D(8, 3, padding="same", name="second")(L.ReLU(6.0)(L.Conv2D(8, 3, padding="same", name="first")(x)))
+    y = L.Conv2D(8, 3, padding="same", name="second")(
+        L.ReLU(6.0)(L.Conv2D(8, 3, padding="same", name="first")(x))
+    )
     x = L.ReLU(name="joined")(L.Add(name="join")([x, y]))
     z = L.Conv2D(8, 1, name="twice_read")(x)
     x = L.Add(name="join2")([z, L.ReLU(name="alone")(z)])
@@ -159,19 +181,31 @@ def both(model, images, spec, folder):
 @pytest.fixture(scope="module")
 def images():
     rng = np.random.default_rng(1)
-    return prepare_all([draw_face(label, rng) for label in ("happy", "angry", "surprise", "neutral") * 64], SPEC)
+    return prepare_all(
+        [draw_face(label, rng) for label in ("happy", "angry", "surprise", "neutral") * 64], SPEC
+    )
 
 
 class Forced(FakeQuantised):
-    """Goes on from LiteRT's tensors: notes what each operation gives for LiteRT's inputs, and passes LiteRT's output on."""
+    """Goes on from LiteRT's tensors: notes what each operation gives for LiteRT's inputs, and passes LiteRT's
+    output on.
+    """
 
     def __init__(self, like: FakeQuantised, litert: dict[str, np.ndarray]):
         super().__init__(like.network, like.spec)
         self.ranges.assign(like.ranges)
-        self.tensor_of, self.litert, self.seen = {row: name for name, row in self.places.tensors.items()}, litert, {}
+        self.tensor_of, self.litert, self.seen = (
+            {row: name for name, row in self.places.tensors.items()},
+            litert,
+            {},
+        )
 
     def _rounded(self, name, values, low, high):
-        made = [tensor for tensor, row in self.places.tensors.items() if row == self.places.rounded[name] and tensor in self.litert]
+        made = [
+            tensor
+            for tensor, row in self.places.tensors.items()
+            if row == self.places.rounded[name] and tensor in self.litert
+        ]
         tensor = name if name in made else made[0]
         self.seen[tensor] = np.asarray(super()._rounded(name, values, low, high))
         return tf.reshape(tf.constant(self.litert[tensor]), values.shape)
@@ -225,15 +259,24 @@ def test_what_cannot_be_rounded_is_named():
         L.BatchNormalization(name="odd"),
         L.Activation("gelu", name="odd"),
     ):
-        model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(layer(L.Activation("hard_swish")(x)))), name="strange")
-        with pytest.raises(UserError, match=f"strange cannot be fine-tuned for 8 bits: its layer odd is a {type(layer).__name__}"):
+        model = keras.Model(
+            image,
+            L.Dense(2)(L.GlobalAveragePooling2D()(layer(L.Activation("hard_swish")(x)))),
+            name="strange",
+        )
+        with pytest.raises(
+            UserError,
+            match=f"strange cannot be fine-tuned for 8 bits: its layer odd is a {type(layer).__name__}",
+        ):
             FakeQuantised(model, SPEC)
 
 
 def test_what_values_were_seen(images):
     model = gated()
     (found,) = tensor_values(model, ["stem"], images[:40], SPEC)
-    values = keras.Model(model.input, model.get_layer("stem").output).predict_on_batch(normalise(images[:40], SPEC))
+    values = keras.Model(model.input, model.get_layer("stem").output).predict_on_batch(
+        normalise(images[:40], SPEC)
+    )
     np.testing.assert_allclose(found.low, values.min(axis=(0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(found.high, values.max(axis=(0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(found.mean, values.mean(axis=(0, 1, 2)), atol=1e-5)
@@ -241,20 +284,27 @@ def test_what_values_were_seen(images):
 
 
 def test_ranges_end_where_an_h_swish_gives_zero():
-    """One step of (3 + 6) / 254 below -3; whole ranges stay whole, and so do those that something else reads."""
+    """One step of (3 + 6) / 254 below -3; whole ranges stay whole, and so do those that something else
+    reads.
+    """
     image = keras.Input((8, 8, 3))
     x, z = L.Conv2D(4, 1, name="read_once")(image), L.Conv2D(4, 1, name="read_twice")(image)
     x = L.Add()([L.Activation("hard_swish")(x), L.Activation("hard_swish")(z), z])
     model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
     sample = np.float32([-20, 6])
-    found = {name: TensorRange(sample[:1], sample[1:], sample[:1] * 0, sample) for name in ("read_once", "read_twice")}
+    found = {
+        name: TensorRange(sample[:1], sample[1:], sample[:1] * 0, sample)
+        for name in ("read_once", "read_twice")
+    }
     assert ends_of(model, found, 100) == [(-20, 6)] * 2
     once, twice = ends_of(model, found, 99.99)
     assert once == pytest.approx((-3 - 9 / 254, 6), abs=0.01) and twice == pytest.approx((-20, 6), abs=0.01)
 
 
 def constant_channels() -> keras.Model:
-    """Nearly constant channels before a depthwise layer, whose rounding errors shift its outputs: what spoils MobileNets in INT8."""
+    """Nearly constant channels before a depthwise layer, whose rounding errors shift its outputs: what spoils
+    MobileNets in INT8.
+    """
     image = keras.Input((32, 32, 3))
     x = L.ReLU()(L.Conv2D(8, 3, strides=2, padding="same", name="stem")(image))
     x = L.ReLU()(L.DepthwiseConv2D(3, strides=2, name="spatial")(x))
@@ -269,7 +319,9 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
     stem, last = model.get_layer("stem"), model.get_layer("answers")
     stem.bias.assign(np.linspace(2, 30, 8))
     spread = keras.Model(model.input, last.input).predict_on_batch(normalise(images, SPEC))
-    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][:2]  # predictions that differ between images
+    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][
+        :2
+    ]  # predictions that differ between images
     kernel = basis.T @ np.random.default_rng(0).normal(size=(2, 5))
     kernel *= 2 / ((spread - spread.mean(axis=0)) @ kernel).std()
     last.kernel.assign(kernel.astype(np.float32))
@@ -296,7 +348,9 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("released", 250), ("released_minimalistic", 254)])
 def test_released_networks_against_litert(name, least, shared, tmp_path):
-    """Of the full network LiteRT's own kernels, XNNPACK's and the reference, agree on 248 of 256 predictions."""
+    """Of the full network LiteRT's own kernels, XNNPACK's and the reference, agree on 248 of 256
+    predictions.
+    """
     from fer_hailo.common.config import load_config
     from fer_hailo.training.data.dataset import load_dataset
 

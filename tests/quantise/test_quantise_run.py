@@ -1,4 +1,6 @@
-"""python train.py --quantise: the run that it makes, the same run cut short, its conversion and release, and what it refuses."""
+"""python train.py --quantise: the run that it makes, the same run cut short, its conversion and release, and
+what it refuses.
+"""
 
 import json
 import shutil
@@ -60,19 +62,36 @@ def deployed(fine, tmp_path_factory):
 
 
 def same(run, other):
-    histories = [[{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(r / "history.csv")] for r in (run, other)]
+    histories = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(r / "history.csv")]
+        for r in (run, other)
+    ]
     weights = [keras.models.load_model(r / MODEL).get_weights() for r in (run, other)]
     ranges = [(r / RANGES).read_text() for r in (run, other)]
-    return histories[0] == histories[1] and ranges[0] == ranges[1] and all((a == b).all() for a, b in zip(*weights, strict=True))
+    return (
+        histories[0] == histories[1]
+        and ranges[0] == ranges[1]
+        and all((a == b).all() for a, b in zip(*weights, strict=True))
+    )
 
 
 def test_run_folder_is_complete(fine, trained, small):
     names = {path.name for path in fine.iterdir()}
-    assert names >= {CONFIG, DONE, MODEL, RANGES, RECORD, "environment.json", "labels.txt", "history.csv", "report.html", "confidence.json",
+    assert names >= {CONFIG, DONE, MODEL, RANGES, RECORD, "environment.json", "labels.txt", "history.csv",
+        "report.html", "confidence.json",
                      "metrics_val.json", "metrics_test.json"}  # fmt: skip
     config = load_config(fine / CONFIG)
-    assert (config.model.quantise, config.model.weights, config.loss.teacher) == (str(trained), str(trained / MODEL), (str(trained),))
-    assert (config.model.arch, config.augmentation.rotation, config.model.head_units, config.schedule.stage2_lr) == (
+    assert (config.model.quantise, config.model.weights, config.loss.teacher) == (
+        str(trained),
+        str(trained / MODEL),
+        (str(trained),),
+    )
+    assert (
+        config.model.arch,
+        config.augmentation.rotation,
+        config.model.head_units,
+        config.schedule.stage2_lr,
+    ) == (
         "tiny",
         small.augmentation.rotation,
         small.model.head_units,
@@ -80,7 +99,11 @@ def test_run_folder_is_complete(fine, trained, small):
     )
     assert (fine / "labels.txt").read_text() == (trained / "labels.txt").read_text()
     record = json.loads((fine / RECORD).read_text())
-    assert record["run"] == trained.name and record["equalised"]["scaled"] > 0 and record["ranges"][0]["divergence"] > 0
+    assert (
+        record["run"] == trained.name
+        and record["equalised"]["scaled"] > 0
+        and record["ranges"][0]["divergence"] > 0
+    )
     rows = read_csv(fine / "history.csv")
     assert [(row["stage"], row["epoch"]) for row in rows] == [("2", "1"), ("2", "2")]
     assert float(rows[0]["val_loss"]) < 0.1 and float(rows[-1]["learning_rate"]) == pytest.approx(0, abs=1e-8)
@@ -92,18 +115,25 @@ def test_what_is_kept_is_the_best_when_rounded(fine, small):
     network, data = load_model(fine / MODEL), load_dataset(small, None)
     assert not [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     quantised, limits = FakeQuantised(network, small.preprocess), read_ranges(fine)
-    quantised.ranges.assign([(0, 0)] + [limits[name] for name, row in sorted(quantised.places.tensors.items(), key=lambda x: x[1]) if row])
+    quantised.ranges.assign(
+        [(0, 0)]
+        + [limits[name] for name, row in sorted(quantised.places.tensors.items(), key=lambda x: x[1]) if row]
+    )
     image = keras.Input(network.input_shape[1:])
     scorer = Scorer(keras.Model(image, quantised(image)), small.preprocess)
     accuracy = (scorer.logits(data.val.images).argmax(axis=1) == data.val.labels).mean()
     seen = [float(row["val_accuracy"]) for row in read_csv(fine / "history.csv")]
-    assert accuracy == pytest.approx(max(seen + [json.loads((fine / RECORD).read_text())["before"]["val_accuracy"]]))
+    assert accuracy == pytest.approx(
+        max(seen + [json.loads((fine / RECORD).read_text())["before"]["val_accuracy"]])
+    )
 
 
 def test_it_learns_and_another_seed_learns_otherwise(fine, trained, tmp_path):
     loss = [float(row["loss"]) for row in read_csv(fine / "history.csv")]
     assert all(0 < value < 1 for value in loss)
-    other = start(quantised_config(RECIPE, {"quantise": str(trained), **SHORT, "seed": "7"}), tmp_path / "other")
+    other = start(
+        quantised_config(RECIPE, {"quantise": str(trained), **SHORT, "seed": "7"}), tmp_path / "other"
+    )
     assert [float(row["loss"]) for row in read_csv(other / "history.csv")] != loss
 
 
@@ -157,16 +187,22 @@ def test_convert_takes_the_ranges_as_they_are(fine, deployed, small):
     assert all((a == b).all() for a, b in zip(*weights, strict=True))  # neither scaled nor corrected again
     pictures = bundle.evaluation()
     held = pictures.split == "val"
-    accuracy = (network.logits(pictures.images[held], bundle.spec).argmax(axis=1) == pictures.labels[held]).mean()
+    accuracy = (
+        network.logits(pictures.images[held], bundle.spec).argmax(axis=1) == pictures.labels[held]
+    ).mean()
     best = load_progress(fine / "checkpoint" / "state.npz").best
-    assert accuracy == pytest.approx(best, abs=1.5 / held.sum())  # what was judged in training is what LiteRT computes
+    assert accuracy == pytest.approx(
+        best, abs=1.5 / held.sum()
+    )  # what was judged in training is what LiteRT computes
 
 
 def test_damaged_ranges_are_one_line(fine, tmp_path, inside):
     run = shutil.copytree(fine, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     for content in ("{", "[]", "{}", '{"conv0": [1, 2]}', '{"conv0": 3}', '{"conv0": [0, NaN]}', None):
         (run / RANGES).unlink() if content is None else (run / RANGES).write_text(content)
-        assert "does not tell the ranges that this network was trained for" in error_line(inside("convert_tflite.py", run)), content
+        assert "does not tell the ranges that this network was trained for" in error_line(
+            inside("convert_tflite.py", run)
+        ), content
     (run / RANGES).write_text('{"conv0": [-1, 2]}')
     assert "ranges were written for another network" in error_line(inside("convert_tflite.py", run))
     assert not (run / "deploy").exists()
@@ -174,20 +210,27 @@ def test_damaged_ranges_are_one_line(fine, tmp_path, inside):
 
 def test_its_release_can_be_converted_again(fine, deployed, small, tmp_path, monkeypatch, inside):
     folder = release.release(fine, tmp_path / "released")
-    assert (folder / RANGES).read_text() == (fine / RANGES).read_text() and RANGES in (folder / "SHA256SUMS").read_text()
+    assert (folder / RANGES).read_text() == (fine / RANGES).read_text() and RANGES in (
+        folder / "SHA256SUMS"
+    ).read_text()
     assert "fine-tuned for 8 bits from" in (folder / "MODEL_CARD.md").read_text()
     assert load_config(folder / CONFIG).model.quantise == Path(load_config(fine / CONFIG).model.quantise).name
     monkeypatch.chdir(tmp_path)
     again = convert(str(folder), {"data": small.data.source}, None, None, None)
     assert (again / "model_int8.tflite").read_bytes() == (deployed / "model_int8.tflite").read_bytes()
-    assert "was fine-tuned for 8 bits itself" in error_line(inside("train.py", "--quantise", folder, "--data", small.data.source))
+    assert "was fine-tuned for 8 bits itself" in error_line(
+        inside("train.py", "--quantise", folder, "--data", small.data.source)
+    )
 
 
 def test_a_released_folder_is_fine_tuned(trained, converted, small, tmp_path):
     folder = release.release(trained, tmp_path / "released")
     before = snapshot(folder)
     run = start(
-        quantised_config(RECIPE, {"quantise": str(folder), "data": small.data.source, **SHORT, "stage2_epochs": 1}), tmp_path / "run"
+        quantised_config(
+            RECIPE, {"quantise": str(folder), "data": small.data.source, **SHORT, "stage2_epochs": 1}
+        ),
+        tmp_path / "run",
     )
     assert (run / DONE).exists() and snapshot(folder) == before
 
@@ -198,7 +241,11 @@ def test_of_a_run_on_all_of_train_the_last_epoch_is_kept(trained, converted, tmp
     rows = read_csv(run / "history.csv")
     assert len(rows) == 2 and all(row["val_accuracy"] == "" and row["learning_rate"] for row in rows)
     assert (run / "selection.json").read_text() == (whole / "selection.json").read_text()
-    assert (run / DONE).exists() and not (run / "metrics_val.json").exists() and (run / "metrics_test.json").exists()
+    assert (
+        (run / DONE).exists()
+        and not (run / "metrics_val.json").exists()
+        and (run / "metrics_test.json").exists()
+    )
     monkeypatch.chdir(tmp_path)
     manifest = load_bundle(convert(str(run), {}, None, None, None)).manifest
     assert manifest.selection.name == trained.name
@@ -214,7 +261,11 @@ def test_weights_that_are_no_numbers_never_replace_a_model(fine, small, tmp_path
     keep.offer(0.4)
     with pytest.raises(UserError, match="no numbers any more.*--stage2-lr"):
         keep.offer(0.6)
-    assert snapshot(tmp_path) == before and {path.name for path in before} == {MODEL, RANGES} and progress.best == 0.5
+    assert (
+        snapshot(tmp_path) == before
+        and {path.name for path in before} == {MODEL, RANGES}
+        and progress.best == 0.5
+    )
 
 
 def test_lineage_is_known(fine, small):
@@ -227,7 +278,9 @@ def test_lineage_is_known(fine, small):
 
 
 def test_bad_input_is_one_line(fine, trained, small, tmp_path, inside):
-    unfinished = shutil.copytree(trained, tmp_path / "unfinished", ignore=shutil.ignore_patterns(DONE, "deploy"))
+    unfinished = shutil.copytree(
+        trained, tmp_path / "unfinished", ignore=shutil.ignore_patterns(DONE, "deploy")
+    )
     ensemble = shutil.copytree(trained, tmp_path / "ensemble", ignore=shutil.ignore_patterns("deploy"))
     save_config(load_config(trained / CONFIG).change(arch="ensemble"), ensemble / CONFIG)
     other = shutil.copytree(small.data.source, tmp_path / "other")
@@ -241,13 +294,18 @@ def test_bad_input_is_one_line(fine, trained, small, tmp_path, inside):
         ([tmp_path / "none"], "is no run folder (it has no config.yaml)"),
         ([trained, "--data", other], f"is not the data that {trained} was trained on"),
         ([trained, "--data", calibration], "calib_set.npy"),
-        ([trained, "--arch", "resnet18"], "was trained with arch tiny, not resnet18: fine-tuning for 8 bits leaves that as it is"),
+        (
+            [trained, "--arch", "resnet18"],
+            "was trained with arch tiny, not resnet18: fine-tuning for 8 bits leaves that as it is",
+        ),
         ([trained, "--teacher", fine], "was trained with teacher"),
         ([trained, "--stage2-epochs", "0"], "nothing would be trained"),
         ([trained, "--devices", "2"], "takes one device, not 2"),
         ([trained, "--out", trained], "is not an empty folder"),
     ]:
-        result = inside("train.py", "--quantise", *arguments, *(["--out", "out"] if "--out" not in arguments else []))
+        result = inside(
+            "train.py", "--quantise", *arguments, *(["--out", "out"] if "--out" not in arguments else [])
+        )
         assert said in error_line(result), arguments
         assert not (tmp_path / "out").exists()
 
@@ -262,9 +320,14 @@ def refused(run, network, small, inside, **values):
 def test_a_network_that_cannot_be_folded_is_one_line(trained, small, tmp_path, inside):
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     network = load_model(trained / MODEL)
-    network = keras.Model(network.input, keras.layers.LayerNormalization(name="norm")(network.output), name="strange")
+    network = keras.Model(
+        network.input, keras.layers.LayerNormalization(name="norm")(network.output), name="strange"
+    )
     line = refused(run, network, small, inside)
-    assert "strange cannot be fine-tuned for 8 bits: its layer norm is a LayerNormalization" in line and not (tmp_path / "out").exists()
+    assert (
+        "strange cannot be fine-tuned for 8 bits: its layer norm is a LayerNormalization" in line
+        and not (tmp_path / "out").exists()
+    )
 
 
 @pytest.mark.slow

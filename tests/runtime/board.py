@@ -1,4 +1,6 @@
-"""What tests of a board share: a deploy folder with HEFs, and the double of HailoRT in the place of hailo_platform."""
+"""What tests of a board share: a deploy folder with HEFs, and the double of HailoRT in the place of
+hailo_platform.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ CHIPS = ("hailo8", "hailo8l", "hailo8r")
 
 
 def make_deploy(folder: Path) -> Path:
-    """The handmade bundle, compiled for each chip: folder/deploy/hailo8/model.hef ... as they are copied to a board."""
+    """The handmade bundle, compiled for each chip: folder/deploy/hailo8/model.hef ... as they are copied to a
+    board.
+    """
     write_bundle(folder / "deploy")
     for chip in CHIPS:
         result = compile_hef("deploy", "--hw-arch", chip, "--quick", 8, cwd=folder)
@@ -25,7 +29,8 @@ def make_deploy(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def double_of_hailort(monkeypatch, record: Path) -> Iterator[Callable[..., Path]]:
-    """Give a function that puts the double in place, with faults (its switches), and returns the path of its record of calls.
+    """Give a function that puts the double in place, with faults (its switches), and returns the path of its
+    record of calls.
 
     At the end the double is forgotten, and must have been given its device back.
     """

@@ -15,13 +15,17 @@ from collections.abc import Iterator
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 ]  # fmt: skip
 
 
 class Page:
-    """A page in a browser of its own. `problems`: what its console and its security policy complained about."""
+    """A page in a browser of its own.
+
+    `problems`: what its console and its security policy complained about.
+    """
 
     def __init__(self, source: int, target: int):
         self._source, self._target, self._rest, self._count = source, target, b"", 0
@@ -35,7 +39,13 @@ class Page:
         """media: such as prefers_color_scheme="dark"."""
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
         self.call("Emulation.setEmulatedMedia", features=features)
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         self.call("Page.navigate", url=url)
 
     def value(self, expression: str):
@@ -43,7 +53,9 @@ class Page:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def until(self, expression: str, seconds: float = 20):
-        """Wait until the expression gives something true, and return that; its last value when it never does."""
+        """Wait until the expression gives something true, and return that; its last value when it never
+        does.
+        """
         end = time.monotonic() + seconds
         while not (value := self.value(expression)) and time.monotonic() < end:
             time.sleep(0.05)
@@ -56,7 +68,11 @@ class Page:
     def call(self, method: str, **parameters) -> dict:
         self._count += 1
         session = {"sessionId": self._session} if self._session else {}
-        os.write(self._target, json.dumps({"id": self._count, "method": method, "params": parameters} | session).encode() + b"\0")
+        os.write(
+            self._target,
+            json.dumps({"id": self._count, "method": method, "params": parameters} | session).encode()
+            + b"\0",
+        )
         while True:
             message = self._message()
             if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
@@ -85,7 +101,8 @@ def browser() -> Iterator[Page]:
         line = f'exec "$@" 3<&{from_us} 4>&{to_us}'
         process = subprocess.Popen(
             ["bash", "-c", line, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={folder}"],
-            pass_fds=(from_us, to_us), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=(from_us, to_us), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         os.close(from_us)
         os.close(to_us)

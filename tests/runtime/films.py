@@ -28,7 +28,9 @@ def film(path, images, rate: float = 10):
 
 
 def counting(count: int, size=(64, 48)) -> list[np.ndarray]:
-    """Grey images that tell their number, by steps that survive compression: 20, 28, 36, ..., 236, and again from 20 on."""
+    """Grey images that tell their number, by steps that survive compression: 20, 28, 36, ..., 236, and again
+    from 20 on.
+    """
     return [plain((20 + 8 * (number % 28),) * 3, size) for number in range(count)]
 
 
@@ -40,12 +42,16 @@ def patch(path, box: bytes, offset: int, layout: str, *values):
 
 
 def retime(path, ticks: list[int]):
-    """Give each frame of an MP4 a duration of its own, in ticks of its clock (`clock`): a variable frame rate."""
+    """Give each frame of an MP4 a duration of its own, in ticks of its clock (`clock`): a variable frame
+    rate.
+    """
     data = bytearray(path.read_bytes())
     assert data.find(b"mdat") < data.find(b"moov")  # so that the table may grow without moving the frames
     at = data.find(b"stts")
     (old,) = struct.unpack_from(">I", data, at - 4)
-    table = b"stts" + struct.pack(">II", 0, len(ticks)) + b"".join(struct.pack(">II", 1, tick) for tick in ticks)
+    table = (
+        b"stts" + struct.pack(">II", 0, len(ticks)) + b"".join(struct.pack(">II", 1, tick) for tick in ticks)
+    )
     data[at : at - 4 + old] = table
     struct.pack_into(">I", data, at - 4, 4 + len(table))
     grown = 4 + len(table) - old
@@ -54,7 +60,12 @@ def retime(path, ticks: list[int]):
         struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + grown)
     length = sum(ticks)
     seconds_1000 = length * 1000 // clock(path)
-    for box, offset, value in ((b"mvhd", 16, seconds_1000), (b"tkhd", 20, seconds_1000), (b"mdhd", 16, length), (b"elst", 8, seconds_1000)):
+    for box, offset, value in (
+        (b"mvhd", 16, seconds_1000),
+        (b"tkhd", 20, seconds_1000),
+        (b"mdhd", 16, length),
+        (b"elst", 8, seconds_1000),
+    ):
         struct.pack_into(">I", data, data.find(box) + 4 + offset, value)
     path.write_bytes(data)
 
@@ -66,7 +77,9 @@ def clock(path) -> int:
 
 
 def index_first(path):
-    """Move the index of an MP4 before its frames, as files for the web have it, so that a cut one can still be opened."""
+    """Move the index of an MP4 before its frames, as files for the web have it, so that a cut one can still
+    be opened.
+    """
     data = bytearray(path.read_bytes())
     start, end = data.find(b"mdat") - 4, data.find(b"moov") - 4
     index = data[end:]
@@ -81,9 +94,10 @@ def index_first(path):
 class FakeCamera:
     """What cv2.VideoCapture would be for a camera that follows a script; `time` is its clock, in seconds.
 
-    script: for each attempt to open it, a list of what its reads do ("ok"; "bad": fails at once; seconds: hangs so long and then gives
-    a frame; ("hang", seconds): hangs so long and fails), or None where it cannot be opened. After a list's end reads fail. Call the
-    object as the factory; each "ok" frame takes 1/`rate` seconds.
+    script: for each attempt to open it, a list of what its reads do ("ok"; "bad": fails at once; seconds:
+    hangs so long and then gives a frame; ("hang", seconds): hangs so long and fails), or None where it cannot
+    be opened. After a list's end reads fail. Call the object as the factory; each "ok" frame takes 1/`rate`
+    seconds.
     """
 
     def __init__(self, script, rate: float = 10, color=(0, 0, 255)):

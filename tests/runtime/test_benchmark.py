@@ -54,20 +54,34 @@ def test_one_table_and_a_row_a_model(deploy, capfd):
 def test_a_model_that_fails_has_its_line_and_the_others_go_on(deploy, capfd, tmp_path):
     (tmp_path / "junk.tflite").write_bytes(b"junk")
     good = str(deploy / "model_int8.tflite")
-    assert run_benchmark([str(tmp_path / "nothing.hef"), good, str(tmp_path / "junk.tflite")], 2, seconds=0.05) == 1
+    assert (
+        run_benchmark([str(tmp_path / "nothing.hef"), good, str(tmp_path / "junk.tflite")], 2, seconds=0.05)
+        == 1
+    )
     out, err = capfd.readouterr()
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 2 and "no model at" in lines[0] and "junk.tflite" in lines[1] and "Traceback" not in err
+    assert (
+        len(lines) == 2 and "no model at" in lines[0] and "junk.tflite" in lines[1] and "Traceback" not in err
+    )
     assert good in out and "2 CPU threads for TFLite" in out and len(rows(deploy.parent)) == 1
-    assert run_benchmark([str(tmp_path / "nothing.hef")], 1, seconds=0.05) == 2 and "model  " not in capfd.readouterr().out
+    assert (
+        run_benchmark([str(tmp_path / "nothing.hef")], 1, seconds=0.05) == 2
+        and "model  " not in capfd.readouterr().out
+    )
 
 
 def test_the_command_measures_what_there_is(deploy, command):
     result = command("run.py", "--benchmark", "nothing.hef", deploy)  # a folder: the float32 network in it
-    assert result.returncode == 1 and "error: no model at nothing.hef" in result.stderr and "1 of 2 models measured" in result.stderr
+    assert (
+        result.returncode == 1
+        and "error: no model at nothing.hef" in result.stderr
+        and "1 of 2 models measured" in result.stderr
+    )
     assert str(deploy / "model_float32.tflite") in result.stdout and len(rows(deploy.parent)) == 1
     assert "take no SOURCE" in error_line(command("run.py", "photo.jpg", "--benchmark"))
-    assert "name all of them there" in error_line(command("run.py", "--model", "a.hef", "--benchmark", "b.hef"))
+    assert "name all of them there" in error_line(
+        command("run.py", "--model", "a.hef", "--benchmark", "b.hef")
+    )
 
 
 def test_a_process_that_dies_is_one_line(deploy, capfd, monkeypatch):
@@ -76,7 +90,9 @@ def test_a_process_that_dies_is_one_line(deploy, capfd, monkeypatch):
     (deploy / "python").chmod(0o755)
     monkeypatch.setattr(benchmark.sys, "executable", str(deploy / "python"))
     assert run_benchmark([str(deploy / "model_int8.tflite")], 1, seconds=0.05) == 2
-    assert "could not be measured: its process ended with status -9 (it said nothing)" in capfd.readouterr().err
+    assert (
+        "could not be measured: its process ended with status -9 (it said nothing)" in capfd.readouterr().err
+    )
 
 
 def test_numbers_of_one_model(converted):
@@ -85,22 +101,44 @@ def test_numbers_of_one_model(converted):
     assert speed.memory_mib >= speed.added_mib >= 0
     measured = Speed("hef", 3 * 2**20, **dict.fromkeys(SPEED, 1234.567), invoke_ms=None, added_mib=None)
     header, line = format_table([("a.hef", measured)]).splitlines()
-    assert line.split() == ["a.hef", "hef", "3.0", "1,235", "1,235", "1234.57", "1234.57", "1234.57", "–", "1,235", "–"]
+    assert line.split() == [
+        "a.hef",
+        "hef",
+        "3.0",
+        "1,235",
+        "1,235",
+        "1234.57",
+        "1234.57",
+        "1234.57",
+        "–",
+        "1,235",
+        "–",
+    ]
     assert len(header) == len(line)
 
 
 def test_calls_are_timed_one_by_one():
     calls = []
     times = call_times(lambda: (calls.append(0), time.sleep(0.01)), 0.3)
-    assert 10 <= len(times) <= 30 and len(calls) >= len(times) + 10 and (times >= 0.01).all() and np.median(times) < 0.05
+    assert (
+        10 <= len(times) <= 30
+        and len(calls) >= len(times) + 10
+        and (times >= 0.01).all()
+        and np.median(times) < 0.05
+    )
     assert len(call_times(lambda: time.sleep(0.002), 0)) == 10
 
 
 def test_memory_is_this_process_s_own():
     """Not that of the process which started it: Linux hands the number of getrusage on."""
-    code = "from fer_hailo.board.benchmark import peak_mib; a = peak_mib(); b = bytearray(300 << 20); print(a, peak_mib())"
+    code = (
+        "from fer_hailo.board.benchmark import peak_mib; a = peak_mib(); b = bytearray(300 << 20); "
+        "print(a, peak_mib())"
+    )
     held = np.ones(40 << 20)  # 320 MiB here
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     before, after = map(float, result.stdout.split())
     assert before < 200 and 300 <= after - before < 340 and peak_mib() > held.nbytes / 2**20
 
@@ -109,7 +147,10 @@ def test_memory_is_this_process_s_own():
 def test_inputs_are_written_bit_for_bit(converted, spec):
     """The fast way gives what `normalise` and the rounding rule give, for every byte."""
     images = np.stack(
-        [np.arange(256, dtype=np.uint8).repeat(12).reshape(32, 32, 3), np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)]
+        [
+            np.arange(256, dtype=np.uint8).repeat(12).reshape(32, 32, 3),
+            np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8),
+        ]
     )
     for name in ("model_float32.tflite", "model_int8.tflite"):
         network = LiteRT(converted / name)
@@ -123,7 +164,9 @@ def test_inputs_are_written_bit_for_bit(converted, spec):
             assert seen.dtype == values.dtype and np.array_equal(seen, values)
     changed = LiteRT(converted / "model_int8.tflite")
     first = changed.logits(images, spec)
-    assert not np.array_equal(changed.logits(images, PreprocessSpec(16, 32, mean=0.0, scale=255.0)), first)  # no table of another spec
+    assert not np.array_equal(
+        changed.logits(images, PreprocessSpec(16, 32, mean=0.0, scale=255.0)), first
+    )  # no table of another spec
     assert np.array_equal(changed.logits(images, spec), first)
 
 
@@ -147,12 +190,19 @@ def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted
 
     video = bench.write_video(tmp_path / "pan.mp4", shared / "data" / "photos" / "astronaut.png", 8)
     capture = cv2.VideoCapture(str(video))
-    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FPS)) == (8, 640, 30)
+    assert (
+        capture.get(cv2.CAP_PROP_FRAME_COUNT),
+        capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+        capture.get(cv2.CAP_PROP_FPS),
+    ) == (8, 640, 30)
     with load(resolve(converted / "model_float32.tflite")) as predictor:
         analyzer = Analyzer(predictor, [HaarDetector(**bench.HAAR)])
         whole, single = bench.whole(video, analyzer, cv2.getNumThreads()), bench.one_by_one(video, analyzer)
     assert whole["faces"] == single["faces"] and len(whole["faces"]) == 8 and min(whole["faces"]) >= 1
-    assert set(single["ms"]) == {"read", "detect", "cut + prepare", "classify"} and min(single["ms"].values()) > 0
+    assert (
+        set(single["ms"]) == {"read", "detect", "cut + prepare", "classify"}
+        and min(single["ms"].values()) > 0
+    )
     assert sum(single["ms"].values()) <= 1000 * single["seconds"] / 8
     with pytest.raises(UserError, match="no face is found"):
         bench._check({"a": [0, 1], "b": [0, 1], "c": [0, 0], "d": [0, 0]})

@@ -1,4 +1,6 @@
-"""run.py --doctor on boards that are built from files and answers of commands, in the words of HailoRT's public code."""
+"""run.py --doctor on boards that are built from files and answers of commands, in the words of HailoRT's
+public code.
+"""
 
 import os
 import shutil
@@ -46,7 +48,10 @@ def order(monkeypatch, tmp_path):
 
 
 class Fake:
-    """A Raspberry Pi 5 on which all is well; `files` and `answers` can be changed before `examine`. None removes."""
+    """A Raspberry Pi 5 on which all is well; `files` and `answers` can be changed before `examine`.
+
+    None removes.
+    """
 
     def __init__(self, root, capsys, version="4.23.0", chip="HAILO8"):
         self.root, self._capsys = root, capsys
@@ -80,7 +85,9 @@ class Fake:
             if text is not None:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.root / name).write_text(text)
-        status = run_doctor(model and str(model), self.root, lambda arguments: self.answers.get(" ".join(arguments)))
+        status = run_doctor(
+            model and str(model), self.root, lambda arguments: self.answers.get(" ".join(arguments))
+        )
         output = self._capsys.readouterr().out
         findings, last = {}, None
         for line in output.splitlines()[:-1]:
@@ -103,22 +110,58 @@ def test_a_board_on_which_all_is_well(fake, deploy):
     assert status == 0 and {level for level, _, _ in findings.values()} == {"OK"}, output
     assert "->" not in output and output.splitlines()[-1] == f"0 to mend, 0 to look at, {len(findings)} right"
     assert findings["system"][1].startswith("Debian GNU/Linux 12 (bookworm), Raspberry Pi 5 Model B Rev 1.0")
-    assert findings["device"][1] == "0001:01:00.0, 8.0 GT/s PCIe x1" and findings["driver"][1] == "hailo_pci 4.23.0"
-    assert findings["HailoRT"][1] == "4.23.0; its compiler is 3.33" and findings["chip"][1] == "HAILO8, firmware 4.23.0"
+    assert (
+        findings["device"][1] == "0001:01:00.0, 8.0 GT/s PCIe x1"
+        and findings["driver"][1] == "hailo_pci 4.23.0"
+    )
+    assert (
+        findings["HailoRT"][1] == "4.23.0; its compiler is 3.33"
+        and findings["chip"][1] == "HAILO8, firmware 4.23.0"
+    )
     assert findings["HailoRT's Python"][1] == f"4.23.0, loads with numpy {np.__version__}"
     assert findings["camera"][1] == "0 (USB Camera: USB Camera)" and findings["memory"][1] == "6,144 MiB free"
     assert findings["temperature"][1] == "52 degrees Celsius" and findings["supply"][1] == "throttled=0x0"
-    assert "for HAILO8, compiler 3.33.0, normalised on the chip, blue, green, grey, red" in findings["model"][1]
+    assert (
+        "for HAILO8, compiler 3.33.0, normalised on the chip, blue, green, grey, red" in findings["model"][1]
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "text", "what", "level", "found", "fix"),
     [
-        ("sys/bus/pci/devices/0001:01:00.0/vendor", "0x10de", "device", "FAIL", "no Hailo chip on the PCIe bus", "lspci"),
+        (
+            "sys/bus/pci/devices/0001:01:00.0/vendor",
+            "0x10de",
+            "device",
+            "FAIL",
+            "no Hailo chip on the PCIe bus",
+            "lspci",
+        ),
         ("dev/hailo0", None, "device node", "FAIL", "no /dev/hailo0", "sudo modprobe hailo_pci"),
-        ("sys/module/hailo_pci/version", None, "driver", "FAIL", "not installed for this kernel", "dkms hailo-all"),
-        ("sys/module/hailo_pci/version", "4.20.0", "HailoRT", "FAIL", "4.23.0, but the loaded driver is 4.20.0", "in one version"),
-        ("sys/class/video4linux/video0/name", "rp1-cfe-csi2_ch0", "camera", "WARN", "only libcamera can read", "libcamerify"),
+        (
+            "sys/module/hailo_pci/version",
+            None,
+            "driver",
+            "FAIL",
+            "not installed for this kernel",
+            "dkms hailo-all",
+        ),
+        (
+            "sys/module/hailo_pci/version",
+            "4.20.0",
+            "HailoRT",
+            "FAIL",
+            "4.23.0, but the loaded driver is 4.20.0",
+            "in one version",
+        ),
+        (
+            "sys/class/video4linux/video0/name",
+            "rp1-cfe-csi2_ch0",
+            "camera",
+            "WARN",
+            "only libcamera can read",
+            "libcamerify",
+        ),
         ("dev/video0", None, "camera", "WARN", "none", "plug one in"),
         ("proc/meminfo", "MemAvailable: 102400 kB\n", "memory", "WARN", "100 MiB free", "end other programs"),
         ("sys/class/thermal/thermal_zone0/temp", "83500", "temperature", "WARN", "84 degrees", "cooler"),
@@ -132,17 +175,48 @@ def test_one_thing_wrong_among_the_files(fake, file, text, what, level, found, f
     assert output.count("->") == sum(row[0] != "OK" for row in findings.values()) == 1
 
 
-ERROR = "[HailoRT] [error] CHECK failed - Driver version (4.20.0) is different from library version (4.23.0)\nmore\n"
+ERROR = (
+    "[HailoRT] [error] CHECK failed - Driver version (4.20.0) is different from library version "
+    "(4.23.0)\nmore\n"
+)
 
 
 @pytest.mark.parametrize(
     ("command", "answer", "what", "level", "found", "fix"),
     [
         ("hailortcli --version", None, "HailoRT", "FAIL", "hailortcli is not installed", "hailo-all"),
-        ("hailortcli --version", (0, "HailoRT-CLI version 5.1.0"), "HailoRT", "FAIL", "for Hailo-10 and Hailo-15", "HailoRT 4.x"),
-        ("hailortcli fw-control identify", (74, "none"), "chip", "FAIL", "no device that is free", "sudo lsof /dev/hailo0"),
-        ("hailortcli fw-control identify", (76, ERROR), "chip", "FAIL", "ends with 76: [HailoRT] [error] CHECK failed - Driver", "dmesg"),
-        ("hailortcli fw-control identify", (0, IDENTIFY.format("4.20.0", "HAILO8")), "chip", "FAIL", "firmware 4.20.0, but", "one version"),
+        (
+            "hailortcli --version",
+            (0, "HailoRT-CLI version 5.1.0"),
+            "HailoRT",
+            "FAIL",
+            "for Hailo-10 and Hailo-15",
+            "HailoRT 4.x",
+        ),
+        (
+            "hailortcli fw-control identify",
+            (74, "none"),
+            "chip",
+            "FAIL",
+            "no device that is free",
+            "sudo lsof /dev/hailo0",
+        ),
+        (
+            "hailortcli fw-control identify",
+            (76, ERROR),
+            "chip",
+            "FAIL",
+            "ends with 76: [HailoRT] [error] CHECK failed - Driver",
+            "dmesg",
+        ),
+        (
+            "hailortcli fw-control identify",
+            (0, IDENTIFY.format("4.20.0", "HAILO8")),
+            "chip",
+            "FAIL",
+            "firmware 4.20.0, but",
+            "one version",
+        ),
         ("vcgencmd get_throttled", (0, "throttled=0x50005\n"), "supply", "WARN", "0x50005", "27 W"),
     ],
 )
@@ -157,22 +231,34 @@ def test_a_driver_that_is_installed_but_not_loaded(fake):
     fake.files["sys/module/hailo_pci/version"] = None
     fake.answers["modinfo -F version hailo_pci"] = (0, "4.23.0\n")
     status, findings, _ = fake.examine()
-    assert status == 1 and findings["driver"] == ("FAIL", "hailo_pci 4.23.0 is installed, but not loaded", "sudo modprobe hailo_pci")
+    assert status == 1 and findings["driver"] == (
+        "FAIL",
+        "hailo_pci 4.23.0 is installed, but not loaded",
+        "sudo modprobe hailo_pci",
+    )
 
 
 def test_a_newer_hailort_is_looked_at_not_refused(tmp_path, capsys, order, deploy):
     order(version="4.99.0")
     status, findings, _ = Fake(tmp_path / "root", capsys, "4.99.0").examine(deploy / "hailo8" / "model.hef")
-    assert status == 0 and findings["HailoRT"][0] == "WARN" and "4.23 with compiler 3.33" in findings["HailoRT"][2]
+    assert (
+        status == 0
+        and findings["HailoRT"][0] == "WARN"
+        and "4.23 with compiler 3.33" in findings["HailoRT"][2]
+    )
     assert findings["model"][0] == "OK"
 
 
 @pytest.mark.parametrize("name", ["hailo0", "video0"])
 def test_nodes_that_may_not_be_opened(fake, monkeypatch, name):
     real = os.access
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: not str(path).endswith(f"dev/{name}") and real(path, mode))
+    monkeypatch.setattr(
+        doctor.os, "access", lambda path, mode: not str(path).endswith(f"dev/{name}") and real(path, mode)
+    )
     status, findings, _ = fake.examine()
-    what, level, fix = ("device node", "FAIL", "udevadm") if name == "hailo0" else ("camera", "WARN", "usermod -aG video")
+    what, level, fix = (
+        ("device node", "FAIL", "udevadm") if name == "hailo0" else ("camera", "WARN", "usermod -aG video")
+    )
     assert status == (level == "FAIL") and findings[what][0] == level and fix in findings[what][2]
 
 
@@ -186,14 +272,24 @@ def test_a_wheel_that_cannot_be_imported(tmp_path, capsys, order):
     order(**{"import": "library"})
     status, findings, _ = Fake(tmp_path / "root", capsys).examine()
     level, found, fix = findings["HailoRT's Python"]
-    assert status == 1 and level == "FAIL" and "libhailort.so.4.23.0" in found and "the version of the package hailort" in fix
+    assert (
+        status == 1
+        and level == "FAIL"
+        and "libhailort.so.4.23.0" in found
+        and "the version of the package hailort" in fix
+    )
 
 
 def test_no_wheel(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "hailo_platform", None)
     status, findings, _ = Fake(tmp_path / "root", capsys).examine()
     level, found, fix = findings["HailoRT's Python"]
-    assert status == 1 and level == "FAIL" and found.startswith("(module hailo_platform) is not installed") and "hailo-all" in fix
+    assert (
+        status == 1
+        and level == "FAIL"
+        and found.startswith("(module hailo_platform) is not installed")
+        and "hailo-all" in fix
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,9 +310,12 @@ def test_the_numpy_that_the_wheel_declares(fake, monkeypatch, declared, warns):
 @pytest.mark.parametrize(
     ("version", "sign", "bound", "holds"),
     [
-        ("1.23.5", "==", "1.23.5", True), ("1.23.5", "==", "1.23.3", False), ("2.0", "==", "2.0.0", True), ("1.26.4", "<", "2", True),
-        ("2.0.0rc1", "<", "2", False), ("1.9", "<", "1.23", True), ("1.24.1", "~=", "1.23", True), ("2.0", "~=", "1.23", False),
-        ("1.24.1", "~=", "1.23.1", False), ("1.23.9", "~=", "1.23.1", True), ("1.23", ">=", "1.23.0", True), ("1.23", "!=", "1.23", False),
+        ("1.23.5", "==", "1.23.5", True), ("1.23.5", "==", "1.23.3", False), ("2.0", "==", "2.0.0", True),
+        ("1.26.4", "<", "2", True),
+        ("2.0.0rc1", "<", "2", False), ("1.9", "<", "1.23", True), ("1.24.1", "~=", "1.23", True), ("2.0",
+        "~=", "1.23", False),
+        ("1.24.1", "~=", "1.23.1", False), ("1.23.9", "~=", "1.23.1", True), ("1.23", ">=", "1.23.0", True),
+        ("1.23", "!=", "1.23", False),
     ],
 )  # fmt: skip
 def test_versions_by_hand(version, sign, bound, holds):
@@ -225,11 +324,15 @@ def test_versions_by_hand(version, sign, bound, holds):
 
 def test_a_hef_for_another_chip(tmp_path, capsys, order, deploy):
     order()
-    status, findings, _ = Fake(tmp_path / "root", capsys, chip="HAILO8L").examine(deploy / "hailo8" / "model.hef")
+    status, findings, _ = Fake(tmp_path / "root", capsys, chip="HAILO8L").examine(
+        deploy / "hailo8" / "model.hef"
+    )
     level, found, fix = findings["model"]
     assert status == 1 and level == "FAIL" and "for HAILO8, but the device is a HAILO8L" in found
     assert fix == "python compile_hef.py --hw-arch hailo8l"
-    status, findings, _ = Fake(tmp_path / "other", capsys, chip="HAILO8L").examine(deploy / "hailo8l" / "model.hef")
+    status, findings, _ = Fake(tmp_path / "other", capsys, chip="HAILO8L").examine(
+        deploy / "hailo8l" / "model.hef"
+    )
     assert status == 0 and findings["model"][0] == "OK"
 
 
@@ -246,7 +349,9 @@ def test_models_that_do_not_fit_their_files(fake, deploy, tmp_path):
     path = copy / "hailo8" / "model.hef"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     status, findings, _ = fake.examine(path)
-    assert status == 1 and findings["model"][0] == "FAIL" and "copy or compile it again" in findings["model"][2]
+    assert (
+        status == 1 and findings["model"][0] == "FAIL" and "copy or compile it again" in findings["model"][2]
+    )
     (copy / "manifest.json").unlink()
     assert "no manifest.json beside" in fake.examine(path)[1]["model"][1]
     assert "no model at" in fake.examine(tmp_path / "none.hef")[1]["model"][1]
@@ -257,18 +362,32 @@ def test_a_tflite_needs_nothing_of_hailo(tmp_path, capsys, monkeypatch, deploy):
     machine = Fake(tmp_path / "root", capsys)
     machine.files, machine.answers = {}, {}
     status, findings, _ = machine.examine(deploy / "model_float32.tflite")
-    assert status == 0 and findings["model"][0] == "OK" and not {"device", "driver", "HailoRT", "chip"} & set(findings)
+    assert (
+        status == 0
+        and findings["model"][0] == "OK"
+        and not {"device", "driver", "HailoRT", "chip"} & set(findings)
+    )
 
 
 def test_what_is_no_model_is_told_from_one(fake, deploy, tmp_path):
     copy = shutil.copytree(deploy, tmp_path / "copy")
-    assert "labels.txt is no model: .keras, .tflite, .hef files are" in ": ".join(fake.examine(copy / "labels.txt")[1]["model"][1:])
+    assert "labels.txt is no model: .keras, .tflite, .hef files are" in ": ".join(
+        fake.examine(copy / "labels.txt")[1]["model"][1:]
+    )
     (copy / "mine.tflite").write_bytes(b"junk")
     status, findings, _ = fake.examine(copy / "mine.tflite")
-    assert status == 1 and findings["model"][0] == "FAIL" and "is not a TFLite file" in ": ".join(findings["model"][1:])
+    assert (
+        status == 1
+        and findings["model"][0] == "FAIL"
+        and "is not a TFLite file" in ": ".join(findings["model"][1:])
+    )
     (tmp_path / "empty").mkdir()
     level, found, fix = fake.examine(tmp_path / "empty")[1]["model"]
-    assert level == "FAIL" and "none of model.hef" in found and fix.startswith("copy the whole deploy folder again")
+    assert (
+        level == "FAIL"
+        and "none of model.hef" in found
+        and fix.startswith("copy the whole deploy folder again")
+    )
 
 
 def test_a_keras_file_needs_keras_and_yaml(fake, monkeypatch, tmp_path):
@@ -276,11 +395,19 @@ def test_a_keras_file_needs_keras_and_yaml(fake, monkeypatch, tmp_path):
     (tmp_path / "config.yaml").write_text("arch: tiny\n")
     monkeypatch.setitem(sys.modules, "yaml", None)
     real = doctor.importlib.util.find_spec
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "keras" else real(name))
+    monkeypatch.setattr(
+        doctor.importlib.util, "find_spec", lambda name: None if name == "keras" else real(name)
+    )
     status, findings, _ = fake.examine(tmp_path / "m.keras")
-    assert status == 1 and findings["Keras"][0] == "FAIL" and "pip install -e '.[train]'" in findings["Keras"][2]
+    assert (
+        status == 1 and findings["Keras"][0] == "FAIL" and "pip install -e '.[train]'" in findings["Keras"][2]
+    )
     level, found, fix = findings["model"]
-    assert level == "FAIL" and "config.yaml, which tells its labels, cannot be read" in found and ".[train]" in fix
+    assert (
+        level == "FAIL"
+        and "config.yaml, which tells its labels, cannot be read" in found
+        and ".[train]" in fix
+    )
 
 
 @pytest.mark.parametrize(("needed", "level"), [(True, "FAIL"), (False, "WARN")])
@@ -306,24 +433,38 @@ def test_another_machine(monkeypatch, tmp_path):
 
 
 def test_commands_are_run():
-    assert doctor.run_command([sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]) == (3, "said\n")
+    assert doctor.run_command([sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]) == (
+        3,
+        "said\n",
+    )
     assert doctor.run_command(["no-such-command-anywhere"]) is None
 
 
 def test_nobody_reads_the_findings():
     done = subprocess.run(
-        [sys.executable, ROOT / "run.py", "--doctor"], stdout=broken_pipe(), stderr=subprocess.PIPE, text=True, timeout=60
+        [sys.executable, ROOT / "run.py", "--doctor"],
+        stdout=broken_pipe(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_source_beside_the_doctor_is_a_mistake(command):
-    assert "deploy/model.hef: --doctor and --benchmark take no SOURCE" in error_line(command("run.py", "--doctor", "deploy/model.hef"))
+    assert "deploy/model.hef: --doctor and --benchmark take no SOURCE" in error_line(
+        command("run.py", "--doctor", "deploy/model.hef")
+    )
     assert "not allowed with argument" in error_line(command("run.py", "--doctor", "--benchmark"))
 
 
 def test_the_command(command):
     result = command("run.py", "--doctor")
     levels = [line.split(" ")[0] for line in result.stdout.splitlines()[:-1] if not line.startswith(" ")]
-    assert result.returncode == ("FAIL" in levels) and set(levels) <= {"OK", "WARN", "FAIL"} and "OK" in levels, result.stderr
-    assert f"{levels.count('FAIL')} to mend, {levels.count('WARN')} to look at, {levels.count('OK')} right" in result.stdout
+    assert (
+        result.returncode == ("FAIL" in levels) and set(levels) <= {"OK", "WARN", "FAIL"} and "OK" in levels
+    ), result.stderr
+    assert (
+        f"{levels.count('FAIL')} to mend, {levels.count('WARN')} to look at, {levels.count('OK')} right"
+        in result.stdout
+    )

@@ -29,7 +29,9 @@ def test_the_edge_of_the_box_has_the_colour_of_the_label(winner):
     assert (drawn[415:485, 515:685] == 128).all()  # the face itself stays visible
 
 
-@pytest.mark.parametrize("x, y", [(500, 400), (0, 0), (1180, 0), (0, 860), (1180, 860), (-60, 300), (1240, 930), (600, -40)])
+@pytest.mark.parametrize(
+    "x, y", [(500, 400), (0, 0), (1180, 0), (0, 860), (1180, 860), (-60, 300), (1240, 930), (600, -40)]
+)
 def test_bars_are_as_long_as_the_probabilities_wherever_the_face_is(x, y):
     drawn = draw(GREY, [reading((x, y, 100, 100), track=7)])
     # 960 pixels high: lines of 30, bars of 5 x 30 = 150 for probability 1, and each as high as the others.
@@ -45,7 +47,10 @@ def test_the_bar_of_the_winner_stands_in_its_row():
     drawn = draw(GREY, [reading((100, 300, 200, 200))])
     (top, left), (bottom, _) = spots(drawn, "angry").min(0), spots(drawn, "happy").max(0)
     rows = spots(drawn[top : bottom + 1, left:], "disgust")
-    assert abs(np.ptp(rows[:, 1]) + 1 - 75) <= 1 and len(spots(drawn[top : bottom + 1, left - 1 : left], "disgust")) == 0
+    assert (
+        abs(np.ptp(rows[:, 1]) + 1 - 75) <= 1
+        and len(spots(drawn[top : bottom + 1, left - 1 : left], "disgust")) == 0
+    )
 
 
 def test_bars_of_one_face_do_not_hide_another():
@@ -66,7 +71,9 @@ def test_the_picture_itself_is_not_changed():
 
 def test_sizes_follow_the_picture():
     def line(high, wide):
-        drawn = draw(np.full((high, wide, 3), 128, np.uint8), [reading((wide // 3, high // 3, wide // 3, high // 3))])
+        drawn = draw(
+            np.full((high, wide, 3), 128, np.uint8), [reading((wide // 3, high // 3, wide // 3, high // 3))]
+        )
         return len(spots(drawn[high // 2 : high // 2 + 1, : wide // 2], "disgust"))
 
     assert line(240, 320) >= 1 and line(2160, 3840) >= 4 * line(240, 320)
@@ -112,7 +119,8 @@ def test_colours_differ_for_people_who_are_colour_blind(seen_by):
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(seen_by).T, 0, 1)
     lab = cv2.cvtColor(
-        np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055).astype(np.float32)[None], cv2.COLOR_RGB2Lab
+        np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055).astype(np.float32)[None],
+        cv2.COLOR_RGB2Lab,
     )[0]
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(len(lab), dtype=bool)]
     assert distances.min() > 10  # 2 is just noticeable
@@ -136,7 +144,10 @@ def test_pictures_too_small_for_words(size):
 
 
 def test_it_is_cheap():
-    faces = [reading(box, track=number) for number, box in enumerate([(20, 10, 160, 160), (280, 150, 120, 120), (500, 300, 100, 100)])]
+    faces = [
+        reading(box, track=number)
+        for number, box in enumerate([(20, 10, 160, 160), (280, 150, 120, 120), (500, 300, 100, 100)])
+    ]
     image, times = np.full((480, 640, 3), 128, np.uint8), []
     for _ in range(20):
         start = time.perf_counter()
@@ -146,6 +157,8 @@ def test_it_is_cheap():
 
 
 def test_an_unsure_answer_has_a_question_mark():
-    unsure, sure = (Reading((0, 0, 9, 9), 1.0, LABELS, np.array(SHARES), unsure_below=least) for least in (0.51, 0.5))
+    unsure, sure = (
+        Reading((0, 0, 9, 9), 1.0, LABELS, np.array(SHARES), unsure_below=least) for least in (0.51, 0.5)
+    )
     assert (unsure.said, unsure.sure, sure.said, sure.sure) == ("disgust?", False, "disgust", True)
     assert unsure.to_dict()["sure"] is False and unsure.to_dict()["label"] == "disgust"

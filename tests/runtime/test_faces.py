@@ -60,7 +60,10 @@ def test_every_face_the_largest_first(detector, photo):
     import cv2
 
     face = photo[20:220, 120:320]
-    small, wall = cv2.resize(face, (120, 120), interpolation=cv2.INTER_AREA), np.full((300, 500, 3), 128, np.uint8)
+    small, wall = (
+        cv2.resize(face, (120, 120), interpolation=cv2.INTER_AREA),
+        np.full((300, 500, 3), 128, np.uint8),
+    )
     wall[40:160, 20:140], wall[40:240, 250:450] = small, face
     large, little = detector.find(wall)
     assert large.box[2] > 1.4 * little.box[2] and middle(large.box)[0] > 250 > 140 > middle(little.box)[0]
@@ -96,7 +99,9 @@ def test_haars_parameters_are_opencvs(photo):
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     for factor, neighbors, least in ((1.1, 5, 50), (1.3, 2, 30), (1.05, 0, 60)):
-        expected = cascade.detectMultiScale(grey, scaleFactor=factor, minNeighbors=neighbors, minSize=(least, least))
+        expected = cascade.detectMultiScale(
+            grey, scaleFactor=factor, minNeighbors=neighbors, minSize=(least, least)
+        )
         found = HaarDetector(factor, neighbors, least).find(photo)
         assert sorted(face.box for face in found) == sorted(tuple(map(int, box)) for box in expected)
     assert HaarDetector(min_size=200).find(photo) == []
@@ -139,7 +144,9 @@ def test_margins_without_landmarks():
     whole = WholePicture().find(image[:, :60])[0]
     assert (cut(image[:, :60], whole) == image[:, :60]).all()  # none: nothing is added, nothing lost
     haar = Face((20, 10, 20, 20), 9.0, margin=0.1)
-    assert (cut(image, haar) == image[9:31, 19:41]).all() and (cut(image, haar, 0) == image[10:30, 20:40]).all()
+    assert (cut(image, haar) == image[9:31, 19:41]).all() and (
+        cut(image, haar, 0) == image[10:30, 20:40]
+    ).all()
     assert (cut(image, haar, 0.5) == image[5:35, 15:45]).all()
 
 
@@ -153,9 +160,13 @@ def test_an_upright_face_is_a_slice():
     image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
     face = Face((30, 20, 40, 40), 0.9, placed(40, 30 + 20j))
     assert (cut(image, face) == image[20:60, 30:70]).all()
-    tight = Face((34, 24, 32, 32), 0.9, face.landmarks, margin=0.25)  # its box needs a margin; its landmarks give the frame all the same
+    tight = Face(
+        (34, 24, 32, 32), 0.9, face.landmarks, margin=0.25
+    )  # its box needs a margin; its landmarks give the frame all the same
     assert (cut(image, tight) == image[20:60, 30:70]).all()
-    assert (cut(image, face, 0.5) == image[10:70, 20:80]).all() and (cut(image, face, -0.5) == image[30:50, 40:60]).all()
+    assert (cut(image, face, 0.5) == image[10:70, 20:80]).all() and (
+        cut(image, face, -0.5) == image[30:50, 40:60]
+    ).all()
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -187,7 +198,9 @@ def test_a_tilted_face_comes_back_upright():
 def test_the_fit_is_the_least_squares_one():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        points = np.array(placed(complex(*rng.normal(0, 50, 2)), complex(*rng.normal(0, 50, 2)))) + rng.normal(0, 3, (5, 2))
+        points = np.array(
+            placed(complex(*rng.normal(0, 50, 2)), complex(*rng.normal(0, 50, 2)))
+        ) + rng.normal(0, 3, (5, 2))
         # x = a u - b v + c, y = b u + a v + d: four unknowns, ten equations
         rows = [row for u, v in TEMPLATE for row in ((u, -v, 1, 0), (v, u, 0, 1))]
         a, b, c, d = np.linalg.lstsq(np.array(rows), points.ravel(), rcond=None)[0]
@@ -219,12 +232,27 @@ def test_the_framing_is_fer2013s(command, shared):
     """The constants, on some hundred of the images that they were measured on."""
     medians = {}
     for name in ("haar", shared / YUNET):
-        result = command("tools/measure_framing.py", "--data", shared / "data/fer2013.zip", "--detector", name, "--count", 150)
+        result = command(
+            "tools/measure_framing.py",
+            "--data",
+            shared / "data/fer2013.zip",
+            "--detector",
+            name,
+            "--count",
+            150,
+        )
         assert result.returncode == 0, result.stderr
-        medians[str(name)] = {key.strip(): float(value) for key, value in re.findall(r"(?m)^(\S.{21}) +(-?\d\.\d+) ", result.stdout)}
+        medians[str(name)] = {
+            key.strip(): float(value)
+            for key, value in re.findall(r"(?m)^(\S.{21}) +(-?\d\.\d+) ", result.stdout)
+        }
     haar, yunet = medians["haar"], medians[str(shared / YUNET)]
     assert haar["margin of the box"] == pytest.approx(HAAR_MARGIN, abs=0.04)
-    assert all(values[f"box, middle {axis}"] == pytest.approx(0.5, abs=0.03) for values in (haar, yunet) for axis in "xy")
+    assert all(
+        values[f"box, middle {axis}"] == pytest.approx(0.5, abs=0.03)
+        for values in (haar, yunet)
+        for axis in "xy"
+    )
     names = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
     found = [(yunet[f"{name}, x"], yunet[f"{name}, y"]) for name in names]
     assert np.abs(np.array(found) - TEMPLATE).max() < 0.03
@@ -241,11 +269,21 @@ def test_crop_faces_command(command, shared, photo, tmp_path):
     result = command("tools/crop_faces.py", "photos", "faces")
     assert result.returncode == 1 and "2 of 4 images gave faces" in result.stdout, result.stderr
     rows = {row["id"]: row for row in read_csv(tmp_path / "faces/report.csv")}
-    assert rows["angry/wall.png"]["problem"] == "no face found" and rows["angry/broken.jpg"]["problem"] == "is not an image"
+    assert (
+        rows["angry/wall.png"]["problem"] == "no face found"
+        and rows["angry/broken.jpg"]["problem"] == "is not an image"
+    )
     face = read_picture(tmp_path / "faces/happy/astronaut_png_0.png")
-    assert (face == cut(photo, HaarDetector().find(photo)[0])).all() and (tmp_path / "faces/happy/astronaut_jpg_0.png").is_file()
+    assert (face == cut(photo, HaarDetector().find(photo)[0])).all() and (
+        tmp_path / "faces/happy/astronaut_jpg_0.png"
+    ).is_file()
     assert "not an empty folder" in error_line(command("tools/crop_faces.py", "photos", "faces"))
-    assert command("tools/crop_faces.py", "photos", "aligned", "--detector", shared / YUNET, "--margin", 0.2).returncode == 1
+    assert (
+        command(
+            "tools/crop_faces.py", "photos", "aligned", "--detector", shared / YUNET, "--margin", 0.2
+        ).returncode
+        == 1
+    )
     expected = cut(photo, YuNetDetector(shared / YUNET).find(photo)[0], 0.2)
     assert (read_picture(tmp_path / "aligned/happy/astronaut_png_0.png") == expected).all()
 
@@ -254,6 +292,10 @@ def test_mistakes(command, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no folder at none" in error_line(command("tools/crop_faces.py", "none", "out"))
     assert "holds no images" in error_line(command("tools/crop_faces.py", "empty", "out"))
-    assert "--margin must be between" in error_line(command("tools/crop_faces.py", "empty", "out", "--margin", 3))
+    assert "--margin must be between" in error_line(
+        command("tools/crop_faces.py", "empty", "out", "--margin", 3)
+    )
     assert "no data at none" in error_line(command("tools/measure_framing.py", "--data", "none"))
-    assert "--count must be" in error_line(command("tools/measure_framing.py", "--data", "empty", "--count", 0))
+    assert "--count must be" in error_line(
+        command("tools/measure_framing.py", "--data", "empty", "--count", 0)
+    )

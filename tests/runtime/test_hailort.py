@@ -54,7 +54,9 @@ def calls(path, name=None) -> list[dict]:
 def expected(images, hef) -> np.ndarray:
     """TensorFlow's interpreter on the INT8 TFLite, rounded to the 256 steps of the HEF's output."""
     output = read_hef(hef).groups[0].outputs[0]
-    stored = np.clip(np.rint(interpreted(networks()["int8"], images) / output.qp_scale) + output.qp_zp, 0, 255)
+    stored = np.clip(
+        np.rint(interpreted(networks()["int8"], images) / output.qp_scale) + output.qp_zp, 0, 255
+    )
     return (stored - output.qp_zp) * output.qp_scale
 
 
@@ -77,7 +79,9 @@ def test_the_answers_are_right_about_the_pictures(order, open_hef):
     order()
     images, labels = pictures()
     found = open_hef().logits(images, SPEC).argmax(1)
-    assert (found == labels).mean() > 0.7 and (found == interpreted(networks()["int8"], images).argmax(1)).mean() > 0.98
+    assert (found == labels).mean() > 0.7 and (
+        found == interpreted(networks()["int8"], images).argmax(1)
+    ).mean() > 0.98
 
 
 def test_the_predictor_opens_a_hef_with_the_labels_of_its_bundle(deploy, order):
@@ -90,7 +94,9 @@ def test_the_predictor_opens_a_hef_with_the_labels_of_its_bundle(deploy, order):
         assert (hef.stage, hef.labels, hef.spec) == ("hef", NAMES, SPEC)
         answers, wanted = hef.predict(images), tflite.predict(images)
         assert np.abs(answers - wanted).mean() < 0.02 and (answers.argmax(1) == wanted.argmax(1)).mean() > 0.9
-    assert [line["call"] for line in calls(record)][-2:] == ["shutdown", "release"] and calls(record, "configure")[0]["batch"] == 5
+    assert [line["call"] for line in calls(record)][-2:] == ["shutdown", "release"] and calls(
+        record, "configure"
+    )[0]["batch"] == 5
 
 
 def test_no_pictures(order, open_hef):
@@ -113,7 +119,9 @@ def test_jobs_overlap_and_the_last_is_shorter(order, open_hef):
     record = order(seconds=0.005)
     open_hef().logits(pictures()[0][: 3 * BATCH + 1], SPEC)
     jobs = calls(record, "run_async")
-    assert [job["pictures"] for job in jobs] == [4, 4, 4, 1] and calls(record, "configure")[0]["batch"] == BATCH
+    assert [job["pictures"] for job in jobs] == [4, 4, 4, 1] and calls(record, "configure")[0][
+        "batch"
+    ] == BATCH
     assert max(job["under_way"] for job in jobs) == 2 * BATCH  # one is computed while the next waits
 
 
@@ -143,7 +151,9 @@ def test_swapped_colours_and_normalised_pictures_give_other_answers(order, open_
     right = (model.logits(images, SPEC).argmax(1) == labels).mean()
     swapped = (model.logits(images[..., ::-1], SPEC).argmax(1) == labels).mean()
     assert swapped < right - 0.3  # blue and red are taken for each other
-    twice = ((images / 127.5 - 1) * 127).astype(np.int8).view(np.uint8)  # what an int8 network takes, given as bytes
+    twice = (
+        ((images / 127.5 - 1) * 127).astype(np.int8).view(np.uint8)
+    )  # what an int8 network takes, given as bytes
     assert (model.logits(twice, SPEC).argmax(1) == labels).mean() < right - 0.3
     with pytest.raises(ValueError, match="must be uint8"):
         model.logits((images / 127.5 - 1).astype(np.float32), SPEC)
@@ -169,7 +179,8 @@ def test_nothing_stays_open_after_a_failed_start(order, open_hef):
 
 @pytest.mark.parametrize(
     ("device", "chip", "fits"),
-    [("HAILO8", "hailo8", True), ("HAILO8", "hailo8r", True), ("HAILO8", "hailo8l", True), ("HAILO8L", "hailo8l", True),
+    [("HAILO8", "hailo8", True), ("HAILO8", "hailo8r", True), ("HAILO8", "hailo8l", True), ("HAILO8L",
+    "hailo8l", True),
      ("HAILO8L", "hailo8", False), ("HAILO15H", "hailo8", False)],
 )  # fmt: skip
 def test_which_chip_runs_which_hef(deploy, order, open_hef, device, chip, fits):
@@ -200,7 +211,11 @@ def test_the_double_and_hailort_agree_on_what_runs(deploy, order):
 # What is ordered from the double, and the line that a user sees.
 FAULTS = [
     ({"devices": 0}, "no Hailo device found.*--doctor"),
-    ({"busy": "program"}, r"another program uses the device \(sudo lsof /dev/hailo0.*hailort.service.*HAILO_OUT_OF_PHYSICAL_DEVICES"),
+    (
+        {"busy": "program"},
+        r"another program uses the device \(sudo lsof "
+        r"/dev/hailo0.*hailort.service.*HAILO_OUT_OF_PHYSICAL_DEVICES",
+    ),
     ({"driver": "other"}, "firmware, driver and library must be.*Exception: 76"),
     ({"driver": "absent"}, "driver is not loaded: sudo modprobe hailo_pci"),
     ({"node": "closed"}, "/dev/hailo0 cannot be opened"),
@@ -224,7 +239,9 @@ def test_a_device_that_is_lost_in_mid_run(order, open_hef, api):
     order(lost_after=6, **({"api": "vstreams"} if api == "vstreams" else {}))
     model = open_hef()
     model.logits(pictures()[0][:BATCH], SPEC)
-    with pytest.raises(UserError, match=r"model.hef: the device was lost in mid-run: .*\(HailoRTStreamAborted: "):
+    with pytest.raises(
+        UserError, match=r"model.hef: the device was lost in mid-run: .*\(HailoRTStreamAborted: "
+    ):
         model.logits(pictures()[0][:20], SPEC)
     with pytest.raises(UserError, match="lost in mid-run"):
         model.logits(pictures()[0][:1], SPEC)
@@ -250,7 +267,9 @@ def test_the_service_shares_the_device(order, open_hef, tmp_path):
         open_hef()
     hailort.SERVICE.touch()
     open_hef()
-    assert [line["service"] for line in calls(record, "open")] == [True] and calls(record, "open")[0]["group"] == "SHARED"
+    assert [line["service"] for line in calls(record, "open")] == [True] and calls(record, "open")[0][
+        "group"
+    ] == "SHARED"
 
 
 def test_a_service_that_does_not_answer(order, open_hef):
@@ -261,8 +280,12 @@ def test_a_service_that_does_not_answer(order, open_hef):
 
 
 def test_without_hailort(open_hef, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hailo_platform", None)  # so that the import finds none, whatever this machine has
-    with pytest.raises(UserError, match="not installed in this Python.*hailo-all.*Developer Zone.*--system-site-packages"):
+    monkeypatch.setitem(
+        sys.modules, "hailo_platform", None
+    )  # so that the import finds none, whatever this machine has
+    with pytest.raises(
+        UserError, match="not installed in this Python.*hailo-all.*Developer Zone.*--system-site-packages"
+    ):
         open_hef()
 
 
@@ -275,7 +298,9 @@ def test_another_exception_is_not_dressed_up(order, open_hef, monkeypatch):
 
 
 def changed(**fields):
-    """A fault put into what was read from the HEF: its group's fields, or its stream's after input_ or output_."""
+    """A fault put into what was read from the HEF: its group's fields, or its stream's after input_ or
+    output_.
+    """
     from dataclasses import replace
 
     def change(hef):
@@ -285,7 +310,10 @@ def changed(**fields):
         for key, value in fields.items():
             side, name = key.split("_", 1)
             streams = getattr(group, f"{side}s")
-            group = replace(group, **{f"{side}s": streams * 2 if name == "twice" else (replace(streams[0], **{name: value}),)})
+            group = replace(
+                group,
+                **{f"{side}s": streams * 2 if name == "twice" else (replace(streams[0], **{name: value}),)},
+            )
         return replace(hef, groups=(group,))
 
     return change
@@ -298,7 +326,10 @@ def changed(**fields):
         (lambda hef: changed(groups=hef.groups * 2)(hef), "2 network groups instead of one"),
         (changed(input_twice=1), "2 inputs and 1 outputs"),
         (changed(output_twice=1), "1 inputs and 2 outputs"),
-        (changed(input_shape=(96, 96, 3)), r"takes UINT8 NHWC \(96, 96, 3\), its files promise UINT8 NHWC \(16, 16, 3\)"),
+        (
+            changed(input_shape=(96, 96, 3)),
+            r"takes UINT8 NHWC \(96, 96, 3\), its files promise UINT8 NHWC \(16, 16, 3\)",
+        ),
         (changed(input_type="UINT16"), "takes UINT16"),
         (changed(input_order="NCHW"), "takes UINT8 NCHW"),
         (changed(input_normalised_on_chip=False), r"does not normalise on the chip.*normalization\(\)"),
@@ -316,7 +347,11 @@ def test_a_hef_that_is_none_of_this_classifier(deploy, open_hef, monkeypatch, ch
 def test_a_real_hef(shared):
     from fer_hailo.common.preprocess import PreprocessSpec
 
-    folder, spec, labels = shared / "data" / "hef", PreprocessSpec(input_size=112), tuple(map(str, range(512)))
+    folder, spec, labels = (
+        shared / "data" / "hef",
+        PreprocessSpec(input_size=112),
+        tuple(map(str, range(512))),
+    )
     hef = read_hef(folder / "arcface_mobilefacenet_hailo8.hef")
     check_hef(hef, "face.hef", spec, labels)
     assert hailort.runs_on(hef, "HAILO8") and not hailort.runs_on(hef, "HAILO8L")
@@ -379,7 +414,10 @@ def test_the_double_refuses_read_only_buffers(configured):
 
 def test_the_double_refuses_settings_that_come_too_late(configured):
     platform, model, _ = configured
-    for call in (lambda: model.set_batch_size(4), lambda: model.output().set_format_type(platform.FormatType.UINT8)):
+    for call in (
+        lambda: model.set_batch_size(4),
+        lambda: model.output().set_format_type(platform.FormatType.UINT8),
+    ):
         with pytest.raises(platform.HailoRTException, match="Invalid operation"):
             call()
 
@@ -426,7 +464,9 @@ def test_the_double_tells_failures_to_the_callback_only(deploy, order):
             bindings, told = ready.create_bindings(), []
             bindings.input().set_buffer(np.zeros((16, 16, 3), np.uint8))
             bindings.output().set_buffer(np.zeros(4, np.uint8))
-            ready.run_async([bindings], lambda completion_info: told.append(completion_info.exception)).wait(1000)
+            ready.run_async([bindings], lambda completion_info: told.append(completion_info.exception)).wait(
+                1000
+            )
             assert type(told[0]).__name__ == "HailoRTStreamAborted"
         with pytest.raises(AttributeError):
             ready.run_async([bindings])

@@ -52,7 +52,12 @@ def test_the_pixels_are_pillows(tmp_path, name):
     picture = photo()
     picture.save(tmp_path / name, FORMATS[name], **({"lossless": True} if name == "a.webp" else {}))
     limit = 3 if name == "a.jpg" else 0  # decoders of JPEG may round differently
-    assert np.abs(read_picture(tmp_path / name).astype(int) - np.asarray(Image.open(tmp_path / name).convert("RGB"))).max() <= limit
+    assert (
+        np.abs(
+            read_picture(tmp_path / name).astype(int) - np.asarray(Image.open(tmp_path / name).convert("RGB"))
+        ).max()
+        <= limit
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -74,18 +79,26 @@ def test_exif_and_transparency_together(tmp_path):
     picture.putpixel((0, 0), (200, 100, 0, 0))
     picture.save(tmp_path / "a.png", exif=exif)
     image = read_picture(tmp_path / "a.png")
-    assert image.shape == (30, 20, 3) and image[0, -1].tolist() == [255, 255, 255] and image[-1, -1].tolist() == [116, 0, 142]
+    assert (
+        image.shape == (30, 20, 3)
+        and image[0, -1].tolist() == [255, 255, 255]
+        and image[-1, -1].tolist() == [116, 0, 142]
+    )
 
 
 def test_transparency_is_laid_on_white(tmp_path):
-    Image.fromarray(np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 128]]], np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 128]]], np.uint8)).save(
+        tmp_path / "a.png"
+    )
     # 200 x 128/255 + 255 x 127/255 = 227.4, and so on
     assert read_picture(tmp_path / "a.png").tolist() == [[[255, 255, 255], [200, 100, 0], [227, 177, 127]]]
 
 
 def test_grey_palette_and_16_bits(tmp_path):
     Image.new("L", (3, 2), 90).save(tmp_path / "grey.png")
-    assert (read_picture(tmp_path / "grey.png") == 90).all() and read_picture(tmp_path / "grey.png").shape == (2, 3, 3)
+    assert (read_picture(tmp_path / "grey.png") == 90).all() and read_picture(
+        tmp_path / "grey.png"
+    ).shape == (2, 3, 3)
     Image.fromarray(np.array([[0, 257, 25700, 65535]], np.uint16)).save(tmp_path / "deep.png")
     assert read_picture(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 100, 255]
     palette = photo().convert("P")
@@ -128,7 +141,10 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         read_picture(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("TIFF", {})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("TIFF", {})],
+)
 def test_half_a_file_is_no_picture(tmp_path, kind, options):
     data = encoded(photo(200, 150), kind, **options)
     for share in (0.1, 0.5, 0.95):
@@ -158,13 +174,18 @@ def test_sizes_from_headers(kind):
 def test_sizes_of_rarer_headers():
     assert picture_size(encoded(photo(61, 37), "WEBP", lossless=True)) == (61, 37)
     assert picture_size(encoded(photo(61, 37, "RGBA"), "WEBP")) == (61, 37)
-    assert picture_size(encoded(photo(61, 37), "JPEG", progressive=True, icc_profile=bytes(70000))) == (61, 37)
+    assert picture_size(encoded(photo(61, 37), "JPEG", progressive=True, icc_profile=bytes(70000))) == (
+        61,
+        37,
+    )
     assert picture_size(b"P5\n# by hand\n61 37\n255\n" + bytes(61 * 37)) == (61, 37)
     assert picture_size(b"BM" + bytes(12) + struct.pack("<Iii", 40, 61, -37)) == (61, 37)  # rows from the top
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of side x side black pixels in 1 bit each, with the pixels left out: decoding it would fail, reading its header not."""
+    """A PNG of side x side black pixels in 1 bit each, with the pixels left out: decoding it would fail,
+    reading its header not.
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

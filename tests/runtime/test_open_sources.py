@@ -21,7 +21,11 @@ PIXELS = 10**8
 
 
 def shots(*arguments, max_pixels=PIXELS):
-    return [shot for source in open_sources([str(argument) for argument in arguments], max_pixels) for shot in source.shots()]
+    return [
+        shot
+        for source in open_sources([str(argument) for argument in arguments], max_pixels)
+        for shot in source.shots()
+    ]
 
 
 def told(*arguments, **options):
@@ -57,7 +61,9 @@ def test_a_folder_in_natural_order(place):
     film(place / "all/b/3.avi", counting(2))
     (place / "all/notes.txt").write_text("no image")
     names = [source.name for source in open_sources(["all"], PIXELS)]
-    assert names == [f"all/{name}" for name in ("a1/x.png", "b/2.png", "b/3.avi", "b/9.PNG", "b/10.png", "B.jpg")]
+    assert names == [
+        f"all/{name}" for name in ("a1/x.png", "b/2.png", "b/3.avi", "b/9.PNG", "b/10.png", "B.jpg")
+    ]
     assert [source.count for source in open_sources(["all"], PIXELS)] == [1, 1, 2, 1, 1, 1]
 
 
@@ -69,7 +75,11 @@ def test_patterns(place):
     def names(pattern):
         return [source.name for source in open_sources([pattern], PIXELS)]
 
-    assert names("a/*") == ["a/1.png", "a/[x].png"] and names("a/**/*.png") == ["a/1.png", "a/[x].png", "a/c/2.png"]
+    assert names("a/*") == ["a/1.png", "a/[x].png"] and names("a/**/*.png") == [
+        "a/1.png",
+        "a/[x].png",
+        "a/c/2.png",
+    ]
     assert names("a/**") == ["a/1.png", "a/[x].png", "a/c/2.png", "a/c/d/3.jpg"]
     assert names("a/[x].png") == ["a/[x].png"]  # the file of that name, not a pattern
     assert told("b/*.png") == [("b/*.png", "matches no image or video")]
@@ -97,7 +107,16 @@ def test_bad_files_do_not_stop_the_good_ones(place):
     (place / "empty.mp4").touch()
     (place / "folder").mkdir()
     found = shots(
-        "none.png", "none.mp4", "text.jpg", "text.mp4", "empty.mp4", "folder", "large.png", "dot.png", "good.png", max_pixels=10**5
+        "none.png",
+        "none.mp4",
+        "text.jpg",
+        "text.mp4",
+        "empty.mp4",
+        "folder",
+        "large.png",
+        "dot.png",
+        "good.png",
+        max_pixels=10**5,
     )
     assert [(shot.source, shot.problem) for shot in found] == [
         ("none.png", "does not exist"),
@@ -154,14 +173,18 @@ def test_a_variable_frame_rate_keeps_its_times(place):
     retime(path, [tick, 3 * tick, tick, 5 * tick, tick, tick])
     found = shots(path)
     assert greys(found) == list(range(6))
-    assert [shot.time_s for shot in found] == pytest.approx([0, 0.1, 0.4, 0.5, 1.0, 1.1], abs=1e-3)  # sums of the durations before
+    assert [shot.time_s for shot in found] == pytest.approx(
+        [0, 0.1, 0.4, 0.5, 1.0, 1.1], abs=1e-3
+    )  # sums of the durations before
 
 
 def test_a_turned_video_is_turned_back(place):
     image = plain((0, 0, 0))
     image[:24] = 255  # the upper half
     path = film(place / "phone.mp4", [image] * 3)
-    patch(path, b"tkhd", 40, ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)  # a quarter turn clockwise
+    patch(
+        path, b"tkhd", 40, ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30
+    )  # a quarter turn clockwise
     first = shots(path)[0].image
     assert first.shape == (64, 48, 3) and first[:, 30:].mean() > 240 and first[:, :18].mean() < 15
 
@@ -169,7 +192,9 @@ def test_a_turned_video_is_turned_back(place):
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
 def test_a_video_cut_in_half(place, suffix):
     rng = np.random.default_rng(0)
-    path = film(place / f"clip{suffix}", [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)])
+    path = film(
+        place / f"clip{suffix}", [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)]
+    )
     if suffix == ".mp4":
         index_first(path)
         assert len(shots(path)) == 40 and told(path) == []
@@ -183,7 +208,10 @@ def test_a_video_cut_in_half(place, suffix):
 def test_a_video_that_lost_its_index(place):
     path = film(place / "clip.mp4", counting(20))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert told(path) == [(str(path), "cannot be opened as a video: the file is cut off")] and len(shots(path)) == 1
+    assert (
+        told(path) == [(str(path), "cannot be opened as a video: the file is cut off")]
+        and len(shots(path)) == 1
+    )
     assert open_sources([str(path)], PIXELS)[0].count == 1
 
 
@@ -204,7 +232,9 @@ def test_a_damaged_frame_is_skipped_and_counted(place):
     data[at + 8 : at + 8 + size] = bytes(size)
     path.write_bytes(data)
     found = shots(path)
-    assert greys(found) == [0, 1, 2, 3, 4, None, 6, 7, 8, 9, 10, 11] and [shot.frame for shot in found] == list(range(12))
+    assert greys(found) == [0, 1, 2, 3, 4, None, 6, 7, 8, 9, 10, 11] and [
+        shot.frame for shot in found
+    ] == list(range(12))
     assert [shot.time_s for shot in found] == pytest.approx([n / 10 for n in range(12)], abs=1e-3)
     assert found[5].problem == "a frame could not be decoded"
 
@@ -221,7 +251,9 @@ class Tape:
     def get(self, key):
         import cv2
 
-        return {cv2.CAP_PROP_FRAME_WIDTH: 4, cv2.CAP_PROP_FRAME_HEIGHT: 4, cv2.CAP_PROP_POS_MSEC: 70.0}.get(key, 0.0)
+        return {cv2.CAP_PROP_FRAME_WIDTH: 4, cv2.CAP_PROP_FRAME_HEIGHT: 4, cv2.CAP_PROP_POS_MSEC: 70.0}.get(
+            key, 0.0
+        )
 
     def read(self):
         self.left -= 1
@@ -236,7 +268,9 @@ def test_times_where_the_container_has_none(place):
     source = Video(place / "clip.mp4", PIXELS, Tape)
     found = list(source.shots())
     assert source.count is None and {shot.rate for shot in found} == {None}
-    assert [shot.time_s for shot in found] == pytest.approx([0.07 + n / 25 for n in range(10)])  # 25 frames a second
+    assert [shot.time_s for shot in found] == pytest.approx(
+        [0.07 + n / 25 for n in range(10)]
+    )  # 25 frames a second
 
 
 def test_a_video_above_max_pixels(place):
@@ -257,7 +291,10 @@ def test_opencv_and_ffmpeg_are_quiet(place, command):
     (place / "text.mp4").write_text("no video")
     film(place / "clip.avi", counting(12))
     (place / "clip.avi").write_bytes((place / "clip.avi").read_bytes()[:4000])
-    code = "from fer_hailo.board.sources import *; [list(s.shots()) for s in open_sources(['text.mp4', 'clip.avi', 'none.png'], 10**8)]"
+    code = (
+        "from fer_hailo.board.sources import *; [list(s.shots()) for s in open_sources(['text.mp4', "
+        "'clip.avi', 'none.png'], 10**8)]"
+    )
     done = command([sys.executable, "-c", code])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -285,7 +322,13 @@ def test_a_failed_read_is_a_damaged_frame():
     _, source = camera(["ok", "bad", "ok", "bad", "bad", "ok"])
     found = list(islice(source.shots(), 6))
     assert [shot.frame for shot in found] == [0, 1, 2, 3, 4, 5]
-    assert [shot.problem for shot in found] == ["", "a frame could not be decoded", "", *["a frame could not be decoded"] * 2, ""]
+    assert [shot.problem for shot in found] == [
+        "",
+        "a frame could not be decoded",
+        "",
+        *["a frame could not be decoded"] * 2,
+        "",
+    ]
     assert [shot.time_s for shot in found] == pytest.approx([0, 0.001, 0.101, 0.102, 0.103, 0.203])
 
 
@@ -294,7 +337,8 @@ def test_a_camera_that_stalls_dies_and_returns():
     found = list(islice(source.shots(), 6))
     assert [shot.problem for shot in found] == ["", "", "", "is gone, retrying", "", ""]
     assert [shot.frame for shot in found] == [0, 1, 2, None, 3, 4]
-    # A frame, one 3 s later, one 0.1 s later; five failed reads of 1 ms; the waits with two failed reads; a good one.
+    # A frame, one 3 s later, one 0.1 s later; five failed reads of 1 ms; the waits with two failed reads; a
+    # good one.
     back = 3.0 + 0.1 + 5 * 0.001 + 0.5 + 1 + 2 + 4 + 8 + 2 * 0.001 + 0.1
     assert [shot.time_s for shot in found] == pytest.approx([0, 3, 3.1, 0, back, back + 0.1])
     assert fake.slept == [0.5, 1, 2, 4, 8] and len(fake.opened) == fake.released == 6
@@ -303,7 +347,9 @@ def test_a_camera_that_stalls_dies_and_returns():
 def test_a_read_that_hangs_and_fails_means_gone_at_once():
     fake, source = camera(["ok", ("hang", 10.0)], ["ok"])
     found = list(islice(source.shots(), 3))
-    assert [shot.problem for shot in found] == ["", "is gone, retrying", ""] and found[2].time_s == pytest.approx(10 + 0.5 + 0.1)
+    assert [shot.problem for shot in found] == ["", "is gone, retrying", ""] and found[
+        2
+    ].time_s == pytest.approx(10 + 0.5 + 0.1)
 
 
 def test_a_camera_that_never_returns_ends_with_stop():
@@ -350,7 +396,9 @@ def test_how_cameras_and_addresses_are_opened():
 
 
 def test_a_camera_that_cannot_be_opened():
-    with pytest.raises(UserError, match=r"camera 7 cannot be opened: check its number .*group video.*no other program"):
+    with pytest.raises(
+        UserError, match=r"camera 7 cannot be opened: check its number .*group video.*no other program"
+    ):
         camera(argument="7")
     with pytest.raises(UserError, match="http://host/cam cannot be opened: check the address") as error:
         camera(argument="http://me:secret@host/cam")
@@ -373,4 +421,7 @@ def test_a_live_source_must_be_alone(place):
 
 
 def test_passwords_are_not_shown():
-    assert public("rtsp://u:p%40@host:554/a?b=c") == "rtsp://host:554/a?b=c" and public(str(Path("a@b.png"))) == "a@b.png"
+    assert (
+        public("rtsp://u:p%40@host:554/a?b=c") == "rtsp://host:554/a?b=c"
+        and public(str(Path("a@b.png"))) == "a@b.png"
+    )

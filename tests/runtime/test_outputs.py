@@ -25,7 +25,16 @@ def picture(source, *faces, level=128, size=(40, 60)):
 
 
 def frame(number, *faces, source="film.mp4", rate=10.0, time_s=None, level=128, size=(48, 64)):
-    return Result(Shot(source, np.full((*size, 3), level, np.uint8), number, number / rate if time_s is None else time_s, rate), faces)
+    return Result(
+        Shot(
+            source,
+            np.full((*size, 3), level, np.uint8),
+            number,
+            number / rate if time_s is None else time_s,
+            rate,
+        ),
+        faces,
+    )
 
 
 def lost(number, source="film.mp4", rate=10.0):
@@ -56,7 +65,9 @@ def levels(path):
 
 
 def near(found, expected):
-    return len(found) == len(expected) and np.abs(np.subtract(found, expected)).max() <= 4  # it is a lossy format
+    return (
+        len(found) == len(expected) and np.abs(np.subtract(found, expected)).max() <= 4
+    )  # it is a lossy format
 
 
 # Text
@@ -64,7 +75,13 @@ def near(found, expected):
 
 def test_table_of_pictures(capsys):
     unreadable = Result(Shot("c.png", None, problem="does not exist"))
-    show(Table(), picture("a.png", happy(), happy(0.2)), picture("wall.png"), unreadable, picture("evil\x1b[2J.png"))
+    show(
+        Table(),
+        picture("a.png", happy(), happy(0.2)),
+        picture("wall.png"),
+        unreadable,
+        picture("evil\x1b[2J.png"),
+    )
     assert capsys.readouterr().out.splitlines() == [
         "a.png  happy   75.0 %  at 1,2  30x31",
         "a.png  angry   80.0 %  at 1,2  30x31",
@@ -75,14 +92,21 @@ def test_table_of_pictures(capsys):
 
 def test_table_of_a_video_names_changes_and_each_second(capsys):
     shares = [0.9, 0.9, 0.9, 0.1, 0.1] + [0.1] * 11
-    show(Table(), *[frame(number, happy(share, 1)) for number, share in enumerate(shares)], frame(16), frame(600, happy(0.9, 2), rate=10))
+    show(
+        Table(),
+        *[frame(number, happy(share, 1)) for number, share in enumerate(shares)],
+        frame(16),
+        frame(600, happy(0.9, 2), rate=10),
+    )
     assert capsys.readouterr().out.splitlines() == [
         "film.mp4  0:00.00  frame 0  #1  happy   90.0 %  at 1,2  30x31",
         "film.mp4  0:00.30  frame 3  #1  angry   90.0 %  at 1,2  30x31",
         "film.mp4  0:01.30  frame 13  #1  angry   90.0 %  at 1,2  30x31",
         "film.mp4  1:00.00  frame 600  #2  happy   90.0 %  at 1,2  30x31",
     ]
-    show(Table(), *[frame(number, happy(0.9, 1)) for number in (0, 30, 1, 2)])  # 3 seconds, then played once more
+    show(
+        Table(), *[frame(number, happy(0.9, 1)) for number in (0, 30, 1, 2)]
+    )  # 3 seconds, then played once more
     assert [line.split()[3] for line in capsys.readouterr().out.splitlines()] == ["0", "30", "1"]
 
 
@@ -117,17 +141,77 @@ def test_json_lines(capsys):
 
 
 def test_csv(capsys):
-    show(Csv(LABELS), picture('a "1",\n.png', happy(), happy(0.2)), picture("wall.png"), lost(2), frame(3, happy(track=4)))
+    show(
+        Csv(LABELS),
+        picture('a "1",\n.png', happy(), happy(0.2)),
+        picture("wall.png"),
+        lost(2),
+        frame(3, happy(track=4)),
+    )
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert rows == [
         dict(zip(rows[0], values, strict=True))
         for values in (
-            ['a "1",\n.png', "", "", "60", "40", "0", "", "1", "2", "30", "31", "5.5", "happy", "1", "0.25", "0.75"],
-            ['a "1",\n.png', "", "", "60", "40", "1", "", "1", "2", "30", "31", "5.5", "angry", "1", "0.8", "0.2"],
-            ["film.mp4", "3", "0.3", "64", "48", "0", "4", "1", "2", "30", "31", "5.5", "happy", "1", "0.25", "0.75"],
+            [
+                'a "1",\n.png',
+                "",
+                "",
+                "60",
+                "40",
+                "0",
+                "",
+                "1",
+                "2",
+                "30",
+                "31",
+                "5.5",
+                "happy",
+                "1",
+                "0.25",
+                "0.75",
+            ],
+            [
+                'a "1",\n.png',
+                "",
+                "",
+                "60",
+                "40",
+                "1",
+                "",
+                "1",
+                "2",
+                "30",
+                "31",
+                "5.5",
+                "angry",
+                "1",
+                "0.8",
+                "0.2",
+            ],
+            [
+                "film.mp4",
+                "3",
+                "0.3",
+                "64",
+                "48",
+                "0",
+                "4",
+                "1",
+                "2",
+                "30",
+                "31",
+                "5.5",
+                "happy",
+                "1",
+                "0.25",
+                "0.75",
+            ],
         )
     ]
-    assert ",".join(rows[0]) == "source,frame,time_s,width,height,face,track,x,y,w,h,score,label,sure,p_angry,p_happy"
+    assert (
+        ",".join(rows[0])
+        == "source,frame,time_s,width,height,face,track,x,y,w,h,score,label,sure,p_angry,p_happy"
+    )
 
 
 PROGRAM = """
@@ -140,7 +224,8 @@ from fer_hailo.board.outputs import *
 def main(argv):
     sink = eval(argv[0])
     image = np.full((480, 640, 3), 128, np.uint8)
-    faces = [Reading((1, 2, 3, 4), 1.0, ("angry", "happy"), np.array([0.5, 0.5]), track) for track in range(100)]
+    even = ("angry", "happy"), np.array([0.5, 0.5])
+    faces = [Reading((1, 2, 3, 4), 1.0, *even, track) for track in range(100)]
     try:
         for number in range(int(argv[1])):
             sink.write(Result(Shot("film.mp4", image, number, number / 10, 10.0), faces), image)
@@ -156,17 +241,25 @@ sys.exit(run(main, sys.argv[1:]))
 
 
 def start(sink, number, **options):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, sink, str(number)], env=os.environ | PATHS, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, sink, str(number)],
+        env=os.environ | PATHS,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
-    "sink, number, unbuffered", [("Json()", signal.SIGINT, ""), ("Json()", signal.SIGTERM, "1"), ("JsonLines()", signal.SIGINT, "1")]
+    "sink, number, unbuffered",
+    [("Json()", signal.SIGINT, ""), ("Json()", signal.SIGTERM, "1"), ("JsonLines()", signal.SIGINT, "1")],
 )
 def test_json_is_valid_when_interrupted_in_mid_write(monkeypatch, sink, number, unbuffered):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     program = start(sink, 10**9, stdout=subprocess.PIPE)
     assert program.stderr.readline() == b"ready\n"
-    time.sleep(0.3)  # nobody reads: the pipe is full by now, and the program waits with a half-written element
+    time.sleep(
+        0.3
+    )  # nobody reads: the pipe is full by now, and the program waits with a half-written element
     program.send_signal(number)
     time.sleep(0.2)
     out, errors = program.communicate(timeout=60)
@@ -196,7 +289,11 @@ def test_a_full_disk_gives_one_line(tmp_path):
 
 def test_pictures_keep_their_format(tmp_path):
     sources = ["in/a.JPG", "in/b.gif", "in/c.png"]
-    show(SavedPictures(tmp_path / "new/out", sources), *[picture(source, level=200) for source in sources], Result(Shot("d.png", None)))
+    show(
+        SavedPictures(tmp_path / "new/out", sources),
+        *[picture(source, level=200) for source in sources],
+        Result(Shot("d.png", None)),
+    )
     assert sorted(path.name for path in (tmp_path / "new/out").iterdir()) == ["a.JPG", "b.png", "c.png"]
     for path in (tmp_path / "new/out").iterdir():
         assert (read_picture(path) == 200).all()
@@ -206,9 +303,17 @@ def test_pictures_keep_their_format(tmp_path):
 def test_sources_of_the_same_name(tmp_path):
     sources = ["one/a.png", "two/a.png", "two/A.png", "a-2.png"]
     for _ in range(2):  # an earlier run's files are replaced
-        show(SavedPictures(tmp_path, sources), *[picture(source, level=level) for source, level in zip(sources, (1, 2, 3, 4), strict=True)])
+        show(
+            SavedPictures(tmp_path, sources),
+            *[picture(source, level=level) for source, level in zip(sources, (1, 2, 3, 4), strict=True)],
+        )
         names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["A-3.png", "a-2-2.png", "a-2.png", "a.png"] or names == ["A-2-2.png", "A-2.png", "a-2.png", "a.png"], names
+        assert names == ["A-3.png", "a-2-2.png", "a-2.png", "a.png"] or names == [
+            "A-2-2.png",
+            "A-2.png",
+            "a-2.png",
+            "a.png",
+        ], names
     assert sorted(int(read_picture(path)[0, 0, 0]) for path in tmp_path.iterdir()) == [1, 2, 3, 4]
 
 
@@ -249,7 +354,10 @@ def test_places_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("rate", [7.5, 10, 24000 / 1001, 29.97, 60, 119.88012])
 def test_a_video_keeps_rate_and_length(tmp_path, rate):
     shades = [40 + 10 * (number % 20) for number in range(50)]
-    show(SavedVideo(tmp_path / "out.mp4", []), *[frame(n, rate=rate, level=level) for n, level in enumerate(shades)])
+    show(
+        SavedVideo(tmp_path / "out.mp4", []),
+        *[frame(n, rate=rate, level=level) for n, level in enumerate(shades)],
+    )
     found, read = levels(tmp_path / "out.mp4")
     assert near(found, shades) and abs(read - rate) < 0.002
     assert os.listdir(tmp_path) == ["out.mp4"]
@@ -268,14 +376,27 @@ def test_colours_of_a_video(tmp_path):
 
 
 def test_frames_that_could_not_be_read_leave_no_gap(tmp_path):
-    show(SavedVideo(tmp_path / "out.mp4", []), lost(0), lost(1), frame(2, level=50), lost(3), frame(4, level=150), lost(5), lost(6))
+    show(
+        SavedVideo(tmp_path / "out.mp4", []),
+        lost(0),
+        lost(1),
+        frame(2, level=50),
+        lost(3),
+        frame(4, level=150),
+        lost(5),
+        lost(6),
+    )
     assert near(levels(tmp_path / "out.mp4")[0], [50, 50, 50, 50, 150, 150, 150])
 
 
 def test_a_camera_plays_as_long_as_it_ran(tmp_path):
-    # Ten a second from second 3.0 on: two close together, a pause, one in time. Worked out by hand: slots 0, 1, 1, 5, 6.
+    # Ten a second from second 3.0 on: two close together, a pause, one in time. Worked out by hand: slots 0,
+    # 1, 1, 5, 6.
     times, shades = [3.0, 3.08, 3.12, 3.49, 3.62], [20, 60, 100, 140, 180]
-    results = [frame(9 * n, source="camera 0", time_s=t, level=level) for n, (t, level) in enumerate(zip(times, shades, strict=True))]
+    results = [
+        frame(9 * n, source="camera 0", time_s=t, level=level)
+        for n, (t, level) in enumerate(zip(times, shades, strict=True))
+    ]
     gone = Result(Shot("camera 0", None, problem="is gone, retrying"))
     show(SavedPictures(tmp_path, ["0"]), *results[:3], gone, *results[3:])
     assert near(levels(tmp_path / "camera 0.mp4")[0], [20, 60, 100, 100, 100, 140, 180])
@@ -292,18 +413,30 @@ def test_a_camera_that_does_not_know_its_rate(tmp_path, rate):
 def test_odd_and_changing_sizes(tmp_path):
     import cv2
 
-    show(SavedVideo(tmp_path / "out.mp4", []), frame(0, size=(49, 65)), frame(1, size=(98, 130)), frame(2, size=(1, 1)))
+    show(
+        SavedVideo(tmp_path / "out.mp4", []),
+        frame(0, size=(49, 65)),
+        frame(1, size=(98, 130)),
+        frame(2, size=(1, 1)),
+    )
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     shapes = [video.read()[1].shape for _ in range(3)]
     assert shapes == [(50, 66, 3)] * 3
 
 
 def test_videos_and_pictures_in_one_folder(tmp_path):
-    films = [frame(n, source=source, level=level) for source, level in (("a/x.avi", 50), ("b/x.mov", 90)) for n in range(3)]
+    films = [
+        frame(n, source=source, level=level)
+        for source, level in (("a/x.avi", 50), ("b/x.mov", 90))
+        for n in range(3)
+    ]
     again = [frame(n, source="b/x.mov", level=130) for n in range(3)]
     show(SavedPictures(tmp_path, []), *films, *again, picture("a/x.png"))
     assert sorted(os.listdir(tmp_path)) == ["x-2.mp4", "x-3.mp4", "x.mp4", "x.png"]
-    assert all(near(levels(tmp_path / name)[0], 3 * [level]) for name, level in (("x.mp4", 50), ("x-2.mp4", 90), ("x-3.mp4", 130)))
+    assert all(
+        near(levels(tmp_path / name)[0], 3 * [level])
+        for name, level in (("x.mp4", 50), ("x-2.mp4", 90), ("x-3.mp4", 130))
+    )
 
 
 def test_what_does_not_go_into_one_video(tmp_path):
@@ -355,7 +488,11 @@ def test_a_video_that_is_not_whole_is_not_kept(tmp_path):
 
 def test_names_for_addresses():
     assert outputs._stem("rtsp://user:secret@10.0.0.7:554/live/cam_1?x=1") == "10.0.0.7-live-cam_1"
-    assert outputs._stem("camera 0") == "camera 0" and outputs._stem("/dev/video2") == "video2" and outputs._stem("a/b.c.mp4") == "b.c"
+    assert (
+        outputs._stem("camera 0") == "camera 0"
+        and outputs._stem("/dev/video2") == "video2"
+        and outputs._stem("a/b.c.mp4") == "b.c"
+    )
 
 
 # The window
@@ -390,7 +527,12 @@ def test_window_shows_frames_until_a_key_ends_it(monkeypatch):
     with pytest.raises(Stop):
         window.write(frame(3), blue)
     window.close()
-    assert len(screen.shown) == 3 and (screen.shown[0][0, 0] == (255, 0, 0)).all() and screen.size == (1280, 640) and screen.closed
+    assert (
+        len(screen.shown) == 3
+        and (screen.shown[0][0, 0] == (255, 0, 0)).all()
+        and screen.size == (1280, 640)
+        and screen.closed
+    )
 
 
 def test_window_keeps_a_picture_until_a_key(monkeypatch):
@@ -425,7 +567,9 @@ def test_no_display(monkeypatch):
 
 
 def test_an_opencv_without_windows(monkeypatch, tmp_path):
-    (tmp_path / "cv2.py").write_text("def namedWindow(_): raise Exception('Rebuild the library with GTK+ 2.x support.')")
+    (tmp_path / "cv2.py").write_text(
+        "def namedWindow(_): raise Exception('Rebuild the library with GTK+ 2.x support.')"
+    )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     with pytest.raises(UserError, match="this OpenCV has no windows: pip uninstall opencv-python-headless"):
         Window()

@@ -15,7 +15,9 @@ WAIT = 20  # seconds until a test that hangs fails
 
 
 def shot(number, source="clip.mp4", **values):
-    return Shot(source, np.full((40, 60, 3), number, np.uint8), **{"frame": number, "time_s": number / 10} | values)
+    return Shot(
+        source, np.full((40, 60, 3), number, np.uint8), **{"frame": number, "time_s": number / 10} | values
+    )
 
 
 class Given:
@@ -24,7 +26,13 @@ class Given:
     count = None
 
     def __init__(self, shots, live=False, name="clip.mp4"):
-        self.name, self.live, self.given, self.stopped, self.ended = name, live, shots, False, threading.Event()
+        self.name, self.live, self.given, self.stopped, self.ended = (
+            name,
+            live,
+            shots,
+            False,
+            threading.Event(),
+        )
 
     def shots(self):
         yield from self.given
@@ -47,7 +55,9 @@ class Analysis:
         return np.array([[1 - happy, happy]])
 
     def readings(self, faces, probabilities):
-        return tuple(Reading(face.box, face.score, LABELS, row) for face, row in zip(faces, probabilities, strict=True))
+        return tuple(
+            Reading(face.box, face.score, LABELS, row) for face, row in zip(faces, probabilities, strict=True)
+        )
 
 
 class Kept:
@@ -68,20 +78,41 @@ class Kept:
 def through(sources, sink, analysis=None, smooth=0.0, watched=False):
     statistics, problems = Statistics(), []
     try:
-        run(sources, analysis or Analysis(), [sink], smooth, watched, statistics, problems.append, lambda result: None)
+        run(
+            sources,
+            analysis or Analysis(),
+            [sink],
+            smooth,
+            watched,
+            statistics,
+            problems.append,
+            lambda result: None,
+        )
     finally:
         assert all(source.stopped for source in sources)
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith(("detect", "search", "classify"))]
+        assert not [
+            thread
+            for thread in threading.enumerate()
+            if thread.name.startswith(("detect", "search", "classify"))
+        ]
     return statistics, problems
 
 
 def test_all_frames_of_files_arrive_in_order():
     sink = Kept()
-    statistics, _ = through([Given([shot(n) for n in range(50)]), Given([shot(n, "b.mp4") for n in range(50)])], sink)
-    assert [(r.shot.source, r.shot.frame) for r in sink.results] == [(s, n) for s in ("clip.mp4", "b.mp4") for n in range(50)]
+    statistics, _ = through(
+        [Given([shot(n) for n in range(50)]), Given([shot(n, "b.mp4") for n in range(50)])], sink
+    )
+    assert [(r.shot.source, r.shot.frame) for r in sink.results] == [
+        (s, n) for s in ("clip.mp4", "b.mp4") for n in range(50)
+    ]
     assert (statistics.pictures, statistics.dropped, statistics.problems) == (100, 0, 0)
-    assert [statistics.counts[part] for part in ("detect", "classify", "output")] == [100] * 3 and min(statistics.seconds.values()) > 0
-    assert [r.faces[0].probabilities[1] for r in sink.results[:50]] == [pytest.approx(n / 255) for n in range(50)]
+    assert [statistics.counts[part] for part in ("detect", "classify", "output")] == [100] * 3 and min(
+        statistics.seconds.values()
+    ) > 0
+    assert [r.faces[0].probabilities[1] for r in sink.results[:50]] == [
+        pytest.approx(n / 255) for n in range(50)
+    ]
 
 
 def test_faces_are_followed_within_a_video_and_not_beyond():
@@ -90,13 +121,19 @@ def test_faces_are_followed_within_a_video_and_not_beyond():
                Given([Shot("a.png", np.zeros((9, 9, 3), np.uint8))], name="a.png")]  # fmt: skip
     through(sources, sink, smooth=10.0)
     assert [r.faces[0].track for r in sink.results] == [1, 1, 1, 1, 1, None]
-    assert sink.results[3].faces[0].probabilities[1] == pytest.approx(200 / 255)  # not smoothed with the other video's
+    assert sink.results[3].faces[0].probabilities[1] == pytest.approx(
+        200 / 255
+    )  # not smoothed with the other video's
 
 
 def test_a_video_that_is_named_twice_is_followed_anew():
     sink = Kept()
     again = [shot(200, frame=0, time_s=0.0), shot(205, frame=5, time_s=0.5)]
-    through([Given([shot(0), shot(5)]), Given(again), Given([shot(0)]), Given([shot(9, frame=0, time_s=0.0)])], sink, smooth=10.0)
+    through(
+        [Given([shot(0), shot(5)]), Given(again), Given([shot(0)]), Given([shot(9, frame=0, time_s=0.0)])],
+        sink,
+        smooth=10.0,
+    )
     assert {r.faces[0].track for r in sink.results} == {1}
     grey = [r.faces[0].probabilities[1] * 255 for r in sink.results]
     assert grey == pytest.approx([0, 5 * (1 - math.exp(-0.05)), 200, 200 + 5 * (1 - math.exp(-0.05)), 0, 9])
@@ -168,7 +205,12 @@ def test_what_could_not_be_read_is_counted_told_and_handed_on():
     statistics, problems = through([Given([shot(0), bad, shot(2)])], sink)
     assert [r.shot.frame for r in sink.results] == [0, 1, 2] and problems == [bad]
     assert (statistics.pictures, statistics.problems) == (2, 1)
-    assert sink.results[1].to_dict() == {"source": "clip.mp4", "frame": 1, "time_s": 0.1, "problem": "is damaged"}
+    assert sink.results[1].to_dict() == {
+        "source": "clip.mp4",
+        "frame": 1,
+        "time_s": 0.1,
+        "problem": "is damaged",
+    }
 
 
 def test_a_device_that_is_lost_ends_the_run_after_what_was_done():
@@ -221,7 +263,16 @@ def test_a_picture_is_drawn_once_and_only_for_outputs_that_want_it():
     plain, drawing = Kept(), Kept()
     drawing.draws = True
     statistics = Statistics()
-    run([Given([shot(100)])], Analysis(), [plain, drawing], 0, False, statistics, lambda shot: None, lambda result: None)
+    run(
+        [Given([shot(100)])],
+        Analysis(),
+        [plain, drawing],
+        0,
+        False,
+        statistics,
+        lambda shot: None,
+        lambda result: None,
+    )
     assert drawing.drawn[0].shape == (40, 60, 3) and (drawing.drawn[0] != 100).any()
     assert (drawing.results[0].shot.image == 100).all() and plain.drawn[0] is drawing.drawn[0]
     through([Given([shot(100)])], alone := Kept())
@@ -233,7 +284,9 @@ def test_a_video_that_is_watched_plays_in_real_time():
     sink = Kept(before=lambda: ends.append(time.perf_counter()))
     statistics, _ = through([Given([shot(n, time_s=n / 20) for n in range(11)])], sink, watched=True)
     assert 0.3 < ends[-1] - ends[0] < 5 and len(ends) == 11  # 0.5 s, were the clock exact
-    assert statistics.latencies[-1] < 0.4  # from the moment that it was shown, as a camera's, not from when it was read
+    assert (
+        statistics.latencies[-1] < 0.4
+    )  # from the moment that it was shown, as a camera's, not from when it was read
 
 
 def test_statistics_by_hand():
@@ -241,7 +294,9 @@ def test_statistics_by_hand():
     assert statistics.latency_ms(50) == [0.0] and statistics.rate() == 0
     statistics.latencies.extend([0.01, 0.02, 0.03])
     statistics.ends.extend([5.0, 5.5, 6.0])
-    assert statistics.latency_ms(0, 50, 100) == pytest.approx([10, 20, 30]) and statistics.rate() == pytest.approx(2)
+    assert statistics.latency_ms(0, 50, 100) == pytest.approx(
+        [10, 20, 30]
+    ) and statistics.rate() == pytest.approx(2)
     statistics.pictures, statistics.dropped = 1, 1234
     assert "1 image in" in statistics.line(live=False) and "latency" not in statistics.line(live=False)
     for part, count, spent in (("read", 4, 0.4), ("detect", 2, 0.03)):
@@ -250,4 +305,6 @@ def test_statistics_by_hand():
     assert "could not be read" not in statistics.line(live=False)
     statistics.problems = 3
     assert statistics.line(live=False).endswith("/s), 3 could not be read")
-    assert "1,234 dropped" in statistics.line(live=True) and "latency p50 20.0 ms, p95 29.0 ms" in statistics.line(live=True)
+    assert "1,234 dropped" in statistics.line(
+        live=True
+    ) and "latency p50 20.0 ms, p95 29.0 ms" in statistics.line(live=True)

@@ -29,7 +29,10 @@ def test_keras_and_tflite_answer_alike(trained, converted):
     for path in (trained / MODEL, converted / "model_float32.tflite", converted / "model_int8.tflite"):
         with load(resolve(path)) as predictor:
             answers[predictor.stage] = predictor.predict(pictures)
-            assert predictor.labels == ("angry", "disgust", "happy", "neutral", "surprise") and predictor.spec.input_size == 32
+            assert (
+                predictor.labels == ("angry", "disgust", "happy", "neutral", "surprise")
+                and predictor.spec.input_size == 32
+            )
     assert set(answers) == {"keras", "tflite", "tflite-int8"}
     assert np.abs(answers["keras"] - answers["tflite"]).max() < 1e-4
     assert np.abs(answers["keras"] - answers["tflite-int8"]).max() < 0.1
@@ -37,13 +40,17 @@ def test_keras_and_tflite_answer_alike(trained, converted):
 
 
 def test_each_picture_is_normalised_once(trained, converted):
-    """Predictions worked out with plain Keras on values in [-1, 1]; bytes, or values normalised twice, give others."""
+    """Predictions worked out with plain Keras on values in [-1, 1]; bytes, or values normalised twice, give
+    others.
+    """
     import keras
 
     pictures = load_bundle(converted).evaluation().images[:20]
     model = keras.models.load_model(trained / MODEL, compile=False)
     values = pictures.astype(np.float32) / 127.5 - 1
-    right, raw, twice = (softmax(np.asarray(model(v))) for v in (values, pictures.astype(np.float32), values / 127.5 - 1))
+    right, raw, twice = (
+        softmax(np.asarray(model(v))) for v in (values, pictures.astype(np.float32), values / 127.5 - 1)
+    )
     with load(resolve(converted / "model_float32.tflite")) as predictor:
         answers = softmax(predictor.logits(pictures))
     assert np.abs(answers - right).max() < 1e-4
@@ -52,12 +59,17 @@ def test_each_picture_is_normalised_once(trained, converted):
 
 def test_temperature_and_unsure_come_from_the_models_folder(trained, converted, tmp_path):
     known = Confidence(**json.loads((trained / CONFIDENCE).read_text()))
-    assert known == Confidence(**json.loads((converted / "manifest.json").read_text())["confidence"]) and known.temperature != 1
+    assert (
+        known == Confidence(**json.loads((converted / "manifest.json").read_text())["confidence"])
+        and known.temperature != 1
+    )
     pictures = load_bundle(converted).evaluation().images[:3]
     for path in (trained / MODEL, converted / "model_int8.tflite"):
         with load(resolve(path)) as predictor:
             assert predictor.confidence == known
-            np.testing.assert_allclose(predictor.predict(pictures), softmax(predictor.logits(pictures) / known.temperature))
+            np.testing.assert_allclose(
+                predictor.predict(pictures), softmax(predictor.logits(pictures) / known.temperature)
+            )
     shutil.copy(trained / MODEL, tmp_path)
     assert resolve(tmp_path / MODEL).confidence is None
     (tmp_path / CONFIDENCE).write_text('{"temperature": -1}')
@@ -68,7 +80,11 @@ def test_temperature_and_unsure_come_from_the_models_folder(trained, converted, 
 def test_pictures_of_another_kind_are_refused(converted):
     with load(resolve(converted / "model_float32.tflite")) as predictor:
         assert predictor.predict(np.empty((0, 32, 32, 3), np.uint8)).shape == (0, 5)
-        for wrong in (np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32), np.uint8), np.zeros((1, 48, 48, 3), np.uint8)):
+        for wrong in (
+            np.zeros((1, 32, 32, 3), np.float32),
+            np.zeros((1, 32, 32), np.uint8),
+            np.zeros((1, 48, 48, 3), np.uint8),
+        ):
             with pytest.raises(ValueError, match="images must be uint8"):
                 predictor.predict(wrong)
 
@@ -90,7 +106,9 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
     assert resolve().model == ROOT / "fer2013_keras_hailo/released/model_float32.tflite"  # in whatever folder
     with monkeypatch.context() as patch:
         patch.setattr("fer_hailo.deploy.home.released", lambda: tmp_path / "nowhere")
-        with pytest.raises(UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"):
+        with pytest.raises(
+            UserError, match="fer2013_keras_hailo holds no complete run; name a model with --model"
+        ):
             resolve()
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
     shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
@@ -114,7 +132,9 @@ def test_labels_and_preprocessing_come_from_the_files(trained, bundle):
 
 def test_a_model_without_its_files_is_refused(bundle, tmp_path):
     shutil.copy(bundle / "model_int8.tflite", tmp_path / "elsewhere.tflite")
-    with pytest.raises(UserError, match="no manifest.json beside .*elsewhere.tflite.*copy deploy/ as a whole"):
+    with pytest.raises(
+        UserError, match="no manifest.json beside .*elsewhere.tflite.*copy deploy/ as a whole"
+    ):
         load(resolve(tmp_path / "elsewhere.tflite"))
     (tmp_path / "a.onnx").write_bytes(b"x")
     with pytest.raises(UserError, match="a.onnx is no model: .keras, .tflite, .hef files are"):
@@ -128,7 +148,11 @@ def test_a_model_without_its_files_is_refused(bundle, tmp_path):
         ("model_int8.tflite", "junk", "is not the file that .*manifest.json describes"),
         ("manifest.json", "{}", "does not tell labels and preprocessing"),
         ("manifest.json", "[1]", "does not tell labels and preprocessing"),
-        ("manifest.json", '{"labels": ["a", "b"], "preprocess": {"colour": 1}, "files": {}}', "does not tell labels and preprocessing"),
+        (
+            "manifest.json",
+            '{"labels": ["a", "b"], "preprocess": {"colour": 1}, "files": {}}',
+            "does not tell labels and preprocessing",
+        ),
     ],
 )
 def test_files_that_do_not_belong_together(bundle, name, content, said):
@@ -140,7 +164,11 @@ def test_files_that_do_not_belong_together(bundle, name, content, said):
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("preprocess", {"input_size": 48}, r"shape \(1, 32, 32, 3\), the preprocessing makes \(1, 48, 48, 3\)"),
+        (
+            "preprocess",
+            {"input_size": 48},
+            r"shape \(1, 32, 32, 3\), the preprocessing makes \(1, 48, 48, 3\)",
+        ),
         ("labels", ["a", "b"], "mine.tflite tells 5 classes apart, labels.txt names 2"),
     ],
 )
@@ -158,5 +186,7 @@ def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
     for name in (MODEL, "config.yaml"):
         shutil.copy(trained / name, tmp_path)
     (tmp_path / "labels.txt").write_text("angry\nhappy\n")
-    with pytest.raises(UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 5\); its files promise .* 2 classes"):
+    with pytest.raises(
+        UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 5\); its files promise .* 2 classes"
+    ):
         load(resolve(tmp_path / MODEL))

@@ -74,7 +74,9 @@ def test_the_answers_are_the_networks(command, trained, model, faces):
     answers = json.loads(result.stdout)
     network = keras.models.load_model(trained / MODEL, compile=False)
     temperature = json.loads((trained / CONFIDENCE).read_text())["temperature"]
-    assert [os.path.basename(entry["source"]) for entry in answers] == sorted(path.name for path in faces.iterdir())
+    assert [os.path.basename(entry["source"]) for entry in answers] == sorted(
+        path.name for path in faces.iterdir()
+    )
     for entry in answers:
         grey = cv2.imread(str(faces / os.path.basename(entry["source"])), cv2.IMREAD_GRAYSCALE)
         small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 127.5 - 1
@@ -99,7 +101,9 @@ def test_one_bad_picture_does_not_stop_the_others(command, model, faces, tmp_pat
     cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 7, np.uint8))
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((60, 60), np.uint8))
     sources = ["none.png", "text.jpg", "dot.png", "large.png", "faces/0[0-3].*", "nothing/*.png"]
-    result = command("run.py", *sources, "--model", model, "--detector", "none", "--max-pixels", 3000, "--json")
+    result = command(
+        "run.py", *sources, "--model", model, "--detector", "none", "--max-pixels", 3000, "--json"
+    )
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     told = ["none.png", "text.jpg", "large.png", "nothing/*.png"]
@@ -117,7 +121,9 @@ def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
 
     cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 7, np.uint8))
     result = command("run.py", "dot.png", "--model", model, "--detector", detector, "--json")
-    assert result.returncode == 0 and len(json.loads(result.stdout)[0]["faces"]) == (detector == "none"), result.stderr
+    assert result.returncode == 0 and len(json.loads(result.stdout)[0]["faces"]) == (detector == "none"), (
+        result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,10 +152,14 @@ def test_mistakes(command, model, faces, tmp_path, arguments, said):
 
 def test_a_video(command, model, tmp_path):
     film(tmp_path / "clip.mp4")
-    result = command("run.py", "clip.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4")
+    result = command(
+        "run.py", "clip.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4"
+    )
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line["frame"] for line in lines] == list(range(40)) and {line["faces"][0]["track"] for line in lines} == {1}
+    assert [line["frame"] for line in lines] == list(range(40)) and {
+        line["faces"][0]["track"] for line in lines
+    } == {1}
     assert [line["time_s"] for line in lines] == pytest.approx([n / 20 for n in range(40)], abs=1e-3)
     assert frames_of(tmp_path / "out.mp4") == (40, 20)
     assert "40 images in" in result.stderr
@@ -162,11 +172,17 @@ def test_csv_and_saved_pictures(command, model, faces, tmp_path):
     result = command("run.py", "faces", "--model", model, "--detector", "none", "--csv", "--save", "out")
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert len(rows) == 12 + 5 and [row["frame"] for row in rows if row["source"].endswith("clip.avi")] == list("01234")
+    assert len(rows) == 12 + 5 and [
+        row["frame"] for row in rows if row["source"].endswith("clip.avi")
+    ] == list("01234")
     row = rows[0]
-    assert [row[name] for name in ("face", "x", "y", "w", "h")] == ["0", "0", "0", "48", "48"] and 0 <= float(row[f"p_{row['label']}"]) <= 1
+    assert [row[name] for name in ("face", "x", "y", "w", "h")] == ["0", "0", "0", "48", "48"] and 0 <= float(
+        row[f"p_{row['label']}"]
+    ) <= 1
     saved = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(saved) == 13 and all(cv2.imread(str(path)) is not None for path in saved if path.suffix != ".mp4")
+    assert len(saved) == 13 and all(
+        cv2.imread(str(path)) is not None for path in saved if path.suffix != ".mp4"
+    )
     assert frames_of(next(path for path in saved if path.suffix == ".mp4"))[0] == 5
 
 
@@ -190,8 +206,10 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     film(tmp_path / "long.mp4", frames=1000, size=(640, 480))
     arguments = ["long.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=tmp_path, env=os.environ | PATHS, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=tmp_path, env=os.environ | PATHS,
+        text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     for _ in range(30):
         assert process.stdout.readline()
@@ -200,7 +218,9 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     assert process.returncode == 130 and "Traceback" not in said and "interrupted: after" in said, said
     written = 30 + len(rest.splitlines())
     count, rate = frames_of(tmp_path / "out.mp4")
-    assert rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1  # stopped between the line and the frame
+    assert (
+        rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1
+    )  # stopped between the line and the frame
     assert listing(tmp_path) == ["long.mp4", "out.mp4"]
 
 
@@ -245,10 +265,17 @@ class Given:
 @pytest.mark.parametrize(("live", "status"), [(False, 2), (True, 0)])
 def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, live, status):
     gone = [Shot("cam\x1b[2J\nera", None, problem="is gone, retrying")] * 2
-    damaged = [Shot("clip.avi", None, number, number / 10, problem="a frame could not be decoded") for number in range(3, 9)]
-    monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)])
+    damaged = [
+        Shot("clip.avi", None, number, number / 10, problem="a frame could not be decoded")
+        for number in range(3, 9)
+    ]
+    monkeypatch.setattr(
+        "fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)]
+    )
     assert analyse(Settings(["clip.avi"], str(model))) == status
-    *told, last = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 images"))]
+    *told, last = [
+        line for line in capfd.readouterr().err.splitlines() if line.startswith(("error", "0 images"))
+    ]
     assert told == ["error: cam?[2J?era: is gone, retrying"] * 2 + [
         "error: clip.avi: a frame could not be decoded (frame 3; the next such frames are counted)"
     ]
@@ -257,7 +284,10 @@ def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, liv
 
 def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, capfd):
     shots = [Shot("clip.avi", np.zeros((60, 80, 3), np.uint8), 0, 0.0), None]
-    monkeypatch.setattr("fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(shots, arguments == ["0"])])
+    monkeypatch.setattr(
+        "fer_hailo.board.session.open_sources",
+        lambda arguments, max_pixels: [Given(shots, arguments == ["0"])],
+    )
     assert analyse(Settings(["0"], str(model), detector="none", form="json")) == 0
     out, said = capfd.readouterr()
     assert len(json.loads(out)) == 1 and "1 image in" in said and "latency p50" in said
@@ -268,7 +298,8 @@ def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, c
 
 def test_a_closed_standard_output(model, tmp_path):
     result = subprocess.run(
-        ["sh", "-c", '"$0" "$@" >&-', sys.executable, str(ROOT / "run.py"), "none.png", "--model", str(model)],
+        ["sh", "-c", '"$0" "$@" >&-', sys.executable, str(ROOT / "run.py"), "none.png", "--model",
+        str(model)],
         cwd=tmp_path, env=os.environ | PATHS, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert "standard output is closed" in error_line(result)
@@ -280,7 +311,12 @@ def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, fa
     assert compiled.returncode == 0, compiled.stderr
     board = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "doubles/hailort")])}
     labels = {}
-    for model in (trained / MODEL, deploy / "model_float32.tflite", deploy / "model_int8.tflite", deploy / "hailo8"):
+    for model in (
+        trained / MODEL,
+        deploy / "model_float32.tflite",
+        deploy / "model_int8.tflite",
+        deploy / "hailo8",
+    ):
         result = command("run.py", "faces", "--detector", "none", "--model", model, "--json", **board)
         assert result.returncode == 0, result.stderr
         labels[model.name] = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
@@ -288,7 +324,9 @@ def test_all_kinds_of_model_give_the_same_labels(command, trained, converted, fa
 
 
 def test_red_is_red(command, tmp_path):
-    """A network that tells colours apart, on images; with red and blue exchanged most predictions are wrong."""
+    """A network that tells colours apart, on images; with red and blue exchanged most predictions are
+    wrong.
+    """
     import cv2
 
     write_bundle(tmp_path / "deploy")
@@ -297,10 +335,15 @@ def test_red_is_red(command, tmp_path):
     for folder, order in (("right", cv2.COLOR_RGB2BGR), ("swapped", None)):
         (tmp_path / folder).mkdir()
         for number, image in enumerate(images):
-            cv2.imwrite(str(tmp_path / f"{folder}/{number}.png"), image if order is None else cv2.cvtColor(image, order))
+            cv2.imwrite(
+                str(tmp_path / f"{folder}/{number}.png"),
+                image if order is None else cv2.cvtColor(image, order),
+            )
     shares = {}
     for folder in ("right", "swapped"):
-        result = command("run.py", folder, "--detector", "none", "--model", "deploy/model_float32.tflite", "--json")
+        result = command(
+            "run.py", folder, "--detector", "none", "--model", "deploy/model_float32.tflite", "--json"
+        )
         assert result.returncode == 0, result.stderr
         answers = [entry["faces"][0]["label"] for entry in json.loads(result.stdout)]
         shares[folder] = np.mean([answer == label for answer, label in zip(answers, truth, strict=True)])
@@ -318,14 +361,35 @@ def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
         return load(path, threads, batch)
 
     def ran(sources, analyzer, sinks, smooth, watched, *_):
-        seen["run"] = analyzer.margin, type(analyzer.detectors[0]).__name__, len(sinks), smooth, watched, sources[0].max_pixels
+        seen["run"] = (
+            analyzer.margin,
+            type(analyzer.detectors[0]).__name__,
+            len(sinks),
+            smooth,
+            watched,
+            sources[0].max_pixels,
+        )
 
     monkeypatch.setattr(module, "load", loaded)
     monkeypatch.setattr(module, "run", ran)
     given = [str(faces), "--model", str(model)]
-    assert script.main(given) == 0 and seen == {"load": (1, 8), "run": (None, "HaarDetector", 1, 0.5, False, 10**8)}
-    flags = ["--threads=3", "--batch=5", "--margin=0.25", "--detector=none", "--smooth=2.5", "--max-pixels=7", "--web=0"]
-    assert script.main([*given, *flags]) == 0 and seen == {"load": (3, 5), "run": (0.25, "WholePicture", 2, 2.5, True, 7)}
+    assert script.main(given) == 0 and seen == {
+        "load": (1, 8),
+        "run": (None, "HaarDetector", 1, 0.5, False, 10**8),
+    }
+    flags = [
+        "--threads=3",
+        "--batch=5",
+        "--margin=0.25",
+        "--detector=none",
+        "--smooth=2.5",
+        "--max-pixels=7",
+        "--web=0",
+    ]
+    assert script.main([*given, *flags]) == 0 and seen == {
+        "load": (3, 5),
+        "run": (0.25, "WholePicture", 2, 2.5, True, 7),
+    }
     assert "look at http://127.0.0.1:" in capfd.readouterr().err
 
 
@@ -333,7 +397,11 @@ def test_a_yunet_beside_the_model_is_taken(command, shared, converted, tmp_path)
     deploy = shutil.copytree(converted, tmp_path / "deploy")
     shutil.copy(shared / "data/detectors/yunet_n_640_640.onnx", deploy)
     result = command("run.py", shared / "data/photos/astronaut.png", "--model", deploy, "--json")
-    assert result.returncode == 0 and "YuNetDetector" in result.stderr and len(json.loads(result.stdout)[0]["faces"]) == 1, result.stderr
+    assert (
+        result.returncode == 0
+        and "YuNetDetector" in result.stderr
+        and len(json.loads(result.stdout)[0]["faces"]) == 1
+    ), result.stderr
 
 
 def test_the_photograph(command, shared, model):
@@ -345,7 +413,9 @@ def test_the_photograph(command, shared, model):
         (face,) = entry["faces"]
         x, y, width, height = face["box"]
         assert (entry["width"], entry["height"]) == (512, 512)
-        assert abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140  # seen by eye
+        assert (
+            abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140
+        )  # seen by eye
 
 
 def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):
@@ -356,13 +426,25 @@ def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):
     result = command([sys.executable, "-c", code], "faces", "--detector", "none", "--model", model)
     assert result.returncode == 0, result.stderr
     loaded = set(result.stderr.splitlines()[-1].split())
-    assert not loaded & {"tensorflow", "keras", "jax", "torch", "yaml", "matplotlib", "sklearn", "scipy", "bottle", "hailo_platform"}
+    assert not loaded & {
+        "tensorflow",
+        "keras",
+        "jax",
+        "torch",
+        "yaml",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "bottle",
+        "hailo_platform",
+    }
 
 
 def test_a_broken_pipe_ends_quietly(model, tmp_path):
     film(tmp_path / "long.mp4", frames=400)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), "long.mp4", "--model", str(model), "--detector", "none", "--jsonl"],
+        [sys.executable, str(ROOT / "run.py"), "long.mp4", "--model", str(model), "--detector", "none",
+        "--jsonl"],
         cwd=tmp_path, env=os.environ | PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout.readline()

@@ -22,7 +22,9 @@ LABELS = ("angry", "happy", "neutral")
 def result(number=0, share=0.75, faces=1, high=120, wide=160):
     rest = (1 - share) / 2
     face = Reading((40, 30, 50, 50), 5.0, LABELS, np.array([rest, share, rest]), 7)
-    return Result(Shot("0", np.full((high, wide, 3), 200, np.uint8), number, number / 10, 10.0), (face,) * faces)
+    return Result(
+        Shot("0", np.full((high, wide, 3), 200, np.uint8), number, number / 10, 10.0), (face,) * faces
+    )
 
 
 def put(served, *results):
@@ -50,9 +52,14 @@ def port(served):
 def get(served, path="/", method="GET", **headers):
     """The reply, with its whole body as .body where it ends."""
     connection = http.client.HTTPConnection("127.0.0.1", port(served), timeout=20)
-    connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    connection.request(
+        method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
     answer = connection.getresponse()
-    if answer.headers.get_content_type() not in ("multipart/x-mixed-replace", "text/event-stream") or answer.status != 200:
+    if (
+        answer.headers.get_content_type() not in ("multipart/x-mixed-replace", "text/event-stream")
+        or answer.status != 200
+    ):
         answer.body = answer.read().decode()
     return answer
 
@@ -61,7 +68,9 @@ def event(answer):
     """The next server-sent event, as its fields, or the comment."""
     lines = {}
     while line := answer.readline().decode().rstrip("\n"):
-        name, _, value = line.partition(": ") if not line.startswith(":") else ("comment", "", line[1:].strip())
+        name, _, value = (
+            line.partition(": ") if not line.startswith(":") else ("comment", "", line[1:].strip())
+        )
         lines[name] = value
     return lines
 
@@ -85,12 +94,20 @@ def test_the_page_loads_nothing_from_elsewhere(serve):
     page = get(serve(title="</script><b>&"))
     assert page.status == 200 and page.headers.get_content_type() == "text/html"
     policy = page.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy and "http" not in policy
+    assert (
+        policy.startswith("default-src 'none'; script-src 'sha256-")
+        and "unsafe" not in policy
+        and "http" not in policy
+    )
     assert "http:" not in page.body and "https:" not in page.body and "//cdn" not in page.body
     assert "&lt;/script&gt;&lt;b&gt;&amp;</h1>" in page.body and "{{" not in page.body
     assert "This page stores nothing" in page.body
     setup = json.loads(page.body.split('id="setup">')[1].split("</script>")[0])
-    assert setup["labels"] == list(LABELS) and setup["colours"]["happy"] == "#f0e442" and colours(LABELS)["happy"] == (0xF0, 0xE4, 0x42)
+    assert (
+        setup["labels"] == list(LABELS)
+        and setup["colours"]["happy"] == "#f0e442"
+        and colours(LABELS)["happy"] == (0xF0, 0xE4, 0x42)
+    )
 
 
 def test_a_label_cannot_end_the_script(serve):
@@ -100,7 +117,9 @@ def test_a_label_cannot_end_the_script(serve):
     assert "<script>alert" not in body and "\\u003c/script>" in body
 
 
-@pytest.mark.parametrize("path", ["/page.html", "/favicon.ico", "/../pyproject.toml", "/%2e%2e/web.py", "/events/", "/static/x"])
+@pytest.mark.parametrize(
+    "path", ["/page.html", "/favicon.ico", "/../pyproject.toml", "/%2e%2e/web.py", "/events/", "/static/x"]
+)
 def test_nothing_else_is_served(serve, path):
     answer = get(serve(), path)
     assert answer.status == 404 and answer.headers.get_content_type() == "text/plain"
@@ -110,12 +129,18 @@ def test_nothing_else_is_served(serve, path):
 def test_headers_on_every_answer(serve, path):
     headers = get(serve(), path).headers
     assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Cross-Origin-Resource-Policy"] == "same-origin" and headers["Referrer-Policy"] == "no-referrer"
+    assert (
+        headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        and headers["Referrer-Policy"] == "no-referrer"
+    )
     assert "Python" not in str(headers) and "Access-Control-Allow-Origin" not in headers
 
 
 def test_only_reading(serve):
-    assert get(serve(), "/", method="POST").status == 405 and get(serve(), "/events", method="HEAD").status == 200
+    assert (
+        get(serve(), "/", method="POST").status == 405
+        and get(serve(), "/events", method="HEAD").status == 200
+    )
 
 
 def test_the_stream_gives_the_annotated_pictures(serve):
@@ -125,7 +150,9 @@ def test_the_stream_gives_the_annotated_pictures(serve):
     assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
     first = part(answer)
     expected = draw(result().shot.image, result().faces)
-    assert first.shape == (120, 160, 3) and np.abs(first.astype(int) - expected).mean() < 5  # JPEG; red and blue in their places
+    assert (
+        first.shape == (120, 160, 3) and np.abs(first.astype(int) - expected).mean() < 5
+    )  # JPEG; red and blue in their places
     put(served, result(1, high=600, wide=2560))
     assert part(answer).shape == (300, 1280, 3)
 
@@ -152,7 +179,10 @@ def test_events_are_the_results_in_order(serve):
     assert [one["id"] for one in got] == ["1", "2", "3", "4"]
     assert [json.loads(one["data"]) for one in got] == [result(number).to_dict() for number in range(4)]
     assert status["event"] == "status"
-    assert set(json.loads(status["data"])) == {"run", "frames_per_s", "latency_ms"} and json.loads(status["data"])["latency_ms"] < 1000
+    assert (
+        set(json.loads(status["data"])) == {"run", "frames_per_s", "latency_ms"}
+        and json.loads(status["data"])["latency_ms"] < 1000
+    )
 
 
 def test_a_result_without_a_picture_is_an_event_and_the_picture_stays(serve):
@@ -170,7 +200,9 @@ def test_a_slow_reader_skips_events(serve):
     put(served, result(0))
     answer = get(served, "/events")
     event(answer), event(answer), event(answer)
-    many = [result(number, faces=60) for number in range(1, 600)]  # some 8 KiB each, which no socket holds in all
+    many = [
+        result(number, faces=60) for number in range(1, 600)
+    ]  # some 8 KiB each, which no socket holds in all
     for one in many:
         served.write(one, one.shot.image)
         time.sleep(0.0005)
@@ -198,12 +230,21 @@ def test_health(serve, monkeypatch):
         time.sleep(0.05)
     health = json.loads(get(served, "/healthz").body)
     assert set(health) == {"status", "frames", "frames_per_s", "last_frame_age_s", "clients"}
-    assert health["status"] == "ok" and health["frames"] == 5 and 5 < health["frames_per_s"] <= 20 and health["clients"] == 0
+    assert (
+        health["status"] == "ok"
+        and health["frames"] == 5
+        and 5 < health["frames_per_s"] <= 20
+        and health["clients"] == 0
+    )
     watching = get(served, "/events")
     event(watching)
     time.sleep(0.5)
     stalled = get(served, "/healthz")
-    assert stalled.status == 503 and json.loads(stalled.body)["status"] == "stalled" and json.loads(stalled.body)["clients"] == 1
+    assert (
+        stalled.status == 503
+        and json.loads(stalled.body)["status"] == "stalled"
+        and json.loads(stalled.body)["clients"] == 1
+    )
     put(served, result(6))
     assert get(served, "/healthz").status == 200
 
@@ -213,7 +254,8 @@ def test_health(serve, monkeypatch):
 
 @pytest.mark.parametrize("host, status", [
     ("localhost", 200), ("LOCALHOST:80", 200), ("127.0.0.1:1234", 200), ("[::1]:8080", 200),
-    ("evil.example", 403), ("localhost.evil.example", 403), ("127.0.0.1.evil.example:80", 403), ("192.168.1.5", 403), ("", 403),
+    ("evil.example", 403), ("localhost.evil.example", 403), ("127.0.0.1.evil.example:80", 403),
+    ("192.168.1.5", 403), ("", 403),
 ])  # fmt: skip
 def test_on_loopback_the_host_must_be_this_machine(serve, host, status):
     served = serve()
@@ -232,15 +274,24 @@ def test_a_token_opens_everything_once_given(serve, address):
     served = serve(address, "gehe;im ü&")
     put(served, result())
     for path in ("/", "/events", "/stream.mjpg", "/nothing"):
-        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic gehe"}, {"Cookie": "fer_hailo=x"}):
+        for given in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic gehe"},
+            {"Cookie": "fer_hailo=x"},
+        ):
             assert get(served, path, **given).status == 401
         assert get(served, f"{path}?token=wrong").status == get(served, f"{path}?token=").status == 401
     assert get(served, "/healthz").status == 200  # for watchdogs; it tells nothing of what is seen
     page = get(served, "/?token=gehe%3Bim%20%C3%BC%26")
     cookie = page.headers["Set-Cookie"]
-    assert page.status == 200 and "HttpOnly" in cookie and "SameSite=strict" in cookie and "gehe" not in cookie
+    assert (
+        page.status == 200 and "HttpOnly" in cookie and "SameSite=strict" in cookie and "gehe" not in cookie
+    )
     kept = cookie.split(";")[0]
-    assert [get(served, path, Cookie=kept).status for path in ("/", "/events", "/stream.mjpg", "/nothing")] == [200, 200, 200, 404]
+    assert [
+        get(served, path, Cookie=kept).status for path in ("/", "/events", "/stream.mjpg", "/nothing")
+    ] == [200, 200, 200, 404]
     assert get(served, "/", Cookie=kept[:-1]).status == 401
 
 
@@ -251,7 +302,9 @@ def test_a_token_in_a_header(serve):
     assert get(served, "/events", Authorization="secret").status == 401
 
 
-@pytest.mark.parametrize("address", ["", "x", "1.2.3.4", "8080x", "70000", ":80", "::1:80", "http://localhost:80", "a:b:1"])
+@pytest.mark.parametrize(
+    "address", ["", "x", "1.2.3.4", "8080x", "70000", ":80", "::1:80", "http://localhost:80", "a:b:1"]
+)
 def test_no_addresses(address):
     with pytest.raises(UserError, match="is no address to serve at"):
         Web(address, "secret", LABELS, "x")
@@ -320,7 +373,9 @@ def test_clients_that_never_read_do_not_slow_writing(serve, monkeypatch):
     # They hold only the interpreter's lock, in turns of 5 ms; on a busy test machine some turns are longer.
     assert np.median(times) < 0.003 and np.percentile(times, 90) < 0.05
     feeding = threading.Event()
-    feeder = threading.Thread(target=lambda: [served.write(result(), noise) or time.sleep(0.02) for _ in iter(feeding.is_set, True)])
+    feeder = threading.Thread(
+        target=lambda: [served.write(result(), noise) or time.sleep(0.02) for _ in iter(feeding.is_set, True)]
+    )
     feeder.start()
     try:
         gone = until(lambda: clients(served) <= CLIENTS)  # who stopped reading the images is dropped
@@ -427,7 +482,8 @@ WIDTHS = """[...document.querySelectorAll('#list li:not([hidden]) .bar i')].map(
 # The history's colour at a part of its height, at the right end; empty where nothing is painted.
 NEWEST = """(share) => {
     const canvas = document.getElementById('history'), pen = canvas.getContext('2d');
-    return pen.getImageData(canvas.width - 3, share * canvas.height, 1, 1).data.join().replace(/^0,0,0,0$/, '');
+    const pixel = pen.getImageData(canvas.width - 3, share * canvas.height, 1, 1);
+    return pixel.data.join().replace(/^0,0,0,0$/, '');
 }"""
 
 
@@ -438,14 +494,23 @@ def test_the_page_shows_picture_label_and_bars(serve, page):
     page.open(served.url, prefers_reduced_motion="reduce")
     assert page.until(TEXT) == "happy 75 %#7"
     assert np.allclose(page.value(WIDTHS), [0.125, 0.75, 0.125], atol=0.02)
-    assert page.until("!document.getElementById('image').hidden && document.getElementById('image').naturalWidth") == 160
+    assert (
+        page.until(
+            "!document.getElementById('image').hidden && document.getElementById('image').naturalWidth"
+        )
+        == 160
+    )
     assert page.value("document.querySelector('h1').textContent") == "a <b> & c"
     assert page.value("document.querySelector('#list .bar i').style.background") == "rgb(213, 94, 0)"
     put(served, result(1, share=0.2, faces=2), result(2, share=0.2, faces=2))
-    assert page.until(f"{WIDTHS}.length == 6") and np.allclose(page.value(WIDTHS), 2 * [0.4, 0.2, 0.4], atol=0.02)
+    assert page.until(f"{WIDTHS}.length == 6") and np.allclose(
+        page.value(WIDTHS), 2 * [0.4, 0.2, 0.4], atol=0.02
+    )
     put(served, result(3, faces=0))
     assert page.until("!document.getElementById('none').hidden") and page.value(WIDTHS) == []
-    assert [p for p in page.problems if "favicon" not in json.dumps(p)] == []  # nor did its own policy block anything
+    assert [
+        p for p in page.problems if "favicon" not in json.dumps(p)
+    ] == []  # nor did its own policy block anything
 
 
 def test_the_history_is_painted_in_the_colours_of_the_labels(serve, page):
@@ -470,8 +535,13 @@ def test_it_fits_a_phone(serve, page, scheme):
     page.open(served.url, 400, 800, prefers_color_scheme=scheme)
     assert page.until(TEXT)
     assert page.value("document.documentElement.scrollWidth") <= 400
-    ground, ink = (page.value(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
-    light = {"light": ("rgb(243, 245, 247)", "rgb(23, 33, 43)"), "dark": ("rgb(16, 22, 28)", "rgb(233, 238, 243)")}
+    ground, ink = (
+        page.value(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
+    )
+    light = {
+        "light": ("rgb(243, 245, 247)", "rgb(23, 33, 43)"),
+        "dark": ("rgb(16, 22, 28)", "rgb(233, 238, 243)"),
+    }
     assert (ground, ink) == light[scheme]
 
 
@@ -490,5 +560,7 @@ def test_the_page_survives_a_restart_and_a_token_leaves_the_address(serve, page)
         if page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run:
             break
         time.sleep(0.1)
-    assert page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run  # it took the new program's page
+    assert (
+        page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run
+    )  # it took the new program's page
     assert page.until("document.getElementById('picture').naturalWidth") == 160

@@ -1,4 +1,7 @@
-"""Two devices give the numbers of one. Each training in a process of its own, since devices are made when a backend starts."""
+"""Two devices give the numbers of one.
+
+Each training in a process of its own, since devices are made when a backend starts.
+"""
 
 import json
 import os
@@ -17,34 +20,61 @@ from fer_hailo.training.data.feed import TrainingBatches
 from fer_hailo.training.fit.devices import devices
 
 # TensorFlow draws random numbers, and mixes, on each device.
-PLAIN = {"flip": False, "zoom": 0, "brightness": 0, "contrast": 0, "shift": 0, "rotation": 0, "mixup_alpha": 0, "head_dropout": [0, 0]}
+PLAIN = {
+    "flip": False,
+    "zoom": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "shift": 0,
+    "rotation": 0,
+    "mixup_alpha": 0,
+    "head_dropout": [0, 0],
+}
 QUICK = "--xla_backend_optimization_level=0"  # compiles fast, runs slowly
 TWO_CPUS = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
-START = "import sys, json, pathlib, tiny\nfrom fer_hailo.common.config import load_config\nfrom fer_hailo.training.fit.loop import start\n"
-START += "config = load_config(None, json.loads(sys.argv[1]))\nstart(config, pathlib.Path(sys.argv[2]), int(sys.argv[3]))\n"
+START = (
+    "import sys, json, pathlib, tiny\nfrom fer_hailo.common.config import load_config\nfrom "
+    "fer_hailo.training.fit.loop import start\n"
+)
+START += (
+    "config = load_config(None, json.loads(sys.argv[1]))\nstart(config, pathlib.Path(sys.argv[2]), "
+    "int(sys.argv[3]))\n"
+)
 
 
 def train(settings, run, count, before="", **environment):
     program = [sys.executable, "-c", before + START, json.dumps(settings), str(run), str(count)]
-    done = subprocess.run(program, env=os.environ | PATHS | environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        program, env=os.environ | PATHS | environment, capture_output=True, text=True, timeout=400
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     if not run.exists():
         return []
-    return [{name: float(row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")} for row in read_csv(run / "history.csv")]
+    return [
+        {name: float(row[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        for row in read_csv(run / "history.csv")
+    ]
 
 
 def assert_close(ours, theirs, names=("loss", "accuracy", "val_loss", "val_accuracy")):
     assert len(ours) == len(theirs) > 1
     for one, other in zip(ours, theirs, strict=True):
-        assert all(one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-4) for name in names), (one, other)
+        assert all(one[name] == pytest.approx(other[name], rel=2e-3, abs=1e-4) for name in names), (
+            one,
+            other,
+        )
 
 
 def settings_of(sample_set, **changes):
-    return SMALL | {"data": str(sample_set), "tensorboard": False, "batch_size": 16, "stage1_epochs": 0} | changes
+    return (
+        SMALL
+        | {"data": str(sample_set), "tensorboard": False, "batch_size": 16, "stage1_epochs": 0}
+        | changes
+    )
 
 
 def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
@@ -54,7 +84,9 @@ def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
     # Of the loss in training Keras shows the penalty and the teacher's part on another scale.
     ours, theirs = train(settings, tmp_path / "two", 2, TWO_CPUS), train(settings, tmp_path / "one", 1)
     assert_close(ours, theirs, ("accuracy", "val_loss", "val_accuracy"))
-    assert theirs[0]["val_loss"] != pytest.approx(theirs[1]["val_loss"], rel=0.02)  # ten times what may differ
+    assert theirs[0]["val_loss"] != pytest.approx(
+        theirs[1]["val_loss"], rel=0.02
+    )  # ten times what may differ
 
 
 @pytest.mark.slow
@@ -72,7 +104,10 @@ def test_two_processes_of_jax(sample_set, tmp_path):
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
     }
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(train, settings, tmp_path / str(i), 1, KERAS_DISTRIBUTION_PROCESS_ID=str(i), **known) for i in (0, 1)]
+        both = [
+            pool.submit(train, settings, tmp_path / str(i), 1, KERAS_DISTRIBUTION_PROCESS_ID=str(i), **known)
+            for i in (0, 1)
+        ]
         first, second = (process.result() for process in both)
     assert not second and not (tmp_path / "1").exists()
     assert_close(first, train(settings, tmp_path / "one", 1, KERAS_BACKEND="jax", XLA_FLAGS=QUICK))

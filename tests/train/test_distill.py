@@ -91,7 +91,10 @@ def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
     data = load_dataset(small.change(split_seed=7), None)
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
         check_lineage(small.change(**learnt), load_dataset(small, None))  # the same split
-        with pytest.raises(UserError, match="split with split_seed 42, not 7: it has learnt images that would now be validation"):
+        with pytest.raises(
+            UserError,
+            match="split with split_seed 42, not 7: it has learnt images that would now be validation",
+        ):
             check_lineage(small.change(split_seed=7, **learnt), data)
         other = small.change(classes=("angry", "happy"), **learnt)
         with pytest.raises(UserError, match="split with classes"):
@@ -106,12 +109,15 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
     images[40:60] = images[:20]  # every copy is of an angry or happy image
     labels = np.array(["angry", "happy"] * 20 + ["sad"] * 20)
     pictures = Pictures(
-        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.zeros((60, 8), "f4"), np.full((60, 2), 48),
+        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.zeros((60, 8), "f4"),
+        np.full((60, 2), 48),
         np.arange(60) % 40,
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
     monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
-    data = load_dataset(Config.of(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None)
+    data = load_dataset(
+        Config.of(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None
+    )
     copies = {f"p{int(name[1:]) + 40}" for name in data.val.ids if int(name[1:]) < 20}
     assert copies and set(data.extra.ids) == {f"p{i}" for i in range(40, 60)} - copies
     assert set(data.extra.labels) == {2}
@@ -125,7 +131,10 @@ def test_configuration_refuses_a_class_twice():
 
 @pytest.fixture(scope="module")
 def taught(small, trained, tmp_path_factory):
-    """A run of three classes with all that can be learnt from beside: two extra classes, votes, a teacher. And its arguments."""
+    """A run of three classes with all that can be learnt from beside: two extra classes, votes, a teacher.
+
+    And its arguments.
+    """
     folder = tmp_path_factory.mktemp("taught")
     everything = load_dataset(small, None)
     with open(folder / "votes.csv", "w", newline="") as file:
@@ -133,7 +142,11 @@ def taught(small, trained, tmp_path_factory):
         rows.writerow(["split", "class", "file", *VOTES])
         for id, label in zip(everything.train.ids, everything.train.labels, strict=True):
             rows.writerow([*id.split("/"), *np.eye(10, dtype=int)[label] * 10])
-    values = {"classes": ["angry", "happy", "neutral"], "extra_classes": ["disgust", "surprise"], "votes": str(folder / "votes.csv")}
+    values = {
+        "classes": ["angry", "happy", "neutral"],
+        "extra_classes": ["disgust", "surprise"],
+        "votes": str(folder / "votes.csv"),
+    }
     own = load_config(trained / CONFIG).change(**values)
     teacher = loop.start(own.change(stage2_epochs=0, votes=""), folder / "teacher")
     config = own.change(teacher=(str(teacher),))
@@ -147,10 +160,16 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
     assert [int((data.lessons().labels == label).sum()) for label in (3, 4)] == [20, 20]
     # The sides are those that the three classes alone would have.
     alone = load_dataset(config.change(extra_classes=()), None)
-    assert (data.val.ids == alone.val.ids).all() and (data.train.ids == alone.train.ids).all() and (data.test.ids == alone.test.ids).all()
+    assert (
+        (data.val.ids == alone.val.ids).all()
+        and (data.train.ids == alone.train.ids).all()
+        and (data.test.ids == alone.test.ids).all()
+    )
     assert load_model(run / MODEL).output_shape == (None, 3)
     assert (run / LABELS).read_text().split() == ["angry", "happy", "neutral"]
-    assert all(row["count"] == str(len(getattr(data, row["split"]))) for row in read_csv(run.parent / "results.csv"))
+    assert all(
+        row["count"] == str(len(getattr(data, row["split"]))) for row in read_csv(run.parent / "results.csv")
+    )
 
 
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):

@@ -33,7 +33,9 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 def result(run):
     """What must not depend on interruptions: the weights, and the history but for its times."""
     weights = keras.models.load_model(run / MODEL).get_weights()
-    return weights, [{k: v for k, v in row.items() if k != "seconds"} for row in read_csv(run / "history.csv")]
+    return weights, [
+        {k: v for k, v in row.items() if k != "seconds"} for row in read_csv(run / "history.csv")
+    ]
 
 
 def same(run, other):
@@ -43,8 +45,12 @@ def same(run, other):
 
 def test_run_folder_is_complete(trained, small):
     names = {path.name for path in trained.iterdir()}
-    assert names >= {CONFIG, DONE, MODEL, "environment.json", "labels.txt", "history.csv", "history.png", "report.html", "metrics_val.json",
-                     "metrics_test.json", "confusion_matrix_test.png", "mistakes_test.png", "checkpoint"}  # fmt: skip
+    assert names >= {CONFIG, DONE, MODEL, "environment.json", "labels.txt", "history.csv",
+        "history.png",
+    "report.html", "metrics_val.json",
+                     "metrics_test.json", "confusion_matrix_test.png",
+                     "mistakes_test.png",
+                     "checkpoint"}  # fmt: skip
     assert all(path.stat().st_size > 5000 for path in trained.glob("*.png"))
     assert load_config(trained / CONFIG) == small
     assert (trained / "labels.txt").read_text().split() == list(small.data.classes)
@@ -53,16 +59,18 @@ def test_run_folder_is_complete(trained, small):
     assert "synthetic sample set" in (trained / "report.html").read_text()
     rows = read_csv(trained.parent / "results.csv")
     assert [(row["split"], row["stage"], row["count"], row["data"]) for row in rows[:2]] == [
-        ("val", "keras", "20", "synthetic sample set"), ("test", "keras", "30", "synthetic sample set")]  # fmt: skip
+        ("val", "keras", "20", "synthetic sample set"),
+        ("test", "keras", "30",
+        "synthetic sample set")]  # fmt: skip
 
 
 def test_history_has_both_stages(trained):
     rows = read_csv(trained / "history.csv")
     assert [(row["stage"], row["epoch"]) for row in rows] == [("1", "1"), ("2", "1"), ("2", "2")]
     assert float(rows[0]["learning_rate"]) == pytest.approx(5e-4)
-    assert float(rows[1]["learning_rate"]) == pytest.approx(1e-4, rel=0.01) and float(rows[2]["learning_rate"]) == pytest.approx(
-        1e-7, rel=0.01
-    )
+    assert float(rows[1]["learning_rate"]) == pytest.approx(1e-4, rel=0.01) and float(
+        rows[2]["learning_rate"]
+    ) == pytest.approx(1e-7, rel=0.01)
 
 
 def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small, sample_set):
@@ -70,12 +78,16 @@ def test_best_model_is_the_best_of_the_history_and_scores_as_said(trained, small
     from fer_hailo.training.data.dataset import load_dataset
 
     metrics = json.loads((trained / "metrics_val.json").read_text())
-    assert metrics["accuracy"] == pytest.approx(max(float(row["val_accuracy"]) for row in read_csv(trained / "history.csv")))
+    assert metrics["accuracy"] == pytest.approx(
+        max(float(row["val_accuracy"]) for row in read_csv(trained / "history.csv"))
+    )
     data = load_dataset(small, None)
     model = keras.models.load_model(trained / MODEL)
     assert getattr(model, "optimizer", None) is None
     test = json.loads((trained / "metrics_test.json").read_text())
-    inputs = np.stack([normalise(prepare(face, small.preprocess), small.preprocess) for face in data.test.images])
+    inputs = np.stack(
+        [normalise(prepare(face, small.preprocess), small.preprocess) for face in data.test.images]
+    )
     predicted = softmax(model.predict(inputs, verbose=0)).argmax(1)
     assert np.abs((predicted == data.test.labels).mean() - test["accuracy"]) <= 1 / len(data.test)
 
@@ -121,19 +133,27 @@ def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
 
 
 def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatch):
-    """TensorFlow gets a tf.data.Dataset, other backends the batches themselves: the same images in the same order."""
+    """TensorFlow gets a tf.data.Dataset, other backends the batches themselves: the same images in the same
+    order.
+    """
     monkeypatch.setattr(loop, "feed", lambda batches: batches)
     assert same(loop.start(small, tmp_path / "fed"), trained)
 
 
 def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
-    """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where the other did."""
+    """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where
+    the other did.
+    """
     runs = tmp_path / "fer2013_keras_hailo"
     run = runs / "20260101-000000_mobilenet_v3_small_s42"
     save_config(small, tmp_path / "c.yaml")
     environment = os.environ | PATHS
     process = subprocess.Popen(
-        [*TRAIN, "--config", "c.yaml", "--out", str(run)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        [*TRAIN, "--config", "c.yaml", "--out", str(run)],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         for line in process.stderr:
@@ -152,14 +172,19 @@ def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
 def test_sigterm_ends_with_a_line_that_says_how_to_go_on(small, tmp_path):
     save_config(small, tmp_path / "c.yaml")
     arguments = [*TRAIN, "--config", "c.yaml", "--out", "run"]
-    process = subprocess.Popen(arguments, cwd=tmp_path, env=os.environ | PATHS, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=os.environ | PATHS, stderr=subprocess.PIPE, text=True
+    )
     for line in process.stderr:
         if line.startswith("stage 1: "):
             break
     process.terminate()
     rest = process.communicate()[1]
     assert process.returncode == 130 and "Traceback" not in rest
-    assert rest.splitlines()[-1] == "interrupted: every whole epoch is saved, go on with python train.py --resume run"
+    assert (
+        rest.splitlines()[-1]
+        == "interrupted: every whole epoch is saved, go on with python train.py --resume run"
+    )
 
 
 def test_resume_refuses_another_configuration(trained, tmp_path, small):
@@ -227,15 +252,20 @@ def test_full_disk_is_one_line(capsys):
 def test_nan_loss_ends_the_run_and_keeps_what_was_good(small, tmp_path):
     run = tmp_path / "nan"
     with pytest.raises(UserError, match="loss became nan in stage 2.*--stage2-lr"):
-        loop.start(small.change(stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0, optimizer="adamw", weight_decay=1.0, stage2_epochs=40,
+        loop.start(small.change(stage2_lr=10.0, stage2_floor_lr=10.0, clipnorm=0.0,
+            optimizer="adamw",
+        weight_decay=1.0, stage2_epochs=40,
                            stage2_warmup_epochs=0, train_batch_norm=False, ema=0.0), run)  # fmt: skip
-    assert np.isfinite(np.concatenate([w.ravel() for w in keras.models.load_model(run / MODEL).get_weights()])).all()
+    assert np.isfinite(
+        np.concatenate([w.ravel() for w in keras.models.load_model(run / MODEL).get_weights()])
+    ).all()
     assert not (run / DONE).exists() and load_progress(run / "checkpoint/state.npz").history
 
 
 def test_mistakes_leave_no_run_folder(inside, sample_set, tmp_path):
     small = [
-        f"--{name}={SMALL[name.replace('-', '_')]}" for name in ("input-size", "stage1-epochs", "stage2-epochs", "stage2-warmup-epochs")
+        f"--{name}={SMALL[name.replace('-', '_')]}"
+        for name in ("input-size", "stage1-epochs", "stage2-epochs", "stage2-warmup-epochs")
     ]
     (tmp_path / "file").write_text("x")
     for arguments, said in [
@@ -243,10 +273,24 @@ def test_mistakes_leave_no_run_folder(inside, sample_set, tmp_path):
         (["--data", str(sample_set), "--arch", "resnet"], "unknown arch 'resnet'"),
         (["--data", str(sample_set), "--weights", "no.h5"], "no weights at no.h5"),
         (
-            ["--data", str(sample_set), "--method", "lnsu", "--weights", "none", "--head-units", "8", "--head-dropout", "0,0"],
+            [
+                "--data",
+                str(sample_set),
+                "--method",
+                "lnsu",
+                "--weights",
+                "none",
+                "--head-units",
+                "8",
+                "--head-dropout",
+                "0,0",
+            ],
             "one dense layer",
         ),
-        (["--data", str(sample_set), "--method", "lnsu", "--arch", "dan"], "lnsu is for networks with the common head"),
+        (
+            ["--data", str(sample_set), "--method", "lnsu", "--arch", "dan"],
+            "lnsu is for networks with the common head",
+        ),
         (["--stage1-epoch", "3"], "did you mean --stage1-epochs?"),
         (["--resume", "--smoke"], "give it alone"),
         (["--resume"], "no unfinished run"),
@@ -272,18 +316,34 @@ def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision, arch)
     shorter = {"stage1_epochs": 0, "stage2_epochs": 1, "stage2_warmup_epochs": 0, "unfreeze_layers": 4}
     run = loop.start(small.change(precision=precision, arch=arch, **shorter), tmp_path / "half")
     model = keras.models.load_model(run / MODEL)
-    assert {w.dtype for w in model.weights} == {"float32"} and {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {w.dtype for w in model.weights} == {"float32"} and {
+        layer.dtype_policy.name for layer in model.layers
+    } == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
-    scaled = isinstance(make_optimizer(small.change(precision=precision), 2, 10), keras.optimizers.LossScaleOptimizer)
+    scaled = isinstance(
+        make_optimizer(small.change(precision=precision), 2, 10), keras.optimizers.LossScaleOptimizer
+    )
     assert scaled == (precision == "mixed_float16")  # without it small gradients vanish in half precision
 
 
 def test_early_stopping_outlives_the_process(small, tmp_path, monkeypatch):
-    """Stage 1 learns nothing, so it stops after its second epoch; cut right there, the resumed run goes on to stage 2 and ends
-    where the uninterrupted one does."""
-    config = small.change(stage1_epochs=9, stage1_patience=1, stage1_lr=1e-9, stage2_epochs=1, stage2_warmup_epochs=0, unfreeze_layers=4)
+    """Stage 1 learns nothing, so it stops after its second epoch; cut right there, the resumed run goes on to
+    stage 2 and ends where the uninterrupted one does.
+    """
+    config = small.change(
+        stage1_epochs=9,
+        stage1_patience=1,
+        stage1_lr=1e-9,
+        stage2_epochs=1,
+        stage2_warmup_epochs=0,
+        unfreeze_layers=4,
+    )
     whole = loop.start(config, tmp_path / "whole")
-    assert [(row["stage"], row["epoch"]) for row in read_csv(whole / "history.csv")] == [("1", "1"), ("1", "2"), ("2", "1")]
+    assert [(row["stage"], row["epoch"]) for row in read_csv(whole / "history.csv")] == [
+        ("1", "1"),
+        ("1", "2"),
+        ("2", "1"),
+    ]
     told = callbacks.Tell.on_epoch_end
 
     def stop(self, epoch, logs=None):
@@ -326,7 +386,10 @@ def test_resume_finds_data_that_moved_and_needs_no_initial_weights(trained, tmp_
 
 def test_tensorboard_log_where_there_is_tensorboard(trained):
     pytest.importorskip("tensorboard")
-    assert {path.parent.parent.name for path in (trained / "tensorboard").rglob("events*")} == {"stage1", "stage2"}
+    assert {path.parent.parent.name for path in (trained / "tensorboard").rglob("events*")} == {
+        "stage1",
+        "stage2",
+    }
 
 
 def test_one_notice_without_tensorboard(monkeypatch, capsys):
@@ -349,5 +412,10 @@ def test_a_run_that_was_cut_before_it_began_does_not_stand_in_the_way(small, tmp
 def test_runs_of_one_folder_share_the_decoded_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shared = RUNS / "cache"
-    assert cache_of(RUNS / "a") == cache_of(RUNS / "experiment_x" / "a_s1") == cache_of(RUNS.absolute() / "b") == shared
+    assert (
+        cache_of(RUNS / "a")
+        == cache_of(RUNS / "experiment_x" / "a_s1")
+        == cache_of(RUNS.absolute() / "b")
+        == shared
+    )
     assert cache_of(tmp_path / "elsewhere" / "a") == tmp_path / "elsewhere" / "cache"

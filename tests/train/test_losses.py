@@ -11,7 +11,9 @@ def test_focal_loss_by_hand():
     logits = np.log([[0.5, 0.25, 0.25]]).astype("f4")
     truth = np.array([[1, 0, 0]], "f4")
     assert float(FocalLoss(2.0)(truth, logits)) == pytest.approx(0.25 * np.log(2), rel=1e-5)
-    assert float(FocalLoss(0.5, [3, 1, 1])(truth, logits)) == pytest.approx(3 * 0.5**0.5 * np.log(2), rel=1e-5)
+    assert float(FocalLoss(0.5, [3, 1, 1])(truth, logits)) == pytest.approx(
+        3 * 0.5**0.5 * np.log(2), rel=1e-5
+    )
 
 
 def test_mixed_labels_and_batch_mean_by_hand():
@@ -26,8 +28,12 @@ def test_gamma_0_is_cross_entropy():
     rng = np.random.default_rng(0)
     logits, truth = rng.normal(size=(8, 5)).astype("f4"), np.eye(5, dtype="f4")[rng.integers(0, 5, 8)]
     for smoothing in (0.0, 0.1):
-        plain = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(truth, logits)
-        assert float(FocalLoss(0.0, label_smoothing=smoothing)(truth, logits)) == pytest.approx(float(plain), rel=1e-4)
+        plain = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
+            truth, logits
+        )
+        assert float(FocalLoss(0.0, label_smoothing=smoothing)(truth, logits)) == pytest.approx(
+            float(plain), rel=1e-4
+        )
 
 
 def test_loss_survives_serialisation():
@@ -49,7 +55,9 @@ def test_schedule_without_warm_up_and_round_trip():
     rate = WarmupCosine(1e-3, 1e-6, 0, 100)
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate))
     for schedule in (rate, again):
-        assert [float(schedule(s)) for s in (0, 50, 100)] == pytest.approx([1e-3, (1e-3 + 1e-6) / 2, 1e-6], rel=1e-4)
+        assert [float(schedule(s)) for s in (0, 50, 100)] == pytest.approx(
+            [1e-3, (1e-3 + 1e-6) / 2, 1e-6], rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("steps", [(5, 5), (-1, 5)])

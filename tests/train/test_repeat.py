@@ -1,4 +1,6 @@
-"""A run on all of train, which repeats a validated run: from training to the released folder, and what refuses it."""
+"""A run on all of train, which repeats a validated run: from training to the released folder, and what
+refuses it.
+"""
 
 import json
 import shutil
@@ -46,7 +48,10 @@ def bundle(whole, converted, tmp_path_factory):
 
 def test_lengths_of_the_best_model_by_hand():
     first = [(1, 1, 0.4), (1, 2, 0.6), (1, 3, 0.6)]
-    assert best_lengths([*first, (2, 1, 0.5), (2, 2, 0.7), (2, 3, 0.7)]) == (2, 2)  # of equals the first was saved
+    assert best_lengths([*first, (2, 1, 0.5), (2, 2, 0.7), (2, 3, 0.7)]) == (
+        2,
+        2,
+    )  # of equals the first was saved
     assert best_lengths([*first, (2, 1, 0.6)]) == (2, 0)  # stage 2 never gave a better one
     assert best_lengths([(2, 1, 0.2), (2, 2, 0.3)]) == (0, 2)  # no stage of the head alone
 
@@ -61,23 +66,41 @@ def test_all_of_train_is_learnt_and_nothing_else(trained, small):
 
 def test_all_of_a_plain_folder_but_the_same_test(sample_set):
     plain = Config.of(data=str(sample_set / "train"), resplit=True)
-    before, data = load_dataset(plain, None), load_dataset(plain.change(validation_fraction=0, selected_by="x"), None)
+    before, data = (
+        load_dataset(plain, None),
+        load_dataset(plain.change(validation_fraction=0, selected_by="x"), None),
+    )
     assert (len(data.train), len(data.val)) == (90, 0) and list(data.test.ids) == list(before.test.ids)
     assert sorted(data.train.ids) == sorted([*before.train.ids, *before.val.ids])
 
 
 def test_the_run_has_no_validation_of_its_own_and_shows_the_other(whole, trained):
     history = read_csv(whole / "history.csv")
-    first, second = best_lengths([(int(r["stage"]), int(r["epoch"]), float(r["val_accuracy"])) for r in read_csv(trained / "history.csv")])
+    first, second = best_lengths(
+        [
+            (int(r["stage"]), int(r["epoch"]), float(r["val_accuracy"]))
+            for r in read_csv(trained / "history.csv")
+        ]
+    )
     assert [row["stage"] for row in history] == ["1"] * first + ["2"] * second
-    assert all(row["val_accuracy"] == row["val_loss"] == row["val_macro_recall"] == "" and row["learning_rate"] for row in history)
-    assert (whole / DONE).exists() and not (whole / "metrics_val.json").exists() and (whole / "metrics_test.json").exists()
+    assert all(
+        row["val_accuracy"] == row["val_loss"] == row["val_macro_recall"] == "" and row["learning_rate"]
+        for row in history
+    )
+    assert (
+        (whole / DONE).exists()
+        and not (whole / "metrics_val.json").exists()
+        and (whole / "metrics_test.json").exists()
+    )
     assert json.loads((whole / CONFIDENCE).read_text()) == json.loads((trained / CONFIDENCE).read_text())
     assert f"Validation of {trained.name}, whose settings" in (whole / "report.html").read_text()
     rows = [row for row in read_csv(whole.parent / "results.csv") if row["run"] == whole.name]
     assert [(row["split"], row["selected_by"]) for row in rows] == [("test", trained.name)]
     kept = read_selection(whole)
-    assert kept.metrics["keras"].to_dict() == json.loads((trained / "metrics_val.json").read_text()) and kept.validation_fraction == 0.2
+    assert (
+        kept.metrics["keras"].to_dict() == json.loads((trained / "metrics_val.json").read_text())
+        and kept.validation_fraction == 0.2
+    )
 
 
 def test_a_resumed_run_equals_the_whole_one(whole, trained, tmp_path, monkeypatch):
@@ -90,7 +113,9 @@ def test_a_resumed_run_equals_the_whole_one(whole, trained, tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             loop.start(config, tmp_path / "run")
     resume(tmp_path / "run", {})
-    weights, others = (keras.models.load_model(run / MODEL).get_weights() for run in (whole, tmp_path / "run"))
+    weights, others = (
+        keras.models.load_model(run / MODEL).get_weights() for run in (whole, tmp_path / "run")
+    )
     assert all((a == b).all() for a, b in zip(weights, others, strict=True))
     assert (tmp_path / "run" / DONE).exists()
 
@@ -107,25 +132,40 @@ def test_weights_that_are_no_numbers_never_replace_a_model(whole, tmp_path):
 
 
 def test_another_setting_is_refused_and_what_is_free_is_not(trained, sample_set):
-    with pytest.raises(UserError, match="trained with stage2_epochs 2, not 7: a run that it selects repeats its settings"):
+    with pytest.raises(
+        UserError, match="trained with stage2_epochs 2, not 7: a run that it selects repeats its settings"
+    ):
         repeated(None, {"selected_by": str(trained), "stage2_epochs": "7"})
     with pytest.raises(UserError, match="trained with arch tiny, not mobilenet_v3_small"):
         repeated(None, {"selected_by": str(trained), "arch": "mobilenet_v3_small"})
-    config = repeated(None, {"selected_by": str(trained), "seed": "7", "stage2_epochs": "2", "data": str(sample_set / "train")})
+    config = repeated(
+        None,
+        {"selected_by": str(trained), "seed": "7", "stage2_epochs": "2", "data": str(sample_set / "train")},
+    )
     assert (config.seed, config.schedule.stage2_epochs, config.data.validation_fraction) == (7, 2, 0)
     assert repeated(None, {"seed": "7"}) is None
 
 
 def test_a_run_that_cannot_select(whole, trained, small, tmp_path, inside):
-    unfinished = shutil.copytree(trained, tmp_path / "unfinished", ignore=shutil.ignore_patterns(DONE, "deploy"))
-    assert "no complete run: train it to its end" in error_line(inside("train.py", "--selected-by", unfinished))
+    unfinished = shutil.copytree(
+        trained, tmp_path / "unfinished", ignore=shutil.ignore_patterns(DONE, "deploy")
+    )
+    assert "no complete run: train it to its end" in error_line(
+        inside("train.py", "--selected-by", unfinished)
+    )
     assert "no complete run" in error_line(inside("train.py", "--selected-by", tmp_path / "none"))
-    assert f"was trained on all of train itself, by the settings of {trained}" in error_line(inside("train.py", "--selected-by", whole))
+    assert f"was trained on all of train itself, by the settings of {trained}" in error_line(
+        inside("train.py", "--selected-by", whole)
+    )
     rounded = shutil.copytree(trained, tmp_path / "rounded", ignore=shutil.ignore_patterns("deploy"))
     save_config(small.change(quantise="RUN"), rounded / CONFIG)
-    assert "fine-tuned for 8 bits: repeat RUN on all of train" in error_line(inside("train.py", "--selected-by", rounded))
+    assert "fine-tuned for 8 bits: repeat RUN on all of train" in error_line(
+        inside("train.py", "--selected-by", rounded)
+    )
     lost = shutil.copytree(trained, tmp_path / "lost", ignore=shutil.ignore_patterns("history.csv", "deploy"))
-    assert "does not tell how its model was chosen" in error_line(inside("train.py", "--selected-by", lost, "--out", "out"))
+    assert "does not tell how its model was chosen" in error_line(
+        inside("train.py", "--selected-by", lost, "--out", "out")
+    )
     other = shutil.copytree(small.data.source, tmp_path / "other")
     (other / "train" / "angry" / "drawn_0000.png").unlink()
     said = inside("train.py", "--selected-by", trained, "--data", other, "--out", "out")
@@ -136,7 +176,9 @@ def test_a_run_that_cannot_select(whole, trained, small, tmp_path, inside):
 
 
 def test_the_two_fields_go_together():
-    with pytest.raises(UserError, match="leaves nothing to choose the model by: name a validated run with --selected-by"):
+    with pytest.raises(
+        UserError, match="leaves nothing to choose the model by: name a validated run with --selected-by"
+    ):
         Config.of(validation_fraction=0)
     with pytest.raises(UserError, match=r"validation_fraction 0.2 does not go with selected_by RUN"):
         Config.of(selected_by="RUN")
@@ -148,7 +190,9 @@ def test_learning_from_a_run_on_all_of_train(whole, trained, small):
     """It has learnt what a validated run would validate on; a run on all of train may learn from either."""
     everything = load_config(whole / CONFIG)
     for learnt in ({"weights": str(whole / MODEL)}, {"teacher": (str(whole),)}):
-        with pytest.raises(UserError, match=r"split with validation_fraction 0.0, not 0.2: it has learnt images"):
+        with pytest.raises(
+            UserError, match=r"split with validation_fraction 0.0, not 0.2: it has learnt images"
+        ):
             check_lineage(small.change(**learnt), load_dataset(small, None))
         check_lineage(everything.change(**learnt), load_dataset(everything, None))
     for learnt in ({"weights": str(trained / MODEL)}, {"teacher": (str(trained),)}):
@@ -170,7 +214,10 @@ def test_evaluate_has_no_validation_side(whole, trained, bundle, inside):
     scored = inside("evaluate.py", bundle / "model_int8.tflite")
     assert scored.returncode == 0 and "test: 30 images" in scored.stdout and "val:" not in scored.stdout
     rows = [row for row in read_csv(whole.parent / "results.csv") if row["run"] == whole.name]
-    assert {row["selected_by"] for row in rows} == {trained.name} and {row["split"] for row in rows} == {"train", "test"}
+    assert {row["selected_by"] for row in rows} == {trained.name} and {row["split"] for row in rows} == {
+        "train",
+        "test",
+    }
 
 
 def test_conversion_takes_its_choices_from_the_validated_run(whole, trained, bundle, converted):
@@ -189,8 +236,12 @@ def test_conversion_takes_its_choices_from_the_validated_run(whole, trained, bun
     assert network.output_shape == (None, 5)
 
 
-def test_without_a_conversion_of_the_validated_run_there_is_nothing_to_judge_by(whole, trained, tmp_path, inside):
-    alone = shutil.copytree(trained, tmp_path / "alone", ignore=shutil.ignore_patterns("deploy", "conversion.*"))
+def test_without_a_conversion_of_the_validated_run_there_is_nothing_to_judge_by(
+    whole, trained, tmp_path, inside
+):
+    alone = shutil.copytree(
+        trained, tmp_path / "alone", ignore=shutil.ignore_patterns("deploy", "conversion.*")
+    )
     run = shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("deploy"))
     (run / CONFIG).write_text((run / CONFIG).read_text().replace(str(trained), str(alone)))
     assert f"run python convert_tflite.py {alone} first" in error_line(inside("convert_tflite.py", run))
@@ -202,7 +253,10 @@ def test_compile_judges_by_the_validated_run(bundle, trained, tmp_path, capsys):
     lost = 100 * (held["tflite"]["accuracy"] - held["tflite-int8"]["accuracy"])
     assert rehearse_bundle(bundle, "hailo8", [None], tmp_path / "out", 100, None) == 0
     facts = json.loads((tmp_path / "out" / "compile_report.json").read_text())
-    assert facts["verdict"]["lost"] == pytest.approx(lost, abs=1e-4) and facts["verdict"]["selected_by"] == trained.name
+    assert (
+        facts["verdict"]["lost"] == pytest.approx(lost, abs=1e-4)
+        and facts["verdict"]["selected_by"] == trained.name
+    )
     assert {split for scores in facts["metrics"].values() for split in scores} == {"test"}
     assert f"by {trained.name}, whose settings this network repeats" in capsys.readouterr().err
     page = (tmp_path / "out" / "compile_report.html").read_text()
@@ -223,7 +277,10 @@ def test_the_sdk_compiles_it(bundle, trained, tmp_path):
 def test_its_release_says_whose_validation_it_shows(whole, trained, bundle, tmp_path, monkeypatch):
     folder = release.release(whole, tmp_path / "released")
     card = (folder / "MODEL_CARD.md").read_text()
-    assert f"| validation of {trained.name} | test |" in card and f"those above are of {trained.name}, which kept 20% of train" in card
+    assert (
+        f"| validation of {trained.name} | test |" in card
+        and f"those above are of {trained.name}, which kept 20% of train" in card
+    )
     held = read_selection(folder)
     low, high = held.metrics["tflite-int8"].accuracy_ci95
     assert f"{held.metrics['tflite-int8'].accuracy:.2%} [{100 * low:.1f}, {100 * high:.1f}]" in card
@@ -232,7 +289,9 @@ def test_its_release_says_whose_validation_it_shows(whole, trained, bundle, tmp_
     assert (own.data.validation_fraction, own.data.selected_by) == (0, trained.name)
     # The folder converts by itself, without the validated run at hand.
     monkeypatch.chdir(tmp_path)
-    again = conversion.convert(str(folder), {"data": load_config(whole / CONFIG).data.source}, None, None, None)
+    again = conversion.convert(
+        str(folder), {"data": load_config(whole / CONFIG).data.source}, None, None, None
+    )
     assert load_bundle(again).manifest.selection == load_bundle(bundle).manifest.selection
 
 
@@ -240,7 +299,9 @@ def test_a_damaged_selection_is_one_line(whole, tmp_path, inside):
     run = shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("deploy", DONE))
     for content in ("{", "null", "[]", '{"name": 1}', "", '{"metrics": {"keras": 5}}'):
         (run / SELECTION).write_text(content)
-        assert "does not tell which run chose the settings" in error_line(inside("train.py", "--resume", run)), content
+        assert "does not tell which run chose the settings" in error_line(
+            inside("train.py", "--resume", run)
+        ), content
     (run / SELECTION).unlink()
     assert f"lacks {SELECTION}" in error_line(inside("train.py", "--resume", run))
 

@@ -21,14 +21,22 @@ def test_a_step_by_hand():
     image = keras.Input((2,))
     model = SharpnessAware(image, keras.layers.Dense(1, use_bias=False)(image))
     model.rho = RHO
-    x, y, w = np.array([[1.0, 2.0], [3.0, -1.0]], "f4"), np.array([1.0, 0.0], "f4"), np.array([0.3, -0.2], "f4")
+    x, y, w = (
+        np.array([[1.0, 2.0], [3.0, -1.0]], "f4"),
+        np.array([1.0, 0.0], "f4"),
+        np.array([0.3, -0.2], "f4"),
+    )
     model.layers[-1].set_weights([w[:, None]])
     model.compile(keras.optimizers.SGD(RATE), "mse", metrics=["mae"])
     history = model.fit(x, y[:, None], batch_size=2, epochs=1, verbose=0).history
     first = slope(w, x, y)
     near = w + RHO * first / np.linalg.norm(first)
-    np.testing.assert_allclose(keras_numpy(model.layers[-1].kernel)[:, 0], w - RATE * slope(near, x, y), rtol=1e-5)
-    assert history["loss"] == pytest.approx([np.mean((x @ w - y) ** 2)])  # of where it stands, not of where it looks
+    np.testing.assert_allclose(
+        keras_numpy(model.layers[-1].kernel)[:, 0], w - RATE * slope(near, x, y), rtol=1e-5
+    )
+    assert history["loss"] == pytest.approx(
+        [np.mean((x @ w - y) ** 2)]
+    )  # of where it stands, not of where it looks
     assert history["mae"] == pytest.approx([np.mean(np.abs(x @ w - y))])
 
 
@@ -57,7 +65,9 @@ def test_both_passes_see_the_same_and_statistics_move_once():
     model.fit(x, y[:, None], epochs=1, verbose=0)
     first = slope(w, x * factors, y)
     near = w + RHO * first / np.linalg.norm(first)
-    np.testing.assert_allclose(keras_numpy(model.layers[-1].kernel)[:, 0], w - RATE * slope(near, x * factors, y), rtol=1e-5)
+    np.testing.assert_allclose(
+        keras_numpy(model.layers[-1].kernel)[:, 0], w - RATE * slope(near, x * factors, y), rtol=1e-5
+    )
     assert float(keras_numpy(draws.calls)) == 1
 
 

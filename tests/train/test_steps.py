@@ -1,4 +1,6 @@
-"""A run of several steps: in order, each from the model of the one before; cut and resumed; what is refused."""
+"""A run of several steps: in order, each from the model of the one before; cut and resumed; what is
+refused.
+"""
 
 import json
 import shutil
@@ -45,7 +47,9 @@ def recipe(sample_set, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def looked(recipe, tmp_path_factory):
-    """The complete run of `recipe`, and (input size, stage, weights) before the first update of each stage."""
+    """The complete run of `recipe`, and (input size, stage, weights) before the first update of each
+    stage.
+    """
     seen, train = [], loop.Run._train
 
     def look(self, stage, tensorboard):
@@ -114,7 +118,9 @@ def test_the_second_step_starts_from_the_model_of_the_first(looked):
 
 
 @pytest.mark.parametrize(("size", "epoch"), [pytest.param(32, 1, marks=pytest.mark.slow), (40, 1)])
-def test_cut_in_either_step_and_resumed_it_is_the_whole_run(recipe, whole, tmp_path, monkeypatch, size, epoch):
+def test_cut_in_either_step_and_resumed_it_is_the_whole_run(
+    recipe, whole, tmp_path, monkeypatch, size, epoch
+):
     run = tmp_path / "fer2013_keras_hailo" / RUN
     told = callbacks.SaveState.on_epoch_end
 
@@ -129,7 +135,9 @@ def test_cut_in_either_step_and_resumed_it_is_the_whole_run(recipe, whole, tmp_p
             start_steps(load_steps(recipe), run)
     assert not (run / DONE).exists() and (run / "step1_32px" / DONE).exists() == (size == 40)
     assert newest_run(False, run.parent) == run
-    run = run.rename(run.with_name(RUN.replace("000000", "000001")))  # weights are found where the run lies now
+    run = run.rename(
+        run.with_name(RUN.replace("000000", "000001"))
+    )  # weights are found where the run lies now
     resume(run, {"seed": "42"})
     assert same(run / "step1_32px", whole / "step1_32px") and same(run, whole)
 
@@ -191,13 +199,19 @@ def test_a_step_shares_the_decoded_data_of_its_run(tmp_path):
         ({"steps": [{}, "nothing.yaml"]}, "nothing.yaml"),
         ({"steps": [{}, "steps_recipe.yaml"]}, "is a recipe of several steps, no single configuration"),
         ({"steps": [{}, {"steps": []}]}, "unknown configuration key 'steps'"),
-        ({"steps": [{}, {"weights": "none"}]}, "step 2 of .* has weights, but it starts from the model of step 1"),
+        (
+            {"steps": [{}, {"weights": "none"}]},
+            "step 2 of .* has weights, but it starts from the model of step 1",
+        ),
         ({"steps": [{}, {"stage2_lr": "fast"}]}, "step 2 of .*: stage2_lr must be float"),
         ({"steps": [{"ema_": 1}, {}]}, "did you mean ema"),
         ({"steps": [{}, {"split_seed": 7}]}, "step 2 of .* splits .* with split_seed 7, step 1 with 42"),
         ({"steps": [{}, {}, {"classes": ["angry", "happy"]}]}, "step 3 of .* with classes"),
         ({"steps": [{}, {"quantise": "RUN"}]}, "step 2 of .* has quantise"),
-        ({"base": str(ROOT / "configs" / "released.yaml"), "steps": [{}, {}]}, "is a recipe of several steps"),
+        (
+            {"base": str(ROOT / "configs" / "released.yaml"), "steps": [{}, {}]},
+            "is a recipe of several steps",
+        ),
     ],
 )
 def test_mistakes_in_the_recipe_are_named(tmp_path, changes, said):
@@ -232,7 +246,9 @@ def test_mistakes_are_one_line_and_leave_nothing(recipe, whole, inside, tmp_path
     changed = inside("train.py", "--resume", whole, "--stage2-lr", "0.1")
     assert "was trained with stage2_lr 0.0001, not 0.1" in error_line(changed)
     part = shutil.copytree(whole, tmp_path / "part", ignore=shutil.ignore_patterns(DONE))
-    assert "train it to its end first" in error_line(inside("train.py", "--selected-by", part, "--out", "new"))
+    assert "train it to its end first" in error_line(
+        inside("train.py", "--selected-by", part, "--out", "new")
+    )
     (part / STEPS).write_text("")
     assert "lists no steps" in error_line(inside("train.py", "--resume", part))
     assert not (tmp_path / "new").exists()

@@ -1,8 +1,10 @@
-"""A double of HailoRT's Python for tests: the interface and rules of hailo_platform, with a TFLite interpreter for a chip.
+"""A double of HailoRT's Python for tests: the interface and rules of hailo_platform, with a TFLite
+interpreter for a chip.
 
-It shares no code with fer_hailo, keeps to what HailoRT's public code does, and refuses where that would fail or go wrong silently. Its
-predictions are real: the INT8 TFLite that lies beside a HEF, or one folder up, is run on what the chip's normalisation makes of the bytes;
-what it gives is rounded to the 256 steps of the HEF's output, and dequantized again for FLOAT32.
+It shares no code with fer_hailo, keeps to what HailoRT's public code does, and refuses where that would fail
+or go wrong silently. Its predictions are real: the INT8 TFLite that lies beside a HEF, or one folder up, is
+run on what the chip's normalisation makes of the bytes; what it gives is rounded to the 256 steps of the
+HEF's output, and dequantized again for FLOAT32.
 
     PYTHONPATH=doubles/hailort FER_HAILO_RT_DOUBLE='{"architecture": "HAILO8L"}' python run.py ...
 
@@ -21,7 +23,8 @@ if switch("import") == "library":
 if switch("api") == "vstreams":
     VDevice = OldVDevice
 __all__ = [
-    "HEF", "ConfigureParams", "Device", "FormatType", "HailoRTException", "HailoSchedulingAlgorithm", "HailoStreamInterface",
+    "HEF", "ConfigureParams", "Device", "FormatType", "HailoRTException", "HailoSchedulingAlgorithm",
+    "HailoStreamInterface",
     "InferVStreams", "InputVStreamParams", "OutputVStreamParams", "VDevice",
 ]  # fmt: skip
 __version__ = switch("version") or "4.23.0"

@@ -20,10 +20,15 @@ class Chip:
     def __init__(self, hef: HEF):
         self._hef = hef
         folder = Path(hef.path).absolute().parent
-        path = switch("tflite") or next(path for path in (folder / INT8, folder.parent / INT8) if path.is_file())
+        path = switch("tflite") or next(
+            path for path in (folder / INT8, folder.parent / INT8) if path.is_file()
+        )
         self._interpreter = _interpreter()(model_path=str(path), num_threads=1)
         self._interpreter.allocate_tensors()
-        (self._source,), (self._answer,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        (self._source,), (self._answer,) = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
         if self._source["dtype"] is not np.int8 or tuple(self._source["shape"][1:]) != hef.input.shape:
             raise ValueError(f"{path} is no INT8 network for the input of {hef.path}")
         self.done = 0
@@ -47,12 +52,16 @@ class Chip:
             mean, scale = switch("normalization") or (127.5, 127.5)
             values = (values - mean) / scale
         step, zero = self._source["quantization"]
-        # Pixels lie half-way between two steps of the TFLite: to the next higher one, whatever the last digits are.
+        # Pixels lie half-way between two steps of the TFLite: to the next higher one, whatever the last
+        # digits are.
         steps = np.floor(np.round(values / step + zero, 2) + 0.5)
         self._interpreter.set_tensor(self._source["index"], np.clip(steps, -128, 127).astype(np.int8)[None])
         self._interpreter.invoke()
         step, zero = self._answer["quantization"]
-        real = (self._interpreter.get_tensor(self._answer["index"]).reshape(answer.shape).astype(np.float64) - zero) * step
+        real = (
+            self._interpreter.get_tensor(self._answer["index"]).reshape(answer.shape).astype(np.float64)
+            - zero
+        ) * step
         self.done += 1
         return np.clip(np.rint(real / answer.scale) + answer.zero, 0, 255).astype(np.uint8)
 
@@ -66,7 +75,11 @@ class Chip:
     def to_host(self, stored: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """The chip's bytes to the host's: the same, or dequantized."""
         answer = self._hef.output
-        return stored if dtype == np.uint8 else ((stored.astype(np.float64) - answer.zero) * answer.scale).astype(np.float32)
+        return (
+            stored
+            if dtype == np.uint8
+            else ((stored.astype(np.float64) - answer.zero) * answer.scale).astype(np.float32)
+        )
 
 
 def _interpreter():

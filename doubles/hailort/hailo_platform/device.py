@@ -46,7 +46,9 @@ class Device:
     def control(self):
         if self._released:
             raise failure("HAILO_INVALID_OPERATION")
-        return SimpleNamespace(identify=lambda: SimpleNamespace(device_architecture=DeviceArchitectureTypes[architecture()]))
+        return SimpleNamespace(
+            identify=lambda: SimpleNamespace(device_architecture=DeviceArchitectureTypes[architecture()])
+        )
 
     def release(self) -> None:
         self._released = True
@@ -79,7 +81,9 @@ class OldVDevice:
         _check_driver(failure)
         if params.multi_process_service and switch("service") == "silent":
             raise failure("HAILO_RPC_FAILED")
-        elsewhere = switch("busy") == "program" or (switch("busy") == "service" and not params.multi_process_service)
+        elsewhere = switch("busy") == "program" or (
+            switch("busy") == "service" and not params.multi_process_service
+        )
         if not Device.scan() or elsewhere or held:
             raise failure("HAILO_OUT_OF_PHYSICAL_DEVICES")
         record(call="open", service=params.multi_process_service, group=params.group_id)

@@ -62,7 +62,9 @@ def _stream(edge: dict) -> Stream:
     height, width, features = (base[number][0] for number in (1, 3, 5))
     shape = (features,) if base.get(7, [0])[0] == NC else (height, width, features)
     names = [name.decode() for name in info.get(5, [])]
-    zero, scale = (struct.unpack("<f", numeric[number][0])[0] if number in numeric else 0.0 for number in (1, 2))
+    zero, scale = (
+        struct.unpack("<f", numeric[number][0])[0] if number in numeric else 0.0 for number in (1, 2)
+    )
     return Stream(info[1][0].decode(), shape, zero, scale, any("normalization" in name for name in names))
 
 

@@ -1,7 +1,8 @@
 """InferModel: a queue of asynchronous jobs, which one thread works off in their order.
 
-As in HailoRT, a job's `wait` raises for its own timeout only: what went wrong is told to the callback. And `run_async` leaves the output of
-the bindings pointing at a buffer of its own, from which the predictions are copied into the one that was set before.
+As in HailoRT, a job's `wait` raises for its own timeout only: what went wrong is told to the callback. And
+`run_async` leaves the output of the bindings pointing at a buffer of its own, from which the predictions are
+copied into the one that was set before.
 """
 
 from __future__ import annotations
@@ -96,7 +97,10 @@ class _Edge:
         if not buffer.flags.writeable:
             raise ValueError("array is not writeable")  # what the binding raises
         wanted = self._model.dtype, tuple(self._model.shape)
-        if (buffer.dtype, buffer.shape) != wanted or not buffer.flags.c_contiguous:  # HailoRT holds its size in bytes against the stream's
+        if (
+            buffer.dtype,
+            buffer.shape,
+        ) != wanted or not buffer.flags.c_contiguous:  # HailoRT holds its size in bytes against the stream's
             raise failure("HAILO_INVALID_OPERATION")
         self._buffer = self.target = buffer
 
@@ -160,7 +164,9 @@ class ConfiguredInferModel:
     def wait_for_async_ready(self, timeout_ms: int = 1000, frames_count: int = 1) -> None:
         self._check()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._chip.lost or self._under_way + frames_count <= self._size, timeout_ms / 1000):
+            if not self._changed.wait_for(
+                lambda: self._chip.lost or self._under_way + frames_count <= self._size, timeout_ms / 1000
+            ):
                 raise failure("HAILO_TIMEOUT")
         if self._chip.lost:
             raise failure("HAILO_STREAM_ABORT")
@@ -185,7 +191,9 @@ class ConfiguredInferModel:
 
     def _check(self) -> None:
         if self._closed:
-            raise AttributeError("'NoneType' object has no attribute 'run_async'")  # what is left after the context manager
+            raise AttributeError(
+                "'NoneType' object has no attribute 'run_async'"
+            )  # what is left after the context manager
         self._device.check_open()
 
     def _work(self) -> None:

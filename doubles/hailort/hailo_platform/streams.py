@@ -39,18 +39,33 @@ class _Params:
 
 class InputVStreamParams:
     @staticmethod
-    def make(configured_network: ConfiguredNetwork, quantized=None, format_type=FormatType.AUTO, timeout_ms: int = 10_000) -> dict:
+    def make(
+        configured_network: ConfiguredNetwork,
+        quantized=None,
+        format_type=FormatType.AUTO,
+        timeout_ms: int = 10_000,
+    ) -> dict:
         return {configured_network.hef.input.name: _Params(TYPES[format_type], timeout_ms)}
 
 
 class OutputVStreamParams:
     @staticmethod
-    def make(configured_network: ConfiguredNetwork, quantized=None, format_type=FormatType.AUTO, timeout_ms: int = 10_000) -> dict:
+    def make(
+        configured_network: ConfiguredNetwork,
+        quantized=None,
+        format_type=FormatType.AUTO,
+        timeout_ms: int = 10_000,
+    ) -> dict:
         return {configured_network.hef.output.name: _Params(TYPES[format_type], timeout_ms)}
 
 
 class InferVStreams:
-    def __init__(self, configured_net_group: ConfiguredNetwork, input_vstreams_params: dict, output_vstreams_params: dict):
+    def __init__(
+        self,
+        configured_net_group: ConfiguredNetwork,
+        input_vstreams_params: dict,
+        output_vstreams_params: dict,
+    ):
         self._network = configured_net_group
         ((self._input, self._source),) = input_vstreams_params.items()
         ((self._output, self._answer),) = output_vstreams_params.items()
@@ -68,14 +83,22 @@ class InferVStreams:
         if not self._network.scheduled:
             raise failure("HAILO_NETWORK_GROUP_NOT_ACTIVATED")
         (data,) = [input_data[self._input]]
-        if data.dtype != self._source.dtype or data.shape[1:] != self._network.hef.input.shape or not data.flags.c_contiguous:
+        if (
+            data.dtype != self._source.dtype
+            or data.shape[1:] != self._network.hef.input.shape
+            or not data.flags.c_contiguous
+        ):
             raise failure("HAILO_INVALID_ARGUMENT")
         record(call="infer", pictures=len(data))
         rows = []
         for picture in data:
             if self._chip.hangs:
                 raise failure("HAILO_TIMEOUT")
-            rows.append(self._chip.to_host(self._chip.run(self._chip.to_stored(picture)), np.dtype(self._answer.dtype)))
+            rows.append(
+                self._chip.to_host(
+                    self._chip.run(self._chip.to_stored(picture)), np.dtype(self._answer.dtype)
+                )
+            )
         return {self._output: np.stack(rows)}
 
     def __exit__(self, *problem):

@@ -9,13 +9,17 @@ SWITCHES = {
     "version": None,  # of the library, instead of 4.23.0
     "import": ("library",),  # the import finds no libhailort of its version
     "api": ("vstreams",),  # an old version, without InferModel
-    "tflite": None,  # path of the network to run, instead of the model_int8.tflite beside the HEF or one folder up
+    # Path of the network to run, instead of the model_int8.tflite beside the HEF or one folder up
+    "tflite": None,
     "normalization": None,  # [mean, scale] that the model script put on the chip, instead of [127.5, 127.5]
     "devices": None,  # how many there are, instead of 1
     "architecture": None,  # of the devices, instead of HAILO8
     "driver": ("other", "absent"),  # its version is not the library's; it is not loaded
     "node": ("closed",),  # this user may not open the device node
-    "busy": ("program", "service"),  # another program holds the device: directly, or through the multi-process service
+    "busy": (
+        "program",
+        "service",
+    ),  # another program holds the device: directly, or through the multi-process service
     "service": ("silent",),  # the multi-process service does not answer
     "hef": ("unsupported",),  # made by a compiler that this version does not know
     "memory": ("short",),
@@ -28,13 +32,19 @@ SWITCHES = {
 
 
 def switch(name: str):
-    """The value of a switch, None where it is not set. Raises ValueError where the variable sets anything that is not in SWITCHES."""
+    """The value of a switch, None where it is not set.
+
+    Raises ValueError where the variable sets anything that is not in SWITCHES.
+    """
     text = os.environ.get("FER_HAILO_RT_DOUBLE", "{}")
     chosen = json.loads(text)
     for key, value in chosen.items():
         allowed = SWITCHES.get(key, ())
         if allowed is not None and value not in allowed:
-            raise ValueError(f"FER_HAILO_RT_DOUBLE={text}: the double has no switch {key} = {value!r}; it has {', '.join(SWITCHES)}")
+            raise ValueError(
+                f"FER_HAILO_RT_DOUBLE={text}: the double has no switch {key} = {value!r}; it has "
+                f"{', '.join(SWITCHES)}"
+            )
     return chosen.get(name)
 
 

@@ -1,4 +1,6 @@
-"""The SDK's chatter: a logger with a handler of its own on standard error, prints, and lines that C++ writes past Python."""
+"""The SDK's chatter: a logger with a handler of its own on standard error, prints, and lines that C++ writes
+past Python.
+"""
 
 import logging
 import os

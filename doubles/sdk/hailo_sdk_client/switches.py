@@ -13,7 +13,8 @@ SWITCHES = {
     "rank": (2, 4),  # of the predictions: (N, C), the default, or (N, 1, 1, C)
     "hn_as_string": YES,  # get_hn() gives JSON text, as some versions do
     "parse": ("recommend",),  # without end nodes the parser stops, and recommends the network's own
-    "parse_wrong": YES,  # the first convolution's channels are scaled by turns: native predictions are slightly wrong
+    # The first convolution's channels are scaled by turns: native predictions are slightly wrong
+    "parse_wrong": YES,
     "bad_shape": YES,  # optimize() finds the calibration set's shape wrong
     "downgrade": YES,  # there is no GPU
     "compression4": YES,  # all weights become 4-bit ones, whatever the script says
@@ -27,13 +28,19 @@ SWITCHES = {
 
 
 def switch(name: str):
-    """The value of a switch, None where it is not set. Raises ValueError where the variable sets anything that is not in SWITCHES."""
+    """The value of a switch, None where it is not set.
+
+    Raises ValueError where the variable sets anything that is not in SWITCHES.
+    """
     text = os.environ.get("FER_HAILO_SDK_DOUBLE", "{}")
     chosen = json.loads(text)
     for key, value in chosen.items():
         allowed = SWITCHES.get(key, ())
         if allowed is not None and value not in allowed:
-            raise ValueError(f"FER_HAILO_SDK_DOUBLE={text}: the double has no switch {key} = {value!r}; it has {', '.join(SWITCHES)}")
+            raise ValueError(
+                f"FER_HAILO_SDK_DOUBLE={text}: the double has no switch {key} = {value!r}; it has "
+                f"{', '.join(SWITCHES)}"
+            )
     return chosen.get(name)
 
 

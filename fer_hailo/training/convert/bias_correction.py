@@ -1,9 +1,10 @@
 """Take out of an INT8 network's biases what the rounding of its weights adds to its outputs on average.
 
-A rounded kernel Wq makes sum((Wq - W) x) more than the float kernel W. Where inputs hardly vary, as the first blocks' here, the
-rounding errors of a kernel's weights add up to a shift of the whole channel. Its expectation over the calibration images goes
-from the bias: b -= sum over places and inputs of (Wq - W) E[x]. Source: Nagel et al. 2019, Data-Free Quantization Through Weight
-Equalization and Bias Correction, section 4.2. E[x] is that of the interior: the zeros of padding at the border are not counted.
+A rounded kernel Wq makes sum((Wq - W) x) more than the float kernel W. Where inputs hardly vary, as the first
+blocks' here, the rounding errors of a kernel's weights add up to a shift of the whole channel. Its
+expectation over the calibration images goes from the bias: b -= sum over places and inputs of (Wq - W) E[x].
+Source: Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, section
+4.2. E[x] is that of the interior: the zeros of padding at the border are not counted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from fer_hailo.training.convert.flatbuffer import bytes_of, constant, object_of,
 def correct_biases(int8: bytes, float32: bytes, means: dict[str, np.ndarray]) -> bytes:
     """The INT8 TFLite with corrected int32 biases.
 
-    float32: the network that it was quantized from, with the same tensor names. means: of each tensor that a layer with weights
-    reads, its mean by channels over the calibration images, float (C,). A layer without a bias stays as it is.
+    float32: the network that it was quantized from, with the same tensor names. means: of each tensor that a
+    layer with weights reads, its mean by channels over the calibration images, float (C,). A layer without a
+    bias stays as it is.
     """
     file = object_of(int8)
     (graph,) = file.subgraphs
@@ -41,8 +43,8 @@ def correct_biases(int8: bytes, float32: bytes, means: dict[str, np.ndarray]) ->
 def shift_of(kind: str, error: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """What errors of a TFLite kernel add to a layer's outputs on average, float64 (C_out,).
 
-    error: (C_out, k, k, C_in) of a CONV_2D, (1, k, k, C_out) of a DEPTHWISE_CONV_2D, (C_out, C_in) of a FULLY_CONNECTED layer.
-    mean: of its inputs, (C_in,).
+    error: (C_out, k, k, C_in) of a CONV_2D, (1, k, k, C_out) of a DEPTHWISE_CONV_2D, (C_out, C_in) of a
+    FULLY_CONNECTED layer. mean: of its inputs, (C_in,).
     """
     if kind == "DEPTHWISE_CONV_2D":
         sums = error.sum(axis=(0, 1, 2), dtype=np.float64)

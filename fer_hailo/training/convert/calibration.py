@@ -1,4 +1,6 @@
-"""The calibration set: which training images, prepared as the board prepares a face, and a sheet to look at them."""
+"""The calibration set: which training images, prepared as the board prepares a face, and a sheet to look at
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ SHEET_SIDE, SHEET_COLUMNS = 48, 32
 
 
 def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Which images to calibrate on: int (count,), shuffled, each class as often as the others as far as it has images.
+    """Which images to calibrate on: int (count,), shuffled, each class as often as the others as far as it
+    has images.
 
-    labels: int (N,). What a small class lacks is taken from the others; where N < count, all images are chosen.
+    labels: int (N,). What a small class lacks is taken from the others; where N < count, all images are
+    chosen.
     """
     rng = np.random.default_rng(seed)
     pools = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
@@ -29,7 +33,9 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return rng.permutation(np.concatenate(pools)[order])
 
 
-def calibration_set(train: Part, spec: PreprocessSpec, seed: int, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
+def calibration_set(
+    train: Part, spec: PreprocessSpec, seed: int, count: int = COUNT
+) -> tuple[np.ndarray, np.ndarray]:
     """(images uint8 (count, I, I, 3), labels int64 (count,)) from the training side, without augmentation."""
     unique = np.unique(exact_groups(train.images), return_index=True)[1]  # a copy would teach nothing
     chosen = unique[choose(train.labels[unique], count, seed)]
@@ -47,7 +53,10 @@ def write_sheet(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
     rows = []
     for label in np.unique(labels):
-        small = [cv2.resize(image, (SHEET_SIDE, SHEET_SIDE), interpolation=cv2.INTER_AREA) for image in images[labels == label]]
+        small = [
+            cv2.resize(image, (SHEET_SIDE, SHEET_SIDE), interpolation=cv2.INTER_AREA)
+            for image in images[labels == label]
+        ]
         small += [np.full_like(small[0], 255)] * (-len(small) % SHEET_COLUMNS)
         rows += [np.hstack(small[i : i + SHEET_COLUMNS]) for i in range(0, len(small), SHEET_COLUMNS)]
     with written(path) as beside:

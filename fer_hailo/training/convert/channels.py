@@ -17,15 +17,21 @@ RARE = 1e-4  # the part of a channel's values that may lie beyond its peak
 
 @dataclass(frozen=True)
 class Channels:
-    """float32 (C,) each: smallest and largest value of a channel; peak: the 99.99th percentile of its absolute values."""
+    """float32 (C,) each: smallest and largest value of a channel; peak: the 99.99th percentile of its
+    absolute values.
+    """
 
     low: np.ndarray
     high: np.ndarray
     peak: np.ndarray
 
 
-def measure(model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec) -> dict[str, Channels]:
-    """Channels of the outputs of some operations of a Functional model, over prepared images uint8 (N, I, I, 3)."""
+def measure(
+    model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec
+) -> dict[str, Channels]:
+    """Channels of the outputs of some operations of a Functional model, over prepared images uint8 (N, I, I,
+    3).
+    """
     if not names:
         return {}
     operations = {operation.name: operation for operation in model.operations}
@@ -42,7 +48,10 @@ def measure(model: keras.Model, names: list[str], images: np.ndarray, spec: Prep
             highs[name].append(values.max(axis=0))
             rare = math.ceil(RARE * len(values) / len(output) * len(images))
             tops[name] = [_largest(np.concatenate([*tops[name], np.abs(values)]), rare)]
-    return {name: Channels(np.min(lows[name], axis=0), np.max(highs[name], axis=0), tops[name][0].min(axis=0)) for name in names}
+    return {
+        name: Channels(np.min(lows[name], axis=0), np.max(highs[name], axis=0), tops[name][0].min(axis=0))
+        for name in names
+    }
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:

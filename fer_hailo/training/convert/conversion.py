@@ -52,35 +52,55 @@ from fer_hailo.training.evaluate.score import evaluate_model
 from fer_hailo.training.models.build import load_model
 
 SCRATCH = ".convert"
-READY = Equalised(scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0)  # of a network that was fine-tuned for 8 bits
+READY = Equalised(
+    scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0
+)  # of a network that was fine-tuned for 8 bits
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # images a side
 CALIBRATION = Path("calib") / parts.CALIBRATION
 PLAIN = "alls/int8.alls"  # names no layers, so that it serves every network
 
 
-def convert(path: str | None, overrides: dict, out: Path | None, mean: float | None, scale: float | None) -> Path:
+def convert(
+    path: str | None, overrides: dict, out: Path | None, mean: float | None, scale: float | None
+) -> Path:
     """Convert a run's model, or a bare .keras file, and write RUN/deploy. Returns the bundle's folder.
 
     mean, scale: the normalisation of a bare file; by default [-1, 1], which is checked.
     Raises UserError where the TFLite does not give what the Keras model gives.
     """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every network that is compiled anew, as is meant here
+    logging.getLogger("tensorflow").setLevel(
+        logging.ERROR
+    )  # it warns of every network that is compiled anew, as is meant here
     subject = resolve(path, Use.LEARN, overrides)
     if subject.config.model.arch == "ensemble":
-        raise UserError(f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what it taught")
+        raise UserError(
+            f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what "
+            "it taught"
+        )
     check_split(subject, "validation")
     model = as_logits(flatten(load_model(subject.model)))
     spec = _spec(subject, overrides, model, mean, scale)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)
-    dataset = load_dataset(subject.config.change(input_size=spec.input_size), cache_of(subject.run) if subject.run else RUNS / "cache")
+    dataset = load_dataset(
+        subject.config.change(input_size=spec.input_size),
+        cache_of(subject.run) if subject.run else RUNS / "cache",
+    )
     dataset = _limited(dataset, subject.config.seed)
     selection = selected(subject)
-    checks = validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
+    checks = (
+        validated_side(subject.config, selection, spec, subject.run) if selection else dataset.part("val")
+    )
     if (subject.trained_on or dataset.key) != dataset.key:
-        _say(f"note: {subject.config.data.source} is not what this model was trained on; its validation side may hold training images")
-    _say(f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x {spec.input_size} x 3")
+        _say(
+            f"note: {subject.config.data.source} is not what this model was trained on; its validation side "
+            "may hold training images"
+        )
+    _say(
+        f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x "
+        f"{spec.input_size} x 3"
+    )
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
         check_normalisation(model, dataset.part("val"), spec, reference["val"].accuracy)
@@ -89,7 +109,9 @@ def convert(path: str | None, overrides: dict, out: Path | None, mean: float | N
         for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
-            return Converter(subject, model, spec, dataset, reference, out, Path(scratch), checks, selection).finish()
+            return Converter(
+                subject, model, spec, dataset, reference, out, Path(scratch), checks, selection
+            ).finish()
 
 
 def _limited(dataset: Dataset, seed: int) -> Dataset:
@@ -98,21 +120,26 @@ def _limited(dataset: Dataset, seed: int) -> Dataset:
     def some(split: str, part: Part) -> Part:
         if len(part) <= MOST_SCORED:
             return part
-        _say(f"{dataset.name} has {len(part):,} images in {split}: {MOST_SCORED:,} of them are scored and go into the bundle")
+        _say(
+            f"{dataset.name} has {len(part):,} images in {split}: {MOST_SCORED:,} of them are scored and go "
+            "into the bundle"
+        )
         return part.take(np.sort(np.random.default_rng(seed).permutation(len(part))[:MOST_SCORED]))
 
     return replace(dataset, val=some("val", dataset.val), test=some("test", dataset.test))
 
 
 class Converter:
-    """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle as it was.
+    """One conversion: everything is made in a scratch folder first, so that a failure leaves an older bundle
+    as it was.
 
-    checks: images on which the changed network must answer as before; nothing is scored on them. selection: of a network that was
-    trained on all of train, whose choices are those of the validated run.
+    checks: images on which the changed network must answer as before; nothing is scored on them. selection:
+    of a network that was trained on all of train, whose choices are those of the validated run.
     """
 
     def __init__(
-        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: Splits, out: Path, scratch: Path,
+        self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: Splits,
+        out: Path, scratch: Path,
         checks: Part, selection: Selection | None,
     ):  # fmt: skip
         self.checks, self.selection = checks, selection
@@ -138,7 +165,9 @@ class Converter:
         raised = raise_small_kernels(float32, ranges)
         network = read_tflite(float32)
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
-        exact = widened if equalised.straight else self.model  # what widening h-swish channels moved is stated by itself
+        exact = (
+            widened if equalised.straight else self.model
+        )  # what widening h-swish channels moved is stated by itself
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
         trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
@@ -156,7 +185,9 @@ class Converter:
             candidates=tuple(candidates),
             keras=Scored("keras", self.subject.model.stat().st_size, None, self.reference),
             ranges=_range_facts(ranges, LiteRT(int8, keep_tensors=True).scales() if trials else {}),
-            calibration=Calibration(len(calibration), tuple(np.bincount(labels, minlength=len(names)).tolist())),
+            calibration=Calibration(
+                len(calibration), tuple(np.bincount(labels, minlength=len(names)).tolist())
+            ),
             selection=self.selection,
         )
         write_json(self.scratch / CONVERSION, facts.to_dict())
@@ -169,7 +200,10 @@ class Converter:
         return self.out / "deploy"
 
     def _ready(self, calibration: np.ndarray) -> tuple[keras.Model, keras.Model, Equalised, list[Change]]:
-        """As `equalise` gives it, and the clean-up's changes. A network that was fine-tuned for 8 bits went through it before."""
+        """As `equalise` gives it, and the clean-up's changes.
+
+        A network that was fine-tuned for 8 bits went through it before.
+        """
         if self.trained_for:
             return self.model, self.model, READY, []
         clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
@@ -182,7 +216,10 @@ class Converter:
 
         Where some layers have no INT8 kernel there is no INT8 network, no trial, and the bundle says so.
         """
-        source, written_out = float32, clean if self.trained_for else write_out_swishes(clean)  # ranges were trained for the operators
+        source, written_out = (
+            float32,
+            clean if self.trained_for else write_out_swishes(clean),
+        )  # ranges were trained for the operators
         if written_out is not clean:
             source = self.scratch / "written_out.tflite"
             source.write_bytes(to_tflite(written_out))
@@ -204,20 +241,33 @@ class Converter:
             np.concatenate([side.labels for _, side in sides]).astype(np.int64),
             np.concatenate([np.full(len(side), split, "U4") for split, side in sides]),
             logits_of(
-                lambda chunk: network.logits(chunk, self.spec), images, len(self.dataset.names), "predictions of the float TFLite"
+                lambda chunk: network.logits(chunk, self.spec),
+                images,
+                len(self.dataset.names),
+                "predictions of the float TFLite",
             ).astype(np.float32),
         )
 
-    def _judge(self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None) -> Scored:
+    def _judge(
+        self, stage: str, path: Path, pictures: parts.EvalSet, logits: np.ndarray | None = None
+    ) -> Scored:
         network, names = LiteRT(path), self.dataset.names
         if logits is None:
-            logits = logits_of(lambda images: network.logits(images, self.spec), pictures.images, len(names), f"scoring {path.name}")
+            logits = logits_of(
+                lambda images: network.logits(images, self.spec),
+                pictures.images,
+                len(names),
+                f"scoring {path.name}",
+            )
         digests = {split: metrics.sha256 for split, metrics in self.reference.items()}
         metrics = score(logits, pictures, names, data=self.dataset.name, digests=digests, stage=stage)
         return Scored(stage, path.stat().st_size, network.latency_ms(), metrics)
 
     def _publish(self, calibration: np.ndarray) -> None:
-        """Move all that was made to its place. Only names change here, the bundle's manifest first and last."""
+        """Move all that was made to its place.
+
+        Only names change here, the bundle's manifest first and last.
+        """
         target = self.out / "deploy"
         target.mkdir(exist_ok=True)
         (target / parts.MANIFEST).unlink(missing_ok=True)
@@ -235,7 +285,9 @@ class Converter:
         except OSError as error:  # a copy: the bundle has its own
             _say(f"note: no copy of the calibration set in {CALIBRATION.parent}: {error.strerror}")
 
-    def _fill_bundle(self, facts: Conversion, calibration: np.ndarray, pictures: parts.EvalSet, network: Tflite) -> None:
+    def _fill_bundle(
+        self, facts: Conversion, calibration: np.ndarray, pictures: parts.EvalSet, network: Tflite
+    ) -> None:
         folder, selection = self.deploy, self.selection
         confidence = selection.confidence if selection else self._confidence(pictures)
         plain = resource(PLAIN).read_text(encoding="utf-8")
@@ -271,7 +323,9 @@ class Converter:
     def _rows(self, candidates: list[Scored]) -> list[Row]:
         return [
             row_of(
-                metrics, run=self.name, stage=candidate.stage, seed=self.seed, size_bytes=candidate.size_bytes,
+                metrics, run=self.name, stage=candidate.stage,
+                seed=self.seed,
+                size_bytes=candidate.size_bytes,
                 latency_ms=candidate.latency_ms, reference=self.reference[split],
                 selected_by=self.selection.name if self.selection else "",
             )
@@ -281,25 +335,34 @@ class Converter:
 
     def _tell(self, facts: Conversion) -> None:
         parity = facts.parity
-        print(f"parity: {parity.same} of {parity.count} predictions equal, largest logit difference {parity.difference:.1e}")
+        print(
+            f"parity: {parity.same} of {parity.count} predictions equal, largest logit difference "
+            f"{parity.difference:.1e}"
+        )
         for layer in facts.unexpected:
             print(f"warning: {layer.name} is a {layer.operator}, which the Dataflow Compiler may not take")
         for entry in facts.scored:
             scores = "   ".join(
-                f"{split} {metrics.accuracy:.2%} ({100 * (self.reference[split].accuracy - metrics.accuracy):.2f} points lost)"
+                f"{split} {metrics.accuracy:.2%} "
+                f"({100 * (self.reference[split].accuracy - metrics.accuracy):.2f} points lost)"
                 for split, metrics in entry.metrics.items()
             )
             latency = "" if entry.latency_ms is None else f"   {entry.latency_ms:.2f} ms"
             print(f"{entry.stage:<12} {scores}   {entry.size_bytes / 2**20:.2f} MiB{latency}")
         if self.selection:
-            scores = ", ".join(f"{stage} {metrics.accuracy:.2%}" for stage, metrics in self.selection.metrics.items())
-            print(f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}")
+            scores = ", ".join(
+                f"{stage} {metrics.accuracy:.2%}" for stage, metrics in self.selection.metrics.items()
+            )
+            print(
+                f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}"
+            )
         for name, reason in self.without.items():
             print(f"warning: {name} was not made: {reason}")
         lost = facts.lost
         if lost > MOST_LOST and not self.trained_for:
             print(
-                f"INT8 loses {lost:.2f} points on validation; to win some back: {call('train')} --quantise {self.subject.run or self.out}"
+                f"INT8 loses {lost:.2f} points on validation; to win some back: {call('train')} --quantise "
+                f"{self.subject.run or self.out}"
             )
         print(f"written: {self.out / 'deploy'} and {self.out / 'conversion.html'}", flush=True)
 
@@ -314,11 +377,15 @@ def _check_place(out: Path, subject: Home) -> None:
         raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")
 
 
-def _spec(subject: Home, overrides: dict, model: keras.Model, mean: float | None, scale: float | None) -> PreprocessSpec:
+def _spec(
+    subject: Home, overrides: dict, model: keras.Model, mean: float | None, scale: float | None
+) -> PreprocessSpec:
     spec = subject.config.preprocess
     if subject.run:
         if mean is not None or scale is not None:
-            raise UserError(f"{subject.run} states its own normalisation: --mean and --scale are for a bare .keras file")
+            raise UserError(
+                f"{subject.run} states its own normalisation: --mean and --scale are for a bare .keras file"
+            )
         return spec
     if "data" not in overrides:
         raise UserError(f"{subject.model} stands alone: name the data for calibration and parity with --data")
@@ -327,16 +394,28 @@ def _spec(subject: Home, overrides: dict, model: keras.Model, mean: float | None
         raise UserError(f"{subject.model} takes inputs of shape {shape}; (batch, side, side, 3) is wanted")
     if "input_size" not in overrides:
         spec = replace(spec, input_size=shape[1])
-    return replace(spec, mean=spec.mean if mean is None else mean, scale=spec.scale if scale is None else scale)
+    return replace(
+        spec, mean=spec.mean if mean is None else mean, scale=spec.scale if scale is None else scale
+    )
 
 
 def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> Splits:
-    """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of train) and test."""
+    """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of
+    train) and test.
+    """
     dataset.part("train")
     sides = [split for split in SPLITS if len(getattr(dataset, split))]
     if not sides:
-        raise UserError(f"{dataset.name} has no test images, and the model was trained on all others: nothing is left to score")
-    return {split: evaluate_model(model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split)[0] for split in sides}
+        raise UserError(
+            f"{dataset.name} has no test images, and the model was trained on all others: nothing is left to "
+            "score"
+        )
+    return {
+        split: evaluate_model(
+            model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split
+        )[0]
+        for split in sides
+    }
 
 
 def _range_facts(ranges: dict[str, TensorRange], scales: dict[str, float]) -> tuple[TensorFacts, ...]:

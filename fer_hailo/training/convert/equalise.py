@@ -1,6 +1,8 @@
-"""The float network made ready for 8 bits: constants folded, nearly constant h-swish channels widened, channels scaled.
+"""The float network made ready for 8 bits: constants folded, nearly constant h-swish channels widened,
+channels scaled.
 
-All of it is done on the float network, so that the quantizer of a chip's maker starts from it too, not only ours.
+All of it is done on the float network, so that the quantizer of a chip's maker starts from it too, not only
+ours.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ IMAGES = 256  # calibration images that tell how wide a channel is
 
 @dataclass(frozen=True)
 class Equalised:
-    """scaled: channels, which changes no answer. straight: by h-swish, nearly constant channels that became its identity.
+    """scaled: channels, which changes no answer. straight: by h-swish, nearly constant channels that became
+    its identity.
 
-    tolerance: within how much of a straight line they are. same: part of the validation predictions that stayed. moved: the
-    largest move of a logit.
+    tolerance: within how much of a straight line they are. same: part of the validation predictions that
+    stayed. moved: the largest move of a logit.
     """
 
     scaled: int
@@ -34,11 +37,14 @@ class Equalised:
     moved: float
 
 
-def equalise(model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec) -> tuple[keras.Model, keras.Model, Equalised]:
+def equalise(
+    model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec
+) -> tuple[keras.Model, keras.Model, Equalised]:
     """(network for 8 bits, network that it must equal in float, what was done).
 
-    model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached images.
-    The second is the first before scaling, which changes no answer; it differs from `model` by the h-swish channels, as the last says.
+    model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached
+    images. The second is the first before scaling, which changes no answer; it differs from `model` by the
+    h-swish channels, as the last says.
     """
     widened, outcome = widen_swishes(fold_constants(model), calibration, val, spec)
     scaled, count = scale_channels(widened, calibration[:IMAGES], spec)

@@ -17,7 +17,10 @@ CLEARLY = 0.05
 
 
 def check_normalisation(model: keras.Model, val: Part, spec: PreprocessSpec, accuracy: float) -> None:
-    """Score the model under the other usual normalisations. Raises UserError where one is better by more than 5 points."""
+    """Score the model under the other usual normalisations.
+
+    Raises UserError where one is better by more than 5 points.
+    """
     for mean, scale in USUAL:
         if (mean, scale) == (spec.mean, spec.scale):
             continue
@@ -25,6 +28,8 @@ def check_normalisation(model: keras.Model, val: Part, spec: PreprocessSpec, acc
         other = float((logits.argmax(axis=1) == val.labels).mean())
         if other > accuracy + CLEARLY:
             raise UserError(
-                f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {accuracy:.1%} of the validation images, with "
-                f"(value - {mean:g}) / {scale:g} on {other:.1%}: it was trained on the latter, so add --mean {mean:g} --scale {scale:g}"
+                f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {accuracy:.1%} of the "
+                "validation images, with "
+                f"(value - {mean:g}) / {scale:g} on {other:.1%}: it was trained on the latter, so add --mean "
+                f"{mean:g} --scale {scale:g}"
             )

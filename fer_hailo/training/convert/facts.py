@@ -23,7 +23,9 @@ CONVERSION = "conversion.json"
 
 @dataclass(frozen=True)
 class Scored:
-    """A model file that was scored. size_bytes: of the file. latency_ms: of one image on one thread, None of the Keras model."""
+    """A model file that was scored. size_bytes: of the file. latency_ms: of one image on one thread, None of
+    the Keras model.
+    """
 
     stage: str
     size_bytes: int
@@ -47,10 +49,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Conversion:
-    """model: path of the .keras file. parity: float TFLite against Keras. kernels_raised: channels, see `raise_small_kernels`.
+    """model: path of the .keras file. parity: float TFLite against Keras. kernels_raised: channels, see
+    `raise_small_kernels`.
 
-    unexpected: layers that the Dataflow Compiler may not take. quantised_from: the run that was fine-tuned for 8 bits, else
-    empty. trials: the first was taken; none where there is no INT8 network. ranges: the worst used first.
+    unexpected: layers that the Dataflow Compiler may not take. quantised_from: the run that was fine-tuned
+    for 8 bits, else empty. trials: the first was taken; none where there is no INT8 network. ranges: the
+    worst used first.
     """
 
     model: str
@@ -73,8 +77,9 @@ class Conversion:
 
     @property
     def lost(self) -> float:
-        """Points of validation accuracy that INT8 is behind the Keras model; of a network that was trained on all of train, its
-        validated run's. 0 where either was not scored."""
+        """Points of validation accuracy that INT8 is behind the Keras model; of a network that was trained on
+        all of train, its validated run's. 0 where either was not scored.
+        """
         held = {entry.stage: entry.metrics["val"] for entry in self.scored if "val" in entry.metrics}
         if self.selection:
             held = self.selection.metrics
@@ -90,7 +95,9 @@ class Conversion:
             "changes": [asdict(change) for change in self.changes],
             "equalised": asdict(self.equalised),
             "kernels_raised": self.kernels_raised,
-            "unexpected_operators": [{"name": layer.name, "operator": layer.operator} for layer in self.unexpected],
+            "unexpected_operators": [
+                {"name": layer.name, "operator": layer.operator} for layer in self.unexpected
+            ],
             "quantised_from": self.quantised_from,
             "trials": [asdict(trial) for trial in self.trials],
             "candidates": [candidate.to_dict() for candidate in self.candidates],
@@ -106,4 +113,6 @@ def read_candidates(path: Path) -> tuple[Scored, ...]:
 
     Raises AttributeError, KeyError, OSError, TypeError or ValueError where it tells of none.
     """
-    return tuple(Scored.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["candidates"])
+    return tuple(
+        Scored.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["candidates"]
+    )

@@ -38,7 +38,10 @@ def operators(file: Any) -> Iterator[tuple[str, Operator]]:
     from tensorflow.lite.tools import flatbuffer_utils
 
     (graph,) = file.subgraphs
-    return ((flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex), operator) for operator in graph.operators)
+    return (
+        (flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex), operator)
+        for operator in graph.operators
+    )
 
 
 def constant(file: Any, tensor: Any, dtype: npt.DTypeLike) -> np.ndarray:
@@ -47,7 +50,10 @@ def constant(file: Any, tensor: Any, dtype: npt.DTypeLike) -> np.ndarray:
 
 
 def replace_constant(file: Any, operator: Operator, place: int, values: np.ndarray) -> None:
-    """Give the input `place` of an operator new values. Other operators that share its tensor or buffer (equal zeros) keep theirs."""
+    """Give the input `place` of an operator new values.
+
+    Other operators that share its tensor or buffer (equal zeros) keep theirs.
+    """
     (graph,) = file.subgraphs
     index = operator.inputs[place]
     if sum(list(other.inputs).count(index) for other in graph.operators) > 1:

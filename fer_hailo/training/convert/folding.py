@@ -1,8 +1,10 @@
-"""Constants of the float network that go into the weights of a neighbour: batch norms and multiplications by a number.
+"""Constants of the float network that go into the weights of a neighbour: batch norms and multiplications by
+a number.
 
-What is left of the network is what a chip computes: convolutions with a bias, activations, sums, products of two tensors. The
-hard sigmoid of squeeze-and-excite is relu6(x + 3) / 6; a multiplication by the constant 1/6 costs INT8 a rounding, and Hailo's
-parser may not take it. As it only scales what the next projection reads, the projection's kernel can hold it.
+What is left of the network is what a chip computes: convolutions with a bias, activations, sums, products of
+two tensors. The hard sigmoid of squeeze-and-excite is relu6(x + 3) / 6; a multiplication by the constant 1/6
+costs INT8 a rounding, and Hailo's parser may not take it. As it only scales what the next projection reads,
+the projection's kernel can hold it.
 """
 
 from __future__ import annotations
@@ -11,19 +13,29 @@ import keras
 import numpy as np
 
 from fer_hailo.training.convert.graph import Edit, Graph, graph_of, numbers_of, rebuild
-from fer_hailo.training.convert.kernels import LINEAR, is_weighted, kernel_and_bias, sum_over_places, times_inputs, times_outputs
+from fer_hailo.training.convert.kernels import (
+    LINEAR,
+    is_weighted,
+    kernel_and_bias,
+    sum_over_places,
+    times_inputs,
+    times_outputs,
+)
 
 # Operations that give c * y for c * x, channel by channel (a maximum or mean over places is one for c > 0).
 PASSING = (
-    keras.layers.Dropout, keras.layers.ZeroPadding2D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
+    keras.layers.Dropout, keras.layers.ZeroPadding2D, keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
     keras.layers.AveragePooling2D, keras.layers.MaxPooling2D,
 )  # fmt: skip
 
 
 def fold_constants(model: keras.Model) -> keras.Model:
-    """A copy of a Functional classifier that computes the same with batch norms and constant factors inside of its kernels.
+    """A copy of a Functional classifier that computes the same with batch norms and constant factors inside
+    of its kernels.
 
-    A batch norm that no layer with weights stands beside, and a factor behind which something else than such layers reads, stay.
+    A batch norm that no layer with weights stands beside, and a factor behind which something else than such
+    layers reads, stay.
     """
     return _fold_factors(_fold_batch_norms(model))
 
@@ -40,12 +52,19 @@ def _fold_batch_norms(model: keras.Model) -> keras.Model:
     for norm in (norm for norm in norms if norm.axis in (-1, len(norm.output.shape) - 1)):
         scale, shift = _affine(norm)
         (before,), after = graph.inputs[norm.name], _next_pointwise(graph, operations, norm.name)
-        if is_weighted(operations[before]) and operations[before].activation is LINEAR and graph.only_consumer(before):
+        if (
+            is_weighted(operations[before])
+            and operations[before].activation is LINEAR
+            and graph.only_consumer(before)
+        ):
             kernel, bias = weights(before)
             edit.weights[before] = [times_outputs(operations[before], kernel, scale), bias * scale + shift]
         elif after:
             kernel, bias = weights(after)
-            edit.weights[after] = [times_inputs(kernel, scale), bias + sum_over_places(operations[after], kernel, shift)]
+            edit.weights[after] = [
+                times_inputs(kernel, scale),
+                bias + sum_over_places(operations[after], kernel, shift),
+            ]
         else:
             continue
         edit.bypass[norm.name] = 0
@@ -60,13 +79,21 @@ def _affine(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarr
 
 
 def _next_pointwise(graph: Graph, operations: dict, name: str) -> str | None:
-    """The dense layer or 1 x 1 convolution that alone reads `name`. No padding then puts zeros where a shift should be."""
+    """The dense layer or 1 x 1 convolution that alone reads `name`.
+
+    No padding then puts zeros where a shift should be.
+    """
     after = graph.only_consumer(name)
     while after and isinstance(operations[after], keras.layers.Dropout):
         after = graph.only_consumer(after)
     layer = operations.get(after)
     dense = isinstance(layer, keras.layers.Dense)
-    return after if dense or (isinstance(layer, keras.layers.Conv2D) and is_weighted(layer) and layer.kernel_size == (1, 1)) else None
+    return (
+        after
+        if dense
+        or (isinstance(layer, keras.layers.Conv2D) and is_weighted(layer) and layer.kernel_size == (1, 1))
+        else None
+    )
 
 
 def _fold_factors(model: keras.Model) -> keras.Model:
@@ -83,7 +110,9 @@ def _fold_factors(model: keras.Model) -> keras.Model:
 
 
 def _factors(model: keras.Model, graph: Graph) -> list[tuple[str, float, int]]:
-    """(operation, number, place of the tensor among its inputs) for each positive number that a tensor is multiplied by."""
+    """(operation, number, place of the tensor among its inputs) for each positive number that a tensor is
+    multiplied by.
+    """
     found = []
     for operation in model.operations:
         name, kind = operation.name, type(operation).__name__
@@ -102,8 +131,9 @@ def _factors(model: keras.Model, graph: Graph) -> list[tuple[str, float, int]]:
 
 
 def weighted_readers(graph: Graph, operations: dict, name: str) -> list[str]:
-    """The layers with weights that read `name`, through products with other tensors and what else passes a factor on; none where
-    something else reads it."""
+    """The layers with weights that read `name`, through products with other tensors and what else passes a
+    factor on; none where something else reads it.
+    """
     found = []
     for reader in graph.consumers[name]:
         operation = operations[reader]

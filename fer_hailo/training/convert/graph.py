@@ -14,7 +14,9 @@ from fer_hailo.predict import private
 
 @dataclass(frozen=True)
 class Graph:
-    """Names only. inputs: the operations that each operation reads, in order; consumers: those that read it."""
+    """Names only. inputs: the operations that each operation reads, in order; consumers: those that read
+    it.
+    """
 
     inputs: dict[str, list[str]]
     consumers: dict[str, list[str]]
@@ -27,8 +29,9 @@ class Graph:
 
 @dataclass
 class Edit:
-    """A change of a model. weights: layer name to its new weights; config: layer name to changed configuration values;
-    bypass: operation name to the number of the input that replaces its output."""
+    """A change of a model. weights: layer name to its new weights; config: layer name to changed
+    configuration values; bypass: operation name to the number of the input that replaces its output.
+    """
 
     weights: dict[str, list[np.ndarray]] = field(default_factory=dict)
     config: dict[str, dict] = field(default_factory=dict)
@@ -36,13 +39,19 @@ class Edit:
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """A Functional float32 copy of a model in which no layer is a model itself: one list of layers from the input to the output.
+    """A Functional float32 copy of a model in which no layer is a model itself: one list of layers from the
+    input to the output.
 
     Raises UserError for anything but one input, one output and a graph that Keras knows.
     """
-    known = isinstance(model, keras.Sequential) or hasattr(model, "operations")  # the latter: Functional, whose class is not public
+    known = isinstance(model, keras.Sequential) or hasattr(
+        model, "operations"
+    )  # the latter: Functional, whose class is not public
     if not known or not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UserError("the model is not a classifier of images: a Functional or Sequential model with one input and one output is needed")
+        raise UserError(
+            "the model is not a classifier of images: a Functional or Sequential model with one input and "
+            "one output is needed"
+        )
     image = keras.Input(model.input_shape[1:], name="image")
     pairs: list[tuple] = []
     flat = keras.Model(image, _inline(model, image, pairs), name=model.name)
@@ -56,7 +65,9 @@ def as_logits(model: keras.Model) -> keras.Model:
     """The model without the softmax at its end, if it has one: every file of this project gives logits."""
     last = last_operation(model)
     activation = getattr(last, "activation", None)
-    if type(last).__name__ == "Softmax" or (isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax):
+    if type(last).__name__ == "Softmax" or (
+        isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax
+    ):
         return keras.Model(model.input, last.input, name=model.name)
     if activation is keras.activations.softmax:
         return rebuild(model, Edit(config={last.name: {"activation": "linear"}}))
@@ -70,7 +81,10 @@ def last_operation(model: keras.Model) -> keras.Operation:
 
 
 def graph_of(model: keras.Model) -> Graph:
-    """Read the graph from the model's public configuration. Every operation must stand in it once (no shared layers)."""
+    """Read the graph from the model's public configuration.
+
+    Every operation must stand in it once (no shared layers).
+    """
     inputs: dict[str, list[str]] = {}
     for layer in model.get_config()["layers"]:
         histories: list[tuple[str, int, int]] = []
@@ -84,9 +98,13 @@ def graph_of(model: keras.Model) -> Graph:
 
 
 def numbers_of(model: keras.Model, name: str) -> list[float | None]:
-    """The arguments that a bare operation (x * 0.5) is called with: plain numbers, and None for each other one."""
+    """The arguments that a bare operation (x * 0.5) is called with: plain numbers, and None for each other
+    one.
+    """
     (layer,) = [layer for layer in model.get_config()["layers"] if layer["name"] == name]
-    arguments = [value for node in layer["inbound_nodes"] for value in (*node["args"], *node["kwargs"].values())]
+    arguments = [
+        value for node in layer["inbound_nodes"] for value in (*node["args"], *node["kwargs"].values())
+    ]
     return [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in arguments]
 
 
@@ -111,7 +129,10 @@ def rebuild(model: keras.Model, edit: Edit) -> keras.Model:
 
 
 def _inline(model: keras.Model, tensor, pairs: list[tuple]):
-    """Call float32 copies of the model's layers on `tensor`, entering models among them. Adds (copy, original) to `pairs`."""
+    """Call float32 copies of the model's layers on `tensor`, entering models among them.
+
+    Adds (copy, original) to `pairs`.
+    """
     copies: dict[int, keras.Operation] = {}
 
     def copy(layer):  # a model's own layers are copied when it is entered
@@ -119,7 +140,9 @@ def _inline(model: keras.Model, tensor, pairs: list[tuple]):
             return layer
         if id(layer) not in copies:
             config, taken = layer.get_config(), {done.name for done, _ in pairs}
-            names = itertools.chain([layer.name], (f"{model.name}_{layer.name}_{number}" for number in itertools.count(1)))
+            names = itertools.chain(
+                [layer.name], (f"{model.name}_{layer.name}_{number}" for number in itertools.count(1))
+            )
             config["name"] = next(name for name in names if name not in taken)
             if "dtype" in config:  # trained in half precision, its weights are float32 all the same
                 config["dtype"] = "float32"

@@ -1,4 +1,6 @@
-"""Layers with weights, and what their kernels become when channels that they make or read are multiplied by constants."""
+"""Layers with weights, and what their kernels become when channels that they make or read are multiplied by
+constants.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ LINEAR, RELU = keras.activations.linear, keras.activations.relu
 
 
 def is_weighted(operation: keras.Operation) -> bool:
-    """Whether it is a convolution, depthwise convolution or dense layer, whose outputs are weighted sums of its inputs."""
+    """Whether it is a convolution, depthwise convolution or dense layer, whose outputs are weighted sums of
+    its inputs.
+    """
     if isinstance(operation, keras.layers.Conv2D):
         return operation.groups == 1
     return isinstance(operation, keras.layers.DepthwiseConv2D | keras.layers.Dense)
@@ -29,12 +33,16 @@ def times_outputs(layer: keras.Layer, kernel: np.ndarray, factors: np.ndarray) -
 
 
 def times_inputs(kernel: np.ndarray, factors: np.ndarray | float) -> np.ndarray:
-    """The kernel of a layer that gives with inputs x what it gave with factors * x, factors (C_in,) or one number."""
+    """The kernel of a layer that gives with inputs x what it gave with factors * x, factors (C_in,) or one
+    number.
+    """
     return (kernel * np.broadcast_to(factors, kernel.shape[-2])[:, None]).astype(kernel.dtype)
 
 
 def sum_over_places(layer: keras.Layer, kernel: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What a layer's kernel makes, before the bias, of inputs that have the values (C_in,) at every place: (C_out,)."""
+    """What a layer's kernel makes, before the bias, of inputs that have the values (C_in,) at every place:
+    (C_out,).
+    """
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return (kernel.sum(axis=(0, 1)) * values[:, None]).reshape(-1)
     return values @ kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)

@@ -1,4 +1,6 @@
-"""What values each tensor of a network takes: the ranges from which it is quantized, and which of them are badly used."""
+"""What values each tensor of a network takes: the ranges from which it is quantized, and which of them are
+badly used.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,17 @@ SAMPLES = 1024  # values of a tensor that are kept of each image
 INPUT = "image"
 PERCENTILES = (100.0, 99.99, 99.97, 99.95, 99.9)  # where a range may end
 WHOLE = "100"
-STEPS = 254  # between the smallest and the largest of 8 bits, less the one that rounding the zero point may take
+STEPS = (
+    254  # between the smallest and the largest of 8 bits, less the one that rounding the zero point may take
+)
 ZERO_BELOW = -3.0  # h-swish gives 0 for all that is no larger
 
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """channels; of them constant ones, and dead ones (always 0); min and max; used: the part of the range that 99.9 % of the
-    values use; scale: of the INT8 network, 0 where it computes in float."""
+    """channels; of them constant ones, and dead ones (always 0); min and max; used: the part of the range
+    that 99.9 % of the values use; scale: of the INT8 network, 0 where it computes in float.
+    """
 
     name: str
     channels: int
@@ -38,7 +43,9 @@ class TensorFacts:
 
 @dataclass
 class TensorRange:
-    """low, high, mean: float32 (channels,), smallest, largest and mean value of each channel. sample: float32, values drawn by chance."""
+    """low, high, mean: float32 (channels,), smallest, largest and mean value of each channel. sample:
+    float32, values drawn by chance.
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -47,9 +54,13 @@ class TensorRange:
 
     @functools.cached_property
     def ends(self) -> dict[str, tuple[float, float]]:
-        """(low, high) for each percentile and its mirror, so that as much is cut off at each end; 0 lies within, as INT8 needs it."""
+        """(low, high) for each percentile and its mirror, so that as much is cut off at each end; 0 lies
+        within, as INT8 needs it.
+        """
         values = np.percentile(self.sample, [end for p in PERCENTILES for end in (100 - p, p)]).reshape(-1, 2)
-        found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {"100": (self.low.min(), self.high.max())}
+        found = {f"{p:g}": pair for p, pair in zip(PERCENTILES, values, strict=True)} | {
+            "100": (self.low.min(), self.high.max())
+        }
         return {name: (min(0.0, float(low)), max(0.0, float(high))) for name, (low, high) in found.items()}
 
     def facts(self, name: str, scale: float) -> TensorFacts:
@@ -71,8 +82,9 @@ class TensorRange:
 def limits_of(ranges: dict[str, TensorRange], network: Tflite, ends: str) -> dict[str, tuple[float, float]]:
     """(low, high) of the 8-bit range of each tensor, for a percentile of PERCENTILES.
 
-    What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole ranges stay whole: cutting
-    these made the predictions worse. So do those of relu6(x + 3), which ends at 6 for many values of x.
+    What only an h-swish reads need not reach below -3, as it becomes 0: one step below is enough. Whole
+    ranges stay whole: cutting these made the predictions worse. So do those of relu6(x + 3), which ends at 6
+    for many values of x.
     """
     limits = {name: tensor.ends[ends] for name, tensor in ranges.items()}
     if ends != WHOLE:
@@ -98,8 +110,12 @@ def _is_gate(name: str) -> bool:
     return name.endswith(GATE)
 
 
-def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> dict[str, TensorRange]:
-    """Ranges of the input and of every tensor that an operator makes, over prepared images uint8 (N, I, I, 3)."""
+def tensor_ranges(
+    path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0
+) -> dict[str, TensorRange]:
+    """Ranges of the input and of every tensor that an operator makes, over prepared images uint8 (N, I, I,
+    3).
+    """
     network, rng = LiteRT(path, keep_tensors=True), np.random.default_rng(seed)
     lows: dict[str, np.ndarray] = {}
     highs: dict[str, np.ndarray] = {}
@@ -113,8 +129,15 @@ def tensor_ranges(path: Path, images: np.ndarray, spec: PreprocessSpec, seed: in
             highs[name] = np.maximum(high, highs[name]) if name in highs else high
             sums[name] = sums.get(name, 0) + channels.mean(axis=0, dtype=np.float64)
             flat = values.ravel()
-            samples.setdefault(name, []).append(flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)])
+            samples.setdefault(name, []).append(
+                flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)]
+            )
     return {
-        name: TensorRange(lows[name], highs[name], (sums[name] / len(images)).astype(np.float32), np.concatenate(samples[name]))
+        name: TensorRange(
+            lows[name],
+            highs[name],
+            (sums[name] / len(images)).astype(np.float32),
+            np.concatenate(samples[name]),
+        )
         for name in lows
     }

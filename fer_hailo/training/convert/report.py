@@ -19,7 +19,9 @@ def write_conversion_report(path: Path, title: str, facts: Conversion) -> None:
     sections += [("Scaled channels", _equalised(facts)), ("INT8 settings tried", _trials(facts))]
     if facts.unexpected:
         rows = [(layer.name, layer.operator) for layer in facts.unexpected]
-        sections.append(("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows)))
+        sections.append(
+            ("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows))
+        )
     sections.append(("Ranges of the tensors, the worst used first", _ranges(facts)))
     write_page(path, title, note, sections)
 
@@ -33,10 +35,22 @@ def _accuracy(facts: Conversion) -> str:
             latency = "–" if entry.latency_ms is None else f"{entry.latency_ms:.2f} ms"
             size = f"{entry.size_bytes / 2**20:.2f} MiB"
             rows.append(
-                (entry.stage, split, f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
+                (entry.stage, split, f"{metrics.count:,}",
+                f"{metrics.accuracy:.2%}",
+                f"{low:.2%} – {high:.2%}", f"{drop:.2f}",
                  f"{metrics.macro_recall:.2%}", size, latency)
             )  # fmt: skip
-    head = ("stage", "split", "images", "accuracy", "95 % interval", "points lost", "macro recall", "size", "one image, one thread")
+    head = (
+        "stage",
+        "split",
+        "images",
+        "accuracy",
+        "95 % interval",
+        "points lost",
+        "macro recall",
+        "size",
+        "one image, one thread",
+    )
     return table(head, rows)
 
 
@@ -44,7 +58,13 @@ def _changes(facts: Conversion) -> str:
     if not facts.changes:
         return "<p class=note>Nothing in the network was constant.</p>"
     rows = [
-        (c.layer, c.what, f"{c.removed} of {c.units}", f"{c.moved:.1e}", "yes" if c.kept else "no: it moves too much")
+        (
+            c.layer,
+            c.what,
+            f"{c.removed} of {c.units}",
+            f"{c.moved:.1e}",
+            "yes" if c.kept else "no: it moves too much",
+        )
         for c in facts.changes
     ]
     return table(("layer", "change", "units", "largest move of a validation logit", "kept"), rows)
@@ -53,13 +73,20 @@ def _changes(facts: Conversion) -> str:
 def _equalised(facts: Conversion) -> str:
     done = facts.equalised
     if facts.quantised_from:
-        return f"<p class=note>Cleaned, folded and scaled when {facts.quantised_from} was fine-tuned for 8 bits.</p>"
+        return (
+            f"<p class=note>Cleaned, folded and scaled when {facts.quantised_from} was fine-tuned for 8 "
+            "bits.</p>"
+        )
     text = f"{done.scaled:,} channels were scaled, which changes no answer."
-    straight = "; ".join(f"{name}: {', '.join(map(str, channels))}" for name, channels in done.straight.items())
+    straight = "; ".join(
+        f"{name}: {', '.join(map(str, channels))}" for name, channels in done.straight.items()
+    )
     if straight:
         text += (
-            f" Nearly constant channels of an h-swish that became its identity ({straight}; within {done.tolerance:g} of a straight "
-            f"line): {done.same:.2%} of the validation predictions stayed, the largest move of a logit is {done.moved:.2g}."
+            f" Nearly constant channels of an h-swish that became its identity ({straight}; within "
+            f"{done.tolerance:g} of a straight "
+            f"line): {done.same:.2%} of the validation predictions stayed, the largest move of a logit is "
+            f"{done.moved:.2g}."
         )
     return f"<p class=note>{text}</p>"
 
@@ -67,17 +94,27 @@ def _equalised(facts: Conversion) -> str:
 def _trials(facts: Conversion) -> str:
     if facts.quantised_from and facts.trials:
         (trial,) = facts.trials
-        text = "The ranges and biases are those that the network was fine-tuned with. On the calibration images its divergence from its own"
-        return f"<p class=note>{text} float predictions is {trial.divergence:.4f} nats, {trial.agreement:.1%} are the same.</p>"
+        text = (
+            "The ranges and biases are those that the network was fine-tuned with. On the calibration "
+            "images its divergence from its own"
+        )
+        return (
+            f"<p class=note>{text} float predictions is {trial.divergence:.4f} nats, "
+            f"{trial.agreement:.1%} are the same.</p>"
+        )
     rows = [(t.ends, f"{t.divergence:.4f}", f"{t.agreement:.1%}") for t in facts.trials]
     if not rows:
         return "<p class=note>No INT8 network was made: some layers have no INT8 kernel.</p>"
     counts = facts.calibration
     note = (
-        f"<p class=note>Judged on the {counts.count:,} calibration images by the float network's predictions, with corrected biases; "
+        f"<p class=note>Judged on the {counts.count:,} calibration images by the float network's "
+        "predictions, with corrected biases; "
         "the first was taken.</p>"
     )
-    return table(("ranges end at the percentile", "divergence from float (nats)", "same prediction"), rows) + note
+    return (
+        table(("ranges end at the percentile", "divergence from float (nats)", "same prediction"), rows)
+        + note
+    )
 
 
 def _ranges(facts: Conversion) -> str:
@@ -93,9 +130,18 @@ def _ranges(facts: Conversion) -> str:
         )
         for r in facts.ranges
     ]
-    head = ("tensor", "smallest", "largest", "range that 99.9 % of values use", "dead channels", "constant channels", "INT8 scale")
+    head = (
+        "tensor",
+        "smallest",
+        "largest",
+        "range that 99.9 % of values use",
+        "dead channels",
+        "constant channels",
+        "INT8 scale",
+    )
     note = (
-        "<p class=note>Dead: 0 on every calibration image; constant: the same value. Some of these channels vary on other training "
+        "<p class=note>Dead: 0 on every calibration image; constant: the same value. Some of these channels "
+        "vary on other training "
         "images, so the clean-up, which looks at all of them, left them in.</p>"
     )
     return table(head, rows) + note

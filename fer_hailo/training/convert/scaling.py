@@ -1,10 +1,12 @@
-"""Make the channels of a tensor equally wide, so that one INT8 scale suits them all, without changing what the network computes.
+"""Make the channels of a tensor equally wide, so that one INT8 scale suits them all, without changing what
+the network computes.
 
-Where channel c of a layer's outputs is multiplied by s_c > 0, and the kernels that read it are divided by s_c, the predictions stay:
-ReLU, sums, means, maxima and zero padding all pass a positive factor on. Source: Nagel et al. 2019, Data-Free Quantization Through
-Weight Equalization and Bias Correction, section 4.1, which balances weights; here the widths of the activations are made equal,
-s_c = median(r) / r_c, r_c the 99.99th percentile of |channel c| over calibration images, as weights have a scale a channel anyway.
-Tensors that are added share their factors.
+Where channel c of a layer's outputs is multiplied by s_c > 0, and the kernels that read it are divided by
+s_c, the predictions stay: ReLU, sums, means, maxima and zero padding all pass a positive factor on. Source:
+Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.1, which
+balances weights; here the widths of the activations are made equal, s_c = median(r) / r_c, r_c the 99.99th
+percentile of |channel c| over calibration images, as weights have a scale a channel anyway. Tensors that are
+added share their factors.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.training.convert.channels import Channels, measure
 from fer_hailo.training.convert.folding import PASSING
 from fer_hailo.training.convert.graph import Edit, graph_of, rebuild
-from fer_hailo.training.convert.kernels import LINEAR, RELU, is_weighted, kernel_and_bias, times_inputs, times_outputs
+from fer_hailo.training.convert.kernels import (
+    LINEAR,
+    RELU,
+    is_weighted,
+    kernel_and_bias,
+    times_inputs,
+    times_outputs,
+)
 
 MOST = 64.0
 DEAD = 1e-6  # channels that stay narrower are left as they are
@@ -29,8 +38,9 @@ DEAD = 1e-6  # channels that stay narrower are left as they are
 class Group:
     """Tensors whose channels must share their factors, by the names of the operations that make them.
 
-    makers: layers with weights that make some of them; swishes: h-swishes that do; readers: layers with weights that read some;
-    free: nothing else makes or reads any, so that only the makers, or the h-swishes, decide about factors.
+    makers: layers with weights that make some of them; swishes: h-swishes that do; readers: layers with
+    weights that read some; free: nothing else makes or reads any, so that only the makers, or the h-swishes,
+    decide about factors.
     """
 
     tensors: list[str] = field(default_factory=list)
@@ -40,7 +50,10 @@ class Group:
     free: bool = True
 
     def joined(self, other: Group) -> Group:
-        lists = {name: getattr(self, name) + getattr(other, name) for name in ("tensors", "makers", "swishes", "readers")}
+        lists = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in ("tensors", "makers", "swishes", "readers")
+        }
         return Group(**lists, free=self.free and other.free)
 
 
@@ -49,7 +62,11 @@ def scale_channels(model: keras.Model, images: np.ndarray, spec: PreprocessSpec)
 
     model: Functional, constants folded. images: calibration images, uint8 (N, I, I, 3).
     """
-    groups = [group for group in channel_groups(model) if group.free and group.makers and group.readers and not group.swishes]
+    groups = [
+        group
+        for group in channel_groups(model)
+        if group.free and group.makers and group.readers and not group.swishes
+    ]
     seen = [_seen(model, group) for group in groups]
     found = measure(model, sorted({name for names in seen for name in names}), images, spec)
     factors = [factors_of([found[name] for name in names]) for names in seen]
@@ -58,7 +75,9 @@ def scale_channels(model: keras.Model, images: np.ndarray, spec: PreprocessSpec)
 
 
 def factors_of(channels: list[Channels]) -> np.ndarray:
-    """s (C,) of a group's tensors, limited to 1/64 .. 64: for each tensor median(r) / r_c, of several the geometric mean."""
+    """s (C,) of a group's tensors, limited to 1/64 .. 64: for each tensor median(r) / r_c, of several the
+    geometric mean.
+    """
     wanted = []
     for tensor in channels:
         live = tensor.peak > DEAD
@@ -68,7 +87,8 @@ def factors_of(channels: list[Channels]) -> np.ndarray:
 
 
 def rescaled(model: keras.Model, scales: Iterable[tuple[Group, np.ndarray]]) -> Edit:
-    """The change that multiplies what each group's makers give by factors, and divides what its readers expect.
+    """The change that multiplies what each group's makers give by factors, and divides what its readers
+    expect.
 
     scales: pairs of (Group, factors (C,)).
     """
@@ -112,10 +132,14 @@ def channel_groups(model: keras.Model) -> list[Group]:
 
 
 def _tied(operation, sources: list) -> list[str]:
-    """Names of the inputs whose channels, times factors, give the operation's output times the same factors."""
+    """Names of the inputs whose channels, times factors, give the operation's output times the same
+    factors.
+    """
     kind, names = type(operation).__name__, [source.name for source in sources]
     if isinstance(operation, PASSING) or _is_relu(operation):
-        return names if sources[0].output.shape[-1] == operation.output.shape[-1] else []  # padding may add channels
+        return (
+            names if sources[0].output.shape[-1] == operation.output.shape[-1] else []
+        )  # padding may add channels
     if kind == "Add" and len(names) > 1 and all(_shape(source) == _shape(operation) for source in sources):
         return names
     if kind == "Multiply" and len(set(names)) == 2:  # a gate, as it is, times the channels that it gates
@@ -129,7 +153,10 @@ def _shape(operation) -> tuple | None:
 
 
 def is_swish(operation: keras.Operation) -> bool:
-    return isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.hard_swish
+    return (
+        isinstance(operation, keras.layers.Activation)
+        and operation.activation is keras.activations.hard_swish
+    )
 
 
 def _is_relu(operation) -> bool:
@@ -139,7 +166,9 @@ def _is_relu(operation) -> bool:
 
 
 def _seen(model: keras.Model, group: Group) -> list[str]:
-    """Tensors of a group that a chip stores: not what a ReLU alone reads, with which it is fused, nor what is only padded."""
+    """Tensors of a group that a chip stores: not what a ReLU alone reads, with which it is fused, nor what is
+    only padded.
+    """
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}
     return [
         name for name in group.tensors

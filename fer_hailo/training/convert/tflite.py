@@ -40,17 +40,21 @@ def to_tflite(model: keras.Model) -> bytes:
         except Exception as error:  # its own class, which is not public
             known = re.findall(r"tf\.\w+", str(error))
             reason = f"it has no {', '.join(sorted(set(known)))}" if known else one_line(error, 160)
-            raise UserError(f"TensorFlow cannot convert this network to TFLite: {reason}; nothing was written") from None
+            raise UserError(
+                f"TensorFlow cannot convert this network to TFLite: {reason}; nothing was written"
+            ) from None
     file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     name_tensors(file, model)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
 def name_tensors(file: Any, model: keras.Model) -> None:
-    """Rename the tensors of a TFLite (an object of TensorFlow's flatbuffer_utils) after the Keras layers that they come from.
+    """Rename the tensors of a TFLite (an object of TensorFlow's flatbuffer_utils) after the Keras layers that
+    they come from.
 
-    TensorFlow's own names join every operation that was fused, "A;B;C", and number the scopes. Model scripts, reports and
-    Hailo's parser show these names, so each becomes one layer's: the layer with the weights where there is one.
+    TensorFlow's own names join every operation that was fused, "A;B;C", and number the scopes. Model scripts,
+    reports and Hailo's parser show these names, so each becomes one layer's: the layer with the weights where
+    there is one.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -73,8 +77,13 @@ def name_tensors(file: Any, model: keras.Model) -> None:
         kind = flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
         for output in operator.outputs:
             if output != graph.outputs[0]:
-                # Activations have numbers for names, bare operations (x / 6) none: they are called after what they work on.
-                rename(output, _layer_of(name_of(output), kinds) or f"{name_of(_source(file, graph, operator))}_{kind.lower()}")
+                # Activations have numbers for names, bare operations (x / 6) none: they are called after what
+                # they work on.
+                rename(
+                    output,
+                    _layer_of(name_of(output), kinds)
+                    or f"{name_of(_source(file, graph, operator))}_{kind.lower()}",
+                )
         if kind in WEIGHTED:
             for role, index in zip(("kernel", "bias"), operator.inputs[1:], strict=False):
                 if index >= 0:  # -1: the layer has no bias
@@ -88,11 +97,12 @@ def _source(file, graph, operator) -> int:
 
 
 def raise_small_kernels(path: Path, ranges: dict[str, TensorRange]) -> int:
-    """Make sure that no output channel's kernel is too small for INT8, in a float TFLite. Returns how many channels were changed.
+    """Make sure that no output channel's kernel is too small for INT8, in a float TFLite. Returns how many
+    channels were changed.
 
-    A bias is counted in scale of input x scale of weights, in 32 bits. Where weight decay drove a whole channel towards 0, that
-    overflows: one such layer cost 52 points of accuracy. One weight of such a channel is raised until the bias is at most
-    2^28; that adds to an output no more than 1.3e-4 of its bias.
+    A bias is counted in scale of input x scale of weights, in 32 bits. Where weight decay drove a whole
+    channel towards 0, that overflows: one such layer cost 52 points of accuracy. One weight of such a channel
+    is raised until the bias is at most 2^28; that adds to an output no more than 1.3e-4 of its bias.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -104,7 +114,11 @@ def raise_small_kernels(path: Path, ranges: dict[str, TensorRange]) -> int:
             continue
         low, high = ranges[graph.tensors[operator.inputs[0]].name.decode()].ends[WHOLE]
         kernel, bias = (_values(file, graph.tensors[index]) for index in operator.inputs[1:3])
-        channels = kernel.reshape(-1, kernel.shape[-1]).T if kind == "DEPTHWISE_CONV_2D" else kernel.reshape(len(kernel), -1)
+        channels = (
+            kernel.reshape(-1, kernel.shape[-1]).T
+            if kind == "DEPTHWISE_CONV_2D"
+            else kernel.reshape(len(kernel), -1)
+        )
         least = np.abs(bias) * (127 * 255 / MOST_BIAS / max(high - low, 1e-9))
         small = np.abs(channels).max(axis=1) < least
         channels[small, 0] = least[small]  # a view of `kernel`
@@ -120,8 +134,12 @@ def _values(file, tensor) -> np.ndarray:
 
 
 def _layer_of(fused: str, kinds: dict[str, str]) -> str | None:
-    """The Keras layer of a fused name: of several the one with weights, else the first. None for a bare operation."""
-    # model/layer/operation; TensorFlow opens each layer's scope twice in one graph, so that `conv` is called `conv_1`.
+    """The Keras layer of a fused name: of several the one with weights, else the first.
+
+    None for a bare operation.
+    """
+    # model/layer/operation; TensorFlow opens each layer's scope twice in one graph, so that `conv` is called
+    # `conv_1`.
     scopes = [part.split("/")[1] for part in fused.split(";") if part.count("/") > 1]
     found = [name for scope in scopes if (name := re.sub(r"_\d+$", "", scope)) in kinds]
     found = [name for name in found if kinds[name] not in UNNAMED]

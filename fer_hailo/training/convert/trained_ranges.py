@@ -21,11 +21,17 @@ def read_ranges(folder: Path) -> dict[str, tuple[float, float]]:
     """{LiteRT's name of a tensor: (low, high)}. Raises UserError for a file that is missing or damaged."""
     path = folder / RANGES
     try:
-        values = {str(name): (float(low), float(high)) for name, (low, high) in json.loads(path.read_text(encoding="utf-8")).items()}
-        if not values or not all(math.isfinite(high - low) and low <= 0 <= high for low, high in values.values()):
+        values = {
+            str(name): (float(low), float(high))
+            for name, (low, high) in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+        if not values or not all(
+            math.isfinite(high - low) and low <= 0 <= high for low, high in values.values()
+        ):
             raise ValueError("a range is low, high with 0 between")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} does not tell the ranges that this network was trained for ({one_line(error, 80)}): copy the run again"
+            f"{path} does not tell the ranges that this network was trained for ({one_line(error, 80)}): "
+            "copy the run again"
         ) from None
     return values

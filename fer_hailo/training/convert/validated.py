@@ -1,4 +1,6 @@
-"""What the conversion of a network that was trained on all of train takes from the validated run whose settings it repeats."""
+"""What the conversion of a network that was trained on all of train takes from the validated run whose
+settings it repeats.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from fer_hailo.training.data.dataset import Part, load_dataset
 
 
 def selected(subject: Home) -> Selection | None:
-    """The validated run of a subject, with the scores of its conversion and its model script; None where it has a validation side.
+    """The validated run of a subject, with the scores of its conversion and its model script; None where it
+    has a validation side.
 
     Raises UserError where that run was not converted: nothing else can tell what INT8 loses.
     """
@@ -27,18 +30,24 @@ def selected(subject: Home) -> Selection | None:
         return selection
     run = Path(subject.config.data.selected_by)
     try:
-        converted = {candidate.stage: candidate.metrics["val"] for candidate in read_candidates(run / CONVERSION)}
+        converted = {
+            candidate.stage: candidate.metrics["val"] for candidate in read_candidates(run / CONVERSION)
+        }
         script = (run / "deploy" / SCRIPT).read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{subject.run} repeats {run} on all of train, and the validation side of that one tells what is lost: "
+            f"{subject.run} repeats {run} on all of train, and the validation side of that one tells what is "
+            "lost: "
             f"run {call('convert')} {run} first"
         ) from None
     return replace(selection, metrics=selection.metrics | converted, script=script)
 
 
 def validated_side(config: Config, selection: Selection, spec: PreprocessSpec, run: Path | None) -> Part:
-    """The validation side of the validated run, which this network has learnt: for checks that ask whether two networks answer alike,
-    and for nothing else."""
-    split = config.change(input_size=spec.input_size, validation_fraction=selection.validation_fraction, selected_by="")
+    """The validation side of the validated run, which this network has learnt: for checks that ask whether
+    two networks answer alike, and for nothing else.
+    """
+    split = config.change(
+        input_size=spec.input_size, validation_fraction=selection.validation_fraction, selected_by=""
+    )
     return load_dataset(split, cache_of(run) if run else RUNS / "cache").part("val")

@@ -1,1 +1,3 @@
-"""From a folder, zip or CSV to uint8 arrays: sources, decoding and cache, cleaning, split, balancing, feeding."""
+"""From a folder, zip or CSV to uint8 arrays: sources, decoding and cache, cleaning, split, balancing,
+feeding.
+"""

@@ -1,15 +1,20 @@
-"""Against class imbalance: repeat the small classes, and weigh classes by their effective number of images."""
+"""Against class imbalance: repeat the small classes, and weigh classes by their effective number of
+images.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def oversample_minority_classes(indices: np.ndarray, labels: np.ndarray, ratio: float, seed: int) -> np.ndarray:
+def oversample_minority_classes(
+    indices: np.ndarray, labels: np.ndarray, ratio: float, seed: int
+) -> np.ndarray:
     """Repeat the images of small classes until each has int(ratio x the largest class).
 
-    indices: int (N,), images of the training side; labels: int (N,), their classes. Returns int (M,), M >= N: all of
-    `indices` in their order, then the repeats: whole copies of a class, and a random part of it for the remainder.
+    indices: int (N,), images of the training side; labels: int (N,), their classes. Returns int (M,), M >= N:
+    all of `indices` in their order, then the repeats: whole copies of a class, and a random part of it for
+    the remainder.
     """
     rng = np.random.default_rng(seed)
     counts = np.bincount(labels)
@@ -23,7 +28,8 @@ def oversample_minority_classes(indices: np.ndarray, labels: np.ndarray, ratio: 
 
 
 def compute_class_weights_effective(counts: np.ndarray, beta: float) -> np.ndarray:
-    """Class weights by the effective number of samples (Cui et al. 2019): (1 - beta) / (1 - beta^n), scaled to mean 1.
+    """Class weights by the effective number of samples (Cui et al. 2019): (1 - beta) / (1 - beta^n), scaled
+    to mean 1.
 
     counts: int (C,), images of each class before oversampling, all above 0. beta: [0, 1); 0 gives ones.
     Returns float64 (C,).

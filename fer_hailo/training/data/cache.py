@@ -1,5 +1,6 @@
-"""All images of a source as one uint8 array, decoded once and kept in two files named after the content: KEY.images.npy, which is mapped
-into memory, not read, and KEY.npz, all that is known about them."""
+"""All images of a source as one uint8 array, decoded once and kept in two files named after the content:
+KEY.images.npy, which is mapped into memory, not read, and KEY.npz, all that is known about them.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +36,12 @@ MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few images
 class Pictures:
     """A data set in memory, before cleaning and selection: every class, every split.
 
-    images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits: str (N,); split is train,
-    test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS; zeros where nobody was asked.
-    sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal for pixel-identical images.
-    near: int64 (P, 2), pairs of near duplicates by the configured rule. bad: str (B, 2), id and reason of the files that could not be read.
-    name: what the data set is called. key: SHA-256 of source content and preprocessing.
+    images: uint8 (N, S, S) or (N, S, S, 3), mapped from disk where a cache was given. ids, labels, splits:
+    str (N,); split is train, test or empty. votes: float32 (N, 8), people who chose each class of FERPLUS;
+    zeros where nobody was asked. sizes: int32 (N, 2), height and width of the files. exact: int64 (N,), equal
+    for pixel-identical images. near: int64 (P, 2), pairs of near duplicates by the configured rule. bad: str
+    (B, 2), id and reason of the files that could not be read. name: what the data set is called. key: SHA-256
+    of source content and preprocessing.
     """
 
     images: np.ndarray
@@ -55,11 +57,14 @@ class Pictures:
     key: str
 
 
-def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | None, copies: str = "thumbnail") -> Pictures:
-    """Read a data set, from its cache file in the folder `cache` when that holds it, else by decoding it (and keep it there).
+def load_pictures(
+    data: Path | str, spec: PreprocessSpec, cache: Path | str | None, copies: str = "thumbnail"
+) -> Pictures:
+    """Read a data set, from its cache file in the folder `cache` when that holds it, else by decoding it (and
+    keep it there).
 
-    copies: the rule that names near duplicates, as in Config. `data` may also be a cache file KEY.npz itself, with KEY.images.npy
-    beside it, so that a machine without OpenCV or the archive can train.
+    copies: the rule that names near duplicates, as in Config. `data` may also be a cache file KEY.npz itself,
+    with KEY.images.npy beside it, so that a machine without OpenCV or the archive can train.
     """
     given = Path(data).suffix == ".npz" and Path(data).is_file()
     pictures, path = (_read(Path(data), spec), Path(data)) if given else _from_source(data, spec, cache)
@@ -68,7 +73,9 @@ def load_pictures(data: Path | str, spec: PreprocessSpec, cache: Path | str | No
     return replace(pictures, near=kept_pairs(pictures.images, pictures.exact, pictures.key, path))
 
 
-def _from_source(data: Path | str, spec: PreprocessSpec, cache: Path | str | None) -> tuple[Pictures, Path | None]:
+def _from_source(
+    data: Path | str, spec: PreprocessSpec, cache: Path | str | None
+) -> tuple[Pictures, Path | None]:
     """The images, and the path of their cache file."""
     source = open_source(data)
     shape = f"{spec.source_shape}".encode()
@@ -128,7 +135,10 @@ def _decode_all(source: Source, spec: PreprocessSpec, key: str, images: np.ndarr
                 good.append(i)
                 sizes.append(size)
     if len(bad) > max(MOST_BAD * len(entries), 3) or not good:
-        raise UserError(f"{len(bad):,} of {len(entries):,} images of {source.name} cannot be read, the first: {bad[0][0]} {bad[0][1]}")
+        raise UserError(
+            f"{len(bad):,} of {len(entries):,} images of {source.name} cannot be read, the first: "
+            f"{bad[0][0]} {bad[0][1]}"
+        )
     images = images[: len(good)]
     return Pictures(
         images=images,
@@ -155,18 +165,26 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
     try:
         with np.load(path, allow_pickle=False) as file:
             version = int(file["version"])
-            values = {f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"}
+            values = {
+                f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"
+            }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not a data cache of this project ({error})") from None
     if version != VERSION:
-        raise UserError(f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again")
+        raise UserError(
+            f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again"
+        )
     try:
         images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({error})") from None
+        raise UserError(
+            f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({error})"
+        ) from None
     if len(images) < len(values["ids"]) or images.dtype != np.uint8:
         raise UserError(f"{path.with_suffix(IMAGES)} does not belong to {path.name}: copy both again")
     if images.shape[1:] != spec.source_shape:
-        raise UserError(f"{path} holds images of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}")
+        raise UserError(
+            f"{path} holds images of shape {images.shape[1:]}, the configuration asks for {spec.source_shape}"
+        )
     known = {**values, "name": str(values["name"]), "key": str(values["key"])}
     return Pictures(images=images[: len(values["ids"])], **known)

@@ -30,7 +30,8 @@ ROWS, COLUMNS = 512, 512  # a block of distances stays in a core's cache
 
 
 def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs that may be copies: int64 (P, 2), and int64 (P,), which of VIEWS of the first image is most like the second.
+    """Pairs that may be copies: int64 (P, 2), and int64 (P,), which of VIEWS of the first image is most like
+    the second.
 
     images: uint8 (N, S, S), grey, not blank. A pair comes once, in the order in which its images are more
     alike.
@@ -40,14 +41,27 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(images) < 2:
         return np.empty((0, 2), np.int64), np.empty(0, np.int64)
     directions, reach = _fitted(images)
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread a block is faster than threads in a product
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):  # a thread a block is faster than threads in a product
         starts = range(0, len(images), PART)
-        parts = list(track(pool.map(lambda s: _descriptions(images[s : s + PART], directions), starts), len(starts), "describing"))
+        parts = list(
+            track(
+                pool.map(lambda s: _descriptions(images[s : s + PART], directions), starts),
+                len(starts),
+                "describing",
+            )
+        )
         described = np.concatenate(parts, axis=1)
         right = _with_halves(described[0])
         right = np.ascontiguousarray(np.concatenate([right[:, :KEPT], right[:, :-3:-1]], axis=1).T)
         starts = range(0, len(images), ROWS)
-        blocks = list(track(pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"))
+        blocks = list(
+            track(
+                pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"
+            )
+        )
     found = np.concatenate(blocks, axis=1)
     found = found[:, np.argsort(found[3], kind="stable")]
     pairs = found[:2].T.astype(np.int64)
@@ -59,7 +73,11 @@ def thumbnails(images: np.ndarray, view: tuple[float, float, float, bool] = VIEW
     """float32 (N, CELLS**2): means over a view's cells, with mean 0 and norm 1. images: (N, S, S)."""
     x, y, side, mirrored = view
     across = _cells(images.shape[2], x, side)
-    means = _cells(images.shape[1], y, side) @ images.astype(np.float32) @ (across[::-1] if mirrored else across).T
+    means = (
+        _cells(images.shape[1], y, side)
+        @ images.astype(np.float32)
+        @ (across[::-1] if mirrored else across).T
+    )
     flat = means.reshape(len(images), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1)
@@ -86,7 +104,10 @@ def _fitted(images: np.ndarray) -> tuple[np.ndarray, float]:
     chosen = np.resize(chosen, (SAMPLE, *chosen.shape[1:]))  # few images are changed several times
     plain = thumbnails(chosen)
     # Smaller crops than CROP: for the larger ones there are the views.
-    changed = [_turned(image, rng) if rng.random() < 0.35 else _cropped(image, rng.uniform(0.02, 0.065), rng) for image in chosen]
+    changed = [
+        _turned(image, rng) if rng.random() < 0.35 else _cropped(image, rng.uniform(0.02, 0.065), rng)
+        for image in chosen
+    ]
     change = thumbnails(np.stack(changed)) - plain
     within = change.T @ change / len(change)
     within += np.eye(len(within)) * 1e-3 * np.trace(within) / len(within)
@@ -125,7 +146,8 @@ def _descriptions(images: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 
 def _near(described: np.ndarray, right: np.ndarray, reach: float, start: int) -> np.ndarray:
-    """float64 (4, P): image, other image, view and half their squared distance, for the images from `start` on.
+    """float64 (4, P): image, other image, view and half their squared distance, for the images from `start`
+    on.
 
     described: float32 (views, N, KEPT). right: float32 (KEPT + 2, N), the images themselves with their
     halves.
@@ -146,5 +168,9 @@ def _near(described: np.ndarray, right: np.ndarray, reach: float, start: int) ->
 
 
 def _with_halves(rows: np.ndarray) -> np.ndarray:
-    """|a - b|^2 <= reach where a.b - |a|^2 / 2 - |b|^2 / 2 >= -reach / 2: both halves are two more directions."""
-    return np.concatenate([rows, -(rows**2).sum(axis=1, keepdims=True) / 2, np.ones((len(rows), 1), np.float32)], axis=1)
+    """|a - b|^2 <= reach where a.b - |a|^2 / 2 - |b|^2 / 2 >= -reach / 2: both halves are two more
+    directions.
+    """
+    return np.concatenate(
+        [rows, -(rows**2).sum(axis=1, keepdims=True) / 2, np.ones((len(rows), 1), np.float32)], axis=1
+    )

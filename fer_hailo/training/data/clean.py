@@ -32,12 +32,15 @@ def conflicting(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int]]:
     """Apply the configuration's cleaning, over all classes, before any selection.
 
-    Returns (keep, dropped): bool (N,) and how many images each rule took, in the order of the rules. Test images stay,
-    blank ones and all: a test set that is cleaned gives a better score than others get on it.
+    Returns (keep, dropped): bool (N,) and how many images each rule took, in the order of the rules. Test
+    images stay, blank ones and all: a test set that is cleaned gives a better score than others get on it.
     Raises UserError when images are corrupt and `drop_corrupt` is off.
     """
     if len(pictures.bad) and not config.data.drop_corrupt:
-        raise UserError(f"{pictures.bad[0][0]} {pictures.bad[0][1]} ({len(pictures.bad)} corrupt in all): mend them or use --drop-corrupt")
+        raise UserError(
+            f"{pictures.bad[0][0]} {pictures.bad[0][1]} ({len(pictures.bad)} corrupt in all): mend them or "
+            "use --drop-corrupt"
+        )
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
     rules = {

@@ -1,7 +1,8 @@
-"""The rule `registered`: images are copies where one, moved, turned, mirrored or cropped a bit, fits the other.
+"""The rule `registered`: images are copies where one, moved, turned, mirrored or cropped a bit, fits the
+other.
 
-fer_hailo.training.data.candidates names pairs. They are laid over each other at a low resolution, those that fit at a
-higher one, and so on.
+fer_hailo.training.data.candidates names pairs. They are laid over each other at a low resolution, those that
+fit at a higher one, and so on.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def registered_pairs(images: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray,
 
 
 def _compared(images: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the images `index` are not blank, int64 (M,), and they, grey: uint8 (M, S, S), S at most SIDE."""
+    """Which of the images `index` are not blank, int64 (M,), and they, grey: uint8 (M, S, S), S at most
+    SIDE.
+    """
     import cv2
 
     kept = [np.empty((0, *images.shape[1:3]), np.uint8)] if not len(index) else []
@@ -61,7 +64,9 @@ def _compared(images: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.nda
     return index[chosen], np.concatenate(kept)[chosen]
 
 
-def _laid_over(images: np.ndarray, pairs: np.ndarray, maps: np.ndarray, side: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _laid_over(
+    images: np.ndarray, pairs: np.ndarray, maps: np.ndarray, side: int, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Better maps, float32 (P, 2, 3), and their correlations, float32 (P,), of images reduced to `side`."""
 
     def one(start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +82,13 @@ def _laid_over(images: np.ndarray, pairs: np.ndarray, maps: np.ndarray, side: in
     size = PIXELS // side**2
     starts = range(0, len(pairs), size)
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = list(track(pool.map(one, starts), len(starts), f"laying {len(pairs):,} pairs over each other at {side} px"))
+        done = list(
+            track(
+                pool.map(one, starts),
+                len(starts),
+                f"laying {len(pairs):,} pairs over each other at {side} px",
+            )
+        )
     better, scores = (np.concatenate(values) for values in zip(*done, strict=True))
     return better, scores
 
@@ -86,7 +97,9 @@ def _reduced(images: np.ndarray, side: int) -> np.ndarray:
     """float32 (P, side, side), of mean 0 and variance 1, slightly blurred."""
     import cv2
 
-    small = (cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) for image in images)
+    small = (
+        cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) for image in images
+    )
     return standardised(np.stack([cv2.GaussianBlur(image, (0, 0), BLUR * side) for image in small]))
 
 

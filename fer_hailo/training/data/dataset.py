@@ -20,7 +20,9 @@ from fer_hailo.training.data.split import split_groups
 
 @dataclass(frozen=True)
 class Part:
-    """One side of a split: images uint8 (N, S, S[, 3]), read from disk as they are asked for, labels int64 (N,), ids str (N,)."""
+    """One side of a split: images uint8 (N, S, S[, 3]), read from disk as they are asked for, labels int64
+    (N,), ids str (N,).
+    """
 
     images: Rows
     labels: np.ndarray
@@ -46,8 +48,9 @@ class Part:
 class Dataset:
     """The three sides (an absent one is empty), class names in label order, and what cleaning took.
 
-    extra: training images of the classes `extra_names`, which are not scored; their labels follow on those of `names`.
-    targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of the votes.
+    extra: training images of the classes `extra_names`, which are not scored; their labels follow on those of
+    `names`. targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of
+    the votes.
     """
 
     train: Part
@@ -72,7 +75,9 @@ class Dataset:
     def lessons(self) -> Part:
         """What a network learns from: the training side, then the images of the extra classes."""
         train, extra = self.train, self.extra
-        labels, ids = (np.concatenate(pair) for pair in ((train.labels, extra.labels), (train.ids, extra.ids)))
+        labels, ids = (
+            np.concatenate(pair) for pair in ((train.labels, extra.labels), (train.ids, extra.ids))
+        )
         return Part(train.images + extra.images, labels, ids)
 
 
@@ -84,7 +89,9 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
     plain = bool((pictures.splits == "").all())
     if plain and not config.data.resplit:
-        raise UserError(f"{config.data.source} has no train and test folders: use --resplit to split it 8:1:1")
+        raise UserError(
+            f"{config.data.source} has no train and test folders: use --resplit to split it 8:1:1"
+        )
     if config.data.resplit and not plain:
         raise UserError(f"{config.data.source} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
@@ -115,7 +122,9 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         train, val = split(train, config.data.validation_fraction)
     # Of a photograph that is scored, no copy is learnt from, under whatever label.
     extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))
-    labels[extra] = len(config.data.classes) + np.searchsorted(config.data.extra_classes, pictures.labels[extra])
+    labels[extra] = len(config.data.classes) + np.searchsorted(
+        config.data.extra_classes, pictures.labels[extra]
+    )
     return Dataset(
         train=part(train),
         val=part(val),
@@ -132,7 +141,9 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
 
 
 def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
-    """One-hot labels, or, with soft_labels, the shares of the votes among the classes of the configuration."""
+    """One-hot labels, or, with soft_labels, the shares of the votes among the classes of the
+    configuration.
+    """
     classes = (*config.data.classes, *config.data.extra_classes)
     targets = np.eye(len(classes), dtype=np.float32)[labels[chosen]]
     if config.data.soft_labels:
@@ -152,7 +163,9 @@ def describe(dataset: Dataset) -> str:
     sides = [("train", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
     lines = [f"{dataset.name}: " + ", ".join(f"{len(part):,} {name}" for name, part in sides)]
     for label, name in enumerate(dataset.names):
-        lines.append(f"  {name:<10}" + "".join(f"{int((part.labels == label).sum()):>8,}" for _, part in sides))
+        lines.append(
+            f"  {name:<10}" + "".join(f"{int((part.labels == label).sum()):>8,}" for _, part in sides)
+        )
     for label, name in enumerate(dataset.extra_names, len(dataset.names)):
         lines.append(f"  {name:<10}{int((dataset.extra.labels == label).sum()):>8,}  to learn from only")
     taken = ", ".join(f"{count:,} {reason}" for reason, count in dataset.dropped.items())

@@ -1,4 +1,6 @@
-"""Which images are copies of each other: pixel for pixel, or, by the rule `thumbnail`, in another encoding, contrast or light."""
+"""Which images are copies of each other: pixel for pixel, or, by the rule `thumbnail`, in another encoding,
+contrast or light.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def exact_groups(images: Images) -> np.ndarray:
 
 
 def near_pairs(images: Images) -> np.ndarray:
-    """int64 (P, 2): pairs i < j, not identical, whose thumbnails correlate at NEAR or more. Blank images have no pairs.
+    """int64 (P, 2): pairs i < j, not identical, whose thumbnails correlate at NEAR or more. Blank images have
+    no pairs.
 
     images: uint8 (N, S, S) or (N, S, S, 3). Thumbnails are 16x16 grey means with mean and contrast removed.
     """

@@ -10,8 +10,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Entry:
-    """One image of a source. split is train, test, or empty where the layout has none. votes: how many people chose each class of
-    fer_hailo.training.data.ferplus.FERPLUS, empty where nobody was asked."""
+    """One image of a source. split is train, test, or empty where the layout has none. votes: how many people
+    chose each class of fer_hailo.training.data.ferplus.FERPLUS, empty where nobody was asked.
+    """
 
     id: str
     label: str

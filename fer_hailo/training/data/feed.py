@@ -15,14 +15,16 @@ from fer_hailo.training.data.rows import Images
 class TrainingBatches(keras.utils.PyDataset):
     """What every backend is fed with.
 
-    Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are blended already, the
-    compiled step blends the images by "mix" (1: not mixed). Every image comes once an epoch; the last batch may be smaller.
+    Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are
+    blended already, the compiled step blends the images by "mix" (1: not mixed). Every image comes once an
+    epoch; the last batch may be smaller.
 
-    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,), images to feed,
-    repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch then leaves up to multiple - 1 images out.
-    parts: pieces into which each batch will be cut before its images are mixed; labels are mixed within them. share: (i, n), of each
-    batch only the i-th of n equal pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs
-    too, as "targets", for losses that a model computes inside.
+    images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,),
+    images to feed, repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch
+    then leaves up to multiple - 1 images out. parts: pieces into which each batch will be cut before its
+    images are mixed; labels are mixed within them. share: (i, n), of each batch only the i-th of n equal
+    pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs too,
+    as "targets", for losses that a model computes inside.
     """
 
     def __init__(
@@ -43,9 +45,17 @@ class TrainingBatches(keras.utils.PyDataset):
     ):
         super().__init__()
         self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
-        self.targets = np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
+        self.targets = (
+            np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else np.asarray(labels, np.float32)
+        )
         self.indices = np.arange(len(labels)) if indices is None else indices
-        self.mixup_alpha, self.mixup_share, self.multiple, self.parts, self.share = mixup_alpha, mixup_share, multiple, parts, share
+        self.mixup_alpha, self.mixup_share, self.multiple, self.parts, self.share = (
+            mixup_alpha,
+            mixup_share,
+            multiple,
+            parts,
+            share,
+        )
         self.labelled = labelled
         self.set_epoch(0)
 
@@ -71,22 +81,34 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 def feed(batches: TrainingBatches) -> Any:
-    """The batches in the form in which this backend's `fit` takes them without delay; `set_epoch` goes on choosing the order."""
+    """The batches in the form in which this backend's `fit` takes them without delay; `set_epoch` goes on
+    choosing the order.
+    """
     return _as_tf_dataset(batches, epochs=None) if keras.backend.backend() == "tensorflow" else batches
 
 
 def create_tf_dataset(
-    images: Images, labels: np.ndarray, classes: int, batch_size: int, seed: int, *, epochs: int = 1, **options: Any
+    images: Images,
+    labels: np.ndarray,
+    classes: int,
+    batch_size: int,
+    seed: int,
+    *,
+    epochs: int = 1,
+    **options: Any,
 ) -> Any:
     """The batches of TrainingBatches, epoch after epoch, as a tf.data.Dataset with prefetch.
 
-    For pipelines of one's own; same arguments, same batches, same order. With several epochs pass steps_per_epoch to `fit`.
+    For pipelines of one's own; same arguments, same batches, same order. With several epochs pass
+    steps_per_epoch to `fit`.
     """
     return _as_tf_dataset(TrainingBatches(images, labels, classes, batch_size, seed, **options), epochs)
 
 
 def _as_tf_dataset(batches: TrainingBatches, epochs: int | None):
-    """Epochs 0, 1, 2 ... in a row, or (None) the epoch that the batches stand at whenever the dataset is iterated."""
+    """Epochs 0, 1, 2 ... in a row, or (None) the epoch that the batches stand at whenever the dataset is
+    iterated.
+    """
     import tensorflow as tf
 
     def generate() -> Iterator:
@@ -102,7 +124,8 @@ def _as_tf_dataset(batches: TrainingBatches, epochs: int | None):
     signature = inputs | ({"targets": targets} if batches.labelled else {})
     dataset = tf.data.Dataset.from_generator(generate, output_signature=(signature, targets))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches) * (epochs or 1))).prefetch(2)
-    # The autotuner sleeps for 10 ms, 20 ms, 40 ms ..., and the end of an epoch waits for it to wake: 3.4 s became 5.1 s.
+    # The autotuner sleeps for 10 ms, 20 ms, 40 ms ..., and the end of an epoch waits for it to wake: 3.4 s
+    # became 5.1 s.
     settings = tf.data.Options()
     settings.autotune.enabled = False
     return dataset.with_options(settings)

@@ -10,15 +10,36 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 
-FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")  # then: unknown, no face
-VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+FERPLUS = (
+    "neutral",
+    "happy",
+    "surprise",
+    "sad",
+    "angry",
+    "disgust",
+    "fear",
+    "contempt",
+)  # then: unknown, no face
+VOTES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
 
 
 def majority(votes: Sequence[float] | np.ndarray) -> str | None:
-    """The class for which more than half of the people voted, of ten counts: FERPlus' eight classes, unknown, no face.
+    """The class for which more than half of the people voted, of ten counts: FERPlus' eight classes, unknown,
+    no face.
 
-    As its authors count (Barsoum et al. 2016), a single vote for a class is a slip. None where there is no majority, or where it says
-    that there is nothing to see.
+    As its authors count (Barsoum et al. 2016), a single vote for a class is a slip. None where there is no
+    majority, or where it says that there is nothing to see.
     """
     counts = np.where(np.asarray(votes, float) > 1, votes, 0)
     best = int(counts.argmax())
@@ -26,10 +47,12 @@ def majority(votes: Sequence[float] | np.ndarray) -> str | None:
 
 
 def read_votes(path: Path | str) -> dict[str, np.ndarray]:
-    """Votes by image, of those on which somebody voted: {name without its ending: float (10,), in the order of VOTES}.
+    """Votes by image, of those on which somebody voted: {name without its ending: float (10,), in the order
+    of VOTES}.
 
-    Reads a CSV with columns `split`, `class`, `file` (names like train/happy/a), or `file` alone (names like a), or
-    Microsoft's fer2013new.csv, whose rows are those of fer2013.csv (Training_00000 ..., as data/sources.py names these).
+    Reads a CSV with columns `split`, `class`, `file` (names like train/happy/a), or `file` alone (names like
+    a), or Microsoft's fer2013new.csv, whose rows are those of fer2013.csv (Training_00000 ..., as
+    data/sources.py names these).
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -38,9 +61,13 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read the votes {path}: {error}") from None
     missing = [name for name in VOTES if not rows or name not in rows[0]]
     if missing or not ({"file", "Usage"} & set(rows[0])):
-        raise UserError(f"{path} holds no FER+ votes: it needs the columns {', '.join(VOTES)} and either file or Usage")
+        raise UserError(
+            f"{path} holds no FER+ votes: it needs the columns {', '.join(VOTES)} and either file or Usage"
+        )
     try:
-        votes = {_name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)}
+        votes = {
+            _name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)
+        }
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} holds votes that are no numbers ({error})") from None
     bad = [name for name, counts in votes.items() if not (np.isfinite(counts) & (counts >= 0)).all()]

@@ -1,7 +1,9 @@
-"""How data sets lay out their files: class folders (FER2013 as Kaggle packs it, CAER-S, one's own), RAF-DB, AffectNet, FERPlus.
+"""How data sets lay out their files: class folders (FER2013 as Kaggle packs it, CAER-S, one's own), RAF-DB,
+AffectNet, FERPlus.
 
-Each function takes the names of all files, POSIX paths, and how to read one. It returns {id: file} and the entries, sorted by id, or None
-where the layout is another. The same serve folders and zips. Class names come out in lower case, the same for every data set.
+Each function takes the names of all files, POSIX paths, and how to read one. It returns {id: file} and the
+entries, sorted by id, or None where the layout is another. The same serve folders and zips. Class names come
+out in lower case, the same for every data set.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", "
 SPLITS = ("train", "test")
 RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
-AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")  # 0 to 7; what follows is no expression
+AFFECTNET = (
+    "neutral",
+    "happy",
+    "sad",
+    "surprise",
+    "fear",
+    "disgust",
+    "angry",
+    "contempt",
+)  # 0 to 7; what follows is no expression
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
 CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
@@ -32,8 +43,15 @@ Read = Callable[[str], bytes]
 
 
 def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
-    """The layout of a folder or zip. Raises UserError where a data set's own lists cannot be read. No entries: none was recognised."""
-    shown = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)]
+    """The layout of a folder or zip.
+
+    Raises UserError where a data set's own lists cannot be read. No entries: none was recognised.
+    """
+    shown = [
+        name
+        for name in names
+        if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    ]
     for layout in (raf_db, affectnet, ferplus):
         found = layout(shown, read, where)
         if found:
@@ -42,7 +60,10 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
 
 
 def class_folders(names: Sequence[str], where: Path) -> Layout:
-    """<split>/<class>/picture or <class>/picture. Folders above are passed over; images outside are counted on standard error."""
+    """<split>/<class>/picture or <class>/picture.
+
+    Folders above are passed over; images outside are counted on standard error.
+    """
     paths = [path for path in map(PurePosixPath, names) if path.suffix.lower() in SUFFIXES]
     split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
     tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
@@ -55,22 +76,31 @@ def class_folders(names: Sequence[str], where: Path) -> Layout:
         else:
             continue
         if entry.id in found:
-            raise UserError(f"{found[entry.id][0]} and {path} are two images of one name: keep one copy of the data set")
+            raise UserError(
+                f"{found[entry.id][0]} and {path} are two images of one name: keep one copy of the data set"
+            )
         found[entry.id] = (str(path), entry)
     if found and len(paths) > len(found):
         layout = "train/<class>/ and test/<class>/" if split else "<class>/"
         print(f"{where}: {len(paths) - len(found):,} images outside {layout} are not used", file=sys.stderr)
     if {entry.label for _, entry in found.values()} == CAER_S:  # the one name that differs from FER2013's
-        found = {id: (file, Entry(id, "angry" if e.label == "anger" else e.label, e.split)) for id, (file, e) in found.items()}
+        found = {
+            id: (file, Entry(id, "angry" if e.label == "anger" else e.label, e.split))
+            for id, (file, e) in found.items()
+        }
     return _sorted(found)
 
 
 def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
-    """RAF-DB's basic part: list_patition_label.txt ("train_00001.jpg 5") and the aligned images (train_00001_aligned.jpg)."""
+    """RAF-DB's basic part: list_patition_label.txt ("train_00001.jpg 5") and the aligned images
+    (train_00001_aligned.jpg).
+    """
     lists = [name for name in names if PurePosixPath(name).name == RAF_DB_LIST]
     if not lists:
         return None
-    aligned = {PurePosixPath(name).stem: name for name in names if PurePosixPath(name).stem.endswith("_aligned")}
+    aligned = {
+        PurePosixPath(name).stem: name for name in names if PurePosixPath(name).stem.endswith("_aligned")
+    }
     found, missing = {}, 0
     for number, line in enumerate(_text(read, lists[0], where).splitlines(), 1):
         if not line.strip():
@@ -78,7 +108,9 @@ def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
         name, _, code = line.strip().partition(" ")
         stem, split = PurePosixPath(name).stem, name.split("_")[0]
         if split not in SPLITS or code.strip() not in map(str, range(1, len(RAF_DB) + 1)):
-            raise UserError(f"{where}: {RAF_DB_LIST} line {number} must be like 'train_00001.jpg 5', it is {line[:60]!r}")
+            raise UserError(
+                f"{where}: {RAF_DB_LIST} line {number} must be like 'train_00001.jpg 5', it is {line[:60]!r}"
+            )
         entry = Entry(f"{split}/{stem}", RAF_DB[int(code) - 1], split)
         file = aligned.get(f"{stem}_aligned")
         missing += file is None
@@ -88,14 +120,22 @@ def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
 
 
 def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
-    """AffectNet's manually annotated part: train_set and val_set, each with images/0.jpg and annotations/0_exp.npy."""
+    """AffectNet's manually annotated part: train_set and val_set, each with images/0.jpg and
+    annotations/0_exp.npy.
+    """
     ending = "_exp.npy"
-    marks = [path for path in map(PurePosixPath, names) if path.name.endswith(ending) and path.parts[-2:-1] == ("annotations",)]
+    marks = [
+        path
+        for path in map(PurePosixPath, names)
+        if path.name.endswith(ending) and path.parts[-2:-1] == ("annotations",)
+    ]
     marks = [path for path in marks if len(path.parts) > 2 and path.parts[-3] in AFFECTNET_SPLITS]
     if not marks:
         return None
     images = {
-        (path.parts[-3], path.stem): str(path) for path in map(PurePosixPath, names) if len(path.parts) > 2 and path.parts[-2] == "images"
+        (path.parts[-3], path.stem): str(path)
+        for path in map(PurePosixPath, names)
+        if len(path.parts) > 2 and path.parts[-2] == "images"
     }
     found, missing = {}, 0
     for path in track(marks, len(marks), "reading AffectNet's annotations"):
@@ -112,7 +152,9 @@ def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
 
 
 def ferplus(names: Sequence[str], read: Read, where: Path) -> Layout | None:
-    """FERPlus as Microsoft's script writes it: FER2013Train, FER2013Valid and FER2013Test, each with label.csv and images."""
+    """FERPlus as Microsoft's script writes it: FER2013Train, FER2013Valid and FER2013Test, each with
+    label.csv and images.
+    """
     lists = [path for path in map(PurePosixPath, names) if path.name == "label.csv" and path.parts[-2:-1]]
     lists = [path for path in lists if path.parts[-2] in FERPLUS_SPLITS]
     if not lists:

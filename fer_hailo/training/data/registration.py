@@ -1,4 +1,5 @@
-"""Laying one image over another: the affine map and the change of light that fit best, found for many pairs at once.
+"""Laying one image over another: the affine map and the change of light that fit best, found for many pairs
+at once.
 
 Gauss-Newton on the squared difference, where the map of the second image's grid is composed with small ones
 (the inverse compositional method of Baker and Matthews, 2004); gain and offset of the light are solved for in
@@ -32,7 +33,9 @@ def register(moving: np.ndarray, fixed: np.ndarray, maps: np.ndarray, steps: int
 
 
 def sample(images: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Read images at mapped positions, linearly: float32 (P, S * S), and bool (P, S * S), inside the image."""
+    """Read images at mapped positions, linearly: float32 (P, S * S), and bool (P, S * S), inside the
+    image.
+    """
     count, size, _ = images.shape
     x, y = maps[:, :, :2] @ _grid(size) + maps[:, :, 2:], None
     x, y = (x[:, 0] + 1) * (size / 2) - 0.5, (x[:, 1] + 1) * (size / 2) - 0.5
@@ -76,7 +79,16 @@ def _design(images: np.ndarray) -> np.ndarray:
     down, across = np.gradient(images, 2 / size, axis=(1, 2))
     x, y = _grid(size)
     across, down = across.reshape(count, -1), down.reshape(count, -1)
-    columns = [images.reshape(count, -1), np.ones_like(across), across * x, across * y, across, down * x, down * y, down]
+    columns = [
+        images.reshape(count, -1),
+        np.ones_like(across),
+        across * x,
+        across * y,
+        across,
+        down * x,
+        down * y,
+        down,
+    ]
     return np.stack(columns, axis=1)
 
 

@@ -12,7 +12,8 @@ BLOCK = 64 * 2**20  # bytes
 
 
 class Rows:
-    """The rows `index` of `array`, like an array for what indexes it along the first axis, iterates over it or converts it.
+    """The rows `index` of `array`, like an array for what indexes it along the first axis, iterates over it
+    or converts it.
 
     array: (M, ...), in memory or mapped; index: int (N,). Indexing gives arrays in memory.
     """

@@ -1,4 +1,5 @@
-"""A synthetic sample set: drawn faces with five expressions, so that every stage can be tried without FER2013.
+"""A synthetic sample set: drawn faces with five expressions, so that every stage can be tried without
+FER2013.
 
 It tests the pipeline. An accuracy on it says nothing about real faces, and every output calls it synthetic.
 """
@@ -16,22 +17,31 @@ from fer_hailo.training.data.sources import SYNTHETIC_MARK
 SIDE = 48
 CANVAS = 192  # drawn large and reduced, as a camera would
 
-# Per class, mean and spread of: brow height, brow slant (inner end down), eye opening, mouth width, mouth curve (corners up),
-# mouth opening, nose wrinkles. Lengths in parts of the face's half width.
+# Per class, mean and spread of: brow height, brow slant (inner end down), eye opening, mouth width, mouth
+# curve (corners up), mouth opening, nose wrinkles. Lengths in parts of the face's half width.
 EXPRESSIONS = {
-    "angry": ((-0.06, 0.04), (0.16, 0.05), (0.08, 0.02), (0.34, 0.05), (-0.12, 0.05), (0.06, 0.05), (0.2, 0.2)),
-    "disgust": ((-0.04, 0.04), (0.06, 0.05), (0.06, 0.02), (0.30, 0.05), (-0.18, 0.06), (0.14, 0.05), (1.0, 0.1)),
-    "happy": ((0.03, 0.04), (-0.02, 0.04), (0.09, 0.02), (0.46, 0.05), (0.22, 0.05), (0.12, 0.06), (0.0, 0.1)),
+    "angry": ((-0.06, 0.04), (0.16, 0.05), (0.08, 0.02), (0.34, 0.05), (-0.12, 0.05), (0.06, 0.05),
+    (0.2, 0.2)),
+    "disgust": ((-0.04, 0.04), (0.06, 0.05), (0.06, 0.02), (0.30, 0.05), (-0.18, 0.06), (0.14, 0.05),
+    (1.0, 0.1)),
+    "happy": ((0.03, 0.04), (-0.02, 0.04), (0.09, 0.02), (0.46, 0.05), (0.22, 0.05), (0.12, 0.06),
+    (0.0, 0.1)),
     "neutral": ((0.0, 0.03), (0.0, 0.04), (0.11, 0.02), (0.34, 0.04), (0.0, 0.04), (0.01, 0.01), (0.0, 0.1)),
-    "surprise": ((0.16, 0.04), (-0.06, 0.04), (0.17, 0.02), (0.22, 0.04), (0.0, 0.03), (0.26, 0.06), (0.0, 0.1)),
+    "surprise": ((0.16, 0.04), (-0.06, 0.04), (0.17, 0.02), (0.22, 0.04), (0.0, 0.03), (0.26, 0.06),
+    (0.0, 0.1)),
 }  # fmt: skip
 
 
 def draw_face(label: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw one face of a class of EXPRESSIONS: uint8 (48, 48) grey. Pose, skin, hair, light and noise come from `rng`."""
+    """Draw one face of a class of EXPRESSIONS: uint8 (48, 48) grey.
+
+    Pose, skin, hair, light and noise come from `rng`.
+    """
     import cv2
 
-    brow, slant, eye, width, curve, opening, wrinkle = (rng.normal(mean, spread) for mean, spread in EXPRESSIONS[label])
+    brow, slant, eye, width, curve, opening, wrinkle = (
+        rng.normal(mean, spread) for mean, spread in EXPRESSIONS[label]
+    )
     skin, background = rng.uniform(110, 225), rng.uniform(20, 235)
     dark = skin * rng.uniform(0.2, 0.5)
     canvas = np.full((CANVAS, CANVAS), background, np.float32)
@@ -46,13 +56,40 @@ def draw_face(label: str, rng: np.random.Generator) -> np.ndarray:
         return max(1, int(part * unit))
 
     line = {"lineType": cv2.LINE_AA}
-    cv2.ellipse(canvas, at(-turn, -0.15), (length(1.08), length(1.3)), 0, 180, 360, dark * rng.uniform(0.4, 1.2), -1, **line)
-    cv2.ellipse(canvas, at(-turn, 0), (length(1), length(rng.uniform(1.18, 1.3))), 0, 0, 360, skin, -1, **line)
+    cv2.ellipse(
+        canvas,
+        at(-turn, -0.15),
+        (length(1.08), length(1.3)),
+        0,
+        180,
+        360,
+        dark * rng.uniform(0.4, 1.2),
+        -1,
+        **line,
+    )
+    cv2.ellipse(
+        canvas, at(-turn, 0), (length(1), length(rng.uniform(1.18, 1.3))), 0, 0, 360, skin, -1, **line
+    )
     for side in (-1, 1):
         x = side * 0.42
-        cv2.ellipse(canvas, at(x, -0.2), (length(0.17), length(max(eye, 0.02))), 0, 0, 360, min(255, skin + 40), -1, **line)
-        cv2.circle(canvas, at(x + turn * 0.3, -0.2), length(min(0.09, max(eye, 0.03))), dark * 0.4, -1, **line)
-        inner, outer = at(x - side * 0.2, -0.46 - brow + slant), at(x + side * 0.22, -0.46 - brow - slant * 0.6)
+        cv2.ellipse(
+            canvas,
+            at(x, -0.2),
+            (length(0.17), length(max(eye, 0.02))),
+            0,
+            0,
+            360,
+            min(255, skin + 40),
+            -1,
+            **line,
+        )
+        cv2.circle(
+            canvas, at(x + turn * 0.3, -0.2), length(min(0.09, max(eye, 0.03))), dark * 0.4, -1, **line
+        )
+        inner, outer = (
+            at(x - side * 0.2, -0.46 - brow + slant),
+            at(x + side * 0.22, -0.46 - brow - slant * 0.6),
+        )
         cv2.line(canvas, inner, outer, dark, length(0.07), **line)
         if wrinkle > 0.5:
             cv2.line(canvas, at(side * 0.08, 0.02), at(side * 0.24, 0.12), skin * 0.6, length(0.035), **line)
@@ -73,7 +110,10 @@ def write_sample_set(folder: Path | str, train: int = 260, test: int = 40, seed:
     import cv2
 
     folder = Path(folder)
-    note = f"Drawn faces, not photographs: the synthetic sample set of FER-Hailo ({train} + {test} a class, seed {seed}).\n"
+    note = (
+        f"Drawn faces, not photographs: the synthetic sample set of FER-Hailo ({train} + {test} a class, "
+        f"seed {seed}).\n"
+    )
     mark = folder / SYNTHETIC_MARK
     if mark.exists() and mark.read_text(encoding="utf-8") == note:
         return folder

@@ -1,4 +1,7 @@
-"""Where images come from: a folder, a zip, or FER2013's CSV files. How they lie there: fer_hailo.training.data.layouts."""
+"""Where images come from: a folder, a zip, or FER2013's CSV files.
+
+How they lie there: fer_hailo.training.data.layouts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,15 @@ from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange
 
-CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the order of FER2013's emotion column
+CSV_CLASSES = (
+    "angry",
+    "disgust",
+    "fear",
+    "happy",
+    "sad",
+    "surprise",
+    "neutral",
+)  # the order of FER2013's emotion column
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
 FERPLUS_CSV = "fer2013new.csv"
@@ -35,14 +46,19 @@ def open_source(path: Path | str) -> Source:
     """Open a data set. Raises UserError when there is none at `path`, or it cannot be trusted."""
     path = Path(path)
     if not path.exists():
-        raise UserError(f"no data at {path}: get FER2013 (see fer2013/README.md) or point --data at a folder, zip or CSV")
+        raise UserError(
+            f"no data at {path}: get FER2013 (see fer2013/README.md) or point --data at a folder, zip or CSV"
+        )
     if path.is_dir():
         source = FolderSource(path)
         if source.entries:
             return source
         inside = [path / name for name in ARCHIVES if (path / name).is_file()]
         if not inside:
-            raise UserError(f"{path} holds no images: expected train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}")
+            raise UserError(
+                f"{path} holds no images: expected train/<class>/*.jpg, class folders, or one of "
+                f"{', '.join(ARCHIVES)}"
+            )
         path = inside[0]
     if path.name.lower() == FERPLUS_CSV:
         return FerPlusSource(path)
@@ -53,11 +69,13 @@ def open_source(path: Path | str) -> Source:
     raise UserError(f"{path} is neither a folder nor a .zip, .csv or cache .npz")
 
 
-def load_filtered_image_paths(data: Path | str, classes: Sequence[str] = FIVE_CLASSES) -> tuple[list[str], np.ndarray, list[str]]:
+def load_filtered_image_paths(
+    data: Path | str, classes: Sequence[str] = FIVE_CLASSES
+) -> tuple[list[str], np.ndarray, list[str]]:
     """List the images of some classes.
 
-    Returns (ids, labels, names): ids as in the source (`train/angry/x.jpg`), labels int64 (N,) indexing names, names the
-    classes in alphabetical order. Raises UserError for a class without images.
+    Returns (ids, labels, names): ids as in the source (`train/angry/x.jpg`), labels int64 (N,) indexing
+    names, names the classes in alphabetical order. Raises UserError for a class without images.
     """
     names = sorted(classes)
     entries = open_source(data).entries
@@ -71,7 +89,10 @@ def require_classes(found: Iterable[str], wanted: Iterable[str], where: Path | s
     found = sorted(set(found))
     for name in wanted:
         if name not in found:
-            raise UserError(f"class '{name}' has no images in {where}{nearest(name, found)}: it holds {', '.join(found) or 'none'}")
+            raise UserError(
+                f"class '{name}' has no images in {where}{nearest(name, found)}: it holds "
+                f"{', '.join(found) or 'none'}"
+            )
 
 
 class FolderSource:
@@ -107,7 +128,9 @@ class ZipSource:
             raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
         members = self.archive.infolist()
         self._check(members)
-        self._files, self.entries = arrange([m.filename for m in members if not m.is_dir()], self._member, path)
+        self._files, self.entries = arrange(
+            [m.filename for m in members if not m.is_dir()], self._member, path
+        )
         if not self.entries:
             raise UserError(f"{path} holds no images in class folders (train/<class>/*.jpg)")
 
@@ -116,8 +139,13 @@ class ZipSource:
             parts = PurePosixPath(member.filename.replace("\\", "/"))
             if parts.is_absolute() or ".." in parts.parts or ":" in "".join(parts.parts[:1]):
                 raise UserError(f"{self.path} holds the unsafe path {member.filename!r}: it was refused")
-            if member.file_size > LARGEST_MEMBER or member.file_size > LARGEST_RATIO * max(member.compress_size, 1024):
-                raise UserError(f"{self.path} expands absurdly ({member.filename!r} to {member.file_size:,} bytes): it was refused")
+            if member.file_size > LARGEST_MEMBER or member.file_size > LARGEST_RATIO * max(
+                member.compress_size, 1024
+            ):
+                raise UserError(
+                    f"{self.path} expands absurdly ({member.filename!r} to {member.file_size:,} bytes): it "
+                    "was refused"
+                )
         total = sum(member.file_size for member in members)
         if total > LARGEST_ARCHIVE:
             raise UserError(f"{self.path} expands absurdly ({total:,} bytes in all): it was refused")
@@ -157,7 +185,9 @@ class CsvSource:
         header = [name.strip().lower() for name in next(rows, [])]
         missing = [name for name in ("emotion", "pixels", "usage") if name not in header]
         if missing:
-            raise UserError(f"{self.path} has no column {' or '.join(missing)}: it has {', '.join(header) or 'no header'}")
+            raise UserError(
+                f"{self.path} has no column {' or '.join(missing)}: it has {', '.join(header) or 'no header'}"
+            )
         emotion, pixels, usage = (header.index(name) for name in ("emotion", "pixels", "usage"))
         for number, row in enumerate(rows, 2):
             if not row:
@@ -166,9 +196,13 @@ class CsvSource:
                 raise UserError(f"{self.path} line {number} has {len(row)} of {len(header)} columns")
             code, kind = row[emotion].strip(), row[usage].strip()
             if kind not in CSV_SPLITS:
-                raise UserError(f"{self.path} line {number}: unknown Usage {kind!r}{nearest(kind, CSV_SPLITS)}")
+                raise UserError(
+                    f"{self.path} line {number}: unknown Usage {kind!r}{nearest(kind, CSV_SPLITS)}"
+                )
             if not (code.isascii() and code.isdigit() and int(code) < len(CSV_CLASSES)):
-                raise UserError(f"{self.path} line {number}: emotion must be 0 to {len(CSV_CLASSES) - 1}, got {code!r}")
+                raise UserError(
+                    f"{self.path} line {number}: emotion must be 0 to {len(CSV_CLASSES) - 1}, got {code!r}"
+                )
             label, split = CSV_CLASSES[int(code)], CSV_SPLITS[kind]
             entry = Entry(f"{split}/{label}/{kind}_{number - 2:05d}", label, split)
             self.entries.append(entry)
@@ -190,7 +224,9 @@ class CsvSource:
 
 
 class FerPlusSource(CsvSource):
-    """Microsoft's fer2013new.csv beside fer2013.csv: the images of the one under the labels that the votes of the other give."""
+    """Microsoft's fer2013new.csv beside fer2013.csv: the images of the one under the labels that the votes of
+    the other give.
+    """
 
     def __init__(self, path: Path):
         pixels = path.with_name("fer2013.csv")

@@ -7,7 +7,9 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 
 
-def split_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_groups(
+    labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split images in two, stratified by label, never parting a group.
 
     labels, groups: int (N,). A group counts under the label of its first image. Returns sorted index arrays
@@ -19,7 +21,11 @@ def split_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: 
     counts = np.bincount(labels[first])
     taken = int(np.ceil(fraction * len(first)))
     if counts[counts > 0].min() < 2 or min(taken, len(first) - taken) < (counts > 0).sum():
-        raise UserError(f"too few different images to split ({len(first)} in {(counts > 0).sum()} classes): add images")
-    _, part = train_test_split(np.arange(len(first)), test_size=fraction, random_state=seed, stratify=labels[first])
+        raise UserError(
+            f"too few different images to split ({len(first)} in {(counts > 0).sum()} classes): add images"
+        )
+    _, part = train_test_split(
+        np.arange(len(first)), test_size=fraction, random_state=seed, stratify=labels[first]
+    )
     chosen = np.isin(inverse, part)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -23,26 +23,31 @@ from fer_hailo.training.models.build import load_model
 
 
 def check_split(home: Home, split: str) -> None:
-    """Raise UserError where the configuration would split the data otherwise than the run did: a side would hold other images."""
+    """Raise UserError where the configuration would split the data otherwise than the run did: a side would
+    hold other images.
+    """
     if home.own is None:
         return
     for name in SPLITS_BY:
         own = home.own.value(name)
         if home.config.value(name) != own:
-            raise UserError(f"{home.run} was split with {name} {own}: with another, {split} would hold other images")
+            raise UserError(
+                f"{home.run} was split with {name} {own}: with another, {split} would hold other images"
+            )
 
 
 def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
     """Score a model on one side of a data set.
 
-    Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained on, so that
-    its own metrics are renewed, else one named after model and data.
-    Raises UserError where `val` would not be the side that the run kept out of its training.
+    Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained
+    on, so that its own metrics are renewed, else one named after model and data. Raises UserError where `val`
+    would not be the side that the run kept out of its training.
     """
     config, run, own = home.config, home.run, home.own
     if split == "val" and own and own.data.selected_by:
         raise UserError(
-            f"{run} was trained on all of train and has no validation side; that of the run whose settings it repeats is scored by "
+            f"{run} was trained on all of train and has no validation side; that of the run whose settings "
+            "it repeats is scored by "
             f"{call('evaluate')} {own.data.selected_by} --split val"
         )
     if split != "test":
@@ -53,22 +58,30 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
     trained_on = home.trained_on or dataset.key
     if trained_on != dataset.key and split != "test":
         print(
-            f"note: {config.data.source} is not what this model was trained on; its {split} side may hold training images",
+            f"note: {config.data.source} is not what this model was trained on; its {split} side may hold "
+            "training images",
             file=sys.stderr,
         )
     stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)
     if out is None:
-        # A released model's folder stays as it is: its files have been summed, and no face of the data may come into it.
+        # A released model's folder stays as it is: its files have been summed, and no face of the data may
+        # come into it.
         trained = home.kind is Kind.RUN and stage == "keras"
         renewed = (
-            config.change(data=own.data.source, extra_classes=own.data.extra_classes, soft_labels=own.data.soft_labels) if own else None
+            config.change(
+                data=own.data.source, extra_classes=own.data.extra_classes, soft_labels=own.data.soft_labels
+            )
+            if own
+            else None
         )
         same = trained and trained_on == dataset.key and renewed == own
         kind = "" if stage == "keras" else f"_{stage}"
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
         out = run if run and same else home.results.parent / place
     write_evaluation(out, metrics, dataset.part(split), probabilities)
-    write_report(out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}.")
+    write_report(
+        out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}."
+    )
     add_rows(home.results, [_row(home, stage, metrics)])
     return metrics, out
 
@@ -77,7 +90,9 @@ def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, Metri
     """Stage, metrics and probabilities of a model on one side of a data set."""
     if home.format is Format.KERAS:
         model = load_model(home.model)
-        return "keras", *evaluate_model(model, part, home.config.data.classes, home.config.preprocess, data=data, split=split)
+        return "keras", *evaluate_model(
+            model, part, home.config.data.classes, home.config.preprocess, data=data, split=split
+        )
     with load(home) as predictor:
         return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
 

@@ -11,7 +11,13 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_json
 from fer_hailo.common.metrics import Bin, Metrics, read_metrics, reliability
-from fer_hailo.common.report import confusion_figure, line_figure, metrics_table, reliability_figure, write_page
+from fer_hailo.common.report import (
+    confusion_figure,
+    line_figure,
+    metrics_table,
+    reliability_figure,
+    write_page,
+)
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_history, plot_mistakes
@@ -21,18 +27,32 @@ def write_evaluation(folder: Path, metrics: Metrics, part: Part, probabilities: 
     """Write metrics_SPLIT.json, reliability_SPLIT.json, confusion_matrix_SPLIT.png and mistakes_SPLIT.png."""
     split = metrics.split
     write_json(folder / f"metrics_{split}.json", metrics.to_dict())
-    write_json(folder / f"reliability_{split}.json", [b.to_dict() for b in reliability(probabilities, part.labels)])
+    write_json(
+        folder / f"reliability_{split}.json", [b.to_dict() for b in reliability(probabilities, part.labels)]
+    )
     plot_confusion(folder / f"confusion_matrix_{split}.png", metrics)
-    plot_mistakes(folder / f"mistakes_{split}.png", part.images, part.labels, probabilities, metrics.labels, f"{metrics.data}, {split}")
+    plot_mistakes(
+        folder / f"mistakes_{split}.png",
+        part.images,
+        part.labels,
+        probabilities,
+        metrics.labels,
+        f"{metrics.data}, {split}",
+    )
 
 
 def write_report(folder: Path, title: str, note: str) -> Path:
     """Write report.html (and history.png) from the files of a run or evaluation folder. Returns its path."""
     sections = []
     for split, heading in (("test", "Test"), ("val", "Validation")):
-        metrics, bins = _read_metrics(folder / f"metrics_{split}.json"), _read_bins(folder / f"reliability_{split}.json")
+        metrics, bins = (
+            _read_metrics(folder / f"metrics_{split}.json"),
+            _read_bins(folder / f"reliability_{split}.json"),
+        )
         if metrics and bins:
-            sections.append((f"{heading}: {metrics.data}", metrics_table(metrics) + confusion_figure(metrics)))
+            sections.append(
+                (f"{heading}: {metrics.data}", metrics_table(metrics) + confusion_figure(metrics))
+            )
             sections.append((f"{heading}: confidence", reliability_figure(bins)))
     selection = read_selection(folder)
     if selection:
@@ -47,13 +67,17 @@ def write_report(folder: Path, title: str, note: str) -> Path:
             curves = {f"training {name}": [row[name] for row in history]}
             if not selection:
                 curves[f"validation {name}"] = [row[f"val_{name}"] for row in history]
-            sections.append((name.capitalize(), line_figure(curves, "epoch (dashed: stage 2 begins)", starts)))
+            sections.append(
+                (name.capitalize(), line_figure(curves, "epoch (dashed: stage 2 begins)", starts))
+            )
     write_page(folder / "report.html", title, note, sections)
     return folder / "report.html"
 
 
 def _read_metrics(path: Path) -> Metrics | None:
-    """What another evaluation wrote; None where there is nothing, or a damaged file: its section is left out."""
+    """What another evaluation wrote; None where there is nothing, or a damaged file: its section is left
+    out.
+    """
     with contextlib.suppress(UserError):
         return read_metrics(path)
     return None
@@ -67,6 +91,12 @@ def _read_bins(path: Path) -> list[Bin] | None:
 
 
 def read_history(folder: Path) -> list[dict]:
-    """history.csv as rows of numbers, without those that a run on all of train leaves empty; no rows when there is none."""
+    """history.csv as rows of numbers, without those that a run on all of train leaves empty; no rows when
+    there is none.
+    """
     path = folder / "history.csv"
-    return [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)] if path.exists() else []
+    return (
+        [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)]
+        if path.exists()
+        else []
+    )

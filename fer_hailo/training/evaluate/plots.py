@@ -25,7 +25,9 @@ def plot_confusion(path: Path, metrics: Metrics) -> None:
     matrix = np.array(metrics.confusion_matrix, float)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(6, 5.4)
-    ConfusionMatrixDisplay(shares, display_labels=metrics.labels).plot(ax=axes, cmap="Blues", values_format=".0%", colorbar=False)
+    ConfusionMatrixDisplay(shares, display_labels=metrics.labels).plot(
+        ax=axes, cmap="Blues", values_format=".0%", colorbar=False
+    )
     axes.set_title(f"{metrics.data}, {metrics.split}: {metrics.accuracy:.1%} of {metrics.count:,}")
     save_figure(figure, path)
 
@@ -37,7 +39,13 @@ def plot_reliability(path: Path, bins: Sequence[Bin], title: str) -> None:
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axis.plot([b.confidence for b in filled], [b.accuracy for b in filled], marker="o")
     axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
-    below.bar([b.low for b in bins], [b.count for b in bins], bins[0].high - bins[0].low, align="edge", edgecolor="white")
+    below.bar(
+        [b.low for b in bins],
+        [b.count for b in bins],
+        bins[0].high - bins[0].low,
+        align="edge",
+        edgecolor="white",
+    )
     below.set(xlabel="probability of the prediction", ylabel="predictions")
     save_figure(figure, path)
 
@@ -58,12 +66,16 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
     save_figure(figure, path)
 
 
-def plot_mistakes(path: Path, images: Images, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str) -> None:
+def plot_mistakes(
+    path: Path, images: Images, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], data: str
+) -> None:
     """The mistakes of which the model was surest: truth, prediction and its probability over each image."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:40]
-    titles = [f"{names[labels[i]]}\n{names[predicted[i]]} {probabilities[i, predicted[i]]:.0%}" for i in worst]
+    titles = [
+        f"{names[labels[i]]}\n{names[predicted[i]]} {probabilities[i, predicted[i]]:.0%}" for i in worst
+    ]
     plot_grid(path, images[worst], titles, f"{data}: truth above, prediction below", columns=8)
 
 
@@ -82,8 +94,12 @@ def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: st
     save_figure(figure, path)
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A matplotlib figure of so many inches, and its axes as `Figure.subplots(rows, columns, **options)` gives them."""
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """A matplotlib figure of so many inches, and its axes as `Figure.subplots(rows, columns, **options)`
+    gives them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -20,20 +20,26 @@ BATCH = 256
 
 
 class Scorer:
-    """Logits of a network for cached images; compiled once, follows later changes of the network's weights."""
+    """Logits of a network for cached images; compiled once, follows later changes of the network's
+    weights.
+    """
 
     def __init__(self, network: keras.Model, spec: PreprocessSpec):
         if not network.built or len(network.outputs) != 1 or len(network.output_shape) != 2:
             raise UserError("the model is not a classifier that gives one row of logits for an image")
         wanted = (spec.input_size, spec.input_size, 3)
         if len(network.inputs) != 1 or network.input_shape[1:] != wanted:
-            raise UserError(f"the model takes inputs of shape {network.input_shape}, the preprocessing makes {wanted}: check input_size")
+            raise UserError(
+                f"the model takes inputs of shape {network.input_shape}, the preprocessing makes {wanted}: "
+                "check input_size"
+            )
         inputs = keras.Input(spec.source_shape, dtype="uint8")
         self._model = keras.Model(inputs, network(FaceInput(spec, dtype="float32")(inputs)))
 
     def logits(self, images: Images) -> np.ndarray:
         """uint8 (N, S, S[, 3]) to float32 (N, C)."""
-        # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see fer_hailo.training.data.feed.
+        # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see
+        # fer_hailo.training.data.feed.
         parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
         return np.concatenate([np.asarray(part) for part in parts])
 
@@ -48,23 +54,32 @@ def evaluate_model(
     """
     scorer = Scorer(network, spec)
     if network.output_shape[-1] != len(names):
-        raise UserError(f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: {', '.join(names)}")
+        raise UserError(
+            f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: "
+            f"{', '.join(names)}"
+        )
     probabilities = softmax(scorer.logits(part.images))
     return _metrics(probabilities, part, names, data, split), probabilities
 
 
-def evaluate_predictor(predictor: Predictor, part: Part, *, data: str, split: str) -> tuple[Metrics, np.ndarray]:
+def evaluate_predictor(
+    predictor: Predictor, part: Part, *, data: str, split: str
+) -> tuple[Metrics, np.ndarray]:
     """As `evaluate_model`, of a converted model, for which each cached image is prepared as for the board."""
 
     def logits(images: np.ndarray) -> np.ndarray:
         return predictor.logits(np.stack([prepare(image, predictor.spec) for image in images]))
 
-    probabilities = softmax(logits_of(logits, part.images, len(predictor.labels), f"scoring {predictor.path.name}"))
+    probabilities = softmax(
+        logits_of(logits, part.images, len(predictor.labels), f"scoring {predictor.path.name}")
+    )
     return _metrics(probabilities, part, predictor.labels, data, split), probabilities
 
 
 def _metrics(probabilities: np.ndarray, part: Part, names: Sequence[str], data: str, split: str) -> Metrics:
     try:
-        return compute_metrics(probabilities, part.labels, names, data=data, split=split, sha256=part.sha256())
+        return compute_metrics(
+            probabilities, part.labels, names, data=data, split=split, sha256=part.sha256()
+        )
     except ValueError as error:
         raise UserError(str(error)) from None

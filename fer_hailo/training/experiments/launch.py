@@ -38,7 +38,9 @@ def here(runs: Sequence[CellRun], jobs: int, cores: int) -> Failed:
 
 
 def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
-    """Run on the Ray cluster of $RAY_ADDRESS, or on one that is started here; each run with `cores` and `gpus` of it."""
+    """Run on the Ray cluster of $RAY_ADDRESS, or on one that is started here; each run with `cores` and
+    `gpus` of it.
+    """
     try:
         import ray
     except ImportError:
@@ -52,7 +54,8 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
         most = {kind: max(node["Resources"].get(kind, 0) for node in ray.nodes()) for kind in ("CPU", "GPU")}
         if cores > most["CPU"] or gpus > most["GPU"]:
             raise UserError(
-                f"no machine of the cluster has {cores} cores and {gpus} GPUs: the largest has {most['CPU']:g} and {most['GPU']:g}"
+                f"no machine of the cluster has {cores} cores and {gpus} GPUs: the largest has "
+                f"{most['CPU']:g} and {most['GPU']:g}"
             )
         remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(train)
         waiting = {remote.remote(*_order(run), cores): run for run in runs}
@@ -68,8 +71,13 @@ def with_ray(runs: Sequence[CellRun], cores: int, gpus: int) -> Failed:
         ray.shutdown()
 
 
-def train(command: list[str], log: str, folder: str, cores: int, children: list | None = None) -> tuple[int, str]:
-    """Run a command in `folder`, its output going to `log`. Returns its exit status and its last line. children: gets the process."""
+def train(
+    command: list[str], log: str, folder: str, cores: int, children: list | None = None
+) -> tuple[int, str]:
+    """Run a command in `folder`, its output going to `log`.
+
+    Returns its exit status and its last line. children: gets the process.
+    """
     threads = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     environment = os.environ | importable() | dict.fromkeys(threads, str(cores))
     # Several on one GPU must not each take all of its memory.
@@ -96,7 +104,10 @@ def _order(run: CellRun) -> tuple[list[str], str, str]:
 
 
 def _gather(results: Iterator[tuple[CellRun, Callable]], count: int) -> Failed:
-    """results: each run with what gives its status and last line. A worker that is lost is a run that failed."""
+    """results: each run with what gives its status and last line.
+
+    A worker that is lost is a run that failed.
+    """
     failed = []
     for number, (run, result) in enumerate(results, 1):
         try:

@@ -18,7 +18,9 @@ KEYS = ("base", "common", "cells", "grid", "seeds")
 
 @dataclass(frozen=True)
 class CellRun:
-    """One training: its cell, its configuration with the seed in it, its run folder and where its output is kept."""
+    """One training: its cell, its configuration with the seed in it, its run folder and where its output is
+    kept.
+    """
 
     cell: str
     config: Config
@@ -46,15 +48,22 @@ class Grid:
 def read_grid(path: Path, out: Path, overrides: dict) -> Grid:
     """Read an experiment's file. overrides: {field: value} for every cell.
 
-    Raises UserError for what it cannot hold, for an impossible configuration, and where a run that is there already was trained with
-    another configuration than the file has now.
+    Raises UserError for what it cannot hold, for an impossible configuration, and where a run that is there
+    already was trained with another configuration than the file has now.
     """
     values = read_yaml(path, "the experiment")
     unknown = [key for key in values if key not in KEYS]
     if unknown:
-        raise UserError(f"unknown key '{unknown[0]}' in {path}{nearest(unknown[0], KEYS)}: known are {', '.join(KEYS)}")
+        raise UserError(
+            f"unknown key '{unknown[0]}' in {path}{nearest(unknown[0], KEYS)}: known are {', '.join(KEYS)}"
+        )
     seeds = values.get("seeds", [42])
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds) or len(set(seeds)) < len(seeds):
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(type(seed) is int for seed in seeds)
+        or len(set(seeds)) < len(seeds)
+    ):
         raise UserError(f"seeds in {path} must be a list of different whole numbers, got {seeds!r}")
     base = values.get("base")
     if base is not None and not isinstance(base, str):
@@ -86,13 +95,17 @@ def _cells(values: dict, path: Path) -> dict[str, dict]:
         for choice in itertools.product(*axes.values()):
             point = dict(zip(axes, choice, strict=True))
             words = [str(name)] if name else []
-            label = "_".join([*words, *(f"{key}={_short(value)}" for key, value in point.items())]) or path.stem
+            label = (
+                "_".join([*words, *(f"{key}={_short(value)}" for key, value in point.items())]) or path.stem
+            )
             if label in cells:
                 raise UserError(f"two cells in {path} are called {label}")
             cells[label] = {**changes, **point}
     for label in cells:
         if not all(letter.isalnum() or letter in "_-=.,+" for letter in label):
-            raise UserError(f"the cell {label!r} in {path} gives a folder its name: letters, digits and _-=.,+ only")
+            raise UserError(
+                f"the cell {label!r} in {path} gives a folder its name: letters, digits and _-=.,+ only"
+            )
     return cells
 
 

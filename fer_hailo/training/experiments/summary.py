@@ -1,4 +1,6 @@
-"""What an experiment showed: mean and standard deviation of each cell, and its difference from the first, seed by seed."""
+"""What an experiment showed: mean and standard deviation of each cell, and its difference from the first,
+seed by seed.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,34 @@ from fer_hailo.common.runs import ENVIRONMENT
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from fer_hailo.training.experiments.plan import CellRun, Grid
 
-SCORES = {"validation": ("val", "accuracy"), "validation macro": ("val", "macro_recall"), "test": ("test", "accuracy")}
-COLUMNS = ["cell", "runs", *(f"{name} {what}" for name in SCORES for what in ("mean", "sd")), "difference", "low", "high"]
+SCORES = {
+    "validation": ("val", "accuracy"),
+    "validation macro": ("val", "macro_recall"),
+    "test": ("test", "accuracy"),
+}
+COLUMNS = [
+    "cell",
+    "runs",
+    *(f"{name} {what}" for name in SCORES for what in ("mean", "sd")),
+    "difference",
+    "low",
+    "high",
+]
 
 
 def write_summary(grid: Grid) -> str:
-    """Write summary.csv, summary.md and summary.png into the experiment's folder. Returns the table as Markdown."""
+    """Write summary.csv, summary.md and summary.png into the experiment's folder.
+
+    Returns the table as Markdown.
+    """
     _check_data(grid)
     scores = {cell: _scores(grid, cell) for cell in grid.cells}
     rows = [_row(cell, scores[cell], scores[grid.cells[0]]) for cell in grid.cells]
-    write_csv(grid.out / "summary.csv", COLUMNS, [{key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows])
+    write_csv(
+        grid.out / "summary.csv",
+        COLUMNS,
+        [{key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows],
+    )
     text = _markdown(rows, grid.cells[0])
     write_text(grid.out / "summary.md", text + "\n")
     _plot(grid, scores)
@@ -33,11 +53,17 @@ def write_summary(grid: Grid) -> str:
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean, and standard deviation of a sample (None of fewer than two)."""
-    return (float(np.mean(values)) if values else None), (float(np.std(values, ddof=1)) if len(values) > 1 else None)
+    return (float(np.mean(values)) if values else None), (
+        float(np.std(values, ddof=1)) if len(values) > 1 else None
+    )
 
 
-def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float | None, float | None, float | None]:
-    """Mean of ours less theirs over the seeds that both have, and Student's 95 % interval of it (None of fewer than two)."""
+def paired_difference(
+    ours: dict[int, float], theirs: dict[int, float]
+) -> tuple[float | None, float | None, float | None]:
+    """Mean of ours less theirs over the seeds that both have, and Student's 95 % interval of it (None of
+    fewer than two).
+    """
     from scipy.stats import t
 
     gains = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
@@ -76,7 +102,9 @@ def _row(cell: str, scores: dict, first: dict) -> dict:
     for name, values in scores.items():
         row[f"{name} mean"], row[f"{name} sd"] = mean_and_deviation(list(values.values()))
     own = scores is first
-    row["difference"], row["low"], row["high"] = (None,) * 3 if own else paired_difference(scores["validation"], first["validation"])
+    row["difference"], row["low"], row["high"] = (
+        (None,) * 3 if own else paired_difference(scores["validation"], first["validation"])
+    )
     return row
 
 
@@ -86,7 +114,14 @@ def _markdown(rows: list[dict], first: str) -> str:
     for row in rows:
         spread = "" if row["low"] is None else f" [{100 * row['low']:+.2f}, {100 * row['high']:+.2f}]"
         gain = "" if row["difference"] is None else f"{100 * row['difference']:+.2f}{spread}"
-        lines.append([row["cell"], str(row["runs"]), *(_cell(row[f"{name} mean"], row[f"{name} sd"]) for name in SCORES), gain])
+        lines.append(
+            [
+                row["cell"],
+                str(row["runs"]),
+                *(_cell(row[f"{name} mean"], row[f"{name} sd"]) for name in SCORES),
+                gain,
+            ]
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -104,6 +139,11 @@ def _plot(grid: Grid, scores: dict) -> None:
         axis.plot([place] * len(values), values, "o", alpha=0.7)
         if values:
             axis.hlines(np.mean(values), place - 0.25, place + 0.25, color="black")
-    axis.set(title=grid.name, ylabel="validation accuracy, %", xticks=range(len(grid.cells)), xlim=(-0.5, len(grid.cells) - 0.5))
+    axis.set(
+        title=grid.name,
+        ylabel="validation accuracy, %",
+        xticks=range(len(grid.cells)),
+        xlim=(-0.5, len(grid.cells) - 0.5),
+    )
     axis.set_xticklabels(grid.cells, rotation=20, ha="right")
     save_figure(figure, grid.out / "summary.png")

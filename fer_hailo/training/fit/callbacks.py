@@ -1,4 +1,6 @@
-"""What happens around an epoch, in this order: choose the batches, watch the loss, validate, keep the best, stop, save, tell."""
+"""What happens around an epoch, in this order: choose the batches, watch the loss, validate, keep the best,
+stop, save, tell.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,25 @@ from fer_hailo.training.fit.state import Progress, keras_numpy, save_state
 from fer_hailo.training.models.build import batch_norms
 from fer_hailo.training.models.inputs import FaceInput
 
-HISTORY = ["stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_macro_recall", "learning_rate", "seconds"]
+HISTORY = [
+    "stage",
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_macro_recall",
+    "learning_rate",
+    "seconds",
+]
 LOOK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 STATISTICS_PICTURES, STATISTICS_BATCH = 2048, 128
 
 
 class Order(keras.callbacks.Callback):
-    """Gives each epoch its own order, a function of seed, stage and epoch alone, so that a resumed run sees the same."""
+    """Gives each epoch its own order, a function of seed, stage and epoch alone, so that a resumed run sees
+    the same.
+    """
 
     def __init__(self, batches: TrainingBatches):
         super().__init__()
@@ -42,8 +56,9 @@ class Order(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the run before a broken model replaces a good one: watches `loss`, or, after validation, `val_loss`, which also
-    sees what the epoch's last step did."""
+    """Ends the run before a broken model replaces a good one: watches `loss`, or, after validation,
+    `val_loss`, which also sees what the epoch's last step did.
+    """
 
     def __init__(self, stage: int, name: str):
         super().__init__()
@@ -60,21 +75,24 @@ class StopOnNaN(keras.callbacks.Callback):
         value = float(logs[self.name])
         if not math.isfinite(value):
             raise UserError(
-                f"{self.name} became {value} in stage {self.stage}: the best model and the last whole epoch are kept; "
+                f"{self.name} became {value} in stage {self.stage}: the best model and the last whole epoch "
+                "are kept; "
                 f"start again with a lower --stage{self.stage}-lr or --clipnorm 1"
             )
 
 
 class Validate(keras.callbacks.Callback):
-    """Scores what would be exported: a float32 copy of the network, of the weights' average where one is kept.
+    """Scores what would be exported: a float32 copy of the network, of the weights' average where one is
+    kept.
 
-    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training images.
-    Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs; of a run on all of train, which has nothing to
-    validate on, the last alone.
+    Averaged weights need statistics of their own: the batch norms that train are re-estimated on training
+    images. Adds val_loss, val_accuracy, val_macro_recall and learning_rate to the epoch's logs; of a run on
+    all of train, which has nothing to validate on, the last alone.
     """
 
     def __init__(
-        self, network: keras.Model, export: keras.Model, scorer: Scorer, val: Part, loss: keras.Loss, train: TrainingBatches,
+        self, network: keras.Model, export: keras.Model, scorer: Scorer, val: Part, loss: keras.Loss,
+        train: TrainingBatches,
         place: Devices, config: Config,
     ):  # fmt: skip
         super().__init__()
@@ -96,7 +114,9 @@ class Validate(keras.callbacks.Callback):
         right = logits.argmax(axis=1) == self.val.labels
         onehot = np.eye(logits.shape[1], dtype=np.float32)[self.val.labels]
         macro = np.mean([right[self.val.labels == c].mean() for c in np.unique(self.val.labels)])
-        scores = self.place.agree([float(keras_numpy(self.loss(onehot, logits))), float(right.mean()), float(macro)])
+        scores = self.place.agree(
+            [float(keras_numpy(self.loss(onehot, logits))), float(right.mean()), float(macro)]
+        )
         logs["val_loss"], logs["val_accuracy"], logs["val_macro_recall"] = map(float, scores)
 
     def _average(self):
@@ -106,10 +126,14 @@ class Validate(keras.callbacks.Callback):
                 _assign(twins[id(variable)], keras_numpy(average))
 
     def _estimate_statistics(self):
-        """Set the moving statistics of the batch norms that train to their plain mean over some training batches."""
+        """Set the moving statistics of the batch norms that train to their plain mean over some training
+        batches.
+        """
         norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
         order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
-        whole = max(1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH)  # a small last batch would count as much as a full one
+        whole = max(
+            1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH
+        )  # a small last batch would count as much as a full one
         batches = [order[i * STATISTICS_BATCH : (i + 1) * STATISTICS_BATCH] for i in range(whole)]
         kept = [layer.momentum for layer in norms]
         for layer in norms:
@@ -126,7 +150,9 @@ class Validate(keras.callbacks.Callback):
 
 
 class InTraining(keras.Model):
-    """A network that behaves as in training whoever calls it, so that the compiled `predict` can update its statistics."""
+    """A network that behaves as in training whoever calls it, so that the compiled `predict` can update its
+    statistics.
+    """
 
     def __init__(self, network: keras.Model, spec: PreprocessSpec):
         super().__init__()
@@ -137,8 +163,9 @@ class InTraining(keras.Model):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the exported network when its validation accuracy is the run's best. Keras' ModelCheckpoint writes in place,
-    so that a kill at that moment would cost the model it was to protect."""
+    """Saves the exported network when its validation accuracy is the run's best. Keras' ModelCheckpoint
+    writes in place, so that a kill at that moment would cost the model it was to protect.
+    """
 
     def __init__(self, path: Path, export: keras.Model, progress: Progress):
         super().__init__()
@@ -152,11 +179,18 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class KeepLast(KeepBest):
-    """Of a run on all of train, whose length is fixed: saves every epoch's network, so that the last stays."""
+    """Of a run on all of train, whose length is fixed: saves every epoch's network, so that the last
+    stays.
+    """
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not all(np.isfinite(weight).all() for weight in self.export.get_weights()):  # there is no validation loss to tell
-            raise UserError("the weights are no numbers any more: the last whole epoch's model is kept; repeat a run that went well")
+        if not all(
+            np.isfinite(weight).all() for weight in self.export.get_weights()
+        ):  # there is no validation loss to tell
+            raise UserError(
+                "the weights are no numbers any more: the last whole epoch's model is kept; repeat a run "
+                "that went well"
+            )
         self.progress.best = 0.0
         with written(self.path) as beside:
             self.export.save(beside)
@@ -183,7 +217,9 @@ class Stopping(keras.callbacks.EarlyStopping):
 class SaveState(keras.callbacks.Callback):
     """Writes the state from which `--resume` goes on. Comes after all that changes the counters."""
 
-    def __init__(self, state: Path, progress: Progress, export: keras.Model, write_history: Callable[[], None]):
+    def __init__(
+        self, state: Path, progress: Progress, export: keras.Model, write_history: Callable[[], None]
+    ):
         super().__init__()
         self.state, self.progress, self.export, self.write_history = state, progress, export, write_history
 
@@ -201,7 +237,9 @@ class SaveState(keras.callbacks.Callback):
 
 
 class Tell(keras.callbacks.Callback):
-    """One line an epoch, with the time left if no stage ends early; within an epoch a line that moves, on a terminal."""
+    """One line an epoch, with the time left if no stage ends early; within an epoch a line that moves, on a
+    terminal.
+    """
 
     def __init__(self, progress: Progress, epochs: int, steps: int, later_epochs: int):
         super().__init__()
@@ -218,23 +256,30 @@ class Tell(keras.callbacks.Callback):
             self.line.show(f"{place}: step {batch + 1:,} of {self.steps:,}, {left} left")
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        seconds = np.median([row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage])
+        seconds = np.median(
+            [row["seconds"] for row in self.progress.history if row["stage"] == self.progress.stage]
+        )
         left = seconds * (self.epochs - epoch - 1 + self.later_epochs)
         validation = (
-            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro {logs['val_macro_recall']:.4f} "
+            f"validation loss {logs['val_loss']:.4f} accuracy {logs['val_accuracy']:.4f} macro "
+            f"{logs['val_macro_recall']:.4f} "
             f"(best {self.progress.best:.4f}), "
             if "val_loss" in logs
             else ""
         )
         self.line.done(
-            f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy {logs['accuracy']:.4f}, "
-            f"{validation}lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most {duration(left)} left"
+            f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}: loss {logs['loss']:.4f} accuracy "
+            f"{logs['accuracy']:.4f}, "
+            f"{validation}lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most "
+            f"{duration(left)} left"
         )
 
 
 def copy_weights(source: keras.Model, target: keras.Model, agree: Callable = list) -> None:
-    """Copy the weights of a network to its twin, in float32. Where one has logits of extra classes, those that both have are copied;
-    where one is a part of the other, the layers of the same name. agree: applied to the list of weights first."""
+    """Copy the weights of a network to its twin, in float32. Where one has logits of extra classes, those
+    that both have are copied; where one is a part of the other, the layers of the same name. agree: applied
+    to the list of weights first.
+    """
     values = dict(zip(map(id, source.weights), agree(source.get_weights()), strict=True))
     for variable, twin in _pairs(source, target):
         _assign(twin, np.asarray(values[id(variable)], np.float32))
@@ -258,6 +303,17 @@ def _assign(variable, value: np.ndarray) -> None:
 
 
 def all_variables(model: keras.Model, export: keras.Model) -> list:
-    """Weights, optimizer, random generators: all on which the next epoch depends, but for the teachers, which do not change."""
-    fixed = {id(v) for layer in model.layers for teacher in getattr(layer, "teachers", ()) for v in teacher.variables}
-    return [*(v for v in model.variables if id(v) not in fixed), *model.optimizer.variables, *export.variables]
+    """Weights, optimizer, random generators: all on which the next epoch depends, but for the teachers, which
+    do not change.
+    """
+    fixed = {
+        id(v)
+        for layer in model.layers
+        for teacher in getattr(layer, "teachers", ())
+        for v in teacher.variables
+    }
+    return [
+        *(v for v in model.variables if id(v) not in fixed),
+        *model.optimizer.variables,
+        *export.variables,
+    ]

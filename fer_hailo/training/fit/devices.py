@@ -1,7 +1,9 @@
-"""Training on several devices at once, each with its part of every batch: Keras' own data parallelism on JAX, TensorFlow's strategies.
+"""Training on several devices at once, each with its part of every batch: Keras' own data parallelism on JAX,
+TensorFlow's strategies.
 
-What is computed is what one device would compute: gradients and the statistics of batch norms go over the whole batch. Only TensorFlow's
-random layers draw on each device the same numbers, for different images; losses that compare images of a batch are refused there.
+What is computed is what one device would compute: gradients and the statistics of batch norms go over the
+whole batch. Only TensorFlow's random layers draw on each device the same numbers, for different images;
+losses that compare images of a batch are refused there.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ CLUSTER = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 class Devices:
     """Some devices of this machine, or (JAX) of several that work together.
 
-    count: devices a batch is divided among; parts: into how many the backend cuts it before mixing (1 where it sees it whole);
-    share: which of how many equal pieces of each batch this process feeds; chief: whether its files are the ones to keep.
+    count: devices a batch is divided among; parts: into how many the backend cuts it before mixing (1 where
+    it sees it whole); share: which of how many equal pieces of each batch this process feeds; chief: whether
+    its files are the ones to keep.
     """
 
     count = parts = 1
@@ -45,7 +48,9 @@ class Devices:
         return contextlib.nullcontext()
 
     def agree(self, values: list) -> list:
-        """What the first process has: numbers that decide how training goes on must be equal to the last digit in all."""
+        """What the first process has: numbers that decide how training goes on must be equal to the last
+        digit in all.
+        """
         return values
 
     def prepare(self, network: keras.Model) -> None:
@@ -56,11 +61,16 @@ class Devices:
 
 
 def devices(count: int) -> Devices:
-    """The first `count` devices, or all of the machines that $KERAS_DISTRIBUTION_JOB_ADDRESSES names (with ..._NUM_PROCESSES and
-    ..._PROCESS_ID: Keras' own variables). Raises UserError where there are fewer, or the backend has no way to use several."""
+    """The first `count` devices, or all of the machines that $KERAS_DISTRIBUTION_JOB_ADDRESSES names (with
+    ..._NUM_PROCESSES and ..._PROCESS_ID: Keras' own variables). Raises UserError where there are fewer, or
+    the backend has no way to use several.
+    """
     backend, together = keras.backend.backend(), CLUSTER in os.environ
     if count < 1 or (together and count > 1):
-        raise UserError(f"--devices {count}: " + ("it must be 1 or more" if count < 1 else f"with ${CLUSTER} all devices take part"))
+        raise UserError(
+            f"--devices {count}: "
+            + ("it must be 1 or more" if count < 1 else f"with ${CLUSTER} all devices take part")
+        )
     if backend == "jax" and (count > 1 or together):
         return _DataParallel(count, together)
     if together:
@@ -69,7 +79,9 @@ def devices(count: int) -> Devices:
         return Devices()
     if backend == "tensorflow":
         return _Strategy(count)
-    raise UserError(f"--devices {count}: several devices need KERAS_BACKEND=tensorflow or jax, this is {backend}")
+    raise UserError(
+        f"--devices {count}: several devices need KERAS_BACKEND=tensorflow or jax, this is {backend}"
+    )
 
 
 class _DataParallel(Devices):
@@ -83,7 +95,9 @@ class _DataParallel(Devices):
                 keras.distribution.initialize()
             except (ValueError, RuntimeError) as error:
                 names = f"${CLUSTER}, ..._NUM_PROCESSES and ..._PROCESS_ID"
-                raise UserError(f"the machines do not come together, check {names}: {one_line(error, 160)}") from None
+                raise UserError(
+                    f"the machines do not come together, check {names}: {one_line(error, 160)}"
+                ) from None
             self.share, self.chief = (jax.process_index(), jax.process_count()), jax.process_index() == 0
         found = keras.distribution.list_devices()
         count = len(found) if together else count

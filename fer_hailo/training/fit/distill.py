@@ -1,4 +1,6 @@
-"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same augmented images."""
+"""Knowledge distillation (Hinton et al. 2015): the student also learns what a teacher says of the same
+augmented images.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from fer_hailo.training.models.inputs import resized
 
 
 class Distillation(keras.layers.Layer):
-    """Passes the student's logits (B, C or more) on, and adds weight x T^2 x KL(teachers || student) at temperature T.
+    """Passes the student's logits (B, C or more) on, and adds weight x T^2 x KL(teachers || student) at
+    temperature T.
 
-    Teachers take float32 (B, I, I, 3) of any I and give logits (B, C); their probabilities are averaged. Of a student with
-    logits of extra classes the first C are compared. T^2 keeps the gradients' size whatever T is.
+    Teachers take float32 (B, I, I, 3) of any I and give logits (B, C); their probabilities are averaged. Of a
+    student with logits of extra classes the first C are compared. T^2 keeps the gradients' size whatever T
+    is.
     """
 
     def __init__(self, teachers: Sequence[keras.Model], temperature: float, weight: float, **options):
@@ -46,7 +50,10 @@ class Distillation(keras.layers.Layer):
 
 
 def load_teachers(config: Config) -> list[keras.Model]:
-    """Open the teachers of a configuration. Raises UserError for one that answers in other classes or sees other images."""
+    """Open the teachers of a configuration.
+
+    Raises UserError for one that answers in other classes or sees other images.
+    """
     return [_teacher(place, config) for place in config.loss.teacher]
 
 
@@ -56,10 +63,14 @@ def _teacher(place: str, config: Config) -> keras.Model:
     count = model.output_shape[-1]
     if count != len(config.data.classes) or names not in (None, config.data.classes):
         known = ", ".join(names or [f"{count} classes"])
-        raise UserError(f"the teacher {place} knows {known}, the student is to know {', '.join(config.data.classes)}")
+        raise UserError(
+            f"the teacher {place} knows {known}, the student is to know {', '.join(config.data.classes)}"
+        )
     theirs = spec or config.preprocess  # a file by itself does not tell
     for name in ("color", "source_size"):
         own, wanted = getattr(theirs, name), config.value(name)
         if own != wanted:
-            raise UserError(f"the teacher {place} was trained with {name} {own}, the student would be with {wanted}")
+            raise UserError(
+                f"the teacher {place} was trained with {name} {own}, the student would be with {wanted}"
+            )
     return model

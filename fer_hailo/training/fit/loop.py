@@ -53,9 +53,13 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
 def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     dataset = _load(config, cache)
     selection = select(config, dataset) if config.data.selected_by else None
-    prepared = _prepare(config, dataset, place)  # before the folder is made: a mistake in arch or weights leaves nothing behind
+    prepared = _prepare(
+        config, dataset, place
+    )  # before the folder is made: a mistake in arch or weights leaves nothing behind
     run.mkdir(parents=True, exist_ok=True)
-    write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
+    write_json(
+        run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []}
+    )
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     if selection:
         write_selection(run, selection)
@@ -78,11 +82,17 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
     """Go on with an interrupted run. wanted: its configuration; it may say that its data lies elsewhere."""
     place = _devices(wanted, count)
     if place.share[1] > 1:
-        raise UserError("--resume works with one process: take the variables of Keras' distribution away, or start a new run")
+        raise UserError(
+            "--resume works with one process: take the variables of Keras' distribution away, or start a new "
+            "run"
+        )
     progress = load_progress(run / STATE)
     dataset = _load(wanted, cache_of(run))
     if progress and progress.data_key != dataset.key:
-        raise UserError(f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start a new run")
+        raise UserError(
+            f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start "
+            "a new run"
+        )
     record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
     write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
     # A state holds every variable, so that the initial weights need not be there any more.
@@ -95,15 +105,24 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
 
 
 class Run:
-    """One training run: its folder, configuration and data, the devices, the targets, the network that trains and its float32 twin that
-    is saved, the teachers; of a run on all of train what its validated run told."""
+    """One training run: its folder, configuration and data, the devices, the targets, the network that trains
+    and its float32 twin that is saved, the teachers; of a run on all of train what its validated run told.
+    """
 
     def __init__(
-        self, folder: Path, config: Config, dataset: Dataset, place: Devices, targets: np.ndarray, network: keras.Model,
-        export: keras.Model, teachers: list[keras.Model], progress: Progress, selection: Selection | None = None,
+        self, folder: Path, config: Config, dataset: Dataset, place: Devices, targets: np.ndarray,
+        network: keras.Model,
+        export: keras.Model, teachers: list[keras.Model], progress: Progress,
+        selection: Selection | None = None,
     ):  # fmt: skip
         self.selection = selection
-        self.folder, self.config, self.dataset, self.place, self.progress = folder, config, dataset, place, progress
+        self.folder, self.config, self.dataset, self.place, self.progress = (
+            folder,
+            config,
+            dataset,
+            place,
+            progress,
+        )
         self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
         whole = isinstance(known_network(config.model.arch), System)  # has no stage of its head alone
         self.epochs = {1: 0 if whole else config.schedule.stage1_epochs, 2: config.schedule.stage2_epochs}
@@ -120,7 +139,9 @@ class Run:
                     if self.epochs[stage] and stage >= self.progress.stage:
                         self._train(stage, tensorboard)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}") from None
+                raise KeyboardInterrupt(
+                    f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}"
+                ) from None
             score_run(self.folder, self.config, self.dataset, _note(self.selection), self.selection)
         return self.folder
 
@@ -128,24 +149,37 @@ class Run:
         config, progress = self.config, self.progress
         begins = progress.stage < stage
         if begins and progress.best >= 0:
-            cb.copy_weights(load_model(self.folder / MODEL), self.network, self.place.agree)  # stage 2 starts from the best of stage 1
+            cb.copy_weights(
+                load_model(self.folder / MODEL), self.network, self.place.agree
+            )  # stage 2 starts from the best of stage 1
         for network in (self.network, self.export):
-            set_stage(network, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
+            set_stage(
+                network,
+                stage,
+                config.schedule.unfreeze_layers,
+                config.schedule.train_batch_norm,
+                config.model.freeze,
+            )
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
         batches = self._batches(stage)
         with self.place.scope():
-            counts, own = np.bincount(self.dataset.lessons().labels), 1 - config.loss.distill_weight if self.teachers else 1.0
+            counts, own = (
+                np.bincount(self.dataset.lessons().labels),
+                1 - config.loss.distill_weight if self.teachers else 1.0,
+            )
             model = training_model(self.network, Setting(config, counts, len(batches), own), self.teachers)
             loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
-            # By its object: Keras makes the variables of "accuracy" while TensorFlow traces the step, which is then traced once more.
+            # By its object: Keras makes the variables of "accuracy" while TensorFlow traces the step, which
+            # is then traced once more.
             accuracy = keras.metrics.CategoricalAccuracy("accuracy")
             model.compile(optimizer, loss, loss_weights=[own * objective(config).outside], metrics=[accuracy])
             model.optimizer.build(model.trainable_variables)
         variables = cb.all_variables(model, self.export)
         if begins:
-            # From its first epoch on the stage may replace the best model, so where it started must be on disk before.
+            # From its first epoch on the stage may replace the best model, so where it started must be on
+            # disk before.
             progress.begin(stage)
             save_state(self.folder / STATE, progress, variables)
         else:
@@ -154,23 +188,39 @@ class Run:
         if progress.finished:
             return
         trains = int(sum(np.prod(w.shape) for w in self.network.trainable_weights))
-        _say(f"stage {stage}: {len(batches):,} steps an epoch, {trains:,} of {self.network.count_params():,} parameters train")
+        _say(
+            f"stage {stage}: {len(batches):,} steps an epoch, {trains:,} of {self.network.count_params():,} "
+            "parameters train"
+        )
         steps = self._callbacks(stage, batches)
         if tensorboard:
-            steps.append(keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False))
+            steps.append(
+                keras.callbacks.TensorBoard(self.folder / "tensorboard" / f"stage{stage}", write_graph=False)
+            )
         with self.place.running(), fast_kernels():
-            model.fit(feed(batches), initial_epoch=progress.epoch, epochs=self.epochs[stage], callbacks=steps, verbose=0, shuffle=False)
+            model.fit(
+                feed(batches),
+                initial_epoch=progress.epoch,
+                epochs=self.epochs[stage],
+                callbacks=steps,
+                verbose=0,
+                shuffle=False,
+            )
 
     def _batches(self, stage: int) -> TrainingBatches:
         config, lessons = self.config, self.dataset.lessons()
         indices = np.arange(len(lessons))
         if config.data.oversample_ratio:
-            indices = oversample_minority_classes(indices, lessons.labels, config.data.oversample_ratio, config.seed)
+            indices = oversample_minority_classes(
+                indices, lessons.labels, config.data.oversample_ratio, config.seed
+            )
         classes, seed = self.targets.shape[1], config.seed + stage
         return TrainingBatches(
             lessons.images, self.targets, classes, config.optimiser.batch_size, seed, indices=indices,
             mixup_alpha=config.augmentation.mixup_alpha, mixup_share=config.augmentation.mixup_share,
-            multiple=self.place.count, parts=self.place.parts, share=self.place.share, labelled=objective(config).labelled,
+            multiple=self.place.count, parts=self.place.parts,
+            share=self.place.share,
+            labelled=objective(config).labelled,
         )  # fmt: skip
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
@@ -180,11 +230,17 @@ class Run:
         scorer = Scorer(self.export, config.preprocess)
         later = sum(epochs for number, epochs in self.epochs.items() if number > stage)
         keep = cb.KeepBest if self.config.data.validation_fraction else cb.KeepLast
-        judging = [cb.StopOnNaN(stage, "val_loss"), cb.Stopping(patience, progress)] if self.config.data.validation_fraction else []
+        judging = (
+            [cb.StopOnNaN(stage, "val_loss"), cb.Stopping(patience, progress)]
+            if self.config.data.validation_fraction
+            else []
+        )
         return [
             cb.Order(batches),
             cb.StopOnNaN(stage, "loss"),
-            cb.Validate(self.network, self.export, scorer, self.dataset.val, loss, batches, self.place, config),
+            cb.Validate(
+                self.network, self.export, scorer, self.dataset.val, loss, batches, self.place, config
+            ),
             *judging[:1],
             keep(self.folder / MODEL, self.export, progress),
             *judging[1:],
@@ -216,15 +272,19 @@ def _load(config: Config, cache: Path) -> Dataset:
 def _devices(config: Config, count: int) -> Devices:
     place = devices(count)
     if config.optimiser.batch_size % place.count:
-        raise UserError(f"batch_size {config.optimiser.batch_size} cannot be divided among {place.count} devices: choose a multiple")
+        raise UserError(
+            f"batch_size {config.optimiser.batch_size} cannot be divided among {place.count} devices: choose "
+            "a multiple"
+        )
     return place
 
 
 def _prepare(
     config: Config, dataset: Dataset, place: Devices, targets: np.ndarray | None = None
 ) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
-    """The targets (N, C), unless they are known, the network that trains, in the configured precision, its float32 twin that is
-    scored and saved, and the teachers."""
+    """The targets (N, C), unless they are known, the network that trains, in the configured precision, its
+    float32 twin that is scored and saved, and the teachers.
+    """
     _check_method(config, place)
     lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
     check_lineage(config, dataset)
@@ -252,14 +312,20 @@ def _check_method(config: Config, place: Devices) -> None:
     if isinstance(known_network(config.model.arch), System) and not config.schedule.stage2_epochs:
         raise UserError(f"{config.model.arch} trains as a whole, in stage 2: set stage2_epochs")
     if config.optimiser.sam_rho and keras.backend.backend() not in ("tensorflow", "jax"):
-        raise UserError(f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {keras.backend.backend()}: or set --sam-rho 0")
+        raise UserError(
+            f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {keras.backend.backend()}: or set "
+            "--sam-rho 0"
+        )
     if place.parts > 1 and (config.optimiser.sam_rho or method is not PLAIN):
         what = (
             "sam_rho"
             if config.optimiser.sam_rho
             else f"the method of {config.model.arch if config.loss.method == 'plain' else config.loss.method}"
         )
-        raise UserError(f"{what} looks at whole batches, which TensorFlow's devices do not see: use KERAS_BACKEND=jax, or one device")
+        raise UserError(
+            f"{what} looks at whole batches, which TensorFlow's devices do not see: use KERAS_BACKEND=jax, "
+            "or one device"
+        )
 
 
 def _keep_targets(path: Path, targets: np.ndarray) -> None:
@@ -281,7 +347,10 @@ def _has_tensorboard() -> bool:
         import tensorboard  # noqa: F401
         import tensorflow  # noqa: F401
     except ImportError:
-        _say("no TensorBoard log (pip install tensorboard tensorflow to get one); history.csv holds the same numbers")
+        _say(
+            "no TensorBoard log (pip install tensorboard tensorflow to get one); history.csv holds the same "
+            "numbers"
+        )
         return False
     return True
 

@@ -14,8 +14,8 @@ from keras import ops
 class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
     """Focal loss (Lin et al. 2017): -sum_c weight_c y_c (1 - p_c)^gamma log p_c, averaged over the batch.
 
-    Takes one-hot or mixed labels (B, C) and logits (B, C). class_weights: C numbers, or None for ones. gamma 0 is the
-    cross-entropy. spread: (C, C), by which labels are multiplied, or None.
+    Takes one-hot or mixed labels (B, C) and logits (B, C). class_weights: C numbers, or None for ones. gamma
+    0 is the cross-entropy. spread: (C, C), by which labels are multiplied, or None.
     """
 
     def __init__(
@@ -46,5 +46,7 @@ class FocalLoss(keras.losses.CategoricalFocalCrossentropy):
 
     def get_config(self) -> dict:
         config = super().get_config()
-        kept = {key: config[key] for key in ("name", "reduction", "gamma", "label_smoothing") if key in config}
+        kept = {
+            key: config[key] for key in ("name", "reduction", "gamma", "label_smoothing") if key in config
+        }
         return {**kept, "class_weights": self.class_weights, "spread": self.spread}

@@ -1,4 +1,6 @@
-"""The end of a run: its saved model scored on validation and test, its confidence fitted, rows, report, DONE."""
+"""The end of a run: its saved model scored on validation and test, its confidence fitted, rows, report,
+DONE.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,13 @@ from fer_hailo.training.models.build import load_model
 SMALLEST = 1e-30  # a probability that float32 rounded to 0 has a logarithm too
 
 
-def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection: Selection | None = None) -> None:
+def score_run(
+    run: Path, config: Config, dataset: Dataset, note: str, selection: Selection | None = None
+) -> None:
     """Score RUN/best_model_float32.keras as it lies on disk, and complete the run folder.
 
-    note: a sentence for the report. selection: of a run on all of train, which has no validation side to score and takes its
-    confidence from there.
+    note: a sentence for the report. selection: of a run on all of train, which has no validation side to
+    score and takes its confidence from there.
     """
     model, rows = load_model(run / MODEL), []
     if selection:
@@ -37,10 +41,15 @@ def score_run(run: Path, config: Config, dataset: Dataset, note: str, selection:
         if not len(part):
             print(f"{dataset.name} has no {split} side: it is not scored", file=sys.stderr, flush=True)
             continue
-        metrics, probabilities = evaluate_model(model, part, dataset.names, config.preprocess, data=dataset.name, split=split)
+        metrics, probabilities = evaluate_model(
+            model, part, dataset.names, config.preprocess, data=dataset.name, split=split
+        )
         write_evaluation(run, metrics, part, probabilities)
         if split == "val":
-            write_json(run / CONFIDENCE, fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict())
+            write_json(
+                run / CONFIDENCE,
+                fit_confidence(np.log(np.maximum(probabilities, SMALLEST)), part.labels).to_dict(),
+            )
         rows.append(
             row_of(
                 metrics,

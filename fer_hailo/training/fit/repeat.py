@@ -1,4 +1,6 @@
-"""A run on all of train: it repeats the settings of a validated run, for as many epochs as led to that one's best model."""
+"""A run on all of train: it repeats the settings of a validated run, for as many epochs as led to that one's
+best model.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,14 @@ from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import Selection
 from fer_hailo.training.data.dataset import Dataset
 
-# What may differ: where things lie, what it starts from and learns from (themselves runs on all of train, at best), chance, logs.
+# What may differ: where things lie, what it starts from and learns from (themselves runs on all of train, at
+# best), chance, logs.
 FREE = {"validation_fraction", "selected_by", "data", "weights", "teacher", "votes", "seed", "tensorboard"}
 
 
 def repeated(path: Path | str | None, overrides: dict) -> Config | None:
-    """The configuration of the run that `selected_by` names, for all of train, with what is FREE taken from the file at `path` and
-    from `overrides`; None where neither has the field.
+    """The configuration of the run that `selected_by` names, for all of train, with what is FREE taken from
+    the file at `path` and from `overrides`; None where neither has the field.
 
     Raises UserError where the run is not complete, or another setting differs from its own.
     """
@@ -32,7 +35,10 @@ def repeated(path: Path | str | None, overrides: dict) -> Config | None:
     own = _config_of(run)
     for name, value in load_config(run / CONFIG, {**values, "validation_fraction": 0}).to_dict().items():
         if value != own.to_dict()[name] and name not in FREE:
-            raise UserError(f"{run} was trained with {name} {own.to_dict()[name]}, not {value}: a run that it selects repeats its settings")
+            raise UserError(
+                f"{run} was trained with {name} {own.to_dict()[name]}, not {value}: a run that it selects "
+                "repeats its settings"
+            )
     kept = {name: value for name, value in values.items() if name in FREE}
     return load_config(run / CONFIG, {**kept, "validation_fraction": 0})
 
@@ -49,28 +55,43 @@ def repeated_steps(path: Path | str | None, overrides: dict) -> tuple[Config, ..
 
 
 def select(config: Config, dataset: Dataset) -> Selection:
-    """What `config.data.selected_by` tells. Raises UserError where that run was trained on other data, or a file of it is missing."""
+    """What `config.data.selected_by` tells.
+
+    Raises UserError where that run was trained on other data, or a file of it is missing.
+    """
     run = Path(config.data.selected_by)
     own = _config_of(run)
     try:
         key = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
         metrics = Metrics.from_dict(json.loads((run / "metrics_val.json").read_text(encoding="utf-8")))
-        history = [(int(row["stage"]), int(row["epoch"]), float(row["val_accuracy"])) for row in read_csv(run / "history.csv")]
+        history = [
+            (int(row["stage"]), int(row["epoch"]), float(row["val_accuracy"]))
+            for row in read_csv(run / "history.csv")
+        ]
         confidence = resolve(run, Use.LEARN).confidence
         if not history or confidence is None:
             raise ValueError("it lacks its history or its confidence")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again") from None
+        raise UserError(
+            f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again"
+        ) from None
     if key != dataset.key:
-        raise UserError(f"{run} was trained on other data than {config.data.source}: a run on all of train repeats it on the same")
-    return Selection(run.name, own.data.validation_fraction, best_lengths(history), confidence, {"keras": metrics})
+        raise UserError(
+            f"{run} was trained on other data than {config.data.source}: a run on all of train repeats it on "
+            "the same"
+        )
+    return Selection(
+        run.name, own.data.validation_fraction, best_lengths(history), confidence, {"keras": metrics}
+    )
 
 
 def best_lengths(history: list[tuple[int, int, float]]) -> tuple[int, int]:
-    """Epochs of stage 1 and of stage 2 that led to the best model, from (stage, epoch, validation accuracy) of every epoch.
+    """Epochs of stage 1 and of stage 2 that led to the best model, from (stage, epoch, validation accuracy)
+    of every epoch.
 
-    Stage 2 starts from the best of stage 1, and only a better epoch replaces a model: the first of equals counts.
+    Stage 2 starts from the best of stage 1, and only a better epoch replaces a model: the first of equals
+    counts.
     """
 
     def best(rows: list[tuple[int, int, float]]) -> tuple[int, int, float]:
@@ -85,7 +106,13 @@ def _config_of(run: Path) -> Config:
         raise UserError(f"selected_by names {run}, which is no complete run: train it to its end first")
     config = load_config(run / CONFIG)
     if config.data.selected_by:
-        raise UserError(f"{run} was trained on all of train itself, by the settings of {config.data.selected_by}: name that one")
+        raise UserError(
+            f"{run} was trained on all of train itself, by the settings of {config.data.selected_by}: name "
+            "that one"
+        )
     if config.model.quantise:
-        raise UserError(f"{run} was fine-tuned for 8 bits: repeat {config.model.quantise} on all of train, then --quantise that run")
+        raise UserError(
+            f"{run} was fine-tuned for 8 bits: repeat {config.model.quantise} on all of train, then "
+            "--quantise that run"
+        )
     return config

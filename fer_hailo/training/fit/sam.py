@@ -11,16 +11,21 @@ from fer_hailo.predict import private
 
 
 class SharpnessAware(keras.Model):
-    """A Functional model whose step takes the gradient at the worst of the near weights: w + rho g / |g|, g being the gradient at w.
+    """A Functional model whose step takes the gradient at the worst of the near weights: w + rho g / |g|, g
+    being the gradient at w.
 
-    Both passes see the same batch with the same augmentation and dropout; statistics are those of the first. rho: radius, of all weights
-    together. Set it after the model is made: SharpnessAware(inputs, outputs).
+    Both passes see the same batch with the same augmentation and dropout; statistics are those of the first.
+    rho: radius, of all weights together. Set it after the model is made: SharpnessAware(inputs, outputs).
     """
 
     rho = 0.05
 
     def train_step(self, *arguments: Any) -> Any:
-        return self._jax_step(*arguments) if keras.backend.backend() == "jax" else self._tensorflow_step(*arguments)
+        return (
+            self._jax_step(*arguments)
+            if keras.backend.backend() == "jax"
+            else self._tensorflow_step(*arguments)
+        )
 
     def _away(self, gradients) -> list:
         """The steps from the weights to where the second gradient is taken."""
@@ -37,7 +42,9 @@ class SharpnessAware(keras.Model):
             answer = self(x, training=True)
             loss = self.compute_loss(x=x, y=y, y_pred=answer, sample_weight=weight)
         gradients = tape.gradient(loss, variables)
-        away = self._away([tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients])  # of a table of weights
+        away = self._away(
+            [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        )  # of a table of weights
         after = [tf.identity(v.value) for v in self.non_trainable_variables]
         _assign(self.non_trainable_variables, before)
         kept = [tf.identity(v.value) for v in variables]
@@ -59,7 +66,9 @@ class SharpnessAware(keras.Model):
         gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
         options = {"training": True, "optimizer_variables": optimizer}
         first, gradients = gradient(trainable, fixed, metrics, x, y, weight, **options)
-        near = [v if step is None else v + step for v, step in zip(trainable, self._away(gradients), strict=True)]
+        near = [
+            v if step is None else v + step for v, step in zip(trainable, self._away(gradients), strict=True)
+        ]
         _, gradients = gradient(near, fixed, metrics, x, y, weight, **options)
         loss, (_, answer, fixed, metrics) = first
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)

@@ -1,7 +1,7 @@
 """What a run needs to go on exactly where it was: every variable, the counters, and the history, in one file.
 
-Keras' `.weights.h5` and BackupAndRestore leave out the states of random generators and callbacks, so that a resumed run
-would draw other dropout masks and stop at another epoch.
+Keras' `.weights.h5` and BackupAndRestore leave out the states of random generators and callbacks, so that a
+resumed run would draw other dropout masks and stop at another epoch.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from fer_hailo.common.files import written
 class Progress:
     """How far a run is.
 
-    stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early. wait, stage_best:
-    early stopping's epochs since the stage's best validation accuracy, and that accuracy. best: the run's best, whose model is
-    on disk; 0 where all of train is learnt from and the model on disk is the last.
-    data_key: the data set it belongs to. history: one row an epoch.
+    stage, epoch: the stage (0: none has begun), and the epochs done in it. finished: the stage ended early.
+    wait, stage_best: early stopping's epochs since the stage's best validation accuracy, and that accuracy.
+    best: the run's best, whose model is on disk; 0 where all of train is learnt from and the model on disk is
+    the last. data_key: the data set it belongs to. history: one row an epoch.
     """
 
     data_key: str

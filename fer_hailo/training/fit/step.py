@@ -18,10 +18,13 @@ from fer_hailo.training.networks.record import Setting
 from fer_hailo.training.networks.registry import objective
 
 
-def training_model(network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()) -> keras.Model:
-    """The compiled step's model: uint8 images and MixUp weights in (and targets, where a method asks for them), augmentation inside,
-    logits out. Teachers see the same augmented images; what they say is added to the losses, and what the paper of the network or of
-    the method adds."""
+def training_model(
+    network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()
+) -> keras.Model:
+    """The compiled step's model: uint8 images and MixUp weights in (and targets, where a method asks for
+    them), augmentation inside, logits out. Teachers see the same augmented images; what they say is added to
+    the losses, and what the paper of the network or of the method adds.
+    """
     config, method = setting.config, objective(setting.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
@@ -41,18 +44,36 @@ def training_model(network: keras.Model, setting: Setting, teachers: Sequence[ke
 
 def make_loss(config: Config, counts: np.ndarray) -> FocalLoss:
     """The focal loss, weighted by the class counts (C,) of what is learnt from, before oversampling."""
-    weights = compute_class_weights_effective(counts, config.loss.class_weight_beta) if config.loss.class_weight_beta else None
+    weights = (
+        compute_class_weights_effective(counts, config.loss.class_weight_beta)
+        if config.loss.class_weight_beta
+        else None
+    )
     spread = objective(config).spread
-    return FocalLoss(config.loss.focal_gamma, weights, config.loss.label_smoothing, spread(counts) if spread else None)
+    return FocalLoss(
+        config.loss.focal_gamma, weights, config.loss.label_smoothing, spread(counts) if spread else None
+    )
 
 
 def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.Optimizer:
-    """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps` each."""
+    """Stage 1 has a constant rate, stage 2 warm-up and cosine, or a step every few epochs, of `steps`
+    each.
+    """
     rate, warmup = config.schedule.stage1_lr, config.schedule.stage2_warmup_epochs * steps
     if stage == 2 and config.schedule.stage2_schedule == "step":
-        rate = WarmupSteps(config.schedule.stage2_lr, config.schedule.stage2_decay, config.schedule.stage2_decay_epochs * steps, warmup)
+        rate = WarmupSteps(
+            config.schedule.stage2_lr,
+            config.schedule.stage2_decay,
+            config.schedule.stage2_decay_epochs * steps,
+            warmup,
+        )
     elif stage == 2:
-        rate = WarmupCosine(config.schedule.stage2_lr, config.schedule.stage2_floor_lr, warmup, config.schedule.stage2_epochs * steps)
+        rate = WarmupCosine(
+            config.schedule.stage2_lr,
+            config.schedule.stage2_floor_lr,
+            warmup,
+            config.schedule.stage2_epochs * steps,
+        )
     options = {"clipnorm": config.optimiser.clipnorm or None}
     if config.optimiser.ema:
         options |= {"use_ema": True, "ema_momentum": config.optimiser.ema}
@@ -65,5 +86,10 @@ def make_optimizer(config: Config, stage: int, steps: int) -> keras.optimizers.O
         optimizer = kind(rate, weight_decay=config.optimiser.weight_decay, **options)
         # Decaying these would shift statistics; it regularises nothing.
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the network.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if config.optimiser.precision == "mixed_float16" else optimizer
+    # Keras adds loss scaling by the policy of the compiled model, and ours is a float32 frame around the
+    # network.
+    return (
+        keras.optimizers.LossScaleOptimizer(optimizer)
+        if config.optimiser.precision == "mixed_float16"
+        else optimizer
+    )

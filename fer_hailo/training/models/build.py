@@ -32,12 +32,13 @@ def build_model(
 ) -> keras.Model:
     """Build the classifier of a configuration (default: the seed recipe), set up for a stage of training.
 
-    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces config.model.weights:
-    "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a .keras file of this project, or PyTorch's
-    tensors in .npz or .pth files (several: with commas). `logits`: how many, instead of one a class. `training`: the network that
-    trains, where that is another (Ada-DF, as a network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from
-    which batch norms get their statistics where weights come without (dlib's).
-    Raises UserError when weights cannot be had or do not fit.
+    The model takes float32 (B, I, I, 3) in [-1, 1] and gives float32 logits (B, C). `weights` replaces
+    config.model.weights: "imagenet", "none", a backbone's .h5 (dlib_resnet: .dat or .npz), released:NAME, a
+    .keras file of this project, or PyTorch's tensors in .npz or .pth files (several: with commas). `logits`:
+    how many, instead of one a class. `training`: the network that trains, where that is another (Ada-DF, as a
+    network or as a method). `images`: cached training images, uint8 (N, S, S[, 3]), from which batch norms
+    get their statistics where weights come without (dlib's). Raises UserError when weights cannot be had or
+    do not fit.
     """
     config = config or Config()
     start = parse_weights(weights or config.model.weights)
@@ -56,17 +57,29 @@ def build_model(
         _check_names(model, config.model.freeze)
     pair = METHODS[config.loss.method].pair if training and config.loss.method in METHODS else None
     if pair:
-        model = pair(model, backbone_layers(model), model.get_layer(POOL).output, start.kind is not Kind.SCRATCH)
-    set_stage(model, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze)
+        model = pair(
+            model, backbone_layers(model), model.get_layer(POOL).output, start.kind is not Kind.SCRATCH
+        )
+    set_stage(
+        model, stage, config.schedule.unfreeze_layers, config.schedule.train_batch_norm, config.model.freeze
+    )
     return model
 
 
-def set_stage(model: keras.Model, stage: int, unfreeze: int = 60, train_batch_norm: bool = False, freeze: Sequence[str] = ()) -> None:
-    """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers (-1: all).
+def set_stage(
+    model: keras.Model,
+    stage: int,
+    unfreeze: int = 60,
+    train_batch_norm: bool = False,
+    freeze: Sequence[str] = (),
+) -> None:
+    """Freeze and unfreeze layers. Stage 1 trains the head; stage 2 also the last `unfreeze` backbone layers
+    (-1: all).
 
-    Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics, unless
-    `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole. Layers whose names begin with one of
-    `freeze` never train. A twin's layers do what those do of which they are copies.
+    Batch norms of the backbone stay frozen, which in Keras also means that they use their stored statistics,
+    unless `train_batch_norm` is set in stage 2. Networks with a head of their own train as a whole. Layers
+    whose names begin with one of `freeze` never train. A twin's layers do what those do of which they are
+    copies.
     """
     if stage not in (1, 2):
         raise ValueError(f"stage must be 1 or 2, got {stage}")
@@ -104,8 +117,8 @@ def load_model(path: Path | str) -> keras.Model:
 
 
 def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copy weights layer by layer where names and shapes agree; a larger kernel is cropped at its centre, so that the ReLU
-    twin can start from the full network. Returns the names of target layers left as they were.
+    """Copy weights layer by layer where names and shapes agree; a larger kernel is cropped at its centre, so
+    that the ReLU twin can start from the full network. Returns the names of target layers left as they were.
 
     The last layers differ where the classes do; anything else that differs is another network: UserError.
     """
@@ -121,7 +134,9 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:
         elif shapes:
             left.append(layer.name)
     if set(left) - last_layers(target):
-        raise UserError(f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}")
+        raise UserError(
+            f"the weights are of another network: {len(left)} layers do not fit, the first is {left[0]}"
+        )
     return left
 
 
@@ -167,7 +182,9 @@ def _system(known: System, config: Config, weights: Weights, logits: int, traini
 
 
 def _start_from(single: keras.Model, pair: keras.Model, twin: tuple[str, str]) -> None:
-    """Give the layers of a network that trains what the network that is saved has, and their twins the same."""
+    """Give the layers of a network that trains what the network that is saved has, and their twins the
+    same.
+    """
     layers = {layer.name: layer for layer in single.layers}
     for layer in pair.layers:
         source = layers.get(layer.name) or layers.get(layer.name.replace(*twin))
@@ -178,7 +195,10 @@ def _start_from(single: keras.Model, pair: keras.Model, twin: tuple[str, str]) -
 def _check_names(model: keras.Model, starts: Sequence[str]) -> None:
     for start in starts:
         if not any(layer.name.startswith(start) for layer in model.layers):
-            raise UserError(f"freeze names {start}, but no layer of {model.name} is called so: they are {model.layers[1].name}, ...")
+            raise UserError(
+                f"freeze names {start}, but no layer of {model.name} is called so: they are "
+                f"{model.layers[1].name}, ..."
+            )
 
 
 def _backbone(known: Network, config: Config, weights: Weights) -> keras.Model:
@@ -191,7 +211,9 @@ def _backbone(known: Network, config: Config, weights: Weights) -> keras.Model:
         published = " or ".join(each.value for each in known.own)
         raise UserError(f"weights of {arch} must be none, a .keras, {published} file, got {weights.text}")
     if kind not in (Kind.BACKBONE, *known.own):
-        raise UserError(f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights.text}")
+        raise UserError(
+            f"weights must be imagenet, none, a .keras, .h5, .npz or .pth file, got {weights.text}"
+        )
     if not Path(weights.text).is_file():
         raise UserError(f"no weights at {weights.text}")
     try:

@@ -17,7 +17,9 @@ STEPS = 500
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class Enlarge(keras.layers.Layer):
-    """float (B, S, S, 3) in [-1, 1] to (B, side, side, 3): what `prepare` makes of the same small image, in whole grey levels."""
+    """float (B, S, S, 3) in [-1, 1] to (B, side, side, 3): what `prepare` makes of the same small image, in
+    whole grey levels.
+    """
 
     def __init__(self, side: int, mean: float, scale: float, **options):
         super().__init__(**options)
@@ -36,7 +38,9 @@ class Enlarge(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class SoftVote(keras.layers.Layer):
-    """Logits of K classifiers, each (B, C), to log(sum of share x probability) (B, C), of which the softmax is the weighted mean."""
+    """Logits of K classifiers, each (B, C), to log(sum of share x probability) (B, C), of which the softmax
+    is the weighted mean.
+    """
 
     def __init__(self, shares: Sequence[float] | np.ndarray, **options: Any):
         super().__init__(**options)
@@ -53,17 +57,23 @@ class SoftVote(keras.layers.Layer):
         return super().get_config() | {"shares": self.shares}
 
 
-def build_ensemble(members: Sequence[keras.Model], shares: Sequence[float] | np.ndarray, spec: PreprocessSpec) -> keras.Model:
-    """One network from the small images, (S, S, 3) floats in [-1, 1], to logits (C,): each member sees them at its own size.
+def build_ensemble(
+    members: Sequence[keras.Model], shares: Sequence[float] | np.ndarray, spec: PreprocessSpec
+) -> keras.Model:
+    """One network from the small images, (S, S, 3) floats in [-1, 1], to logits (C,): each member sees them
+    at its own size.
 
-    members: classifiers from (I, I, 3), of any I, to logits (C,). They are renamed, since names in a network must differ.
+    members: classifiers from (I, I, 3), of any I, to logits (C,). They are renamed, since names in a network
+    must differ.
     """
     size, source = (spec.source_size, spec.source_size, 3), spec.source_size
     faces, answers = keras.Input(size, name="faces"), []
     for number, member in enumerate(members, 1):
         member.name = f"member{number}"
         side = member.input_shape[1]
-        seen = faces if side == source else Enlarge(side, spec.mean, spec.scale, name=f"enlarge{number}")(faces)
+        seen = (
+            faces if side == source else Enlarge(side, spec.mean, spec.scale, name=f"enlarge{number}")(faces)
+        )
         answers.append(member(seen, training=False))
     return keras.Model(faces, SoftVote(shares, name="logits")(answers), name="ensemble")
 
@@ -71,8 +81,8 @@ def build_ensemble(members: Sequence[keras.Model], shares: Sequence[float] | np.
 def fit_shares(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The shares of a vote under which the labels are likeliest: float64 (K,), 0 or more, sum 1.
 
-    probabilities: (K, N, C); labels: int (N,). Expectation maximisation of a mixture with fixed components, whose likelihood has one
-    maximum (Dempster et al. 1977).
+    probabilities: (K, N, C); labels: int (N,). Expectation maximisation of a mixture with fixed components,
+    whose likelihood has one maximum (Dempster et al. 1977).
     """
     right = np.maximum(probabilities[:, np.arange(len(labels)), labels], 1e-12)
     shares = np.full(len(right), 1 / len(right))

@@ -1,7 +1,8 @@
-"""From cached uint8 images to the network's input, batched inside the compiled step: plain, and with augmentation.
+"""From cached uint8 images to the network's input, batched inside the compiled step: plain, and with
+augmentation.
 
-Enlarging is two matrix products, M @ x @ M.T. Cropping, shifting and mirroring only move the points at which the kernel is
-sampled, so augmentation by them costs no second interpolation.
+Enlarging is two matrix products, M @ x @ M.T. Cropping, shifting and mirroring only move the points at which
+the kernel is sampled, so augmentation by them costs no second interpolation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def resized(faces, side: int):
 
 
 class FaceInput(keras.layers.Layer):
-    """uint8 (B, S, S) or (B, S, S, 3) to float32 (B, I, I, 3) in [-1, 1]: `prepare` and `normalise`, within one grey level."""
+    """uint8 (B, S, S) or (B, S, S, 3) to float32 (B, I, I, 3) in [-1, 1]: `prepare` and `normalise`, within
+    one grey level.
+    """
 
     def __init__(self, spec: PreprocessSpec, **options):
         super().__init__(**options)
@@ -34,7 +37,9 @@ class FaceInput(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         values = self._planes(images)
         matrix = ops.cast(self._matrix, values.dtype)
-        return self._finish(values if self.spec.source_size == self.spec.input_size else self._resize(values, matrix, matrix))
+        return self._finish(
+            values if self.spec.source_size == self.spec.input_size else self._resize(values, matrix, matrix)
+        )
 
     def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], self.spec.input_size, self.spec.input_size, 3)
@@ -57,11 +62,13 @@ class FaceInput(keras.layers.Layer):
 
 
 class AugmentedFaceInput(FaceInput):
-    """FaceInput with the configuration's augmentation and MixUp; random in every call, whatever `training` says.
+    """FaceInput with the configuration's augmentation and MixUp; random in every call, whatever `training`
+    says.
 
-    mix: float32 (B, 1), each image's weight in its mixture with its neighbour; None: nothing is mixed.
-    Draws from a SeedGenerator of its own, one set of numbers an image: the crop's side (1 - zoom to 1) and place, a shift, a
-    mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small image.
+    mix: float32 (B, 1), each image's weight in its mixture with its neighbour; None: nothing is mixed. Draws
+    from a SeedGenerator of its own, one set of numbers an image: the crop's side (1 - zoom to 1) and place, a
+    shift, a mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small
+    image.
     """
 
     def __init__(self, config: Config, **options):
@@ -95,8 +102,14 @@ class AugmentedFaceInput(FaceInput):
         for axis in ("rows", "columns"):
             start = self._uniform(count, 0, 1) * (size - side)
             if config.augmentation.shift:
-                start = start + size * self._uniform(count, -config.augmentation.shift, config.augmentation.shift)
-            at = start + (ops.arange(self.spec.input_size, dtype="float32") + 0.5) * side / self.spec.input_size - 0.5
+                start = start + size * self._uniform(
+                    count, -config.augmentation.shift, config.augmentation.shift
+                )
+            at = (
+                start
+                + (ops.arange(self.spec.input_size, dtype="float32") + 0.5) * side / self.spec.input_size
+                - 0.5
+            )
             if axis == "columns" and config.augmentation.flip:
                 mirrored = self._uniform(count, 0, 1) < 0.5
                 at = ops.where(mirrored, size - 1 - at, at)
@@ -114,21 +127,33 @@ def _keras_augmentation(config: Config) -> list[keras.layers.Layer]:
     seeds = iter(range(config.seed + 1, config.seed + 10))
     chosen = []
     if config.augmentation.rotation:
-        chosen.append(layers.RandomRotation(config.augmentation.rotation / 360, "nearest", seed=next(seeds), dtype="float32"))
+        chosen.append(
+            layers.RandomRotation(
+                config.augmentation.rotation / 360, "nearest", seed=next(seeds), dtype="float32"
+            )
+        )
     if config.augmentation.brightness:
         chosen.append(layers.RandomBrightness(config.augmentation.brightness, seed=next(seeds), **options))
     if config.augmentation.contrast:
         # A pair, since Keras takes a single number for 1 to 1 + contrast.
-        chosen.append(layers.RandomContrast((config.augmentation.contrast, config.augmentation.contrast), seed=next(seeds), **options))
+        chosen.append(
+            layers.RandomContrast(
+                (config.augmentation.contrast, config.augmentation.contrast), seed=next(seeds), **options
+            )
+        )
     if config.face.color and config.augmentation.saturation:
         # Keras multiplies by f / (1 - f).
         low, high = 1 - config.augmentation.saturation, 1 + config.augmentation.saturation
-        chosen.append(layers.RandomSaturation((low / (1 + low), high / (1 + high)), seed=next(seeds), **options))
+        chosen.append(
+            layers.RandomSaturation((low / (1 + low), high / (1 + high)), seed=next(seeds), **options)
+        )
     if config.face.color and config.augmentation.hue:
         # Keras turns by up to half of its factor, to either side.
         chosen.append(layers.RandomHue(2 * config.augmentation.hue, seed=next(seeds), **options))
     if config.augmentation.erase:
         # Zhong et al. 2020. A pair: with a single number Keras draws the probability itself anew.
         share = (config.augmentation.erase, config.augmentation.erase)
-        chosen.append(layers.RandomErasing(share, scale=(0.02, 0.25), fill_value=0.5, seed=next(seeds), **options))
+        chosen.append(
+            layers.RandomErasing(share, scale=(0.02, 0.25), fill_value=0.5, seed=next(seeds), **options)
+        )
     return chosen

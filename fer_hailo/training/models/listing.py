@@ -1,7 +1,7 @@
 """`fer-hailo train --list`: what each network costs, and where it can go.
 
-No framework is loaded: the numbers are kept in networks.csv. `python -m fer_hailo.training.models.table` writes
-that file anew, after a change of a network or of its recipe.
+No framework is loaded: the numbers are kept in networks.csv. `python -m fer_hailo.training.models.table`
+writes that file anew, after a change of a network or of its recipe.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fer_hailo.common.files import read_csv, write_csv
 
-METHODS = """--method lnsu (LNSU-Net's losses) and --method ada_df_fusion (Ada-DF's targets) train any of them that has the common head
-(not ada_df, dan, ddamfn, poster, poster_v2). They cost nothing at inference."""
+METHODS = """--method lnsu (LNSU-Net's losses) and --method ada_df_fusion (Ada-DF's targets) train any of them
+that has the common head (not ada_df, dan, ddamfn, poster, poster_v2). They cost nothing at inference."""
 HEADER = ("network", "input", "parameters", "multiply-adds", "licence of weights", "TFLite", "Hailo-8")
 
 
@@ -21,8 +21,8 @@ HEADER = ("network", "input", "parameters", "multiply-adds", "licence of weights
 class Row:
     """A network with its recipe's input size (side, pixels) and head.
 
-    multiply_adds: for one image. licence: of the weights that it can start from, empty where none are published.
-    tflite, hailo: as the registry has them.
+    multiply_adds: for one image. licence: of the weights that it can start from, empty where none are
+    published. tflite, hailo: as the registry has them.
     """
 
     network: str
@@ -43,7 +43,9 @@ def read_rows() -> list[Row]:
     """The committed rows, by name."""
     return [
         Row(
-            row["network"], int(row["input_size"]), int(row["parameters"]), int(row["multiply_adds"]), row["licence"], row["tflite"],
+            row["network"], int(row["input_size"]), int(row["parameters"]),
+            int(row["multiply_adds"]),
+            row["licence"], row["tflite"],
             row["hailo"],
         )
         for row in read_csv(kept())
@@ -59,7 +61,10 @@ def list_networks() -> str:
     """The committed rows as a table for people."""
     lines = [HEADER, *map(_line, read_rows())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    table = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
     return f"{table}\n\n{METHODS}"
 
 

@@ -1,5 +1,6 @@
-"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as the modules are, with - for
-the dot."""
+"""Checkpoints of PyTorch, read with numpy alone, and their way into a Keras model whose layers are called as
+the modules are, with - for the dot.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ _NAMES: dict[type, Places] = {
     layers.Conv1D: {"kernel": ("weight", (2, 1, 0)), "bias": ("bias", None)},
     layers.Conv1DTranspose: {"kernel": ("weight", (2, 1, 0)), "bias": ("bias", None)},
     layers.Dense: {"kernel": ("weight", (1, 0)), "bias": ("bias", None)},
-    layers.BatchNormalization: {**_NORM, "moving_mean": ("running_mean", None), "moving_variance": ("running_var", None)},
+    layers.BatchNormalization: {
+        **_NORM,
+        "moving_mean": ("running_mean", None),
+        "moving_variance": ("running_var", None),
+    },
     layers.LayerNormalization: _NORM,
     layers.PReLU: {"alpha": ("weight", None)},
 }
@@ -31,12 +36,16 @@ Tensors = Mapping[str, np.ndarray]
 Renamed = Mapping[str, Iterable[str]]
 
 
-def load_state_dict(model: keras.Model, tensors: Tensors, renamed: Renamed, skip: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Copy tensors of a PyTorch state dict into the layers that are called as their modules, with - for the dot.
+def load_state_dict(
+    model: keras.Model, tensors: Tensors, renamed: Renamed, skip: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Copy tensors of a PyTorch state dict into the layers that are called as their modules, with - for the
+    dot.
 
-    renamed: {the beginning of a name in the file: the beginnings under which layers look for it}, for backbones that stand below another
-    name in the whole network. skip: names of layers that are left alone. Returns the names of layers without a tensor, which stay as they
-    were, and of tensors without a layer. Raises UserError where nothing fits, a shape does not, or a layer is only half there.
+    renamed: {the beginning of a name in the file: the beginnings under which layers look for it}, for
+    backbones that stand below another name in the whole network. skip: names of layers that are left alone.
+    Returns the names of layers without a tensor, which stay as they were, and of tensors without a layer.
+    Raises UserError where nothing fits, a shape does not, or a layer is only half there.
     """
     found = rename(tensors, renamed)
     used, left = set(), []
@@ -55,34 +64,50 @@ def load_state_dict(model: keras.Model, tensors: Tensors, renamed: Renamed, skip
             if isinstance(layer, layers.PReLU) and value.size == np.prod(variable.shape):
                 value = value.reshape(variable.shape)  # one slope for a channel, wherever it is
             if value.shape != tuple(variable.shape):
-                raise UserError(f"the checkpoint's {key} has the shape {found[key].shape}, which does not fit {tuple(variable.shape)}")
+                raise UserError(
+                    f"the checkpoint's {key} has the shape {found[key].shape}, which does not fit "
+                    f"{tuple(variable.shape)}"
+                )
             variable.assign(value)
     if not used:
-        raise UserError(f"no tensor of the checkpoint has the name of a layer: it holds {', '.join(list(tensors)[:3])}, ...")
+        raise UserError(
+            f"no tensor of the checkpoint has the name of a layer: it holds {', '.join(list(tensors)[:3])}, "
+            "..."
+        )
     return left, [name for name in found if name not in used]
 
 
 def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed) -> None:
     """`load_state_dict` of one or more files (.npz, .pth) into a network that begins with `blocks.picture`.
 
-    The code that such files are of normalises images by ImageNet's mean and deviation. The last layer starts anew, since nothing says in
-    which order a file has its classes. Says on standard error what of the network the files leave as it was.
+    The code that such files are of normalises images by ImageNet's mean and deviation. The last layer starts
+    anew, since nothing says in which order a file has its classes. Says on standard error what of the network
+    the files leave as it was.
     """
     left, last = {layer.name for layer in model.layers}, last_layers(model)
     for path in paths:
         without, unused = load_state_dict(model, read_tensors(path), renamed, last)
         for layer in model.layers:
             if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
-                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])  # the official images have a deviation of 1
+                layer.kernel.assign(
+                    layer.kernel * (127.5 / DEVIATION)[:, None]
+                )  # the official images have a deviation of 1
         left &= set(without)
-        print(f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit", file=sys.stderr)
+        print(
+            f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit",
+            file=sys.stderr,
+        )
     named = sorted(left)
-    print(f"{len(left):,} layers start from scratch: {', '.join(named[:4])}{', ...' * (len(left) > 4)}", file=sys.stderr)
+    print(
+        f"{len(left):,} layers start from scratch: {', '.join(named[:4])}{', ...' * (len(left) > 4)}",
+        file=sys.stderr,
+    )
 
 
 def _wanted(layer: layers.Layer) -> list[tuple[str, keras.Variable, tuple[int, ...] | None]]:
-    """The keys of a layer's variables, with the order of axes. Variables of layers of our own are called by the official name, below
-    the module in which the layer stands."""
+    """The keys of a layer's variables, with the order of axes. Variables of layers of our own are called by
+    the official name, below the module in which the layer stands.
+    """
     known = next((names for kind, names in _NAMES.items() if isinstance(layer, kind)), None)
     module = layer.name.replace("-", ".")
     keys = []
@@ -95,7 +120,11 @@ def _wanted(layer: layers.Layer) -> list[tuple[str, keras.Variable, tuple[int, .
 def last_layers(model: keras.Model) -> set[str]:
     """The names of the layers that have a number for each class."""
     classes = (None, model.outputs[0].shape[-1])
-    return {layer.name for layer in model.layers if layer.weights and getattr(layer.output, "shape", None) == classes}
+    return {
+        layer.name
+        for layer in model.layers
+        if layer.weights and getattr(layer.output, "shape", None) == classes
+    }
 
 
 def _turned(value: np.ndarray, axes: tuple[int, ...] | None) -> np.ndarray:

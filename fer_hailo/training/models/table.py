@@ -22,11 +22,22 @@ def measure(name: str) -> Row:
     """Build a network by its recipe, where it has one, and count."""
     config = load_config(None, {"arch": name}, recipes())
     model, known = build_model(config, weights="none"), ARCHITECTURES[name]
-    return Row(name, config.face.input_size, model.count_params(), multiply_adds(model), known.licence, known.tflite, known.hailo)
+    return Row(
+        name,
+        config.face.input_size,
+        model.count_params(),
+        multiply_adds(model),
+        known.licence,
+        known.tflite,
+        known.hailo,
+    )
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one image: convolutions, dense layers, products of attention. Counts every layer once: none may be used twice."""
+    """Multiply-adds of one image: convolutions, dense layers, products of attention.
+
+    Counts every layer once: none may be used twice.
+    """
     return sum(_of_layer(layer) for layer in model.layers)
 
 

@@ -18,9 +18,17 @@ CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
 
 def shifted(
-    make: Callable, first: str, input_size: int, weights: str | None, mean: np.ndarray, scale: np.ndarray, bgr: bool = False
+    make: Callable,
+    first: str,
+    input_size: int,
+    weights: str | None,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    bgr: bool = False,
 ) -> keras.Model:
-    """A network whose weights expect (value - mean) x scale for values 0..255, red first or (bgr) blue first."""
+    """A network whose weights expect (value - mean) x scale for values 0..255, red first or (bgr) blue
+    first.
+    """
     image = keras.Input((input_size, input_size, 3))
     shift = keras.layers.Rescaling(1.0, _numbers((127.5 - mean) / 127.5), name="shift")(image)
     model = make(include_top=False, weights=weights, input_tensor=shift)

@@ -1,4 +1,7 @@
-"""Layers of the transformers in POSTER and POSTER V2. Weights of their own are called as the official code calls them."""
+"""Layers of the transformers in POSTER and POSTER V2.
+
+Weights of their own are called as the official code calls them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ UNSUITED = "no: attention between tokens, layer norms, exact GELU"  # for Hailo-
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class Attention(layers.Layer):
-    """Scaled dot-product attention (Vaswani et al. 2017) without weights: queries (B, N, D), keys and values (B, M, 2 D) to (B, N, D).
+    """Scaled dot-product attention (Vaswani et al. 2017) without weights: queries (B, N, D), keys and values
+    (B, M, 2 D) to (B, N, D).
 
     Keys come first in the last axis; each D holds the heads one after another.
     """
@@ -28,7 +32,9 @@ class Attention(layers.Layer):
     def shares(self, queries, keys):
         """How much each query takes of each value: (B, heads, N, M), sums of 1."""
         scale = (queries.shape[-1] // self.heads) ** -0.5
-        return ops.softmax(self.biased(ops.matmul(self._split(queries) * scale, ops.swapaxes(self._split(keys), -1, -2))))
+        return ops.softmax(
+            self.biased(ops.matmul(self._split(queries) * scale, ops.swapaxes(self._split(keys), -1, -2)))
+        )
 
     def biased(self, scores):
         """(B, heads, N, M) before the softmax."""
@@ -42,12 +48,16 @@ class Attention(layers.Layer):
 
     def _split(self, x):
         """(B, N, D) to (B, heads, N, D / heads)."""
-        return ops.transpose(ops.reshape(x, (-1, x.shape[1], self.heads, x.shape[-1] // self.heads)), (0, 2, 1, 3))
+        return ops.transpose(
+            ops.reshape(x, (-1, x.shape[1], self.heads, x.shape[-1] // self.heads)), (0, 2, 1, 3)
+        )
 
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class WindowAttention(Attention):
-    """Attention within one window of side W, N = M = W x W, with a learned bias for each relative position (Liu et al. 2021)."""
+    """Attention within one window of side W, N = M = W x W, with a learned bias for each relative position
+    (Liu et al. 2021).
+    """
 
     def build(self, queries_shape, pairs_shape):
         side = round(queries_shape[1] ** 0.5)
@@ -65,7 +75,9 @@ class WindowAttention(Attention):
 
 @keras.saving.register_keras_serializable("fer_hailo")
 class Positions(layers.Layer):
-    """A learned vector for each token, added: (B, N, D). class_token: with a learned first token, to (B, N + 1, D)."""
+    """A learned vector for each token, added: (B, N, D). class_token: with a learned first token, to (B, N +
+    1, D).
+    """
 
     def __init__(self, class_token: bool = False, **options):
         super().__init__(**options)
@@ -75,7 +87,9 @@ class Positions(layers.Layer):
         width = shape[-1]
         if self.class_token:
             self.first = self.add_weight(shape=(1, 1, width), initializer=_small(), name="cls_token")
-        self.at = self.add_weight(shape=(1, shape[1] + self.class_token, width), initializer=_small(), name="pos_embed")
+        self.at = self.add_weight(
+            shape=(1, shape[1] + self.class_token, width), initializer=_small(), name="pos_embed"
+        )
 
     def call(self, x):
         if self.class_token:
@@ -137,7 +151,9 @@ def drop_path(x, rate: float, name: str):
 def gated(x, name: str):
     """(B, D) times sigmoid(linear(relu(linear)))."""
     y = layers.ReLU(name=f"{name}-relu")(dense(x, x.shape[-1], f"{name}-linear1"))
-    return layers.Multiply(name=name)([x, layers.Activation("sigmoid", name=f"{name}-gate")(dense(y, x.shape[-1], f"{name}-linear2"))])
+    return layers.Multiply(name=name)(
+        [x, layers.Activation("sigmoid", name=f"{name}-gate")(dense(y, x.shape[-1], f"{name}-linear2"))]
+    )
 
 
 def _small():

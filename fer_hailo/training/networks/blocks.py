@@ -1,5 +1,6 @@
-"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that its checkpoints fit. A -
-stands for the dot: Keras on PyTorch takes no dot in a layer's name."""
+"""Convolutions, norms and residual pieces as PyTorch pads and counts them, named as its modules are, so that
+its checkpoints fit. A - stands for the dot: Keras on PyTorch takes no dot in a layer's name.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +14,44 @@ MEAN, DEVIATION = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 
 
 
 def picture(size: int):
-    """The input, (size, size, 3) in [-1, 1], and the same shifted to where ImageNet's mean is 0. The scale, which official weights expect
-    too, belongs into the first kernels: `state_dict.load_checkpoints`."""
+    """The input, (size, size, 3) in [-1, 1], and the same shifted to where ImageNet's mean is 0. The scale,
+    which official weights expect too, belongs into the first kernels: `state_dict.load_checkpoints`.
+    """
     image = keras.Input((size, size, 3))
-    return image, layers.Rescaling(1.0, [float(value) for value in (127.5 - MEAN) / 127.5], name="shift")(image)
+    return image, layers.Rescaling(1.0, [float(value) for value in (127.5 - MEAN) / 127.5], name="shift")(
+        image
+    )
 
 
-def conv(x, filters: int, size: int | tuple[int, int], stride: int = 1, *, bias: bool = False, start="he_normal", name: str):
-    """A convolution, (B, H, W, C) to (B, H / stride, W / stride, filters). start: its kernel's initializer."""
+def conv(
+    x,
+    filters: int,
+    size: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    bias: bool = False,
+    start="he_normal",
+    name: str,
+):
+    """A convolution, (B, H, W, C) to (B, H / stride, W / stride, filters). start: its kernel's
+    initializer.
+    """
     x, padding = _padded(x, size, stride, name)
-    return layers.Conv2D(filters, size, stride, padding, use_bias=bias, kernel_initializer=start, name=name)(x)
+    return layers.Conv2D(filters, size, stride, padding, use_bias=bias, kernel_initializer=start, name=name)(
+        x
+    )
 
 
 def depthwise(x, size: int | tuple[int, int], stride: int = 1, *, pad: bool = True, name: str):
     """A convolution of each channel by itself. pad: False lets a kernel as large as the map reduce it."""
     x, padding = _padded(x, size, stride, name) if pad else (x, "valid")
-    # He's for what a kernel sees, one channel. Keras' own counts all of them: kernels start so small that a step of Adam overruns them.
+    # He's for what a kernel sees, one channel. Keras' own counts all of them: kernels start so small that a
+    # step of Adam overruns them.
     area = size * size if isinstance(size, int) else size[0] * size[1]
     start = keras.initializers.RandomNormal(stddev=(2 / area) ** 0.5)
-    return layers.DepthwiseConv2D(size, stride, padding, use_bias=False, depthwise_initializer=start, name=name)(x)
+    return layers.DepthwiseConv2D(
+        size, stride, padding, use_bias=False, depthwise_initializer=start, name=name
+    )(x)
 
 
 def norm(x, name: str, start="ones"):
@@ -55,7 +75,8 @@ def project(x, filters: int, name: str, start="ones"):
 
 
 def _padded(x, size: int | tuple[int, int], stride: int, name: str):
-    # The same on all sides. With stride 1 that is "same"; with stride 2 "same" would pad an even map at its end only.
+    # The same on all sides. With stride 1 that is "same"; with stride 2 "same" would pad an even map at its
+    # end only.
     height, width = (size, size) if isinstance(size, int) else size
     if stride == 1 or height == width == 1:
         return x, "same"

@@ -1,4 +1,6 @@
-"""The two networks under POSTER and POSTER V2: IR-50's first three stages, of face recognition, and MobileFaceNet, of facial landmarks."""
+"""The two networks under POSTER and POSTER V2: IR-50's first three stages, of face recognition, and
+MobileFaceNet, of facial landmarks.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,35 @@ WIDTHS = (64, 128, 256)
 BLOCKS = (4, 6, 2)  # of MobileFaceNet
 
 # MobileFaceNet's parts, in order.
-PARTS = ("conv1.", "conv2_dw.", "conv_23.", "conv_3.", "conv_34.", "conv_4.", "conv_45.", "conv_5.", "conv_6_sep.")
+PARTS = (
+    "conv1.",
+    "conv2_dw.",
+    "conv_23.",
+    "conv_3.",
+    "conv_34.",
+    "conv_4.",
+    "conv_45.",
+    "conv_5.",
+    "conv_6_sep.",
+)
 
 
 def renamed(bodies: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Where the names of checkpoints of both networks stand in the POSTERs: {beginning: beginnings}. bodies: of IR-50's stages or units."""
+    """Where the names of checkpoints of both networks stand in the POSTERs: {beginning: beginnings}. bodies:
+    of IR-50's stages or units.
+    """
     parts = ("conv1.conv.", "conv1.bn.", "conv1.prelu.", *PARTS[1:])  # POSTER V2 has a layer conv1 of its own
-    below = {start: f"face_landback.{start}" for start in parts} | {"input_layer.": "ir_back.input_layer."} | dict(bodies)
+    below = (
+        {start: f"face_landback.{start}" for start in parts}
+        | {"input_layer.": "ir_back.input_layer."}
+        | dict(bodies)
+    )
     return {start: (end,) for start, end in below.items()}
 
 
 def ir50(x, name: Callable[[int, int], str]) -> list:
-    """IR-50 (Deng et al. 2019): (B, S, S, 3) to maps of S / 2, S / 4 and S / 8 a side, with 64, 128 and 256 channels.
+    """IR-50 (Deng et al. 2019): (B, S, S, 3) to maps of S / 2, S / 4 and S / 8 a side, with 64, 128 and 256
+    channels.
 
     name: gives the unit i of stage k, both from 0, its name below ir_back.
     """
@@ -38,7 +57,9 @@ def ir50(x, name: Callable[[int, int], str]) -> list:
 
 
 def mobile_face_net(x) -> list:
-    """MobileFaceNet (Chen et al. 2018): (B, S, S, 3) to maps of S / 4, S / 8 and S / 16 a side, with 64, 128 and 512 channels."""
+    """MobileFaceNet (Chen et al. 2018): (B, S, S, 3) to maps of S / 4, S / 8 and S / 16 a side, with 64, 128
+    and 512 channels.
+    """
     top = "face_landback"
     x = conv_block(x, 64, 3, 2, name=f"{top}-conv1")
     x = _filter(x, 3, 1, f"{top}-conv2_dw")

@@ -1,8 +1,10 @@
-"""Fake quantisation: float arithmetic whose values lie on the steps of INT8, with gradients as if they did not.
+"""Fake quantisation: float arithmetic whose values lie on the steps of INT8, with gradients as if they did
+not.
 
-Jacob et al. 2018, Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 3. The steps
-are LiteRT's: kernels symmetric, -127 to 127, a scale an output channel; activations asymmetric, 256 steps from a tensor's low to its
-high; a bias counts steps of its kernel times steps of the input, which is coarse where a channel has a large kernel for small inputs.
+Jacob et al. 2018, Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference, section 3. The steps are LiteRT's: kernels symmetric, -127 to 127, a scale an output channel;
+activations asymmetric, 256 steps from a tensor's low to its high; a bias counts steps of its kernel times
+steps of the input, which is coarse where a channel has a large kernel for small inputs.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ from fer_hailo.training.quantise.places import places_of
 
 STEPS, KERNEL_STEPS = 255, 127
 SMALLEST = 1e-9  # of a scale, as ai-edge-quantizer has it
-FASTER = 100.0  # than a weight's step is the relative step of a range, which is far larger than the weights are
+FASTER = (
+    100.0  # than a weight's step is the relative step of a range, which is far larger than the weights are
+)
 
 
 def kernel_steps(kernel: Any, depthwise: bool) -> Any:
-    """The step of each output channel, whose largest weight is 127 of them; shaped so that it divides the kernel.
+    """The step of each output channel, whose largest weight is 127 of them; shaped so that it divides the
+    kernel.
 
     kernel: (k, k, C_in, C_out), (C_in, C_out), or of a depthwise layer (k, k, C, multiplier).
     """
     axes = (0, 1) if depthwise else tuple(range(len(kernel.shape) - 1))
-    return ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True), SMALLEST) / KERNEL_STEPS)
+    return ops.stop_gradient(
+        ops.maximum(ops.max(ops.abs(kernel), axis=axes, keepdims=True), SMALLEST) / KERNEL_STEPS
+    )
 
 
 def on_steps(values: Any, steps: Any) -> Any:
@@ -44,9 +51,11 @@ def input_limits(spec: PreprocessSpec) -> tuple[float, float]:
 
 
 def round_input(images: Any, spec: PreprocessSpec) -> Any:
-    """Images float (B, I, I, 3) on the steps that LiteRT has for the input, whose range is that of the bytes 0 to 255.
+    """Images float (B, I, I, 3) on the steps that LiteRT has for the input, whose range is that of the bytes
+    0 to 255.
 
-    0 is a step, so that bytes, which lie half-way between two, all go up by half a step (fer_hailo.predict.litert).
+    0 is a step, so that bytes, which lie half-way between two, all go up by half a step
+    (fer_hailo.predict.litert).
     """
     low, high = input_limits(spec)
     step = (high - low) / STEPS
@@ -57,9 +66,10 @@ def round_input(images: Any, spec: PreprocessSpec) -> Any:
 class FakeQuantised(keras.layers.Layer):
     """What a folded float network would give in INT8: float32 (B, I, I, 3) to logits (B, C).
 
-    network: Functional, whose kernels and biases train; it is not changed but by training. spec: of its images. `ranges`: a variable
-    float32 (rows of `places`, 2), low and high of each tensor, 0 within; `moves`, of the same shape, are learnt: the logarithms of what
-    became of the ranges' ends, a hundredth of them. Raises UserError for a network with layers of other kinds.
+    network: Functional, whose kernels and biases train; it is not changed but by training. spec: of its
+    images. `ranges`: a variable float32 (rows of `places`, 2), low and high of each tensor, 0 within;
+    `moves`, of the same shape, are learnt: the logarithms of what became of the ranges' ends, a hundredth of
+    them. Raises UserError for a network with layers of other kinds.
     """
 
     def __init__(self, network: keras.Model, spec: PreprocessSpec, **options):
@@ -68,7 +78,9 @@ class FakeQuantised(keras.layers.Layer):
         network.trainable = True
         for weight in network.trainable_weights:
             weight.regularizer = None  # it was for the weights before batch norms were folded into them
-        self.ranges = self.add_weight(shape=(self.places.count, 2), initializer="zeros", name="ranges", trainable=False)
+        self.ranges = self.add_weight(
+            shape=(self.places.count, 2), initializer="zeros", name="ranges", trainable=False
+        )
         self.moves = self.add_weight(shape=self.ranges.shape, initializer="zeros", name="moves")
 
     def limits(self) -> Any:
@@ -93,7 +105,11 @@ class FakeQuantised(keras.layers.Layer):
             else:
                 values = _weighted(operation, inputs[0], (limits[2 * read + 1] - limits[2 * read]) / STEPS)
             row = self.places.rounded.get(operation.name)
-            return values if row is None else self._rounded(operation.name, values, limits[2 * row], limits[2 * row + 1])
+            return (
+                values
+                if row is None
+                else self._rounded(operation.name, values, limits[2 * row], limits[2 * row + 1])
+            )
 
         return private.call_through(self.network, round_input(images, self.spec), compute)
 
@@ -101,7 +117,9 @@ class FakeQuantised(keras.layers.Layer):
         return (shape[0], self.network.output_shape[-1])
 
     def _rounded(self, name: str, values, low, high):
-        """What an operation gives, on the 256 steps of its tensor; beyond them the gradient goes to the range's end."""
+        """What an operation gives, on the 256 steps of its tensor; beyond them the gradient goes to the
+        range's end.
+        """
         return keras.quantizers.fake_quant_with_min_max_vars(values, low, high)
 
 
@@ -109,5 +127,8 @@ def _weighted(layer, inputs, step):
     """What a layer with weights gives for inputs on steps of that size, its kernel and bias rounded."""
     kernel, *bias = (ops.convert_to_tensor(weight) for weight in layer.trainable_variables)
     steps = kernel_steps(kernel, isinstance(layer, keras.layers.DepthwiseConv2D))
-    rounded = [on_steps(kernel, steps), *(on_steps(values, ops.reshape(steps, (-1,)) * ops.stop_gradient(step)) for values in bias)]
+    rounded = [
+        on_steps(kernel, steps),
+        *(on_steps(values, ops.reshape(steps, (-1,)) * ops.stop_gradient(step)) for values in bias),
+    ]
     return layer.stateless_call(rounded, [], inputs)[0]

@@ -1,6 +1,8 @@
-"""A run that fine-tunes another one's network for 8 bits: prepared as for conversion, rounded as in LiteRT, taught by the float network.
+"""A run that fine-tunes another one's network for 8 bits: prepared as for conversion, rounded as in LiteRT,
+taught by the float network.
 
-What the run saves is the float network that was trained to be rounded, and the ranges; convert_tflite.py makes INT8 of the two.
+What the run saves is the float network that was trained to be rounded, and the ranges; convert_tflite.py
+makes INT8 of the two.
 """
 
 from __future__ import annotations
@@ -52,12 +54,17 @@ STAGE = 2  # whose settings it takes
 
 
 def start_quantised(config: Config, run: Path, cache: Path) -> Path:
-    """Fine-tune the network of config.model.quantise in the folder `run`, which is new. Returns the folder."""
+    """Fine-tune the network of config.model.quantise in the folder `run`, which is new.
+
+    Returns the folder.
+    """
     source, dataset = _source(config, cache)
     selection = read_selection(place(config.model.quantise))
     quantised, facts = _prepare(config, source, dataset, selection)
     run.mkdir(parents=True, exist_ok=True)
-    write_json(run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []})
+    write_json(
+        run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []}
+    )
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     if selection:
         write_selection(run, selection)
@@ -74,7 +81,10 @@ def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
     if progress:
         record = _record(run)
         if record["sha256"] != file_sha256(place(config.model.quantise) / MODEL):
-            raise UserError(f"{config.model.quantise} holds another model than the one that {run} began with: start this run again")
+            raise UserError(
+                f"{config.model.quantise} holds another model than the one that {run} began with: start this "
+                "run again"
+            )
         quantised = FakeQuantised(load_model(run / PREPARED), config.preprocess)
     else:
         quantised, facts = _prepare(config, source, dataset, selection)
@@ -86,8 +96,9 @@ def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
 
 @dataclass
 class Run:
-    """One such run. source: the float network, the teacher. quantised: around the network that learns. selection: of a run on all of
-    train, which has nothing to be judged by."""
+    """One such run. source: the float network, the teacher. quantised: around the network that learns.
+    selection: of a run on all of train, which has nothing to be judged by.
+    """
 
     folder: Path
     config: Config
@@ -104,7 +115,9 @@ class Run:
             try:
                 self._train()
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}") from None
+                raise KeyboardInterrupt(
+                    f"every whole epoch is saved, go on with {call('train')} --resume {self.folder}"
+                ) from None
             score_run(self.folder, self.config, self.dataset, self._note(), self.selection)
         return self.folder
 
@@ -112,7 +125,10 @@ class Run:
         config, progress = self.config, self.progress
         keras.utils.set_random_seed(config.seed)  # a resumed process has drawn nothing before
         batches, model = self._batches(), self._model()
-        model.compile(make_optimizer(config, STAGE, len(batches)), metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        model.compile(
+            make_optimizer(config, STAGE, len(batches)),
+            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        )
         model.optimizer.build(model.trainable_variables)
         keep, judge = Keep(self.folder, self.quantised, progress), self._judge()
         if progress.stage < STAGE:
@@ -130,14 +146,22 @@ class Run:
         ]
         _say(f"{len(batches):,} steps an epoch, {self.quantised.places.count} tensors rounded")
         model.fit(
-            feed(batches), initial_epoch=progress.epoch, epochs=config.schedule.stage2_epochs, callbacks=steps, verbose=0, shuffle=False
+            feed(batches),
+            initial_epoch=progress.epoch,
+            epochs=config.schedule.stage2_epochs,
+            callbacks=steps,
+            verbose=0,
+            shuffle=False,
         )
 
     def _begin(self, keep: Keep, judge: Judge, variables: list) -> None:
         """Where it starts is kept too: what no epoch betters stays."""
         before = judge.scores()
         if before:
-            _say(f"rounded, before training: validation accuracy {before['val_accuracy']:.4f} macro {before['val_macro_recall']:.4f}")
+            _say(
+                f"rounded, before training: validation accuracy {before['val_accuracy']:.4f} macro "
+                f"{before['val_macro_recall']:.4f}"
+            )
         keep.offer(before.get("val_accuracy"))
         write_json(self.folder / RECORD, _record(self.folder) | {"before": before})
         self.progress.begin(STAGE)
@@ -149,14 +173,18 @@ class Run:
         images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
         mix = keras.Input((1,), name="mix")
         faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
-        logits = Distillation([self.source], config.loss.temperature, config.loss.distill_weight)(faces, self.quantised(faces))
+        logits = Distillation([self.source], config.loss.temperature, config.loss.distill_weight)(
+            faces, self.quantised(faces)
+        )
         return keras.Model({"images": images, "mix": mix}, logits)
 
     def _batches(self) -> TrainingBatches:
         config, train = self.config, self.dataset.train
         indices = np.arange(len(train))
         if config.data.oversample_ratio:
-            indices = oversample_minority_classes(indices, train.labels, config.data.oversample_ratio, config.seed)
+            indices = oversample_minority_classes(
+                indices, train.labels, config.data.oversample_ratio, config.seed
+            )
         classes = len(self.dataset.names)
         return TrainingBatches(
             train.images, train.labels, classes, config.optimiser.batch_size, config.seed, indices=indices,
@@ -170,12 +198,17 @@ class Run:
 
     def _note(self) -> str:
         """What the report says of the run."""
-        made = f"Fine-tuned for 8 bits from {Path(self.config.model.quantise).name}: the float network below is meant to be rounded."
+        made = (
+            f"Fine-tuned for 8 bits from {Path(self.config.model.quantise).name}: the float network "
+            "below "
+            "is meant to be rounded."
+        )
         before = _record(self.folder).get("before")
         if not before:
             return f"{made} Trained on all of train; test was scored once, at the end."
         return (
-            f"{made} Rounded, its accuracy on validation was {before['val_accuracy']:.2%} before and is {self.progress.best:.2%}. "
+            f"{made} Rounded, its accuracy on validation was {before['val_accuracy']:.2%} before and is "
+            f"{self.progress.best:.2%}. "
             "Validation chose the epoch; test was scored once, at the end."
         )
 
@@ -185,7 +218,10 @@ class Run:
 
 
 def _source(config: Config, cache: Path) -> tuple[keras.Model, Dataset]:
-    """The float network of the run that is fine-tuned, and the data. Raises UserError where they do not go together."""
+    """The float network of the run that is fine-tuned, and the data.
+
+    Raises UserError where they do not go together.
+    """
     origin = place(config.model.quantise)
     source_config(origin)
     network = as_logits(flatten(load_model(origin / MODEL)))
@@ -197,14 +233,20 @@ def _source(config: Config, cache: Path) -> tuple[keras.Model, Dataset]:
     try:
         key = json.loads((origin / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{origin / ENVIRONMENT} does not tell which data {origin} was trained on: copy the folder again") from None
+        raise UserError(
+            f"{origin / ENVIRONMENT} does not tell which data {origin} was trained on: copy the folder again"
+        ) from None
     if key != dataset.key:
-        raise UserError(f"{config.data.source} is not the data that {origin} was trained on: point --data at that")
+        raise UserError(
+            f"{config.data.source} is not the data that {origin} was trained on: point --data at that"
+        )
     check_lineage(config, dataset)
     return network, dataset
 
 
-def _prepare(config: Config, source: keras.Model, dataset: Dataset, selection: Selection | None) -> tuple[FakeQuantised, dict]:
+def _prepare(
+    config: Config, source: keras.Model, dataset: Dataset, selection: Selection | None
+) -> tuple[FakeQuantised, dict]:
     """The network as convert_tflite.py prepares it for 8 bits, with its first ranges; what was done."""
     spec = config.preprocess
     checks = validated_side(config, selection, spec, None) if selection else dataset.val
@@ -215,7 +257,11 @@ def _prepare(config: Config, source: keras.Model, dataset: Dataset, selection: S
     trials = choose_ranges(quantised, source, calibration)
     origin = place(config.model.quantise)
     facts = {"run": origin.name, "sha256": file_sha256(origin / MODEL)}
-    return quantised, facts | {"changes": [asdict(change) for change in changes], "equalised": asdict(equalised), "ranges": trials}
+    return quantised, facts | {
+        "changes": [asdict(change) for change in changes],
+        "equalised": asdict(equalised),
+        "ranges": trials,
+    }
 
 
 def _keep_prepared(run: Path, quantised: FakeQuantised, facts: dict) -> None:

@@ -1,4 +1,6 @@
-"""What happens after an epoch of fine-tuning for 8 bits: the rounded network is judged, and kept where it is better."""
+"""What happens after an epoch of fine-tuning for 8 bits: the rounded network is judged, and kept where it is
+better.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ from fer_hailo.training.quantise.fake import FakeQuantised
 class Judge(keras.callbacks.Callback):
     """Scores the rounded network on the validation side, where there is one.
 
-    Adds to an epoch's logs val_loss (the divergence from the float network's predictions, nats), val_accuracy, val_macro_recall and
-    learning_rate; without a validation side the last alone. source: gives the float network's logits of cached images.
+    Adds to an epoch's logs val_loss (the divergence from the float network's predictions, nats),
+    val_accuracy, val_macro_recall and learning_rate; without a validation side the last alone. source: gives
+    the float network's logits of cached images.
     """
 
     def __init__(self, scorer: Scorer, val: Part, source: Callable[[Images], np.ndarray]):
@@ -49,7 +52,9 @@ class Judge(keras.callbacks.Callback):
 
 
 class Keep(keras.callbacks.Callback):
-    """Saves the float network and its ranges: the best on validation; without a validation side those of every epoch."""
+    """Saves the float network and its ranges: the best on validation; without a validation side those of
+    every epoch.
+    """
 
     def __init__(self, folder: Path, quantised: FakeQuantised, progress: Progress):
         super().__init__()
@@ -59,11 +64,17 @@ class Keep(keras.callbacks.Callback):
         self.offer(logs.get("val_accuracy"))
 
     def offer(self, accuracy: float | None) -> None:
-        """Keep the network where its accuracy is the best yet, or None. Raises UserError where its weights are not finite."""
+        """Keep the network where its accuracy is the best yet, or None.
+
+        Raises UserError where its weights are not finite.
+        """
         if accuracy is not None and accuracy <= self.progress.best:
             return
         if not all(np.isfinite(weight).all() for weight in self.quantised.get_weights()):
-            raise UserError("the weights are no numbers any more: the model before is kept; start again with a lower --stage2-lr")
+            raise UserError(
+                "the weights are no numbers any more: the model before is kept; start again with a lower "
+                "--stage2-lr"
+            )
         self.progress.best = accuracy or 0.0
         with written(self.folder / MODEL) as beside:
             self.quantised.network.save(beside)

@@ -1,4 +1,6 @@
-"""Where a network that LiteRT computes in INT8 rounds its values, told from the Keras graph, and what LiteRT calls those tensors."""
+"""Where a network that LiteRT computes in INT8 rounds its values, told from the Keras graph, and what LiteRT
+calls those tensors.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from fer_hailo.training.convert.scaling import is_swish
 
 # Operations whose outputs have the scale of their inputs.
 CARRYING = (
-    keras.layers.Dropout, keras.layers.ZeroPadding2D, keras.layers.Flatten, keras.layers.Reshape, keras.layers.MaxPooling2D,
+    keras.layers.Dropout, keras.layers.ZeroPadding2D, keras.layers.Flatten, keras.layers.Reshape,
+    keras.layers.MaxPooling2D,
     keras.layers.AveragePooling2D,
 )  # fmt: skip
 
@@ -23,8 +26,8 @@ CARRYING = (
 class Places:
     """Rows number the ranges; row 0 is the input's.
 
-    rounded: the operations whose outputs are rounded, with the row of their range. tensors: LiteRT's tensors, with theirs. read: the
-    layers with weights, with the row of what they read.
+    rounded: the operations whose outputs are rounded, with the row of their range. tensors: LiteRT's tensors,
+    with theirs. read: the layers with weights, with the row of what they read.
     """
 
     rounded: dict[str, int] = field(default_factory=dict)
@@ -37,12 +40,17 @@ class Places:
 
     def operations(self) -> list[str]:
         """The operation whose output is the tensor of row 1, 2, ..."""
-        made = {row: name for name, row in reversed(self.rounded.items())}  # an average has the row of what it averages
+        made = {
+            row: name for name, row in reversed(self.rounded.items())
+        }  # an average has the row of what it averages
         return [made[row] for row in range(1, self.count)]
 
 
 def places_of(model: keras.Model) -> Places:
-    """Of a Functional model with its constants folded. Raises UserError where LiteRT's rounding of a layer is not known here."""
+    """Of a Functional model with its constants folded.
+
+    Raises UserError where LiteRT's rounding of a layer is not known here.
+    """
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}
     places = Places()
     tensor_of: dict[str, str] = {}
@@ -91,7 +99,8 @@ def _tensor_name(model: keras.Model, operation, sources: list[str]) -> str:
     if _adds_number(model, operation):
         return f"{sources[0]}_add"
     raise UserError(
-        f"{model.name} cannot be fine-tuned for 8 bits: its layer {operation.name} is a {kind}, whose rounding in INT8 is not known here; "
+        f"{model.name} cannot be fine-tuned for 8 bits: its layer {operation.name} is a {kind}, whose "
+        "rounding in INT8 is not known here; "
         "networks of convolutions, dense layers, ReLU, h-swish, sums and products can"
     )
 
@@ -111,11 +120,18 @@ def is_relu(operation: keras.Operation) -> bool:
     """Whether it is ReLU or ReLU6."""
     if isinstance(operation, keras.layers.ReLU):
         return operation.max_value in (None, 6) and operation.threshold == 0 and operation.negative_slope == 0
-    return isinstance(operation, keras.layers.Activation) and operation.activation in (RELU, keras.activations.relu6)
+    return isinstance(operation, keras.layers.Activation) and operation.activation in (
+        RELU,
+        keras.activations.relu6,
+    )
 
 
 def _adds_number(model: keras.Model, operation) -> bool:
-    return type(operation).__name__ == "Add" and not isinstance(operation, keras.layers.Layer) and _one_number(model, operation.name)
+    return (
+        type(operation).__name__ == "Add"
+        and not isinstance(operation, keras.layers.Layer)
+        and _one_number(model, operation.name)
+    )
 
 
 def _one_number(model: keras.Model, name: str) -> bool:

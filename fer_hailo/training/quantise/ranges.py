@@ -23,7 +23,8 @@ LEAST = 1e-6  # of a tensor that is 0 on every image
 
 
 def choose_ranges(quantised: FakeQuantised, teacher: keras.Model, images: np.ndarray) -> list[dict]:
-    """Set the ranges to those with which the rounded network diverges least from `teacher`: all end at one of some percentiles.
+    """Set the ranges to those with which the rounded network diverges least from `teacher`: all end at one of
+    some percentiles.
 
     images: the calibration set, uint8 (N, I, I, 3). Returns the trials, the chosen one first.
     """
@@ -44,10 +45,13 @@ def choose_ranges(quantised: FakeQuantised, teacher: keras.Model, images: np.nda
     return [asdict(trial) for trial in ranked]
 
 
-def ends_of(model: keras.Model, found: dict[str, TensorRange], percentile: float) -> list[tuple[float, float]]:
+def ends_of(
+    model: keras.Model, found: dict[str, TensorRange], percentile: float
+) -> list[tuple[float, float]]:
     """(low, high) for the output of each operation in `found`.
 
-    What only h-swishes read becomes 0 below -3: one step below is enough, unless ranges are whole (percentile 100).
+    What only h-swishes read becomes 0 below -3: one step below is enough, unless ranges are whole (percentile
+    100).
     """
     limits = []
     for name, tensor in found.items():
@@ -64,9 +68,16 @@ def _only_swish_reads(model: keras.Model, name: str) -> bool:
     return bool(readers) and all(is_swish(operations[reader]) for reader in readers)
 
 
-def tensor_values(model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec, seed: int = 0) -> list[TensorRange]:
-    """What the outputs of some operations of a Functional model are over prepared images uint8 (N, I, I, 3)."""
-    operations, rng = {operation.name: operation for operation in model.operations}, np.random.default_rng(seed)
+def tensor_values(
+    model: keras.Model, names: list[str], images: np.ndarray, spec: PreprocessSpec, seed: int = 0
+) -> list[TensorRange]:
+    """What the outputs of some operations of a Functional model are over prepared images uint8 (N, I, I,
+    3).
+    """
+    operations, rng = (
+        {operation.name: operation for operation in model.operations},
+        np.random.default_rng(seed),
+    )
     probe = keras.Model(model.inputs, [operations[name].output for name in names])
     lows: list[list[np.ndarray]] = [[] for _ in names]
     highs: list[list[np.ndarray]] = [[] for _ in names]
@@ -82,10 +93,15 @@ def tensor_values(model: keras.Model, names: list[str], images: np.ndarray, spec
             highs[number].append(channels.max(axis=0))
             sums[number].append(channels.mean(axis=0, dtype=np.float64) * len(output))
             chosen = rng.integers(0, flat.shape[1], (len(flat), SAMPLES)) if flat.shape[1] > SAMPLES else None
-            samples[number].append((flat if chosen is None else np.take_along_axis(flat, chosen, axis=1)).ravel())
+            samples[number].append(
+                (flat if chosen is None else np.take_along_axis(flat, chosen, axis=1)).ravel()
+            )
     return [
         TensorRange(
-            np.min(low, axis=0), np.max(high, axis=0), (np.sum(total, axis=0) / len(images)).astype(np.float32), np.concatenate(sample)
+            np.min(low, axis=0),
+            np.max(high, axis=0),
+            (np.sum(total, axis=0) / len(images)).astype(np.float32),
+            np.concatenate(sample),
         )
         for low, high, total, sample in zip(lows, highs, sums, samples, strict=True)
     ]
@@ -93,4 +109,6 @@ def tensor_values(model: keras.Model, names: list[str], images: np.ndarray, spec
 
 def _logits(model: keras.Model, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     starts = range(0, len(images), ANSWERED)
-    return np.concatenate([np.asarray(model.predict_on_batch(normalise(images[i : i + ANSWERED], spec))) for i in starts])
+    return np.concatenate(
+        [np.asarray(model.predict_on_batch(normalise(images[i : i + ANSWERED], spec))) for i in starts]
+    )

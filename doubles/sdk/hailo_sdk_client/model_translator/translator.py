@@ -1,8 +1,14 @@
-"""From a TFLite file to the HN: the layers with scoped names, their types, edges, shapes, and names in the TFLite file."""
+"""From a TFLite file to the HN: the layers with scoped names, their types, edges, shapes, and names in the
+TFLite file.
+"""
 
 from __future__ import annotations
 
-from hailo_sdk_client.model_translator.exceptions import MisspellNodeError, ParsingWithRecommendationException, UnsupportedModelError
+from hailo_sdk_client.model_translator.exceptions import (
+    MisspellNodeError,
+    ParsingWithRecommendationException,
+    UnsupportedModelError,
+)
 from hailo_sdk_client.sdk_backend.tflite import Network
 from hailo_sdk_client.switches import switch
 
@@ -26,7 +32,11 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def translate(
-    content: bytes, net: str, start: list[str] | None, end: list[str] | None, shapes: dict[str, list[int]] | None
+    content: bytes,
+    net: str,
+    start: list[str] | None,
+    end: list[str] | None,
+    shapes: dict[str, list[int]] | None,
 ) -> tuple[bytes, dict]:
     """The TFLite file cut at the end nodes, and the HN. Raises the parser's exceptions."""
     network = _opened(content, shapes or {})
@@ -41,7 +51,9 @@ def translate(
         raise _recommendation("the last layers are not recognised", network.outputs)
     _check_operators(network)
     if switch("parse_wrong"):
-        kernel = next(network.constant(op.inputs[1]) for op in network.graph.operators if network.kind(op) == "CONV_2D")
+        kernel = next(
+            network.constant(op.inputs[1]) for op in network.graph.operators if network.kind(op) == "CONV_2D"
+        )
         kernel[0::2] *= 1.25  # as if a batch normalisation had been folded with its channels out of place
         kernel[1::2] *= 0.8
     return network.content(), _hn(network, net)
@@ -59,13 +71,19 @@ def _opened(content: bytes, shapes: dict[str, list[int]]) -> Network:
     signature = network.input.shapeSignature
     shape = list(network.input.shape if signature is None else signature)
     if len(network.graph.inputs) != 1 or len(shape) != 4 or shape[0] != 1 or -1 in shape:
-        raise UnsupportedModelError(f"the model's input must be one of fixed shape with a batch of 1, it is {shape}")
+        raise UnsupportedModelError(
+            f"the model's input must be one of fixed shape with a batch of 1, it is {shape}"
+        )
     return network
 
 
 def _check_operators(network: Network) -> None:
-    """Raise ParsingWithRecommendationException where operators are not taken, with the tensors before them as end nodes."""
-    made = {index for operator in network.graph.operators for index in operator.outputs} | {network.graph.inputs[0]}
+    """Raise ParsingWithRecommendationException where operators are not taken, with the tensors before them as
+    end nodes.
+    """
+    made = {index for operator in network.graph.operators for index in operator.outputs} | {
+        network.graph.inputs[0]
+    }
     good, ends, bad = {network.graph.inputs[0]}, [], []
     for operator in network.graph.operators:
         taken = network.kind(operator) in (*LAYERS, "RESHAPE")
@@ -84,16 +102,21 @@ def _check_operators(network: Network) -> None:
 
 def _recommendation(reason: str, ends: list[str]) -> ParsingWithRecommendationException:
     return ParsingWithRecommendationException(
-        f"Parsing failed: {reason}\nThe model can be parsed in part: try again using these end node names: {', '.join(ends)}"
+        f"Parsing failed: {reason}\nThe model can be parsed in part: try again using these end node names: "
+        f"{', '.join(ends)}"
     )
 
 
 def _hn(network: Network, net: str) -> dict:
-    """An activation that follows a layer and is its only reader becomes a part of it, as does a reshaping; both leave their names."""
+    """An activation that follows a layer and is its only reader becomes a part of it, as does a reshaping;
+    both leave their names.
+    """
     layers: dict[str, dict] = {}
     made: dict[int, str] = {}  # tensor to the layer that makes it
     counts: dict[str, int] = {}
-    readers = [index for operator in network.graph.operators for index in operator.inputs] + list(network.graph.outputs)
+    readers = [index for operator in network.graph.operators for index in operator.inputs] + list(
+        network.graph.outputs
+    )
 
     def add(kind: str, type_: str, sources: list[int], tensor: int, names: list[str], params: dict) -> None:
         counts[kind] = counts.get(kind, 0) + 1
@@ -112,17 +135,30 @@ def _hn(network: Network, net: str) -> dict:
         if type_ != "output_layer":
             made[tensor] = name
 
-    add("input_layer", "input_layer", [], network.graph.inputs[0], [network.names[network.graph.inputs[0]]], {})
+    add(
+        "input_layer",
+        "input_layer",
+        [],
+        network.graph.inputs[0],
+        [network.names[network.graph.inputs[0]]],
+        {},
+    )
     for operator in network.graph.operators:
         sources, tensor = [index for index in operator.inputs if index in made], operator.outputs[0]
         kind, type_ = LAYERS.get(network.kind(operator), ("", ""))
         before = layers[made[sources[0]]]
-        if not kind or (kind == "act" and readers.count(sources[0]) == 1 and before["type"] not in ("input_layer", "activation")):
+        if not kind or (
+            kind == "act"
+            and readers.count(sources[0]) == 1
+            and before["type"] not in ("input_layer", "activation")
+        ):
             made[tensor] = made[sources[0]]
             before["original_names"].append(network.names[tensor])
             before["output_shapes"] = [_shape(network, tensor)]
             continue
-        shape = network.graph.tensors[operator.inputs[1]].shape if network.kind(operator) in WEIGHTED else None
+        shape = (
+            network.graph.tensors[operator.inputs[1]].shape if network.kind(operator) in WEIGHTED else None
+        )
         params = {} if shape is None else {"kernel_shape": [int(size) for size in shape]}
         add(kind, type_, sources, tensor, [network.names[tensor]], params)
     for tensor in network.graph.outputs:

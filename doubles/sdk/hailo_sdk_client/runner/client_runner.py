@@ -50,12 +50,16 @@ class ClientRunner:
     def state(self) -> States:
         return self._model.state
 
-    def translate_tf_model(self, model_path, net_name, /, *, start_node_names=None, end_node_names=None, tensor_shapes=None):
+    def translate_tf_model(
+        self, model_path, net_name, /, *, start_node_names=None, end_node_names=None, tensor_shapes=None
+    ):
         """Parse a TFLite. Returns (HN as a dictionary, parameters)."""
         self._begin("translate_tf_model", States.UNINITIALIZED)
         print(f"[info] Translation started on Tensorflow Lite model {net_name}")
         delay()
-        content, hn = translate(Path(model_path).read_bytes(), net_name, start_node_names, end_node_names, tensor_shapes)
+        content, hn = translate(
+            Path(model_path).read_bytes(), net_name, start_node_names, end_node_names, tensor_shapes
+        )
         self._model = Model(self._model.hw_arch, States.HAILO_MODEL, net_name, content, native_hn=hn)
         logger.info("Translation completed on Tensorflow Lite model %s", net_name)
         return self.get_hn_dict(), self.get_params()
@@ -74,7 +78,9 @@ class ClientRunner:
     def load_model_script(self, model_script, /, append: bool = False) -> None:
         """A path, or the script itself."""
         self._begin("load_model_script", *PARSED, *QUANTIZED)
-        is_path = isinstance(model_script, Path) or ("\n" not in model_script and model_script.endswith(".alls"))
+        is_path = isinstance(model_script, Path) or (
+            "\n" not in model_script and model_script.endswith(".alls")
+        )
         text = Path(model_script).read_text() if is_path else model_script
         text = f"{self._model.script}\n{text}" if append else text
         read_script(text, self._model.native_hn)
@@ -90,7 +96,10 @@ class ClientRunner:
         logger.info("Full precision optimization is done")
 
     def optimize(self, calib_data, data_type=CalibrationDataType.auto, *, work_dir=None) -> None:
-        """Quantize on the first `calibset_size` images. They are in the domain of the script: raw 0..255 where it normalises."""
+        """Quantize on the first `calibset_size` images.
+
+        They are in the domain of the script: raw 0..255 where it normalises.
+        """
         self._begin("optimize", *PARSED)
         if switch("kill_before") == "optimize":
             kill()
@@ -109,7 +118,9 @@ class ClientRunner:
         native(f"Calibration: 100% of {len(used)} entries")
         seen = emulator.ranges(model.native, self._normalised(used))
         model.input_range = (
-            (0.0, 255.0) if settings.normalization else (float(used.min()), max(float(used.max()), float(used.min()) + 1e-6))
+            (0.0, 255.0)
+            if settings.normalization
+            else (float(used.min()), max(float(used.max()), float(used.min()) + 1e-6))
         )
         model.output_ranges = {name: seen[name] for name in self._output_tensors()}
         bits = {**self._compressed(settings, level), **settings.bits}
@@ -145,13 +156,19 @@ class ClientRunner:
             outputs = [output[:, None, None, :] if output.ndim == 2 else output for output in outputs]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def analyze_noise(self, data, *, batch_size: int = 2, data_count: int | None = None, analyze_mode: str = "simple") -> None:
-        """Fill get_params_statistics()[layer]["layer_noise_analysis/snr"] (dB), of the whole quantized network against the float one."""
+    def analyze_noise(
+        self, data, *, batch_size: int = 2, data_count: int | None = None, analyze_mode: str = "simple"
+    ) -> None:
+        """Fill get_params_statistics()[layer]["layer_noise_analysis/snr"] (dB), of the whole quantized
+        network against the float one.
+        """
         self._begin("analyze_noise", *QUANTIZED)
         if analyze_mode not in ("simple", "advanced"):
             raise BackendValueError(f"unknown analyze_mode {analyze_mode!r}")
         images, model = self._images(data)[:data_count], self._model
-        ratios = emulator.noise(model.native, model.quantized, self._normalised(images), self._rounded(images), model.native_hn)
+        ratios = emulator.noise(
+            model.native, model.quantized, self._normalised(images), self._rounded(images), model.native_hn
+        )
         self._statistics = {name: {"layer_noise_analysis/snr": ratio} for name, ratio in ratios.items()}
 
     def compile(self) -> bytes:
@@ -162,7 +179,9 @@ class ClientRunner:
         native("Searching for a better partition...")
         delay()
         if switch("allocator") == "fail":
-            raise BackendAllocatorException("Agent infeasible: the network was not mapped, no resources are left")
+            raise BackendAllocatorException(
+                "Agent infeasible: the network was not mapped, no resources are left"
+            )
         model, settings = self._model, self._model.settings
         layers = model.native_hn["layers"]
         input_name, first = next(iter(layers.items()))
@@ -175,8 +194,20 @@ class ClientRunner:
             before = layers[layer["input"][0]]
             low, high = model.output_ranges[before["original_names"][-1]]
             shape = tuple(layer["output_shapes"][0][1:])
-            outputs.append(Stream(layer["input"][0], shape, min(low, 0.0), max(high, 1e-6), order=NC if shape[:2] == (1, 1) else 0))
-        arch = next(other for other in ARCHITECTURES if other != model.hw_arch) if switch("wrong_arch_in_hef") else model.hw_arch
+            outputs.append(
+                Stream(
+                    layer["input"][0],
+                    shape,
+                    min(low, 0.0),
+                    max(high, 1e-6),
+                    order=NC if shape[:2] == (1, 1) else 0,
+                )
+            )
+        arch = (
+            next(other for other in ARCHITECTURES if other != model.hw_arch)
+            if switch("wrong_arch_in_hef")
+            else model.hw_arch
+        )
         model.state = States.COMPILED_MODEL
         logger.info("Building HEF...")
         return write_hef(model.name, arch, hailo_sdk_client.__version__, inputs, outputs)
@@ -218,7 +249,10 @@ class ClientRunner:
 
     def _shape_text(self, shape: tuple[int, ...]) -> str:
         name, layer = next(iter(self._model.native_hn["layers"].items()))
-        return f"Data shape {tuple(shape[1:])} for {name} doesn't match the network's input shape {tuple(layer['output_shapes'][0][1:])}"
+        return (
+            f"Data shape {tuple(shape[1:])} for {name} doesn't match the network's input shape "
+            f"{tuple(layer['output_shapes'][0][1:])}"
+        )
 
     def _normalised(self, images: np.ndarray) -> np.ndarray:
         found = self._model.settings.normalization
@@ -229,15 +263,25 @@ class ClientRunner:
 
     def _output_tensors(self) -> list[str]:
         layers = self._model.native_hn["layers"]
-        return [layers[layer["input"][0]]["original_names"][-1] for layer in layers.values() if layer["type"] == "output_layer"]
+        return [
+            layers[layer["input"][0]]["original_names"][-1]
+            for layer in layers.values()
+            if layer["type"] == "output_layer"
+        ]
 
     def _effective_level(self, settings: Settings, count: int) -> int:
-        """The optimization level, lowered as the SDK does. The levels differ in what they allow, not in accuracy."""
-        reasons = [reason for reason, holds in ((FEW, count < RECOMMENDED), (GPU, switch("downgrade"))) if holds]
+        """The optimization level, lowered as the SDK does.
+
+        The levels differ in what they allow, not in accuracy.
+        """
+        reasons = [
+            reason for reason, holds in ((FEW, count < RECOMMENDED), (GPU, switch("downgrade"))) if holds
+        ]
         if settings.level <= 0 or not reasons:
             return settings.level
         logger.warning(
-            "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be used) because %s",
+            "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be "
+            "used) because %s",
             ", and ".join(reasons),
         )
         return 0
@@ -245,7 +289,11 @@ class ClientRunner:
     def _compressed(self, settings: Settings, level: int) -> dict[str, tuple[int, int]]:
         """4-bit weights for the largest layers, until their share of all weights is reached."""
         share = 1.0 if switch("compression4") else settings.compression * (level > 0)
-        sizes = {name.rsplit("/", 1)[0]: kernel.size for name, kernel in self._model.params().items() if name.endswith("kernel:0")}
+        sizes = {
+            name.rsplit("/", 1)[0]: kernel.size
+            for name, kernel in self._model.params().items()
+            if name.endswith("kernel:0")
+        }
         left, bits = share * sum(sizes.values()), {}
         for name in sorted(sizes, key=sizes.get, reverse=True):
             if sizes[name] <= left:

@@ -1,6 +1,7 @@
 """A model with its state, and its file: a HAR, a tar whose members are named after the net.
 
-Beside the SDK's own members stand the TFLite networks that the double infers with (N.double.tflite, N.double.q.tflite).
+Beside the SDK's own members stand the TFLite networks that the double infers with (N.double.tflite,
+N.double.q.tflite).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from hailo_sdk_client.sdk_backend.script import Settings, read_script
 class Model:
     """native: the TFLite as parsed; quantized: its rounded twin. native_hn: the HN before any script.
 
-    script: the one that is loaded; applied: the one that was optimized with. input_range: of the images calibrated on, in their own
-    domain. output_ranges: of the outputs' tensors.
+    script: the one that is loaded; applied: the one that was optimized with. input_range: of the images
+    calibrated on, in their own domain. output_ranges: of the outputs' tensors.
     """
 
     hw_arch: str
@@ -56,10 +57,13 @@ class Model:
             inputs[inputs.index(input_name)] = added
         shapes = first["output_shapes"]
         normalization = {
-            "type": "normalization", "input": [input_name], "output": first["output"], "input_shapes": shapes, "output_shapes": shapes,
+            "type": "normalization", "input": [input_name], "output": first["output"], "input_shapes": shapes,
+            "output_shapes": shapes,
             "original_names": [f"model_script_layer_{settings.normalization_name}"], "params": {},
         }  # fmt: skip
-        hn["layers"] = {input_name: first | {"output": [added]}, added: normalization} | {name: hn["layers"][name] for name in others}
+        hn["layers"] = {input_name: first | {"output": [added]}, added: normalization} | {
+            name: hn["layers"][name] for name in others
+        }
         return hn
 
     def params(self) -> dict[str, np.ndarray]:
@@ -94,11 +98,15 @@ def save(path, model: Model, sdk_version: str) -> None:
 def load(path) -> Model:
     with tarfile.open(path) as archive:
         members = {member.name: archive.extractfile(member).read() for member in archive}
-    metadata = json.loads(next(content for name, content in members.items() if name.endswith(".metadata.json")))
+    metadata = json.loads(
+        next(content for name, content in members.items() if name.endswith(".metadata.json"))
+    )
     name = metadata["model_name"]
     return Model(
         metadata["hw_arch"], States(metadata["state"]), name,
-        members[f"{name}.double.tflite"], members.get(f"{name}.double.q.tflite", b""), json.loads(members[f"{name}.native.hn"]),
+        members[f"{name}.double.tflite"], members.get(f"{name}.double.q.tflite",
+        b""),
+        json.loads(members[f"{name}.native.hn"]),
         metadata["script"], metadata["applied"], tuple(metadata["input_range"]), metadata["output_ranges"],
     )  # fmt: skip
 

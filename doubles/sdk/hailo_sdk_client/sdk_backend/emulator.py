@@ -36,8 +36,11 @@ def ranges(content: bytes, images: np.ndarray) -> dict[str, tuple[float, float]]
     return found
 
 
-def rounded(content: bytes, hn: dict, seen: dict[str, tuple[float, float]], bits: dict[str, tuple[int, int]]) -> bytes:
-    """The network with each layer's output rounded within the range that was seen, and each kernel to the largest value of its channel.
+def rounded(
+    content: bytes, hn: dict, seen: dict[str, tuple[float, float]], bits: dict[str, tuple[int, int]]
+) -> bytes:
+    """The network with each layer's output rounded within the range that was seen, and each kernel to the
+    largest value of its channel.
 
     bits: for layers other than 8-bit ones, (bits of the output, bits of the kernel).
     """
@@ -78,14 +81,25 @@ def params(content: bytes, hn: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def noise(content: bytes, quantized: bytes, images: np.ndarray, rounded_images: np.ndarray, hn: dict) -> dict[str, np.float32]:
-    """Signal-to-noise ratio of each layer's output, dB: power of the float values over that of what rounding changed in them."""
-    last = {name: layer["original_names"][-1] for name, layer in hn["layers"].items() if "put_layer" not in layer["type"]}
+def noise(
+    content: bytes, quantized: bytes, images: np.ndarray, rounded_images: np.ndarray, hn: dict
+) -> dict[str, np.float32]:
+    """Signal-to-noise ratio of each layer's output, dB: power of the float values over that of what rounding
+    changed in them.
+    """
+    last = {
+        name: layer["original_names"][-1]
+        for name, layer in hn["layers"].items()
+        if "put_layer" not in layer["type"]
+    }
     power = {name: np.zeros(2) for name in last}
     for exact, rough in zip(tensors(content, images), tensors(quantized, rounded_images), strict=True):
         for name, tensor in last.items():
             real = exact[tensor].astype(np.float64)
-            power[name] += (real**2).sum(), ((real - rough.get(f"{tensor}/rounded", rough[tensor])) ** 2).sum()
+            power[name] += (
+                (real**2).sum(),
+                ((real - rough.get(f"{tensor}/rounded", rough[tensor])) ** 2).sum(),
+            )
     with np.errstate(divide="ignore", invalid="ignore"):
         return {name: np.float32(10 * np.log10(signal / lost)) for name, (signal, lost) in power.items()}
 
@@ -93,7 +107,9 @@ def noise(content: bytes, quantized: bytes, images: np.ndarray, rounded_images: 
 def round8(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values rounded and clipped to 256 steps from low to high, float32."""
     step = max(high - low, 1e-6) / 255
-    return (np.clip(np.round((values.astype(np.float32) - low) / step), 0, 255) * step + low).astype(np.float32)
+    return (np.clip(np.round((values.astype(np.float32) - low) / step), 0, 255) * step + low).astype(
+        np.float32
+    )
 
 
 def kernel(network: Network, layer: dict, place: int = 1) -> np.ndarray | None:

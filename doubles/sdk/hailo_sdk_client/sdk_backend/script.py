@@ -1,4 +1,5 @@
-"""Model scripts: what a script asks for. Takes the layers' HN names only, no comments, and no command that is not emulated.
+"""Model scripts: what a script asks for. Takes the layers' HN names only, no comments, and no command that is
+not emulated.
 
 A script's grammar is a small part of Python's but for patterns ({conv*}), so Python's parser reads it.
 """
@@ -13,10 +14,12 @@ from dataclasses import dataclass, field
 from hailo_sdk_client.sdk_backend.sdk_backend_exceptions import BackendValueError
 
 PRECISIONS = {"a8_w8": (8, 8), "a8_w4": (8, 4), "a16_w16": (16, 16)}
-# The keys of each command, or of a command and its first argument. What no comment says so has no effect here.
+# The keys of each command, or of a command and its first argument. What no comment says so has no effect
+# here.
 KEYS = {
     "normalization": "",  # has effect
-    "model_optimization_flavor": "optimization_level compression_level batch_size",  # the first two have effect
+    # The first two have effect
+    "model_optimization_flavor": "optimization_level compression_level batch_size",
     "model_optimization_config calibration": "calibset_size batch_size",  # the first has effect
     "model_optimization_config compression_params": "auto_4bit_weights_ratio",  # has effect
     "quantization_param": "precision_mode",  # has effect
@@ -26,7 +29,8 @@ KEYS = {
     "pre_quantization_optimization global_avgpool_reduction": "layers division_factors",
     "pre_quantization_optimization se_optimization": "layers method mode",
     "post_quantization_optimization bias_correction": "policy layers",
-    "post_quantization_optimization finetune": "policy epochs learning_rate batch_size dataset_size loss_layer_names",
+    "post_quantization_optimization finetune": "policy epochs learning_rate batch_size dataset_size "
+    "loss_layer_names",
     "post_quantization_optimization adaround": "policy epochs learning_rate batch_size dataset_size",
     "performance_param": "compiler_optimization_level",
     "resources_param": "max_control_utilization max_compute_utilization max_memory_utilization",
@@ -45,7 +49,9 @@ class Pattern(str):
 
 @dataclass
 class Settings:
-    """What a script asks for. bits: by scoped layer name, (of the output, of the kernel). compression: share of weights in 4 bits."""
+    """What a script asks for. bits: by scoped layer name, (of the output, of the kernel). compression: share
+    of weights in 4 bits.
+    """
 
     normalization: tuple[list[float], list[float]] | None = None  # mean, deviation
     normalization_name: str = ""
@@ -78,7 +84,12 @@ def _parts(statement: ast.stmt) -> tuple[list[str], str, list, dict]:
         results = [_value(name) for name in getattr(statement.targets[0], "elts", statement.targets)]
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         raise ValueError("not a command")
-    return results, call.func.id, [_value(node) for node in call.args], {pair.arg: _value(pair.value) for pair in call.keywords}
+    return (
+        results,
+        call.func.id,
+        [_value(node) for node in call.args],
+        {pair.arg: _value(pair.value) for pair in call.keywords},
+    )
 
 
 def _value(node: ast.expr):
@@ -100,7 +111,9 @@ def _value(node: ast.expr):
     raise ValueError(f"unexpected {ast.unparse(node)}")
 
 
-def _apply(settings: Settings, hn: dict, results: list[str], command: str, arguments: list, keys: dict) -> None:
+def _apply(
+    settings: Settings, hn: dict, results: list[str], command: str, arguments: list, keys: dict
+) -> None:
     topic = f"{command} {arguments[0]}" if arguments else ""
     if topic not in KEYS and command not in KEYS:
         raise ValueError(f"unknown command {topic or command}, or one that the double does not emulate")
@@ -125,7 +138,9 @@ def _apply(settings: Settings, hn: dict, results: list[str], command: str, argum
     settings.calibset_size = int(keys.get("calibset_size", settings.calibset_size))
 
 
-def _normalization(settings: Settings, hn: dict, result: str, mean: list, deviation: list, layer: str = "input_layer1") -> None:
+def _normalization(
+    settings: Settings, hn: dict, result: str, mean: list, deviation: list, layer: str = "input_layer1"
+) -> None:
     (input_layer,) = layers_of("input_layer1", hn)
     channels = hn["layers"][input_layer]["output_shapes"][0][-1]
     if layers_of(layer, hn) != [input_layer] or settings.normalization:
@@ -134,17 +149,27 @@ def _normalization(settings: Settings, hn: dict, result: str, mean: list, deviat
         raise ValueError(f"layer {result} exists already in the network")
     if len(mean) != channels or len(deviation) != channels or not all(deviation):
         raise ValueError(f"a mean and a deviation (not 0) are needed for each of {channels} channels")
-    settings.normalization, settings.normalization_name = ([*map(float, mean)], [*map(float, deviation)]), result
+    settings.normalization, settings.normalization_name = (
+        ([*map(float, mean)], [*map(float, deviation)]),
+        result,
+    )
 
 
 def layers_of(value, hn: dict) -> list[str]:
-    """Scoped names that a layer, a pattern or a list stands for. Raises ValueError for one that the HN does not have."""
+    """Scoped names that a layer, a pattern or a list stands for.
+
+    Raises ValueError for one that the HN does not have.
+    """
     if isinstance(value, list):
         return [name for one in value for name in layers_of(one, hn)]
     if isinstance(value, Quoted) or not isinstance(value, str):
         raise ValueError(f"{value!r} is not a layer name")
     scoped = value if "/" in value else f"{hn['name']}/{value}"
-    found = fnmatch.filter(hn["layers"], scoped) if isinstance(value, Pattern) else [name for name in hn["layers"] if name == scoped]
+    found = (
+        fnmatch.filter(hn["layers"], scoped)
+        if isinstance(value, Pattern)
+        else [name for name in hn["layers"] if name == scoped]
+    )
     if not found:
         raise ValueError(f"the layer {value} doesn't exist in the HN")
     return found

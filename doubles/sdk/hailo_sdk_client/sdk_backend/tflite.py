@@ -15,7 +15,10 @@ def schema():
 
 
 class Network:
-    """A TFLite file of one subgraph. Tensors are found by their names, operators by the name of the tensor that they make."""
+    """A TFLite file of one subgraph.
+
+    Tensors are found by their names, operators by the name of the tensor that they make.
+    """
 
     def __init__(self, content: bytes):
         self._schema = schema()
@@ -23,8 +26,15 @@ class Network:
         self._model.signatureDefs = None  # would name tensors that are cut off
         self.graph = self._model.subgraphs[0]
         self.names = [tensor.name.decode() for tensor in self.graph.tensors]
-        kinds = {number: name for name, number in vars(self._schema.BuiltinOperator).items() if isinstance(number, int)}
-        self._codes = [kinds.get(max(code.deprecatedBuiltinCode, code.builtinCode), "?") for code in self._model.operatorCodes]
+        kinds = {
+            number: name
+            for name, number in vars(self._schema.BuiltinOperator).items()
+            if isinstance(number, int)
+        }
+        self._codes = [
+            kinds.get(max(code.deprecatedBuiltinCode, code.builtinCode), "?")
+            for code in self._model.operatorCodes
+        ]
 
     @property
     def input(self):
@@ -70,11 +80,15 @@ class Network:
         self.graph.operators = kept[::-1]
 
     def round_tensors(self, ranges: dict[str, tuple[float, float, int]]) -> None:
-        """Round tensors, by (lowest, highest, bits), with TFLite's own FAKE_QUANT; a rounded tensor is called NAME/rounded."""
+        """Round tensors, by (lowest, highest, bits), with TFLite's own FAKE_QUANT; a rounded tensor is called
+        NAME/rounded.
+        """
         code, options = len(self._codes), self._schema.BuiltinOptions.FakeQuantOptions
         self._codes.append("FAKE_QUANT")
         number = self._schema.BuiltinOperator.FAKE_QUANT
-        self._model.operatorCodes.append(_made(self._schema.OperatorCodeT(), deprecatedBuiltinCode=number, builtinCode=number, version=1))
+        self._model.operatorCodes.append(
+            _made(self._schema.OperatorCodeT(), deprecatedBuiltinCode=number, builtinCode=number, version=1)
+        )
         operators, rounded = [], {}
         for operator in self.graph.operators:
             operator.inputs = [rounded.get(index, index) for index in operator.inputs]
@@ -84,11 +98,25 @@ class Network:
                 low, high, bits = ranges[self.names[made]]
                 rounded[made] = len(self.names)
                 old = self.graph.tensors[made]
-                new = _made(self._schema.TensorT(), shape=old.shape, type=old.type, buffer=0, name=old.name + b"/rounded")
+                new = _made(
+                    self._schema.TensorT(),
+                    shape=old.shape,
+                    type=old.type,
+                    buffer=0,
+                    name=old.name + b"/rounded",
+                )
                 self.graph.tensors.append(new)
                 self.names.append(new.name.decode())
-                how = _made(self._schema.FakeQuantOptionsT(), min=min(low, 0.0), max=max(high, 1e-6), numBits=bits, narrowRange=False)
-                step = _made(self._schema.OperatorT(), opcodeIndex=code, inputs=[made], outputs=[rounded[made]])
+                how = _made(
+                    self._schema.FakeQuantOptionsT(),
+                    min=min(low, 0.0),
+                    max=max(high, 1e-6),
+                    numBits=bits,
+                    narrowRange=False,
+                )
+                step = _made(
+                    self._schema.OperatorT(), opcodeIndex=code, inputs=[made], outputs=[rounded[made]]
+                )
                 operators.append(_made(step, builtinOptionsType=options, builtinOptions=how))
         self.graph.operators = operators
         self.graph.outputs = [rounded.get(index, index) for index in self.graph.outputs]

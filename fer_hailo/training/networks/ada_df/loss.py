@@ -1,7 +1,9 @@
-"""Ada-DF's loss (Liu et al. 2023): the second branch learns a mixture of what the first says and of what is said of the class on the whole.
+"""Ada-DF's loss (Liu et al. 2023): the second branch learns a mixture of what the first says and of what is
+said of the class on the whole.
 
-Different from the official code: the distributions of the classes are gathered while an epoch trains, not in a pass of their own after it;
-where one falls back on the threshold, its numbers sum to 1 (there, to 1.1); and the shared beginning trains unless `freeze` says otherwise.
+Different from the official code: the distributions of the classes are gathered while an epoch trains, not in
+a pass of their own after it; where one falls back on the threshold, its numbers sum to 1 (there, to 1.1); and
+the shared beginning trains unless `freeze` says otherwise.
 """
 
 from __future__ import annotations
@@ -22,35 +24,46 @@ def answer(network: keras.Model, faces, targets, setting):
 
 
 def ramp(epoch):
-    """(weight of the second branch's loss, weight of the first's) in an epoch counted from 1: first the first, then the second."""
+    """(weight of the second branch's loss, weight of the first's) in an epoch counted from 1: first the
+    first, then the second.
+    """
     early, late = ops.exp(-((1 - epoch / RAMP) ** 2)), ops.exp(-((1 - RAMP / epoch) ** 2))
     begins = epoch <= RAMP
     return ops.where(begins, early, 1.0), ops.where(begins, 1.0, late)
 
 
 def fallback(classes: int) -> np.ndarray:
-    """Class distributions of which nothing is known: the threshold for the class itself, the rest for the others, float (C, C)."""
-    return np.full((classes, classes), (1 - THRESHOLD) / (classes - 1)) + (THRESHOLD - (1 - THRESHOLD) / (classes - 1)) * np.eye(classes)
+    """Class distributions of which nothing is known: the threshold for the class itself, the rest for the
+    others, float (C, C).
+    """
+    return np.full((classes, classes), (1 - THRESHOLD) / (classes - 1)) + (
+        THRESHOLD - (1 - THRESHOLD) / (classes - 1)
+    ) * np.eye(classes)
 
 
 def distributions(sums, counts):
-    """The mean prediction for each class, float (C, C), from sums (C, C) over counts (C,) images; the fallback where the class itself has
-    less than the threshold."""
+    """The mean prediction for each class, float (C, C), from sums (C, C) over counts (C,) images; the
+    fallback where the class itself has less than the threshold.
+    """
     means = sums / ops.maximum(counts, 1e-6)[:, None]
     sure = ops.diagonal(means) >= THRESHOLD
     return ops.where(sure[:, None], means, ops.cast(fallback(sums.shape[0]), sums.dtype))
 
 
 def fused(first, gates, known, targets):
-    """What the second branch is to say, (B, C): the first's probabilities, and, the larger an image's gate is within the batch, the more
-    of the distribution of its class. first: logits (B, C); gates: (B, 1); known: (C, C); targets: (B, C)."""
+    """What the second branch is to say, (B, C): the first's probabilities, and, the larger an image's gate is
+    within the batch, the more of the distribution of its class. first: logits (B, C); gates: (B, 1); known:
+    (C, C); targets: (B, C).
+    """
     low, high = ops.min(gates), ops.max(gates)
     share = LOWEST_WEIGHT + (1 - LOWEST_WEIGHT) * (gates - low) / ops.maximum(high - low, 1e-7)
     return (1 - share) * ops.softmax(first) + share * ops.matmul(targets, known)
 
 
 def rank_hinge(gates):
-    """By how much the mean of the highest 70 % of the gates (B, 1) is less than .07 above the mean of the others; 0 of a single one."""
+    """By how much the mean of the highest 70 % of the gates (B, 1) is less than .07 above the mean of the
+    others; 0 of a single one.
+    """
     ordered = ops.sort(gates[:, 0])
     size = ops.shape(ordered)[0]
     count = ops.cast(size, "float32")
@@ -66,7 +79,10 @@ def _nothing_known(shape, dtype=None):
 
 
 class Fusion(keras.layers.Layer):
-    """Passes the second branch's logits on and adds `own` times the losses of both. Counts the steps, `steps` an epoch."""
+    """Passes the second branch's logits on and adds `own` times the losses of both.
+
+    Counts the steps, `steps` an epoch.
+    """
 
     def __init__(self, steps: int, own: float = 1.0, **options):
         super().__init__(**options)
@@ -74,8 +90,12 @@ class Fusion(keras.layers.Layer):
 
     def build(self, second_shape, first_shape, gates_shape, targets_shape):
         classes = targets_shape[-1]
-        self.known = self.add_weight(shape=(classes, classes), initializer=_nothing_known, trainable=False, name="known")
-        self.sums = self.add_weight(shape=(classes, classes), initializer="zeros", trainable=False, name="sums")
+        self.known = self.add_weight(
+            shape=(classes, classes), initializer=_nothing_known, trainable=False, name="known"
+        )
+        self.sums = self.add_weight(
+            shape=(classes, classes), initializer="zeros", trainable=False, name="sums"
+        )
         self.counts = self.add_weight(shape=(classes,), initializer="zeros", trainable=False, name="counts")
         self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
 
@@ -84,7 +104,10 @@ class Fusion(keras.layers.Layer):
         wanted = ops.maximum(fused(first, gates, self.known, targets), 1e-12)
         divergence = ops.sum(wanted * (ops.log(wanted) - ops.log_softmax(second)), axis=-1)
         taught = -ops.sum(targets * ops.log_softmax(first), axis=-1)
-        self.add_loss(self.own * (first_weight * ops.mean(taught) + second_weight * ops.mean(divergence) + rank_hinge(gates)))
+        self.add_loss(
+            self.own
+            * (first_weight * ops.mean(taught) + second_weight * ops.mean(divergence) + rank_hinge(gates))
+        )
         if training:
             self._gather(ops.stop_gradient(ops.softmax(first)), targets)
         return second

@@ -1,4 +1,7 @@
-"""Ada-DF (Liu et al. 2023): two ResNet-18 that share their beginning. The first learns the labels, and with that teaches the second."""
+"""Ada-DF (Liu et al. 2023): two ResNet-18 that share their beginning.
+
+The first learns the labels, and with that teaches the second.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,25 @@ from fer_hailo.training.networks.blocks import picture
 from fer_hailo.training.networks.resnet18 import network as resnet
 
 TWIN = ("branch_1_", "branch_2_")
-RENAMED = resnet.renamed("feature", {1: ("feature.4.",)} | {k: tuple(f"{branch}feature.{k - 2}." for branch in TWIN) for k in (2, 3, 4)})
+RENAMED = resnet.renamed(
+    "feature",
+    {1: ("feature.4.",)} | {k: tuple(f"{branch}feature.{k - 2}." for branch in TWIN) for k in (2, 3, 4)},
+)
 
 
 def ada_df(input_size: int, logits: int) -> keras.Model:
     """What is left after training, from (I, I, 3) in [-1, 1] to logits: the second branch, a ResNet-18.
 
-    Its gate is left out: it scales the logits of an image alike, so that the prediction is the same; the temperature is fitted afterwards.
+    Its gate is left out: it scales the logits of an image alike, so that the prediction is the same; the
+    temperature is fitted afterwards.
     """
     image, x = _trunk(input_size)
     return keras.Model(image, _branch(x, 2, logits)[1], name="ada_df")
 
 
 def ada_df_pair(input_size: int, logits: int) -> keras.Model:
-    """What trains: from (I, I, 3) to the second and the first branch's logits, each times its gate, and the mean gate (B, 1).
+    """What trains: from (I, I, 3) to the second and the first branch's logits, each times its gate, and the
+    mean gate (B, 1).
 
     Layers are called as the official code calls its modules; for the losses see loss.py.
     """
@@ -31,7 +39,9 @@ def ada_df_pair(input_size: int, logits: int) -> keras.Model:
 
 
 def gated_pair(image, first: tuple, second: tuple, name: str) -> keras.Model:
-    """Two branches as one network. first, second: features (B, D), of which each makes a gate, and logits (B, C)."""
+    """Two branches as one network. first, second: features (B, D), of which each makes a gate, and logits (B,
+    C).
+    """
     answers, gates = [], []
     for number, (features, answer) in enumerate((first, second), 1):
         gate = layers.Dense(1, name=f"alpha_{number}-0", dtype="float32")(features)

@@ -60,7 +60,12 @@ def test_fusion_adds_both_losses_and_learns_the_classes():
 
 def test_with_a_teacher_the_labels_count_less():
     layer = loss.Fusion(2, own=0.25)
-    values = np.zeros((2, 2), "f4"), np.zeros((2, 2), "f4"), np.array([[0.4], [0.5]], "f4"), np.eye(2, dtype="f4")
+    values = (
+        np.zeros((2, 2), "f4"),
+        np.zeros((2, 2), "f4"),
+        np.array([[0.4], [0.5]], "f4"),
+        np.eye(2, dtype="f4"),
+    )
     whole = loss.Fusion(2)
     layer(*values), whole(*values)
     assert number(layer.losses[0]) == pytest.approx(0.25 * number(whole.losses[0]))

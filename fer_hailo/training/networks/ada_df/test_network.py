@@ -20,7 +20,9 @@ def test_it_is_the_official_network():
 
 
 def test_the_second_branch_alone_is_what_is_kept():
-    """Ada-DF's saved network gives the second branch's logits before the gate, which cannot change the prediction."""
+    """Ada-DF's saved network gives the second branch's logits before the gate, which cannot change the
+    prediction.
+    """
     pair, kept = network.ada_df_pair(64, 5), network.ada_df(64, 5)
     layers = {layer.name: layer for layer in pair.layers}
     for layer in kept.layers[1:]:
@@ -33,4 +35,6 @@ def test_the_second_branch_alone_is_what_is_kept():
 
 def test_inference_of_ada_df_is_a_resnet18():
     kept = network.ada_df(224, 7)
-    assert sum(int(np.prod(w.shape)) for w in kept.trainable_weights) == 11_176_512 + 512 * 7 + 7  # torchvision's, with 7 classes
+    assert (
+        sum(int(np.prod(w.shape)) for w in kept.trainable_weights) == 11_176_512 + 512 * 7 + 7
+    )  # torchvision's, with 7 classes

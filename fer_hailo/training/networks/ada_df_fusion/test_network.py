@@ -9,7 +9,13 @@ from fer_hailo.common.config import Config
 from fer_hailo.training.models.build import build_model, set_stage
 
 TINY = Config.of(
-    arch="tiny", weights="none", input_size=32, head_units=(8,), head_dropout=(0.5, 0.5), batch_norm_momentum=0.9, method="ada_df_fusion"
+    arch="tiny",
+    weights="none",
+    input_size=32,
+    head_units=(8,),
+    head_dropout=(0.5, 0.5),
+    batch_norm_momentum=0.9,
+    method="ada_df_fusion",
 )
 
 
@@ -18,7 +24,9 @@ def weights(layer: keras.layers.Layer) -> list[np.ndarray]:
 
 
 def test_a_resnet_parts_where_the_paper_has_it():
-    """The beginning and the first stage are common, the other three stages are there twice: as in --arch ada_df, but for the names."""
+    """The beginning and the first stage are common, the other three stages are there twice: as in --arch
+    ada_df, but for the names.
+    """
     config = TINY.change(arch="resnet18", input_size=64, head_units=(), head_dropout=(0.3,))
     pair, single = build_model(config, training=True), build_model(config)
     twice = {layer.name for layer in pair.get_layer("twin").layers if layer.weights}
@@ -40,7 +48,9 @@ def test_the_answer_is_that_of_the_network_times_its_gate():
     np.testing.assert_allclose(second, logits * gates[1], rtol=1e-5)
     np.testing.assert_allclose(gate, (gates[0] + gates[1]) / 2, rtol=1e-6)
     twin = pair.get_layer("twin")
-    assert twin.input_shape[1:] == beginning.shape[1:] == (15, 15, 8)  # no map before it is as small as 32 / 4
+    assert (
+        twin.input_shape[1:] == beginning.shape[1:] == (15, 15, 8)
+    )  # no map before it is as small as 32 / 4
     np.testing.assert_allclose(first, ops.convert_to_numpy(twin(beginning)[1]) * gates[0], rtol=1e-5)
 
 
@@ -54,7 +64,9 @@ def test_how_the_branches_start(tmp_path):
     pair = build_model(TINY.change(weights=str(tmp_path / "m.keras")), training=True)
     twin = pair.get_layer("twin")
     np.testing.assert_array_equal(weights(twin.get_layer("conv1"))[0], weights(single.get_layer("conv1"))[0])
-    np.testing.assert_array_equal(weights(pair.get_layer("logits"))[0], weights(single.get_layer("logits"))[0])
+    np.testing.assert_array_equal(
+        weights(pair.get_layer("logits"))[0], weights(single.get_layer("logits"))[0]
+    )
     assert not np.allclose(weights(twin.get_layer("logits"))[0], weights(single.get_layer("logits"))[0])
     assert twin.get_layer("head_dropout").seed != pair.get_layer("head_dropout").seed
     assert build_model(TINY).output_shape == (None, 5)  # without training there is no twin
@@ -63,10 +75,20 @@ def test_how_the_branches_start(tmp_path):
 def test_stages_go_for_both_branches():
     pair = build_model(TINY, training=True)
     twin = pair.get_layer("twin")
-    for stage, unfreeze, train_norms, free in ((1, -1, True, set()), (2, 2, True, {"norm1"}), (2, -1, False, {"conv0", "conv1"})):
+    for stage, unfreeze, train_norms, free in (
+        (1, -1, True, set()),
+        (2, 2, True, {"norm1"}),
+        (2, -1, False, {"conv0", "conv1"}),
+    ):
         set_stage(pair, stage, unfreeze, train_norms)
-        trains = {layer.name for layer in pair.layers if layer.weights and layer.trainable and layer.name != "twin"}
+        trains = {
+            layer.name for layer in pair.layers if layer.weights and layer.trainable and layer.name != "twin"
+        }
         assert trains == free | {"head_norm", "head_dense1", "head_norm1", "logits", "alpha_1-0", "alpha_2-0"}
-        assert {layer.name for layer in twin.layers if layer.weights and layer.trainable} == trains - {"conv0", "alpha_1-0", "alpha_2-0"}
+        assert {layer.name for layer in twin.layers if layer.weights and layer.trainable} == trains - {
+            "conv0",
+            "alpha_1-0",
+            "alpha_2-0",
+        }
     set_stage(pair, 2, -1, True, freeze=["conv1"])
     assert not pair.get_layer("conv1").trainable and not twin.get_layer("conv1").trainable

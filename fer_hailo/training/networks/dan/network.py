@@ -1,4 +1,6 @@
-"""DAN, "Distract Your Attention" (Wen et al. 2023): a ResNet-18 under four heads that are trained to look at different places."""
+"""DAN, "Distract Your Attention" (Wen et al. 2023): a ResNet-18 under four heads that are trained to look at
+different places.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,24 @@ def dan(input_size: int, logits: int) -> keras.Model:
         x = resnet.stage(x, filters, stride, f"features-{number}")
     x = layers.Identity(name=FEATURES)(x)
     heads = [_channels(_places(x, f"cat_head{i}-sa"), f"cat_head{i}-ca") for i in range(HEADS)]
-    x = _Compete(name=COMPARED)(layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads]))
+    x = _Compete(name=COMPARED)(
+        layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads])
+    )
     x = _SumOfHeads(name="fused")(x)
     x = layers.Dense(logits, name="fc", dtype="float32")(x)
-    return keras.Model(image, layers.BatchNormalization(epsilon=1e-5, name="bn", dtype="float32")(x), name="dan")
+    return keras.Model(
+        image, layers.BatchNormalization(epsilon=1e-5, name="bn", dtype="float32")(x), name="dan"
+    )
 
 
 def _places(x, name: str):
     """Where to look: one map, (B, H, W, 1), times the features."""
     y = norm(conv(x, WIDTH, 1, bias=True, name=f"{name}-conv1x1-0"), f"{name}-conv1x1-1")
     sizes = {"conv_3x3": (3, 3), "conv_1x3": (1, 3), "conv_3x1": (3, 1)}
-    seen = [norm(conv(y, x.shape[-1], size, bias=True, name=f"{name}-{kind}-0"), f"{name}-{kind}-1") for kind, size in sizes.items()]
+    seen = [
+        norm(conv(y, x.shape[-1], size, bias=True, name=f"{name}-{kind}-0"), f"{name}-{kind}-1")
+        for kind, size in sizes.items()
+    ]
     y = layers.ReLU(name=f"{name}-relu")(layers.Add(name=f"{name}-add")(seen))
     return layers.Multiply(name=name)([x, _SumOfChannels(name=f"{name}-sum")(y)])
 
@@ -40,7 +49,9 @@ def _channels(x, name: str):
     """What to look for: the mean over the map, (B, C), times a gate for each channel."""
     x = layers.GlobalAveragePooling2D(name=f"{name}-gap")(x)
     y = norm(layers.Dense(SQUEEZED, name=f"{name}-attention-0")(x), f"{name}-attention-1")
-    y = layers.Dense(x.shape[-1], "sigmoid", name=f"{name}-attention-3")(layers.ReLU(name=f"{name}-attention-2")(y))
+    y = layers.Dense(x.shape[-1], "sigmoid", name=f"{name}-attention-3")(
+        layers.ReLU(name=f"{name}-attention-2")(y)
+    )
     return layers.Multiply(name=name)([x, y])
 
 

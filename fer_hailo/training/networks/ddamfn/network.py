@@ -1,4 +1,6 @@
-"""DDAMFN (Zhang et al. 2023): a MobileFaceNet of mixed kernels under two heads of attention along the height and along the width."""
+"""DDAMFN (Zhang et al. 2023): a MobileFaceNet of mixed kernels under two heads of attention along the height
+and along the width.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,20 @@ from functools import partial
 import keras
 from keras import layers, ops
 
-from fer_hailo.training.networks.blocks import Part, conv, conv_block, depthwise, norm, picture, prelu, project
+from fer_hailo.training.networks.blocks import (
+    Part,
+    conv,
+    conv_block,
+    depthwise,
+    norm,
+    picture,
+    prelu,
+    project,
+)
 from fer_hailo.training.networks.face_backbones import PARTS
 
-# Filters, stride, width inside, channels of the kernels 3, 5, 7, 9, blocks with a residual sum (0: one block, that changes the shape).
+# Filters, stride, width inside, channels of the kernels 3, 5, 7, 9, blocks with a residual sum (0: one block,
+# that changes the shape).
 STAGES = (
     (64, 2, 128, (64, 32, 32), 0),
     (64, 1, 128, (96, 32), 9),
@@ -21,10 +33,14 @@ STAGES = (
 )
 TOP, HEADS = 512, 2
 RENAMED = {part: (f"features.{i}.",) for i, part in enumerate(PARTS)}  # of a checkpoint of its backbone
-# Without a checkpoint gradients are so large that hardly anything is learnt (docs/experiments.md) unless residual blocks begin at zero
-# (Goyal et al. 2017). Their gates begin near one half, as PyTorch draws them; the heads' wide, since the loss divides by how far they
-# differ. Each kernel gets an initializer of its own: one that is shared gives Keras' kernels of one shape the same numbers.
-NARROW, WIDE = partial(keras.initializers.VarianceScaling, 1 / 3, "fan_in", "uniform"), keras.initializers.HeNormal
+# Without a checkpoint gradients are so large that hardly anything is learnt (docs/experiments.md) unless
+# residual blocks begin at zero (Goyal et al. 2017). Their gates begin near one half, as PyTorch draws them;
+# the heads' wide, since the loss divides by how far they differ. Each kernel gets an initializer of its own:
+# one that is shared gives Keras' kernels of one shape the same numbers.
+NARROW, WIDE = (
+    partial(keras.initializers.VarianceScaling, 1 / 3, "fan_in", "uniform"),
+    keras.initializers.HeNormal,
+)
 MAPS = tuple(f"cat_head{i}" for i in range(HEADS))  # what the loss sees
 
 
@@ -51,7 +67,9 @@ def ddamfn(input_size: int, logits: int) -> keras.Model:
 
 
 def _mixed(x, filters: int, stride: int, inside: int, split: tuple[int, ...], name: str, scale="ones"):
-    """Expand, filter each group of channels with a kernel of its own, attend, project to a norm whose scale begins as `scale`."""
+    """Expand, filter each group of channels with a kernel of its own, attend, project to a norm whose scale
+    begins as `scale`.
+    """
     x = conv_block(x, inside, 1, name=f"{name}-conv")
     groups, start = [], 0
     for i, count in enumerate(split):
@@ -69,17 +87,21 @@ def _coordinates(x, name: str, side: int):
     inner = f"{name}-CoordAtt"
     along = {"h": (1, side), "w": (side, 1)}
     rows, columns = (
-        norm(depthwise(x, size, pad=False, name=f"{inner}-Linear_{axis}-conv"), f"{inner}-Linear_{axis}-bn") for axis, size in along.items()
+        norm(depthwise(x, size, pad=False, name=f"{inner}-Linear_{axis}-conv"), f"{inner}-Linear_{axis}-bn")
+        for axis, size in along.items()
     )
     return layers.Multiply(name=name)(_gates(rows, columns, x.shape[-1], WIDE, inner))
 
 
 def _gates(rows, columns, channels: int, start, name: str):
-    """Coordinate attention (Hou et al. 2021): from (B, H, 1, C) and (B, 1, W, C) to gates of these shapes, by way of fewer channels.
-    start: makes the kernels' initializer."""
+    """Coordinate attention (Hou et al. 2021): from (B, H, 1, C) and (B, 1, W, C) to gates of these shapes, by
+    way of fewer channels. start: makes the kernels' initializer.
+    """
     turned = layers.Permute((2, 1, 3), name=f"{name}-turn")(columns)
     y = layers.Concatenate(axis=1, name=f"{name}-join")([rows, turned])
-    y = norm(conv(y, max(8, channels // 32), 1, bias=True, start=start(), name=f"{name}-conv1"), f"{name}-bn1")
+    y = norm(
+        conv(y, max(8, channels // 32), 1, bias=True, start=start(), name=f"{name}-conv1"), f"{name}-bn1"
+    )
     y = layers.Activation("hard_swish", name=f"{name}-relu")(y)
     high = layers.Cropping2D(((0, columns.shape[2]), (0, 0)), name=f"{name}-rows")(y)
     wide = layers.Cropping2D(((rows.shape[1], 0), (0, 0)), name=f"{name}-columns")(y)

@@ -12,9 +12,12 @@ from fer_hailo.training.networks.ddamfn.loss import WEIGHT, alike
 AFTER = {
     **{f"features.{i}": f"features.{i}.prelu" for i in (0, 1, 8)},
     **{f"features.{i}": f"features.{i}.project.bn" for i in (2, 4, 6)},
-    "features.3": "features.3.model.8", "features.5": "features.5.model.15", "features.7": "features.7.model.5",
-    "features.2.conv": "features.2.conv.prelu", "Linear": "Linear.bn", "input of Linear": "attended", "feature_map": "features.8.prelu",
-    **{f"cat_head{i}.CoordAtt.Linear_{axis}": f"cat_head{i}.CoordAtt.Linear_{axis}.bn" for i in (0, 1) for axis in "hw"},
+    "features.3": "features.3.model.8", "features.5": "features.5.model.15",
+    "features.7": "features.7.model.5",
+    "features.2.conv": "features.2.conv.prelu", "Linear": "Linear.bn", "input of Linear": "attended",
+    "feature_map": "features.8.prelu",
+    **{f"cat_head{i}.CoordAtt.Linear_{axis}": f"cat_head{i}.CoordAtt.Linear_{axis}.bn" for i in (0,
+    1) for axis in "hw"},
     **{f"head_maps[{i}]": f"cat_head{i}" for i in (0, 1)}, "logits": "fc",
 }  # fmt: skip
 
@@ -55,6 +58,8 @@ def test_gates_begin_near_one_half_but_those_of_the_heads(seen):
 
 
 def test_the_loss_of_the_heads_begins_within_a_few_times_that_of_the_labels(seen):
-    """One over their mean squared difference: about 3, with gates like those of the blocks about 15; that of five labels is 1.6."""
+    """One over their mean squared difference: about 3, with gates like those of the blocks about 15; that of
+    five labels is 1.6.
+    """
     maps = [seen[name] for name in network.MAPS]
     assert WEIGHT * float(alike(maps)) < 6

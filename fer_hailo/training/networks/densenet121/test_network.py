@@ -19,4 +19,6 @@ def test_published_count():
 
 
 def test_initial_weights_see_what_they_were_trained_on(tmp_path):
-    check_same("densenet121", keras.applications.DenseNet121, keras.applications.densenet.preprocess_input, tmp_path)
+    check_same(
+        "densenet121", keras.applications.DenseNet121, keras.applications.densenet.preprocess_input, tmp_path
+    )

@@ -100,7 +100,16 @@ def written(weights: dict, loss: str = "loss_metric_2") -> bytes:
     relu, add = text("relu_"), text("add_prev_")
     layers = [con(weights, 0), affine(weights, 0), relu, pool("max_pool_2", 3, 2)]
     layers += [None, con(weights, 1), affine(weights, 1), relu, con(weights, 2), affine(weights, 2)]
-    layers += [add, relu, None, con(weights, 3), affine(weights, 3), relu, con(weights, 4), affine(weights, 4)]
+    layers += [
+        add,
+        relu,
+        None,
+        con(weights, 3),
+        affine(weights, 3),
+        relu,
+        con(weights, 4),
+        affine(weights, 4),
+    ]
     layers += [None, None, pool("avg_pool_2", 2, 2), add, relu, pool("avg_pool_2", 0, 1)]
     kernel = weights["fc/kernel"]
     dense = text("fc_2") + sizes(DENSE[1], DENSE[0]) + tensor(kernel)
@@ -387,7 +396,11 @@ def test_a_trained_model_goes_on_with_other_classes_and_another_size(small, dat,
 def test_a_run_starts_restated_and_resumes_without_the_file(dat, sample_set, tmp_path, monkeypatch, undrawn):
     quick = {"stage2_epochs": 2, "batch_size": 16, "ema": 0.9, "tensorboard": False}
     config = configuration(weights=str(dat), data=str(sample_set), **quick)
-    assert config.schedule.stage1_epochs == 0 and config.schedule.unfreeze_layers == -1 and config.schedule.train_batch_norm
+    assert (
+        config.schedule.stage1_epochs == 0
+        and config.schedule.unfreeze_layers == -1
+        and config.schedule.train_batch_norm
+    )
     loop.start(config, tmp_path / "whole")
 
     def cut(self, epoch, logs=None):

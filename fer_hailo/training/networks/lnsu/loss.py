@@ -1,7 +1,9 @@
-"""LNSU-Net (Zhang et al. 2023, "Leave No Stone Unturned: Mine Extra Knowledge for Imbalanced Facial Expression Recognition").
+"""LNSU-Net (Zhang et al. 2023, "Leave No Stone Unturned: Mine Extra Knowledge for Imbalanced Facial
+Expression Recognition").
 
-Labels lend a part to the other classes, the rare ones most, and the network is to see each class at the same places of a face and of its
-mirror image. It costs nothing once trained, and suits any network whose head is one dense layer.
+Labels lend a part to the other classes, the rare ones most, and the network is to see each class at the same
+places of a face and of its mirror image. It costs nothing once trained, and suits any network whose head is
+one dense layer.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def answer(network: keras.Model, faces, targets, setting):
     logits, here = both(faces)
     _, there = both(ops.flip(faces, axis=2))
     head = {"norm": network.get_layer("head_norm"), "dense": network.get_layer("logits")}
-    return Consistency(balance(setting.counts), **head, dtype="float32", name="consistency")(logits, here, there)
+    return Consistency(balance(setting.counts), **head, dtype="float32", name="consistency")(
+        logits, here, there
+    )
 
 
 def balance(counts: np.ndarray) -> np.ndarray:
@@ -31,7 +35,9 @@ def balance(counts: np.ndarray) -> np.ndarray:
 
 
 def spread(counts: np.ndarray) -> np.ndarray:
-    """Re-balanced smooth labels: row c is what an image of class c is told, .7 for c, .3 for the others in proportion to `balance`."""
+    """Re-balanced smooth labels: row c is what an image of class c is told, .7 for c, .3 for the others in
+    proportion to `balance`.
+    """
     weights = balance(counts)
     rows = np.tile(weights, (len(weights), 1))
     np.fill_diagonal(rows, 0)
@@ -39,17 +45,21 @@ def spread(counts: np.ndarray) -> np.ndarray:
 
 
 def disagreement(here, there, weights):
-    """The mean squared difference of two views' class maps (B, H, W, C), the second mirrored back, weighted by class, summed over the
-    classes and meant over images and places. weights: (C,)."""
+    """The mean squared difference of two views' class maps (B, H, W, C), the second mirrored back, weighted
+    by class, summed over the classes and meant over images and places. weights: (C,).
+    """
     difference = (here - ops.flip(there, axis=2)) ** 2
     return ops.mean(ops.sum(difference * weights, axis=-1))
 
 
 class Consistency(keras.layers.Layer):
-    """Passes logits on and adds .1 x the disagreement of two views' feature maps, seen through the weights of the head, which it does
-    not teach."""
+    """Passes logits on and adds .1 x the disagreement of two views' feature maps, seen through the weights of
+    the head, which it does not teach.
+    """
 
-    def __init__(self, weights: np.ndarray, norm: keras.layers.BatchNormalization, dense: keras.layers.Dense, **options):
+    def __init__(
+        self, weights: np.ndarray, norm: keras.layers.BatchNormalization, dense: keras.layers.Dense, **options
+    ):
         super().__init__(**options)
         self.weights_of_classes, self.norm, self.dense = np.asarray(weights, np.float32), norm, dense
 

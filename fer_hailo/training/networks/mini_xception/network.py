@@ -9,9 +9,11 @@ FILTERS = (16, 32, 64, 128)
 
 
 def mini_xception(input_size: int, weights: str | None) -> keras.Model:
-    """From (I, I, 3) in [-1, 1] to a map of 128 features. weights: a file that `save_weights` of this network wrote, or None.
+    """From (I, I, 3) in [-1, 1] to a map of 128 features. weights: a file that `save_weights` of this network
+    wrote, or None.
 
-    The authors end in a convolution to the classes and its mean; here the mean of the features goes to the common head.
+    The authors end in a convolution to the classes and its mean; here the mean of the features goes to the
+    common head.
     """
     image = x = keras.Input((input_size, input_size, 3))
     for number in (1, 2):
@@ -28,7 +30,8 @@ def mini_xception(input_size: int, weights: str | None) -> keras.Model:
 
 def _block(x, filters: int, name: str):
     """Two separable convolutions and a maximum, beside a strided 1x1 convolution."""
-    # A strided 1x1 convolution in two steps: TensorFlow 2.21 crashes where it trains one of 8 channels (oneDNN, AVX-512).
+    # A strided 1x1 convolution in two steps: TensorFlow 2.21 crashes where it trains one of 8 channels
+    # (oneDNN, AVX-512).
     short = layers.MaxPooling2D(1, 2, padding="same", name=f"{name}_short_every_other")(x)
     short = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_short_conv")(short)
     short = layers.BatchNormalization(name=f"{name}_short_norm")(short)

@@ -1,6 +1,11 @@
 """MobileNetV3Small (Howard et al. 2019), and what is left of it without the parts that 8 bits like least."""
 
-from fer_hailo.training.networks.mobilenet_v3_small.network import small, small_minimalistic, small_relu6, small_without_se
+from fer_hailo.training.networks.mobilenet_v3_small.network import (
+    small,
+    small_minimalistic,
+    small_relu6,
+    small_without_se,
+)
 from fer_hailo.training.networks.record import Network
 
 APACHE = "Apache 2.0"

@@ -1,5 +1,6 @@
-"""MobileNetV3Small (Howard et al. 2019) as keras.applications builds it, without its own preprocessing, and what is left of it without
-the parts that 8 bits and edge compilers like least."""
+"""MobileNetV3Small (Howard et al. 2019) as keras.applications builds it, without its own preprocessing, and
+what is left of it without the parts that 8 bits and edge compilers like least.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def small_without_se(input_size: int, weights: str | None) -> keras.Model:
 
 
 def small_relu6(input_size: int, weights: str | None) -> keras.Model:
-    """With ReLU6 for h-swish; squeeze-and-excite and its hard sigmoid stay. weights: those of the full network."""
+    """With ReLU6 for h-swish; squeeze-and-excite and its hard sigmoid stay. weights: those of the full
+    network.
+    """
 
     def clone(layer):
         if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.hard_swish:
@@ -42,7 +45,9 @@ def small_relu6(input_size: int, weights: str | None) -> keras.Model:
 
 
 def _variant(full: keras.Model, clone: Callable | None = None, call: Callable | None = None) -> keras.Model:
-    """A copy of the full network, layers changed by clone(layer) or called by call(layer, ...); layers that nothing reads are gone."""
+    """A copy of the full network, layers changed by clone(layer) or called by call(layer, ...); layers that
+    nothing reads are gone.
+    """
     image = keras.Input(full.input_shape[1:])
     variant = keras.models.clone_model(full, input_tensors=image, clone_function=clone, call_function=call)
     for layer in variant.layers:

@@ -1,11 +1,22 @@
-"""POSTER V2, or POSTER++ (Mao et al. 2025): landmarks ask the image at three scales; a small transformer joins them."""
+"""POSTER V2, or POSTER++ (Mao et al. 2025): landmarks ask the image at three scales; a small transformer
+joins them.
+"""
 
 from __future__ import annotations
 
 import keras
 from keras import layers
 
-from fer_hailo.training.networks.attention import Attention, LayerScale, Positions, WindowAttention, dense, drop_path, gated, mlp
+from fer_hailo.training.networks.attention import (
+    Attention,
+    LayerScale,
+    Positions,
+    WindowAttention,
+    dense,
+    drop_path,
+    gated,
+    mlp,
+)
 from fer_hailo.training.networks.blocks import Part, conv, picture
 from fer_hailo.training.networks.face_backbones import UNITS, WIDTHS, ir50, mobile_face_net, renamed
 
@@ -23,9 +34,11 @@ RENAMED = renamed(
 
 
 def poster_v2(input_size: int, logits: int) -> keras.Model:
-    """From (I, I, 3) in [-1, 1] to logits; I is a multiple of 32. Both backbones see every second pixel, as the official code does.
+    """From (I, I, 3) in [-1, 1] to logits; I is a multiple of 32. Both backbones see every second pixel, as
+    the official code does.
 
-    Layers are called as the official code calls its modules. Windows are as large as the maps: weights fit one input size, officially 224.
+    Layers are called as the official code calls its modules. Windows are as large as the maps: weights fit
+    one input size, officially 224.
     """
     image, shifted = picture(input_size)
     half = layers.MaxPooling2D(1, 2, name="half")(shifted)
@@ -40,11 +53,17 @@ def poster_v2(input_size: int, logits: int) -> keras.Model:
     for i in range(DEPTH):
         x = _block(x, f"VIT-blocks-{i}")
     x = layers.Flatten(name="VIT-first")(Part(1, 0, 1, name="VIT-class_token")(_norm(x, 1e-6, "VIT-norm")))
-    return keras.Model(image, layers.Dense(logits, name="VIT-head-linear", dtype="float32")(gated(x, "VIT-se_block")), name="poster_v2")
+    return keras.Model(
+        image,
+        layers.Dense(logits, name="VIT-head-linear", dtype="float32")(gated(x, "VIT-se_block")),
+        name="poster_v2",
+    )
 
 
 def _scale(x, landmarks, level: int):
-    """One scale: landmark pixels ask the image's within the whole map, then a feed-forward part, then tokens of width 768."""
+    """One scale: landmark pixels ask the image's within the whole map, then a feed-forward part, then tokens
+    of width 768.
+    """
     side, width, heads, rate = x.shape[1], x.shape[-1], HEADS[level - 1], DROP[level - 1]
     x = _norm(x, 1e-5, f"window{level}-norm")
     pixels = layers.Reshape((side * side, width), name=f"window{level}")(x)
@@ -52,7 +71,13 @@ def _scale(x, landmarks, level: int):
     y = WindowAttention(heads, name=f"attn{level}-heads")(asked, dense(pixels, 2 * width, f"attn{level}-qkv"))
     y = layers.Reshape((side, side, width), name=f"attn{level}-map")(dense(y, width, f"attn{level}-proj"))
     x = _branch(x, y, "gamma1", rate, f"ffn{level}")
-    x = _branch(x, mlp(_norm(x, 1e-5, f"ffn{level}-norm"), 4 * width, f"ffn{level}-mlp"), "gamma2", rate, f"ffn{level}")
+    x = _branch(
+        x,
+        mlp(_norm(x, 1e-5, f"ffn{level}-norm"), 4 * width, f"ffn{level}-mlp"),
+        "gamma2",
+        rate,
+        f"ffn{level}",
+    )
     for stride, name in EMBED[level - 1]:
         x = conv(x, WIDTH, 1 if name == "embed_v-proj" else 3, stride, bias=True, name=name)
     return layers.Reshape((-1, WIDTH), name=f"tokens{level}")(x)
@@ -66,7 +91,10 @@ def _branch(x, y, factors: str, rate: float, name: str):
 def _block(x, name: str):
     """A block of a vision transformer (Dosovitskiy et al. 2021)."""
     joint = dense(_norm(x, 1e-6, f"{name}-norm1"), 3 * WIDTH, f"{name}-attn-qkv")
-    queries, pairs = Part(-1, 0, WIDTH, name=f"{name}-attn-q")(joint), Part(-1, WIDTH, 3 * WIDTH, name=f"{name}-attn-kv")(joint)
+    queries, pairs = (
+        Part(-1, 0, WIDTH, name=f"{name}-attn-q")(joint),
+        Part(-1, WIDTH, 3 * WIDTH, name=f"{name}-attn-kv")(joint),
+    )
     y = Attention(VIT_HEADS, name=f"{name}-attn-heads")(queries, pairs)
     x = layers.Add(name=f"{name}-attended")([x, dense(y, WIDTH, f"{name}-attn-proj")])
     return layers.Add(name=name)([x, mlp(_norm(x, 1e-6, f"{name}-norm2"), 4 * WIDTH, f"{name}-mlp")])

@@ -1,4 +1,7 @@
-"""ResNet-18 (He et al. 2016), which keras.applications does not have. Layers are called as torchvision calls its modules."""
+"""ResNet-18 (He et al. 2016), which keras.applications does not have.
+
+Layers are called as torchvision calls its modules.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # filters, stride of the first
 
 
 def resnet18(input_size: int, weights: str | None) -> keras.Model:
-    """From (I, I, 3) in [-1, 1] to (I / 32, I / 32, 512). weights: a file that `save_weights` of this network wrote, or None."""
+    """From (I, I, 3) in [-1, 1] to (I / 32, I / 32, 512). weights: a file that `save_weights` of this network
+    wrote, or None.
+    """
     image, x = picture(input_size)
     x = stem(x, "conv1", "bn1")
     for number, (filters, stride) in enumerate(STAGES, 1):
@@ -23,15 +28,21 @@ def resnet18(input_size: int, weights: str | None) -> keras.Model:
 
 
 def renamed(stem: str, stages: dict[int, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Where a checkpoint's names of a ResNet-18 stand in a larger network: {beginning: beginnings}. stages: of layer1 to layer4."""
-    return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {f"layer{number}.": ends for number, ends in stages.items()}
+    """Where a checkpoint's names of a ResNet-18 stand in a larger network: {beginning: beginnings}. stages:
+    of layer1 to layer4.
+    """
+    return {"conv1.": (f"{stem}.0.",), "bn1.": (f"{stem}.1.",)} | {
+        f"layer{number}.": ends for number, ends in stages.items()
+    }
 
 
 def stem(image, conv_name: str, norm_name: str):
     """A 7x7 convolution and a maximum, each with stride 2."""
     x = norm(conv(image, STAGES[0][0], 7, 2, name=conv_name), norm_name)
     x = layers.ReLU(name=f"{norm_name}_relu")(x)
-    x = layers.ZeroPadding2D(1, name=f"{norm_name}_pad")(x)  # of values from 0 on, so that zeros never win the maximum
+    x = layers.ZeroPadding2D(1, name=f"{norm_name}_pad")(
+        x
+    )  # of values from 0 on, so that zeros never win the maximum
     return layers.MaxPooling2D(3, 2, name=f"{norm_name}_pool")(x)
 
 

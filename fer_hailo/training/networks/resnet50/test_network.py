@@ -13,7 +13,9 @@ def shrink(patch):
     patch.setattr(
         keras_resnet,
         "stack_residual_blocks_v1",
-        lambda x, filters, blocks, name, **rest: whole(x, filters // 8, 1, name=name, **rest) if name in ("conv2", "conv3") else x,
+        lambda x, filters, blocks, name, **rest: (
+            whole(x, filters // 8, 1, name=name, **rest) if name in ("conv2", "conv3") else x
+        ),
     )
 
 

@@ -11,7 +11,9 @@ from fer_hailo.training.networks.vgg19 import network
 
 def shrink(patch):
     narrow = types.SimpleNamespace(**vars(keras.layers))
-    narrow.Conv2D = lambda filters, *rest, **options: keras.layers.Conv2D(filters // 16, *rest, **options, kernel_initializer="he_normal")
+    narrow.Conv2D = lambda filters, *rest, **options: keras.layers.Conv2D(
+        filters // 16, *rest, **options, kernel_initializer="he_normal"
+    )
     patch.setattr(keras_vgg19, "layers", narrow)
 
 
