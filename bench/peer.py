@@ -58,9 +58,8 @@ def _fer(use_tflite: bool):
     cv2.setNumThreads(1)
     from fer.fer import FER
 
-    parameters = (FER(mtcnn=False, use_tflite=False), FER._model_cache.count_params())[
-        1
-    ]  # the TFLite file holds the same network
+    # The TFLite file holds the same network
+    parameters = (FER(mtcnn=False, use_tflite=False), FER._model_cache.count_params())[1]
     reader = FER(mtcnn=False, use_tflite=use_tflite)
 
     def classify(face):
@@ -96,9 +95,8 @@ def torch_network():
 
     def classify(face):
         with torch.no_grad():
-            scores = network(prepare(face[..., None])[None])[
-                0
-            ].numpy()  # sigmoids: the largest is the prediction
+            # Sigmoids: the largest is the prediction
+            scores = network(prepare(face[..., None])[None])[0].numpy()
         return scores / np.maximum(scores.sum(), 1e-9)
 
     labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

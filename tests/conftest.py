@@ -64,9 +64,8 @@ def converted(trained) -> Path:
     from fer_hailo.training.convert.conversion import convert
 
     place = os.getcwd()
-    (
-        trained.parent / "calib"
-    ).mkdir()  # where there is one in the current folder, it gets a copy of the calibration set
+    # Where there is one in the current folder, it gets a copy of the calibration set
+    (trained.parent / "calib").mkdir()
     os.chdir(trained.parent)
     try:
         return convert(str(trained), {}, None, None, None)

@@ -129,9 +129,8 @@ def test_one_failure_does_not_stop_the_rest_and_the_same_command_goes_on(quick, 
     assert float(rows["good"]["validation mean"]) == stated and rows["bad"]["validation mean"] == ""
     assert (tmp_path / "out/summary.png").stat().st_size > 1000
     kept = (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns
-    assert (
-        experiments.main([str(file), "--out", "out"]) == 1
-    )  # once more the one that failed, and that one only
+    # Once more the one that failed, and that one only
+    assert experiments.main([str(file), "--out", "out"]) == 1
     assert (
         "2 runs, 1 of them done" in capsys.readouterr().err
         and (tmp_path / "out/good_s1/DONE").stat().st_mtime_ns == kept

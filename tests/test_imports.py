@@ -63,9 +63,8 @@ ROOMS = (
     "commands",
 )
 TRAINING = ("data", "networks", "models", "evaluate", "convert", "fit", "quantise", "experiments")
-ALLOWED_UP = {
-    ("predict.keras_model", "training.models.build")
-}  # a .keras file may hold layers of this project
+# A .keras file may hold layers of this project
+ALLOWED_UP = {("predict.keras_model", "training.models.build")}
 
 
 def rank(module: str, rooms: tuple[str, ...]) -> int:

@@ -17,11 +17,8 @@ from fer_hailo.common.runs import MODEL
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.training.evaluate.evaluation import evaluate_file
 
-JAX = {
-    "KERAS_BACKEND": "jax",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-}  # compile fast, run slowly
+# Compile fast, run slowly
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +30,8 @@ def config(sample_set, trained, tmp_path_factory):
         "stage1_epochs": 0,
         "batch_size": 16,
     }
-    settings |= {
-        "rotation": 0,
-        "brightness": 0,
-        "contrast": 0,
-    }  # Keras' own layers, which take long to compile
+    # Keras' own layers, which take long to compile
+    settings |= {"rotation": 0, "brightness": 0, "contrast": 0}
     save_config(load_config(None, settings), path)
     return path
 

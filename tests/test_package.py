@@ -399,10 +399,8 @@ def test_the_wheel_does_everything_in_an_empty_folder(installed, photograph, tmp
         "base: configs/smoke.yaml\ncommon: {stage2_epochs: 1, stage2_warmup_epochs: 0}\nseeds: [1]\n"
     )
     call(program, "experiments", "grid.yaml", "--data", "fer2013_keras_hailo/sample")
-    assert {path.name for path in empty.iterdir()} == {
-        "fer2013_keras_hailo",
-        "grid.yaml",
-    }  # no fer2013/, no calib/
+    # No fer2013/, no calib/
+    assert {path.name for path in empty.iterdir()} == {"fer2013_keras_hailo", "grid.yaml"}
 
 
 def test_what_an_installed_package_lacks_is_one_line(tmp_path, monkeypatch):

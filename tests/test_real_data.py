@@ -91,9 +91,8 @@ def test_an_epoch_with_imagenet_weights_in_3_gib(command, archive, shared, cache
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.split()[-1]) < 3 * 2**20  # KiB
     metrics = json.loads((tmp_path / "fer2013_keras_hailo/run/metrics_val.json").read_text())
-    assert (
-        metrics["count"] == 3_877 and metrics["accuracy"] > 0.41
-    )  # the largest class alone would give 0.37; measured: 0.458
+    # The largest class alone would give 0.37; measured: 0.458
+    assert metrics["count"] == 3_877 and metrics["accuracy"] > 0.41
 
 
 @pytest.mark.slow
@@ -131,9 +130,8 @@ def test_a_fine_tuned_model_keeps_its_accuracy_in_int8(command, archive, shared,
         205,
     ]
     assert float32["val"] > 0.6 and float32["val"] - int8["val"] < 0.02
-    assert any(
-        change["kept"] for change in facts["changes"]
-    )  # squeeze-and-excite units that are dead on every face
+    # Squeeze-and-excite units that are dead on every face
+    assert any(change["kept"] for change in facts["changes"])
     rehearsed = command("compile_hef.py", run / "deploy", "--rehearse", "--max-drop", "2")
     assert rehearsed.returncode == 0, rehearsed.stderr
     assert not list(run.rglob("*.hef")) and not list(run.rglob("*.har"))

@@ -58,9 +58,8 @@ def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | No
             return None, str(error)
 
     rows = []
-    with (
-        ThreadPoolExecutor() as pool
-    ):  # reading overlaps with detection; the detectors themselves are not thread-safe
+    # Reading overlaps with detection; the detectors themselves are not thread-safe
+    with ThreadPoolExecutor() as pool:
         loaded = track(pool.map(load, source.entries), len(source.entries), "cropping")
         for entry, (image, problem) in zip(source.entries, loaded, strict=True):
             found = detector.find(image) if image is not None else []

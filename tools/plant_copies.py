@@ -62,9 +62,8 @@ def count_found(images: np.ndarray, seed: int) -> dict[str, tuple[int, int]]:
             f"{len(images):,} training images are too few: {PLANTED * len(changes):,} different ones are "
             "copied"
         )
-    originals = rng.choice(
-        len(images), (len(changes), PLANTED), replace=False
-    )  # one copy of each, so that no chain of copies helps
+    # One copy of each, so that no chain of copies helps
+    originals = rng.choice(len(images), (len(changes), PLANTED), replace=False)
     copies = [
         change(images[i], rng) for change, own in zip(changes.values(), originals, strict=True) for i in own
     ]

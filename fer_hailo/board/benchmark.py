@@ -120,9 +120,8 @@ def call_times(call: Callable[[], object], seconds: float) -> np.ndarray:
 def peak_mib() -> float | None:
     """The most memory that this process has held, MiB; None where the system does not tell (Windows)."""
     status = Path("/proc/self/status")
-    if (
-        status.is_file()
-    ):  # rather than getrusage, whose number Linux hands on from the process that started this one
+    # Rather than getrusage, whose number Linux hands on from the process that started this one
+    if status.is_file():
         return next(
             int(line.split()[1]) / 1024
             for line in status.read_text().splitlines()

@@ -59,9 +59,8 @@ class Channel(Generic[T]):
         while True:
             with self._changed:
                 while not self._items and not self._closed:
-                    self._changed.wait(
-                        0.5
-                    )  # not for ever: on Windows Ctrl-C does not end a wait without a limit
+                    # Not for ever: on Windows Ctrl-C does not end a wait without a limit
+                    self._changed.wait(0.5)
                 if not self._items:
                     if self._error:
                         raise self._error

@@ -28,13 +28,8 @@ from fer_hailo.formats.tflite import read_tflite
 from fer_hailo.predict.hailort import check_hef, import_hailort, misfit, runs_on
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-PAIRS = {
-    "4.19": "3.29",
-    "4.20": "3.30",
-    "4.21": "3.31",
-    "4.22": "3.32",
-    "4.23": "3.33",
-}  # HailoRT and its compiler
+# HailoRT and its compiler
+PAIRS = {"4.19": "3.29", "4.20": "3.30", "4.21": "3.31", "4.22": "3.32", "4.23": "3.33"}
 VENDOR = "0x1e60"  # Hailo's number on the PCIe bus
 NO_DEVICE = 74  # exit status of hailortcli
 MACHINES = ("x86_64", "aarch64")

@@ -79,9 +79,8 @@ class _Pen:
 
         x, y, width, height = face.box
         corners = (x, y), (x + width - 1, y + height - 1)
-        cv2.rectangle(
-            self.image, *corners, BLACK, self.line + 2
-        )  # an edge that also shows on a ground of the label's colour
+        # An edge that also shows on a ground of the label's colour
+        cv2.rectangle(self.image, *corners, BLACK, self.line + 2)
         cv2.rectangle(self.image, *corners, self.colours[face.label], self.line)
 
     def _label(self, face: Reading) -> None:

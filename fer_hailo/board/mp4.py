@@ -17,10 +17,8 @@ from fer_hailo.common.files import written
 if TYPE_CHECKING:
     import cv2
 
-RATE, FASTEST = (
-    25.0,
-    240.0,
-)  # frames a second where the source does not know its rate, or states one above FASTEST
+# Frames a second where the source does not know its rate, or states one above FASTEST
+RATE, FASTEST = (25.0, 240.0)
 CODEC = int.from_bytes(b"mp4v", "little")  # MPEG-4 part 2, as a FOURCC code
 ROOM = 16 * 2**20  # bytes that are left free on the disk, so that the index at the end can still be written
 
@@ -38,9 +36,8 @@ class Mp4:
     def __init__(self, path: Path, shot: Shot):
         self._path, self._start, self._newest = path, shot.time_s, shot
         rate = shot.rate if shot.rate and 0 < shot.rate <= FASTEST else RATE
-        self._rate = round(
-            rate, 3 if rate < 65 else 2
-        )  # MPEG-4 counts time in at most 65535 parts of a second
+        # MPEG-4 counts time in at most 65535 parts of a second
+        self._rate = round(rate, 3 if rate < 65 else 2)
         self._frames = 0
         self._last: np.ndarray | None = None
         self._writer: cv2.VideoWriter | None = None
@@ -56,9 +53,8 @@ class Mp4:
         Raises UserError on a full disk.
         """
         self._newest = shot
-        due = (
-            round((shot.time_s - self._start) * self._rate) + 1 - self._frames
-        )  # the new frame is the last of them
+        # The new frame is the last of them
+        due = round((shot.time_s - self._start) * self._rate) + 1 - self._frames
         new = None if drawn is None else self._fit(drawn)
         old = new if self._last is None else self._last
         if old is None:
@@ -86,9 +82,8 @@ class Mp4:
         frame = cv2.copyMakeBorder(to_bgr(drawn), 0, high % 2, 0, wide % 2, cv2.BORDER_REPLICATE)
         if self._last is None or frame.shape == self._last.shape:
             return frame
-        return cv2.resize(
-            frame, self._last.shape[1::-1], interpolation=cv2.INTER_AREA
-        )  # a camera that came back in another size
+        # A camera that came back in another size
+        return cv2.resize(frame, self._last.shape[1::-1], interpolation=cv2.INTER_AREA)
 
     def _write(self, frame: np.ndarray) -> None:
         if shutil.disk_usage(self._path.parent).free < ROOM:

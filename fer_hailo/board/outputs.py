@@ -29,15 +29,8 @@ from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
-SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-}  # in which an image is saved as it came; else .png
+# In which an image is saved as it came; else .png
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
@@ -83,9 +76,8 @@ class _Text:
         data = text.encode(sys.stdout.encoding, "backslashreplace")  # names of files may be no valid text
         try:
             with held():
-                while (
-                    data
-                ):  # an unbuffered stream (python -u) may take a part only, which print() does not notice
+                # An unbuffered stream (python -u) may take a part only, which print() does not notice
+                while data:
                     data = data[sys.stdout.buffer.write(data) :]
                 sys.stdout.buffer.flush()
                 self.pieces += 1
@@ -306,9 +298,8 @@ class SavedPictures:
         while True:
             path = self._folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
             if path.name.casefold() not in self._names and not _identity(path) & self._sources:
-                self._names.add(
-                    path.name.casefold()
-                )  # for file systems to which A.png and a.png are the same
+                # For file systems to which A.png and a.png are the same
+                self._names.add(path.name.casefold())
                 self._numbers[stem + suffix] = number
                 return path
             number += 1

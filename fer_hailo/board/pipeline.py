@@ -154,9 +154,8 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        for stage in stages[
-            1:
-        ]:  # not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+        # Not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+        for stage in stages[1:]:
             stage.join()
         pool.shutdown()
 

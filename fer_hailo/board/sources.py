@@ -276,9 +276,8 @@ def _camera(
 
     def connect() -> Capture:
         opened = capture(target, backend, [])
-        opened.set(
-            cv2.CAP_PROP_BUFFERSIZE, 1
-        )  # the newest frame, not one that waited; ignored where it cannot be set
+        # The newest frame, not one that waited; ignored where it cannot be set
+        opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         return opened
 
     present = ", ".join(sorted(glob.glob("/dev/video*"), key=_natural)) or "no /dev/video*"
@@ -358,6 +357,5 @@ def _silence() -> None:
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video is opened
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(
-            0
-        )  # silent; its place differs between versions
+        # Silent; its place differs between versions
+        (cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(0)

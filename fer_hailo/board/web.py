@@ -139,9 +139,8 @@ def _pictures(live: Live) -> Iterator[bytes]:
     """
     yield BOUNDARY
     number = 0
-    while live.wait(
-        live.picture, number, STALLED_S
-    ):  # after that the old image goes once more, which finds those who have gone
+    # After that the old image goes once more, which finds those who have gone
+    while live.wait(live.picture, number, STALLED_S):
         number, jpeg = live.picture.get()
         if jpeg:
             yield b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n%b" % (
@@ -197,9 +196,8 @@ class _Guard:
 
     def __init__(self, token: str | None, local: bool):
         self._token, self._local = (token or "").encode(), local
-        self._value = hmac.new(
-            self._token, b"cookie", "sha256"
-        ).hexdigest()  # a token may hold characters that a cookie may not
+        # A token may hold characters that a cookie may not
+        self._value = hmac.new(self._token, b"cookie", "sha256").hexdigest()
         self._name = f"fer_hailo_{self._value[:8]}"  # a browser sends cookies to every port of a host
 
     def check(self) -> None:

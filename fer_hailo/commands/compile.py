@@ -26,9 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.inspect:
         return _inspect(arguments.inspect, arguments.json)
-    if (
-        arguments.rehearse
-    ):  # before numpy is loaded: its threads and the emulation's would get in each other's way
+    # Before numpy is loaded: its threads and the emulation's would get in each other's way
+    if arguments.rehearse:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     own = [arguments.layers] if arguments.layers else []
     if arguments.lint:

@@ -10,10 +10,8 @@ from fer_hailo.common.resources import checkout, find, resource
 from fer_hailo.common.runs import RUNS
 
 PREFIX = "released:"
-RELEASED = {
-    "mobilenet_v3_small": "released",
-    "mobilenet_v3_small_minimalistic": "released_minimalistic",
-}  # folders
+# Folders
+RELEASED = {"mobilenet_v3_small": "released", "mobilenet_v3_small_minimalistic": "released_minimalistic"}
 DEFAULT = "mobilenet_v3_small"
 TOP = "fer2013_keras_hailo"  # the folder of theirs, in the repository and in a wheel
 

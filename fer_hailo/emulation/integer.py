@@ -36,13 +36,8 @@ from fer_hailo.emulation.steps import NotEmulated
 from fer_hailo.formats.tflite_graph import Constant, Dense, Joining, Operation, Sharpness
 
 SOFTMAX_GRID = Grid(1 / 256, -128, 8)
-KEEP_GRID = {
-    "MAX_POOL_2D",
-    "AVERAGE_POOL_2D",
-    "PAD",
-    "RESHAPE",
-    "SQUEEZE",
-}  # their results have the scale of what they read
+# Their results have the scale of what they read
+KEEP_GRID = {"MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "SQUEEZE"}
 ADD_SHIFT = {8: 20, 16: 15}  # bits that the terms of a sum gain before they are scaled, as in LiteRT
 
 

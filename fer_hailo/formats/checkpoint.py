@@ -24,12 +24,8 @@ _TYPES = {
     "IntStorage": "<i4", "ShortStorage": "<i2",
     "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?", "BFloat16Storage": "<u2",
 }  # fmt: skip
-_INSIDE = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "net",
-)  # where training scripts put the weights beside their other state
+# Where training scripts put the weights beside their other state
+_INSIDE = ("state_dict", "model_state_dict", "model", "net")
 
 
 def read_tensors(path: Path | str, plan: Plan = ()) -> dict[str, np.ndarray]:

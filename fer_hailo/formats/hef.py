@@ -78,9 +78,8 @@ class Stream:
     shape: tuple[int, ...]  # without the batch: (height, width, features), (features,) or (height, width)
     qp_zp: float | None
     qp_scale: float | None
-    limits: (
-        tuple[float | None, float | None] | None
-    )  # smallest and largest real value; None where the file states none
+    # Smallest and largest real value; None where the file states none
+    limits: tuple[float | None, float | None] | None
     takes_bytes: bool | None  # inputs: whether a stored value is a pixel value, 0..255; None for outputs
     # Inputs: whether a name proves that the chip normalises. Without one nobody can tell from the file: the
     # names are those of the input's first reader, none where that changes the precision, others where the
@@ -355,9 +354,8 @@ def _group(group: Message, architecture: str) -> Group:
     # With post-processing on the host, the chip's part is one of several ops; it has the same fields as a
     # group.
     core = next((op.message(4) for op in group.messages(8) if op.has(4)), group)
-    if architecture == "HAILO8L" and core.has(
-        7
-    ):  # compiled for each set of clusters that a chip may have; HailoRT describes the first
+    # Compiled for each set of clusters that a chip may have; HailoRT describes the first
+    if architecture == "HAILO8L" and core.has(7):
         core = core.messages(7)[0].message(1)
     metadata, contexts = core.message(1), core.messages(3)
     name = metadata.text(1) or group.text(10)

@@ -19,10 +19,8 @@ SECRET = bytes.fromhex(
     "170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
 )
 
-STRIPE, STRIPES = (
-    64,
-    16,
-)  # bytes a stripe; stripes a block, as the secret allows: one for each 8 bytes of it but the last 64
+# Bytes a stripe; stripes a block, as the secret allows: one for each 8 bytes of it but the last 64
+STRIPE, STRIPES = (64, 16)
 BLOCK = STRIPE * STRIPES
 CHUNK = 512 * BLOCK  # what is worked on at a time: bounds the memory needed beside the data
 
@@ -64,9 +62,8 @@ def _long(data: memoryview) -> int:
     rest = (len(data) - 1 - whole) // STRIPE
     stripes = _lanes(data, whole, rest * 8).reshape(1, rest, 8)
     state += _taken_up(stripes, keys[:rest])[0]
-    last = _lanes(data, len(data) - STRIPE, 8).reshape(
-        1, 1, 8
-    )  # the final 64 bytes, overlapping what came before
+    # The final 64 bytes, overlapping what came before
+    last = _lanes(data, len(data) - STRIPE, 8).reshape(1, 1, 8)
     state += _taken_up(last, _lanes(SECRET, len(SECRET) - STRIPE - 7, 8))[0]
     words = [int(value) for value in state]
     total = len(data) * P64[0]

@@ -145,9 +145,8 @@ class HailoRT:
             if not runs_on(hef, architecture):
                 raise UserError(f"{path} {misfit(hef, architecture)}")
             device = stack.enter_context(platform.VDevice(_parameters(platform)))
-            open_network = (
-                _jobs if hasattr(device, "create_infer_model") else _streams
-            )  # older ones have no jobs
+            # Older ones have no jobs
+            open_network = _jobs if hasattr(device, "create_infer_model") else _streams
             self._infer = stack.enter_context(open_network(platform, device, str(path), batch))
             self._open = stack.pop_all()
 
@@ -252,9 +251,8 @@ def device_architecture(platform: ModuleType) -> str:
     devices = platform.Device.scan()
     if not devices:
         raise UserError(ABSENT)
-    with platform.Device(
-        devices[0]
-    ) as device:  # it may be open elsewhere: to identify takes nothing from others
+    # It may be open elsewhere: to identify takes nothing from others
+    with platform.Device(devices[0]) as device:
         return device.control.identify().device_architecture.name
 
 
@@ -344,9 +342,8 @@ class _Slot:
         self._inputs[: self._count] = images
         used = self._bindings[: self._count]
         for bindings, buffer in zip(used, self._outputs, strict=False):
-            bindings.output().set_buffer(
-                buffer
-            )  # each time: run_async leaves the bindings pointing at a buffer of HailoRT's own
+            # Each time: run_async leaves the bindings pointing at a buffer of HailoRT's own
+            bindings.output().set_buffer(buffer)
         self._configured.wait_for_async_ready(timeout_ms=TIMEOUT_MS, frames_count=self._count)
         self._job = self._configured.run_async(used, self._done)
 
@@ -358,9 +355,8 @@ class _Slot:
         return self._outputs[: self._count].reshape(self._count, -1).copy()
 
     def _done(self, completion_info) -> None:
-        self._failure = (
-            completion_info.exception
-        )  # told here only: `wait` raises for its timeout and nothing else
+        # Told here only: `wait` raises for its timeout and nothing else
+        self._failure = completion_info.exception
 
 
 @contextlib.contextmanager

@@ -30,9 +30,8 @@ class LiteRT:
     def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
         self.path = Path(path)
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # about the memory that keeping tensors takes; about TensorFlow's copy being old
+            # About the memory that keeping tensors takes; about TensorFlow's copy being old
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._interpreter = _interpreter()(
                     model_content=Path(path).read_bytes(),

@@ -11,9 +11,8 @@ from fer_hailo.script.layers import Layers, bare
 from fer_hailo.script.text import Items, Name, Statement, Value
 from fer_hailo.script.vocabulary import COMMANDS
 
-NAMES = {
-    "normalization": "input_normalization"
-}  # how a command's result is called anew; others keep theirs, numbered
+# How a command's result is called anew; others keep theirs, numbered
+NAMES = {"normalization": "input_normalization"}
 
 
 def without_clashes(statements: Sequence[Statement], layers: Layers) -> tuple[list[Statement], list[str]]:

@@ -136,9 +136,8 @@ def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
         domain = domains.get((value.line, value.column))
         if domain is None:
             return value
-        names = tuple(
-            {new.value: new for new in found(value)}.values()
-        )  # one layer can come from several tensors
+        # One layer can come from several tensors
+        names = tuple({new.value: new for new in found(value)}.values())
         if isinstance(value, Items) or (len(names) > 1 and domain.kind != "layer"):
             return Items(names, value.line, value.column)
         if len(names) > 1:

@@ -8,12 +8,8 @@ from fer_hailo.script.text import Statement, parse_script, render_value
 from fer_hailo.script.vocabulary import topic_of
 
 ASKED = ("optimization_level", "compression_level", "calibset_size", "batch_size", "precision_mode")
-CORRECTIONS = (
-    "bias_correction",
-    "equalization",
-    "finetune",
-    "adaround",
-)  # what the SDK does to the weights: on or off
+# What the SDK does to the weights: on or off
+CORRECTIONS = ("bias_correction", "equalization", "finetune", "adaround")
 
 
 def settings_of(script: str, levels: Sequence[int]) -> dict[str, str]:

@@ -88,9 +88,8 @@ def rehearse_bundle(
 
     Returns the exit status as `compile_bundle` does, judged by the emulation of the model script.
     """
-    job = _job(
-        folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick
-    )  # beside a compilation's report, not over it
+    # Beside a compilation's report, not over it
+    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
     for line in rehearsal.emulation.ignored if rehearsal.emulation else ():
@@ -106,10 +105,8 @@ def rehearse_bundle(
         seconds={"rehearsal": round(time.monotonic() - start, 1)},
         warnings=rehearsal.warnings,
     )
-    emulated = rehearsal.metrics.keys() & {
-        NARROW,
-        WIDE,
-    }  # the TFLite files have their rows since they were made
+    # The TFLite files have their rows since they were made
+    emulated = rehearsal.metrics.keys() & {NARROW, WIDE}
     return _finish(job, facts, {stage: facts.date for stage in rehearsal.metrics if stage in emulated})
 
 
@@ -160,9 +157,8 @@ def _facts(
     warnings: list[str],
 ) -> Facts:
     manifest, sdk = job.bundle.manifest, outcome if isinstance(outcome, Compiled) else None
-    judged = (
-        manifest.selection.splits() if manifest.selection else metrics
-    )  # on images that it learnt nothing can be judged
+    # On images that it learnt nothing can be judged
+    judged = manifest.selection.splits() if manifest.selection else metrics
     versions = {
         "Python": platform.python_version(),
         "numpy": np.__version__,

@@ -46,9 +46,8 @@ def client() -> ModuleType:
     """The module hailo_sdk_client. Raises UserError, saying where to get it, where it is missing."""
     try:
         return importlib.import_module("hailo_sdk_client")
-    except (
-        Exception
-    ) as error:  # an SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
+    # An SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
+    except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "hailo_sdk_client":
             raise UserError(MISSING) from None
         reason = with_class(error, first_line(error))

@@ -84,9 +84,8 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, Step]:
                 _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
             elif wanted is None or step in wanted:
                 _check_earlier(job, record, STEPS[:number])
-                record = {
-                    earlier: record[earlier] for earlier in STEPS[:number]
-                }  # what comes later is outdated
+                # What comes later is outdated
+                record = {earlier: record[earlier] for earlier in STEPS[:number]}
                 record[step] = _run(job, step)
                 write_steps(job.out / RECORD, record)
             if _fits(job, record, step) and not _scored(job, step, record[step].scores):

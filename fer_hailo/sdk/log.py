@@ -74,9 +74,8 @@ def _teed(stream, number: int, log) -> Iterator[None]:
         with contextlib.suppress(OSError):
             stream.flush()
         os.dup2(shown, number)  # closes the pipe's last writer, so that the thread ends
-        thread.join(
-            timeout=1
-        )  # unless a process that the SDK left behind holds it: the thread then goes on without us
+        # Unless a process that the SDK left behind holds it: the thread then goes on without us
+        thread.join(timeout=1)
 
 
 def findings(text: str) -> list[Finding]:

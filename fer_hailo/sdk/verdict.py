@@ -23,13 +23,8 @@ ADVICE = {
 }
 
 
-LAST = (
-    "har-int8",
-    "emulated-a16",
-    "emulated-int8",
-    "tflite-int8",
-    FLOAT_STEM,
-)  # what is judged: the first of them that there is
+# What is judged: the first of them that there is
+LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)
 SAME = 0.99  # part of the predictions in which the parsed float network must agree with the TFLite
 
 

@@ -42,9 +42,8 @@ def network(squeeze_bias, gate_bias=0.0):
     model = keras.Model(image, L.Dense(2, name="logits")(x))
     model.get_layer("squeeze").bias.assign(squeeze_bias)
     model.get_layer("excite").bias.assign(np.full(6, gate_bias))
-    model.get_layer("dense_norm").beta.assign(
-        [-1e3, 1.0, 0.5]
-    )  # the first unit is dead, whatever its kernel says
+    # The first unit is dead, whatever its kernel says
+    model.get_layer("dense_norm").beta.assign([-1e3, 1.0, 0.5])
     return model
 
 
@@ -100,10 +99,8 @@ def test_a_unit_that_lives_on_validation_only_is_kept(pictures):
     dark, bright = pictures // 16, np.full((8, 16, 16), 255, np.uint8)
     pooled = logits(keras.Model(model.input, L.Flatten()(model.get_layer("pool").output)), dark)
     kernel, bias = model.get_layer("squeeze").get_weights()
-    kernel[..., 0], bias[0] = (
-        1.0,
-        -pooled.sum(axis=1).max() - 0.1,
-    )  # the sum of all channels, less than it is on any dark image
+    # The sum of all channels, less than it is on any dark image
+    kernel[..., 0], bias[0] = (1.0, -pooled.sum(axis=1).max() - 0.1)
     model.get_layer("squeeze").set_weights([kernel, bias])
     model.get_layer("excite").kernel.assign(np.full((1, 1, 4, 6), 0.01))  # so small that no gate saturates
     clean, changes = clean_network(model, dark, bright, SPEC)
@@ -210,9 +207,8 @@ def test_equal_names_and_half_precision_in_nested_models(pictures):
     assert {layer.compute_dtype for layer in flat.layers} == {"float32"} and len(
         {layer.name for layer in flat.layers}
     ) == len(flat.layers)
-    np.testing.assert_allclose(
-        logits(flat, pictures), logits(nested, pictures), atol=0.05
-    )  # half precision has 3 digits
+    # Half precision has 3 digits
+    np.testing.assert_allclose(logits(flat, pictures), logits(nested, pictures), atol=0.05)
     kernels = [layer.get_weights()[0] for layer in flat.layers if isinstance(layer, L.Conv2D)]
     np.testing.assert_array_equal(kernels, [block.get_layer("same").get_weights()[0] for block in blocks])
 

@@ -47,9 +47,8 @@ def test_bundle_holds_what_the_other_machines_need(converted, trained, small):
     np.testing.assert_allclose(
         pictures.logits[: len(expected)], model.predict_on_batch(normalise(expected, bundle.spec)), atol=1e-4
     )
-    assert (
-        lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []
-    )  # 80 images: warnings
+    # 80 images: warnings
+    assert lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration())) != []
     assert all(
         f.level != "error"
         for f in lint_script((converted / "model.alls").read_text(), bundle.spec, len(bundle.calibration()))
@@ -145,9 +144,8 @@ def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, t
     keras.Model(image, load_model(trained / MODEL)(L.Rescaling(1 / 127.5, offset=-1)(image))).save(
         tmp_path / "raw.keras"
     )
-    deploy = convert(
-        "raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0
-    )  # nested models are laid out flat on the way
+    # Nested models are laid out flat on the way
+    deploy = convert("raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0)
     manifest = json.loads((deploy / "manifest.json").read_text())
     assert (manifest["preprocess"]["mean"], manifest["preprocess"]["scale"]) == (0, 1)
     assert "normalization([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])" in (deploy / "model.alls").read_text()
@@ -204,13 +202,8 @@ def test_no_parity_no_bundle(trained, tmp_path, monkeypatch):
     assert not (run / "deploy").exists()
     data = load_dataset(load_config(run / "config.yaml"), None)
     classes = {image.tobytes(): label for image, label in zip(data.val.images, data.val.labels, strict=True)}
-    assert sorted(classes[image.tobytes()] for image in seen[0]) == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]  # compared on images of every class
+    # Compared on images of every class
+    assert sorted(classes[image.tobytes()] for image in seen[0]) == [0, 1, 2, 3, 4]
 
 
 def test_a_run_is_judged_on_its_own_validation_side(trained, tmp_path, monkeypatch):

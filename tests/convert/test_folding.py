@@ -104,9 +104,8 @@ def test_the_sixth_of_a_hard_sigmoid_goes_into_the_projection(hard_sigmoid, tmp_
     for network, products in ((model, 1), (folded, 0)):
         (tmp_path / "n.tflite").write_bytes(to_tflite(network))
         assert len(read_tflite(tmp_path / "n.tflite").unexpected()) == products
-    assert [layer.operator for layer in read_tflite(tmp_path / "n.tflite").layers].count(
-        "MUL"
-    ) == 1  # of two tensors
+    # Of two tensors
+    assert [layer.operator for layer in read_tflite(tmp_path / "n.tflite").layers].count("MUL") == 1
 
 
 @pytest.mark.parametrize("end", ["something else reads it", "not linear", "negative", "a number divided"])

@@ -41,9 +41,8 @@ def test_lines_and_gains_by_hand():
     assert (first.number, first.slope) == (1, pytest.approx(1, abs=1e-4)) and first.offset == pytest.approx(
         -0.36111, abs=1e-4
     )
-    assert first.gain == pytest.approx(
-        9 / (10 / 6), rel=1e-3
-    )  # as wide as the widest other channel, whose h-swish goes to 9
+    # As wide as the widest other channel, whose h-swish goes to 9
+    assert first.gain == pytest.approx(9 / (10 / 6), rel=1e-3)
     # The identity already, and too wide.
     assert (second.number, second.gain) == (
         2,

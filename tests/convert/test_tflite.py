@@ -70,9 +70,8 @@ def test_tensors_have_the_layers_names(float32):
         "hidden",
         "answers",
     ]
-    assert [layer.name for layer in network.unexpected()] == [
-        "excite_mul"
-    ]  # by the constant 1/6; conversion folds it first
+    # By the constant 1/6; conversion folds it first
+    assert [layer.name for layer in network.unexpected()] == ["excite_mul"]
     # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and predictions have no
     # bias, or one of zeros.
     assert network.parameters == (216 + 8) + (72 + 8) + (64 + 8) + 48 + 18

@@ -98,9 +98,8 @@ def test_of_identical_images_the_first_is_compared(drawn):
 
 def test_blank_and_few_images_have_no_pairs(drawn):
     blanks = np.stack([np.full((48, 48), value, np.uint8) for value in (0, 90, 255)])
-    almost = blanks + np.eye(
-        48, dtype=np.uint8
-    )  # a diagonal one grey level brighter; 255 turns to 0, which is no blank
+    # A diagonal one grey level brighter; 255 turns to 0, which is no blank
+    almost = blanks + np.eye(48, dtype=np.uint8)
     for images in (blanks, almost[:2], drawn[:1], drawn[:0], np.concatenate([blanks, drawn[:1]])):
         found, scores = registered_pairs(images, np.arange(len(images)))
         assert found.shape == (0, 2) and scores.shape == (0,)
@@ -117,16 +116,14 @@ def test_two_copies_alone_are_found(drawn):
 
 
 def test_thumbnails_of_views():
-    ramp = np.tile(
-        np.arange(48, dtype=np.uint8), (1, 48, 1)
-    )  # grey level x; a cell's mean is that of its three pixels: 1, 4, 7, ...
+    # Grey level x; a cell's mean is that of its three pixels: 1, 4, 7, ...
+    ramp = np.tile(np.arange(48, dtype=np.uint8), (1, 48, 1))
     centred = np.arange(16) * 3 - 22.5
     expected = np.tile(centred / np.sqrt(16 * (centred**2).sum()), 16)
     np.testing.assert_allclose(thumbnails(ramp)[0], expected, atol=1e-6)
     np.testing.assert_allclose(thumbnails(ramp, VIEWS[1])[0], -expected, atol=1e-6)
-    np.testing.assert_allclose(
-        thumbnails(ramp, VIEWS[2])[0], expected, atol=3e-4
-    )  # a part of a ramp is a ramp, but for its steps
+    # A part of a ramp is a ramp, but for its steps
+    np.testing.assert_allclose(thumbnails(ramp, VIEWS[2])[0], expected, atol=3e-4)
 
 
 def test_a_candidate_comes_once_with_its_view(drawn):
@@ -142,9 +139,8 @@ def test_sampling_between_pixels():
     same, inside = sample(images, STAY[None])
     np.testing.assert_allclose(same[0], np.arange(16), atol=0.01)
     assert inside.all()
-    half, inside = sample(
-        images, np.float32([[[1, 0, 0.25], [0, 1, 0]]])
-    )  # a quarter of half the side: half a pixel to the right
+    # A quarter of half the side: half a pixel to the right
+    half, inside = sample(images, np.float32([[[1, 0, 0.25], [0, 1, 0]]]))
     np.testing.assert_allclose(half.reshape(4, 4)[:, :3], np.arange(16).reshape(4, 4)[:, :3] + 0.5, atol=0.01)
     assert inside.reshape(4, 4).tolist() == [[True, True, True, False]] * 4
 

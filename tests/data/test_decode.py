@@ -184,8 +184,7 @@ def test_both_decoders_see_the_same(name):
     data = encoded(image.convert(mode), kind, **options)
     pillow, opencv = decoding.decode(data), by_opencv(data)
     assert pillow.shape[:2] == opencv.shape[:2] == (20, 30) and pillow.flags.writeable
-    if (
-        pillow.ndim != opencv.ndim
-    ):  # grey in a palette, or beside transparency, may come as three equal channels
+    # Grey in a palette, or beside transparency, may come as three equal channels
+    if pillow.ndim != opencv.ndim:
         pillow, opencv = (np.dstack([one] * 3) if one.ndim == 2 else one for one in (pillow, opencv))
     assert np.abs(pillow.astype(int) - opencv).max() <= (1 if name == "CMYK JPEG" else 0)

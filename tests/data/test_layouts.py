@@ -210,9 +210,8 @@ def test_votes_as_soft_labels(ferplus_csv):
     options = {"data": str(ferplus_csv), "classes": ("happy", "neutral"), "validation_fraction": 0.25}
     hard, soft = (load_dataset(Config.of(**options, soft_labels=soft), None) for soft in (False, True))
     assert np.array_equal(hard.targets, np.eye(2)[hard.train.labels])
-    assert np.array_equal(
-        soft.train.labels, hard.train.labels
-    )  # what is scored, and oversampled, is the majority
+    # What is scored, and oversampled, is the majority
+    assert np.array_equal(soft.train.labels, hard.train.labels)
     shares = {0: [8 / 9, 1 / 9], 1: [3 / 9, 6 / 9]}
     np.testing.assert_allclose(soft.targets, [shares[label] for label in soft.train.labels], rtol=1e-6)
 

@@ -48,9 +48,8 @@ def test_targets_are_the_data_sets_labels_given_the_votes(poll):
     # With an intercept the fitted probabilities sum to the counts of the labels: 55 of label 1. The
     # regularised slope takes a little of it.
     assert likely[:, 1].sum() == pytest.approx(55, abs=0.5)
-    assert (likely[80:, 1] == likely[80, 1]).all() and 0.6 < likely[
-        80, 1
-    ] < 0.8  # 15 of 20, whatever the image's own label
+    # 15 of 20, whatever the image's own label
+    assert (likely[80:, 1] == likely[80, 1]).all() and 0.6 < likely[80, 1] < 0.8
     half = soften(faces, hard, path, 0.5)
     np.testing.assert_allclose(half, (hard + likely) / 2, rtol=1e-6)
 
@@ -70,10 +69,8 @@ def test_microsofts_file_goes_by_the_rows_of_fer2013_csv(tmp_path):
         ["PublicTest", "fer2.png", *ballots(10, 0)],
     ]
     votes = read_votes(write(tmp_path / "fer2013new.csv", rows, ("Usage", "Image name")))
-    assert list(votes) == [
-        "Training_00000",
-        "PublicTest_00002",
-    ]  # as data/sources.py names the rows; on the second nobody voted
+    # As data/sources.py names the rows; on the second nobody voted
+    assert list(votes) == ["Training_00000", "PublicTest_00002"]
     assert votes["Training_00000"].tolist() == ballots(4, 6)
 
 

@@ -141,9 +141,8 @@ def test_a_folder_with_a_model(board):
 
 
 def test_a_tflite_needs_litert_alone(board, converted):
-    result = evaluate(
-        "deploy/model_float32.tflite", "--json", cwd=board, before=ALONE, double=False
-    )  # in the bundle that it lies in
+    # In the bundle that it lies in
+    result = evaluate("deploy/model_float32.tflite", "--json", cwd=board, before=ALONE, double=False)
     assert result.returncode == 0 and "ASKED FOR" not in result.stderr, result.stderr
     found, known = (
         json.loads(result.stdout),

@@ -116,11 +116,8 @@ def test_the_whole_chain(whole):
         stage: {split: m["accuracy"] for split, m in scores.items()}
         for stage, scores in facts["metrics"].items()
     }
-    assert found == {
-        "har-native": native,
-        "har-fp": native,
-        "har-int8": pytest.approx(int8, abs=0.02),
-    }  # but for the input's rounding
+    # But for the input's rounding
+    assert found == {"har-native": native, "har-fp": native, "har-int8": pytest.approx(int8, abs=0.02)}
     assert (
         facts["agreement"]["har-native"] == 1
         and facts["verdict"]["causes"] == []
@@ -239,9 +236,8 @@ def test_a_second_run_makes_and_adds_nothing(compiled):
     assert {name: before[name] for name in ARTEFACTS} == {name: contents(out)[name] for name in ARTEFACTS}
     assert rows(compiled) == lines
 
-    quick = compile_hef(
-        "deploy", "--quick", 40, cwd=compiled
-    )  # another number of images costs no second optimization
+    # Another number of images costs no second optimization
+    quick = compile_hef("deploy", "--quick", 40, cwd=compiled)
     assert quick.returncode in (0, 3) and quick.stderr.count("is up to date") == 3
     assert {split: m["count"] for split, m in report(out)["metrics"]["har-int8"].items()} == {
         "val": 40,
@@ -274,9 +270,8 @@ def test_steps_are_run_when_asked_for(compiled):
         "model_quantized.har is missing, or was made from another" in line
         and "--steps optimize,compile" in line
     )
-    done = compile_hef(
-        "deploy", "--steps", "compile, optimize", "--max-drop", 5, cwd=compiled
-    )  # in any order
+    # In any order
+    done = compile_hef("deploy", "--steps", "compile, optimize", "--max-drop", 5, cwd=compiled)
     assert done.returncode == 0 and "is up to date" not in done.stderr and (out / "model.hef").exists()
 
 
@@ -298,9 +293,8 @@ def test_a_stale_artefact_is_named(compiled):
     assert "model.har" in error_line(compile_hef("deploy", "--steps", "compile", cwd=compiled))
     (out / "steps.json").write_text('{"parse": {"inputs": 1}, "optimize": [')
     assert "model.har" in error_line(compile_hef("deploy", "--steps", "optimize", cwd=compiled))
-    redone = compile_hef(
-        "deploy", "--alls", other, "--max-drop", 5, cwd=compiled
-    )  # the plain command puts all right again
+    # The plain command puts all right again
+    redone = compile_hef("deploy", "--alls", other, "--max-drop", 5, cwd=compiled)
     assert redone.returncode == 0 and "is up to date" not in redone.stderr
     assert (
         '"depth"' not in (out / "effective.alls").read_text()
@@ -412,9 +406,8 @@ def test_what_the_sdk_does_silently_is_told(tmp_path):
         and page.count("<p class=warn>the SDK chose 4-bit") == 1
     )
     text = (tmp_path / "deploy" / "hailo8" / "sdk.log").read_text()
-    assert (
-        "Searching for a better partition" in text and "Translation started" in text
-    )  # from C, and by print
+    # From C, and by print
+    assert "Searching for a better partition" in text and "Translation started" in text
 
 
 def test_a_subtle_fault_of_the_parse_gives_3(fresh, tmp_path):

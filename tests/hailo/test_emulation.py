@@ -112,13 +112,11 @@ def test_other_operators_by_hand():
     third = value("c", (), 1 / 3, 0, np.array(1, np.int8))
     assert computed("MUL", [x, third], z, [[[[6], [9]]]], activation="NONE") == [[[[1], [2]]]]  # 1 and 1.5
     axes = value("axes", (2,), dtype="int32", data=np.array([1, 2], np.int32))
-    assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [
-        [14]
-    ]  # 2.75 in quarters and 3
+    # 2.75 in quarters and 3
+    assert computed("MEAN", [x, axes], value("m", (1, 1), 0.25, 3), [[[[4], [7]]]]) == [[14]]
     pool = Sliding(same=True, size=(2, 2))
-    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], settings=pool) == [
-        [[[-2], [-7]]]
-    ]  # -1.5, without the padding
+    # -1.5, without the padding
+    assert computed("AVERAGE_POOL_2D", [x], x, [[[[4], [-7]]]], settings=pool) == [[[[-2], [-7]]]]
     assert computed("MAX_POOL_2D", [x], x, [[[[-4], [-7]]]], settings=pool) == [[[[-4], [-7]]]]
     pads = value("pads", (4, 2), dtype="int32", data=np.array([[0, 0], [0, 0], [1, 0], [0, 0]], np.int32))
     assert computed("PAD", [y, pads], value("p", (1, 1, 3, 1), 0.25, 4), other) == [[[[4], [12], [0]]]]
@@ -407,10 +405,8 @@ def test_precision_changes_between_layers(tmp_path):
     names = [operation.name for operation in graph.operations]
     some = with_activations(graph, {names[0]: Precision(16, 8)})
     assert graph.operations[1].kind == "HARD_SWISH"
-    assert some == {
-        names[0]: Precision(16, 8),
-        names[1]: Precision(16, 8),
-    }  # the h-swish belongs to its convolution
+    # The h-swish belongs to its convolution
+    assert some == {names[0]: Precision(16, 8), names[1]: Precision(16, 8)}
     mixed = IntegerNetwork(graph, MeasuredScheme(ranges, some))
     narrowed = Grid.of_range(ranges[names[1]].low, ranges[names[1]].high, 8)
     assert mixed.grids[names[1]].bits == 16 and mixed.grids[f"{names[1]} in 8 bits"] == narrowed

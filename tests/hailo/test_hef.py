@@ -351,11 +351,8 @@ def test_real_files_of_other_kinds(shared):
     assert (output.type, output.shape, output.damaged) == ("UINT16", (1,), False)
     detector = read_hef(shared / "data/hef/scrfd_2.5g.hef")
     assert (detector.architecture, len(detector.groups[0].outputs)) == ("HAILO15H", 9)
-    assert {stream.shape[2] for stream in detector.groups[0].outputs} == {
-        2,
-        8,
-        20,
-    }  # two anchors: 1, 4 and 10 values each
+    # Two anchors: 1, 4 and 10 values each
+    assert {stream.shape[2] for stream in detector.groups[0].outputs} == {2, 8, 20}
 
 
 def test_orders_on_the_wire_have_names(described):

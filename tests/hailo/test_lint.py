@@ -333,9 +333,8 @@ def test_the_script_of_a_bundle(old, new, level, word):
 def test_a_script_of_a_bundle_without_bias_correction():
     (warning,) = found(SCRIPT.replace(CORRECTION, ""), "warning", **OURS)
     assert "bias correction is not switched on" in warning.message and CORRECTION.strip() in warning.message
-    assert not any(
-        "bias" in warning.message for warning in found(SCRIPT.replace(CORRECTION, ""), "warning")
-    )  # foreign
+    # Foreign
+    assert not any("bias" in warning.message for warning in found(SCRIPT.replace(CORRECTION, ""), "warning"))
 
 
 def test_our_own_scripts_correct_biases_at_every_level():
@@ -439,9 +438,8 @@ def test_names_that_the_compiler_makes_stay_unchecked():
 )
 def test_partial_16_bit_blocks(layers, level, word):
     findings = lint_script(SCRIPT + f"quantization_param({layers}, precision_mode=a16_w16)", layers=LAYERS)
-    assert not [
-        f for f in findings if f.level == "error"
-    ]  # the compiler puts in precision changes of its own
+    # The compiler puts in precision changes of its own
+    assert not [f for f in findings if f.level == "error"]
     assert (findings == []) == (level is None)
     assert level is None or any(word in f.message for f in findings if f.level == level)
 

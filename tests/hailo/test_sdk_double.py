@@ -205,9 +205,8 @@ def test_whole_chain(sdk, folder):
     assert (native.argmax(1) == labels).mean() > 0.75
     assert (quantized.argmax(1) == labels).mean() > 0.75
     steps = (quantized - quantized.min()) / np.diff(np.unique(quantized)).min()
-    assert (
-        len(np.unique(quantized)) <= 256 and np.abs(steps - steps.round()).max() < 0.02
-    )  # on a grid of 8 bits
+    # On a grid of 8 bits
+    assert len(np.unique(quantized)) <= 256 and np.abs(steps - steps.round()).max() < 0.02
 
     assert {"net/conv1", "net/dw1", "net/fc1", "net/avgpool1", "net/ew_add1", "net/ew_mult1"} <= set(noise)
     assert noise["net/fc1"] == pytest.approx(
@@ -229,9 +228,8 @@ def test_whole_chain(sdk, folder):
         (0, 255),
     )
     assert stream.normalised_on_chip and (output.name, output.shape) == ("net/fc1", (4,))
-    assert output.qp_scale == pytest.approx(
-        float(fp[:64].max() - fp[:64].min()) / 255, rel=1e-3
-    )  # the 64 that it calibrates on
+    # The 64 that it calibrates on
+    assert output.qp_scale == pytest.approx(float(fp[:64].max() - fp[:64].min()) / 255, rel=1e-3)
 
 
 def interpreted(path, images):
@@ -548,12 +546,10 @@ def test_log(run):
     """,
         downgrade=True,
     )
-    assert (
-        f"[warning] {DOWNGRADE}\n" in result.stderr and "[info] " in result.stderr
-    )  # the handler keeps the old stream
-    assert (
-        "[info] Searching" in result.stdout and "Translation started" not in result.stdout
-    )  # C writes past Python, print does not
+    # The handler keeps the old stream
+    assert f"[warning] {DOWNGRADE}\n" in result.stderr and "[info] " in result.stderr
+    # C writes past Python, print does not
+    assert "[info] Searching" in result.stdout and "Translation started" not in result.stdout
     few = run("optimized()").stderr
     assert "level to 0" in few and "less data than the recommended amount (1024)" in few and "GPU" not in few
     plenty = run("optimized(calibration=np.tile(images, (6, 1, 1, 1)))\nprint('printed')")

@@ -262,9 +262,8 @@ def test_backbones_by_themselves(name):
         own = [key.split(".", 1)[1] for key in inside]
     found = rename(dict.fromkeys(own), ARCHITECTURES[name].renamed)
     assert list(found) == inside
-    assert (
-        rename(known, ARCHITECTURES[name].renamed).keys() == known.keys()
-    )  # of a whole checkpoint nothing moves
+    # Of a whole checkpoint nothing moves
+    assert rename(known, ARCHITECTURES[name].renamed).keys() == known.keys()
     if name == "poster_v2":  # IR-50's own checkpoint counts its units through
         counted = {
             "body.2.res_layer.1.weight": "body1.2",
@@ -280,9 +279,8 @@ def test_a_system_goes_on_from_its_own_model(small_resnet, tmp_path):
     """Ada-DF saves one branch; a run that starts from it gives it to both."""
     saved = build_model(Config.of(arch="ada_df", **SETTINGS))
     saved.save(tmp_path / "m.keras")
-    new = build_model(
-        Config.of(arch="ada_df", **SETTINGS), training=True
-    )  # of which the branches do not start alike
+    # Of which the branches do not start alike
+    new = build_model(Config.of(arch="ada_df", **SETTINGS), training=True)
     assert not np.array_equal(
         *(new.get_layer(f"branch_{i}_feature-0-1-conv2").get_weights()[0] for i in (1, 2))
     )
@@ -305,9 +303,8 @@ def test_layers_that_never_train(small_resnet):
     assert frozen and all(name.startswith("feature-") for name in frozen)
     with pytest.raises(UserError, match="freeze names face"):
         build_model(Config.of(arch="ada_df", **SETTINGS, freeze=("face",)), training=True)
-    build_model(
-        Config.of(arch="ada_df", **SETTINGS, freeze=("alpha_",))
-    )  # which only the network that trains has
+    # Which only the network that trains has
+    build_model(Config.of(arch="ada_df", **SETTINGS, freeze=("alpha_",)))
 
 
 def test_an_empty_archive(tmp_path):

@@ -112,14 +112,12 @@ def test_from_training_to_tflite(name, sample_set, trained, tmp_path, monkeypatc
     assert not [layer.name for layer in model.layers if "." in layer.name]
     metrics, _ = evaluate_file(resolve(run, Use.SCORE), "test", None)
     assert metrics.count == 30
-    bundle = load_bundle(
-        convert(str(run), {}, None, None, None)
-    )  # refuses where TFLite is not what Keras computes
+    # Refuses where TFLite is not what Keras computes
+    bundle = load_bundle(convert(str(run), {}, None, None, None))
     assert bundle.spec == config.preprocess
     picture = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
-    with load(
-        resolve(bundle.folder / "model_float32.tflite")
-    ) as predictor:  # as the board does, from a cut-out face on
+    # As the board does, from a cut-out face on
+    with load(resolve(bundle.folder / "model_float32.tflite")) as predictor:
         given = predictor.logits(prepare(picture, predictor.spec)[None])
     seen = normalise(prepare(picture, config.preprocess), config.preprocess)[None]
     np.testing.assert_allclose(given, model(seen), atol=1e-3)
@@ -155,13 +153,8 @@ def test_list(capsys):
     *table, _, method, _ = capsys.readouterr().out.splitlines()
     lines = {line.split()[0]: line.split() for line in table}
     assert lines["ada_df"][1:5] == ["224", "px", "11,188,677", "1,814"] and method.startswith("--method lnsu")
-    assert lines["mobilenet_v3_small"][1:6] == [
-        "128",
-        "px",
-        "1,404,405",
-        "19",
-        "M",
-    ]  # 18.5 M of TFLite's operators
+    # 18.5 M of TFLite's operators
+    assert lines["mobilenet_v3_small"][1:6] == ["128", "px", "1,404,405", "19", "M"]
     assert lines["resnet18"][1:3] == ["64", "px"] and lines["resnet18"][6:9] == ["none", "yes", "yes:"]
     assert sum(line[1:3] == ["128", "px"] for line in lines.values()) == 4  # without recipes, the default
 
@@ -200,9 +193,8 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
     }
     run = start(load_config(None, settings | {"tensorboard": False}, recipes()), tmp_path / "runs" / name)
     bundle = load_bundle(convert(str(run), {}, None, None, None))
-    stage = (
-        "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"
-    )  # PReLU, layer norms: no 8 bits
+    # PReLU, layer norms: no 8 bits
+    stage = "tflite" if name in ("ddamfn", "poster", "poster_v2") else "tflite-int8"
     assert bundle.manifest.metrics[stage]["test"].count == 30 and bool(bundle.int8) == (
         stage == "tflite-int8"
     )

@@ -82,17 +82,15 @@ def test_activations_and_gradients_by_hand():
     """Steps of 0.1 from -5.5 to 20; an input byte of 127 is 0, one of 255 is 128 / 127.5."""
     quantised, layer = answers_of(12.0, 0.03, -5.5, 20.0)
     image = normalise(np.uint8([[[[255, 0, 0]]], [[[127, 0, 0]]], [[[0, 0, 0]]]]), SPEC)
-    np.testing.assert_allclose(
-        quantised(image), [[12.1], [0.0], [-5.5]], atol=1e-5
-    )  # 12 * 1.0039 + .03, .03, 12 * -.996 + .03
+    # 12 * 1.0039 + .03, .03, 12 * -.996 + .03
+    np.testing.assert_allclose(quantised(image), [[12.1], [0.0], [-5.5]], atol=1e-5)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(quantised(image) * [[1.0], [10.0], [100.0]])
     kernel, bias, moves = tape.gradient(loss, [layer.kernel.value, layer.bias.value, quantised.moves.value])
     np.testing.assert_allclose(bias, [11.0])  # the third lies outside: nothing of its gradient comes through
     np.testing.assert_allclose(np.ravel(kernel)[0], 128 / 127.5 + 10 * 0, rtol=1e-5)
-    np.testing.assert_allclose(
-        np.asarray(moves)[1], [100 * FASTER * -5.5, 0], rtol=1e-5
-    )  # it goes to the range's low end
+    # It goes to the range's low end
+    np.testing.assert_allclose(np.asarray(moves)[1], [100 * FASTER * -5.5, 0], rtol=1e-5)
     quantised.moves.assign([(0, 0), (np.log(2) / FASTER, 0)])
     np.testing.assert_allclose(quantised.limits()[1], [-11.0, 20.0], rtol=1e-5)
     assert quantised.tensor_limits()["only"] == pytest.approx((-11.0, 20.0), rel=1e-5)
@@ -319,9 +317,8 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
     stem, last = model.get_layer("stem"), model.get_layer("answers")
     stem.bias.assign(np.linspace(2, 30, 8))
     spread = keras.Model(model.input, last.input).predict_on_batch(normalise(images, SPEC))
-    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][
-        :2
-    ]  # predictions that differ between images
+    # Predictions that differ between images
+    basis = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][:2]
     kernel = basis.T @ np.random.default_rng(0).normal(size=(2, 5))
     kernel *= 2 / ((spread - spread.mean(axis=0)) @ kernel).std()
     last.kernel.assign(kernel.astype(np.float32))

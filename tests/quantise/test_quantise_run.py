@@ -191,9 +191,8 @@ def test_convert_takes_the_ranges_as_they_are(fine, deployed, small):
         network.logits(pictures.images[held], bundle.spec).argmax(axis=1) == pictures.labels[held]
     ).mean()
     best = load_progress(fine / "checkpoint" / "state.npz").best
-    assert accuracy == pytest.approx(
-        best, abs=1.5 / held.sum()
-    )  # what was judged in training is what LiteRT computes
+    # What was judged in training is what LiteRT computes
+    assert accuracy == pytest.approx(best, abs=1.5 / held.sum())
 
 
 def test_damaged_ranges_are_one_line(fine, tmp_path, inside):

@@ -164,9 +164,8 @@ def test_inputs_are_written_bit_for_bit(converted, spec):
             assert seen.dtype == values.dtype and np.array_equal(seen, values)
     changed = LiteRT(converted / "model_int8.tflite")
     first = changed.logits(images, spec)
-    assert not np.array_equal(
-        changed.logits(images, PreprocessSpec(16, 32, mean=0.0, scale=255.0)), first
-    )  # no table of another spec
+    # No table of another spec
+    assert not np.array_equal(changed.logits(images, PreprocessSpec(16, 32, mean=0.0, scale=255.0)), first)
     assert np.array_equal(changed.logits(images, spec), first)
 
 

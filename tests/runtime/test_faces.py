@@ -160,9 +160,8 @@ def test_an_upright_face_is_a_slice():
     image = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
     face = Face((30, 20, 40, 40), 0.9, placed(40, 30 + 20j))
     assert (cut(image, face) == image[20:60, 30:70]).all()
-    tight = Face(
-        (34, 24, 32, 32), 0.9, face.landmarks, margin=0.25
-    )  # its box needs a margin; its landmarks give the frame all the same
+    # Its box needs a margin; its landmarks give the frame all the same
+    tight = Face((34, 24, 32, 32), 0.9, face.landmarks, margin=0.25)
     assert (cut(image, tight) == image[20:60, 30:70]).all()
     assert (cut(image, face, 0.5) == image[10:70, 20:80]).all() and (
         cut(image, face, -0.5) == image[30:50, 40:60]

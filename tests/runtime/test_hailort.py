@@ -151,9 +151,8 @@ def test_swapped_colours_and_normalised_pictures_give_other_answers(order, open_
     right = (model.logits(images, SPEC).argmax(1) == labels).mean()
     swapped = (model.logits(images[..., ::-1], SPEC).argmax(1) == labels).mean()
     assert swapped < right - 0.3  # blue and red are taken for each other
-    twice = (
-        ((images / 127.5 - 1) * 127).astype(np.int8).view(np.uint8)
-    )  # what an int8 network takes, given as bytes
+    # What an int8 network takes, given as bytes
+    twice = ((images / 127.5 - 1) * 127).astype(np.int8).view(np.uint8)
     assert (model.logits(twice, SPEC).argmax(1) == labels).mean() < right - 0.3
     with pytest.raises(ValueError, match="must be uint8"):
         model.logits((images / 127.5 - 1).astype(np.float32), SPEC)
@@ -280,9 +279,8 @@ def test_a_service_that_does_not_answer(order, open_hef):
 
 
 def test_without_hailort(open_hef, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "hailo_platform", None
-    )  # so that the import finds none, whatever this machine has
+    # So that the import finds none, whatever this machine has
+    monkeypatch.setitem(sys.modules, "hailo_platform", None)
     with pytest.raises(
         UserError, match="not installed in this Python.*hailo-all.*Developer Zone.*--system-site-packages"
     ):

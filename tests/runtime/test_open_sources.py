@@ -173,18 +173,16 @@ def test_a_variable_frame_rate_keeps_its_times(place):
     retime(path, [tick, 3 * tick, tick, 5 * tick, tick, tick])
     found = shots(path)
     assert greys(found) == list(range(6))
-    assert [shot.time_s for shot in found] == pytest.approx(
-        [0, 0.1, 0.4, 0.5, 1.0, 1.1], abs=1e-3
-    )  # sums of the durations before
+    # Sums of the durations before
+    assert [shot.time_s for shot in found] == pytest.approx([0, 0.1, 0.4, 0.5, 1.0, 1.1], abs=1e-3)
 
 
 def test_a_turned_video_is_turned_back(place):
     image = plain((0, 0, 0))
     image[:24] = 255  # the upper half
     path = film(place / "phone.mp4", [image] * 3)
-    patch(
-        path, b"tkhd", 40, ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30
-    )  # a quarter turn clockwise
+    # A quarter turn clockwise
+    patch(path, b"tkhd", 40, ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
     first = shots(path)[0].image
     assert first.shape == (64, 48, 3) and first[:, 30:].mean() > 240 and first[:, :18].mean() < 15
 
@@ -268,9 +266,8 @@ def test_times_where_the_container_has_none(place):
     source = Video(place / "clip.mp4", PIXELS, Tape)
     found = list(source.shots())
     assert source.count is None and {shot.rate for shot in found} == {None}
-    assert [shot.time_s for shot in found] == pytest.approx(
-        [0.07 + n / 25 for n in range(10)]
-    )  # 25 frames a second
+    # 25 frames a second
+    assert [shot.time_s for shot in found] == pytest.approx([0.07 + n / 25 for n in range(10)])
 
 
 def test_a_video_above_max_pixels(place):

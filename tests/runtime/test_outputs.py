@@ -65,9 +65,8 @@ def levels(path):
 
 
 def near(found, expected):
-    return (
-        len(found) == len(expected) and np.abs(np.subtract(found, expected)).max() <= 4
-    )  # it is a lossy format
+    # It is a lossy format
+    return len(found) == len(expected) and np.abs(np.subtract(found, expected)).max() <= 4
 
 
 # Text
@@ -104,9 +103,8 @@ def test_table_of_a_video_names_changes_and_each_second(capsys):
         "film.mp4  0:01.30  frame 13  #1  angry   90.0 %  at 1,2  30x31",
         "film.mp4  1:00.00  frame 600  #2  happy   90.0 %  at 1,2  30x31",
     ]
-    show(
-        Table(), *[frame(number, happy(0.9, 1)) for number in (0, 30, 1, 2)]
-    )  # 3 seconds, then played once more
+    # 3 seconds, then played once more
+    show(Table(), *[frame(number, happy(0.9, 1)) for number in (0, 30, 1, 2)])
     assert [line.split()[3] for line in capsys.readouterr().out.splitlines()] == ["0", "30", "1"]
 
 
@@ -257,9 +255,8 @@ def test_json_is_valid_when_interrupted_in_mid_write(monkeypatch, sink, number, 
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     program = start(sink, 10**9, stdout=subprocess.PIPE)
     assert program.stderr.readline() == b"ready\n"
-    time.sleep(
-        0.3
-    )  # nobody reads: the pipe is full by now, and the program waits with a half-written element
+    # Nobody reads: the pipe is full by now, and the program waits with a half-written element
+    time.sleep(0.3)
     program.send_signal(number)
     time.sleep(0.2)
     out, errors = program.communicate(timeout=60)

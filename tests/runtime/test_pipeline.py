@@ -121,9 +121,8 @@ def test_faces_are_followed_within_a_video_and_not_beyond():
                Given([Shot("a.png", np.zeros((9, 9, 3), np.uint8))], name="a.png")]  # fmt: skip
     through(sources, sink, smooth=10.0)
     assert [r.faces[0].track for r in sink.results] == [1, 1, 1, 1, 1, None]
-    assert sink.results[3].faces[0].probabilities[1] == pytest.approx(
-        200 / 255
-    )  # not smoothed with the other video's
+    # Not smoothed with the other video's
+    assert sink.results[3].faces[0].probabilities[1] == pytest.approx(200 / 255)
 
 
 def test_a_video_that_is_named_twice_is_followed_anew():
@@ -284,9 +283,8 @@ def test_a_video_that_is_watched_plays_in_real_time():
     sink = Kept(before=lambda: ends.append(time.perf_counter()))
     statistics, _ = through([Given([shot(n, time_s=n / 20) for n in range(11)])], sink, watched=True)
     assert 0.3 < ends[-1] - ends[0] < 5 and len(ends) == 11  # 0.5 s, were the clock exact
-    assert (
-        statistics.latencies[-1] < 0.4
-    )  # from the moment that it was shown, as a camera's, not from when it was read
+    # From the moment that it was shown, as a camera's, not from when it was read
+    assert statistics.latencies[-1] < 0.4
 
 
 def test_statistics_by_hand():

@@ -218,9 +218,8 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     assert process.returncode == 130 and "Traceback" not in said and "interrupted: after" in said, said
     written = 30 + len(rest.splitlines())
     count, rate = frames_of(tmp_path / "out.mp4")
-    assert (
-        rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1
-    )  # stopped between the line and the frame
+    # Stopped between the line and the frame
+    assert rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1
     assert listing(tmp_path) == ["long.mp4", "out.mp4"]
 
 
@@ -413,9 +412,8 @@ def test_the_photograph(command, shared, model):
         (face,) = entry["faces"]
         x, y, width, height = face["box"]
         assert (entry["width"], entry["height"]) == (512, 512)
-        assert (
-            abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140
-        )  # seen by eye
+        # Seen by eye
+        assert abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140
 
 
 def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):

@@ -150,9 +150,8 @@ def test_the_stream_gives_the_annotated_pictures(serve):
     assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
     first = part(answer)
     expected = draw(result().shot.image, result().faces)
-    assert (
-        first.shape == (120, 160, 3) and np.abs(first.astype(int) - expected).mean() < 5
-    )  # JPEG; red and blue in their places
+    # JPEG; red and blue in their places
+    assert first.shape == (120, 160, 3) and np.abs(first.astype(int) - expected).mean() < 5
     put(served, result(1, high=600, wide=2560))
     assert part(answer).shape == (300, 1280, 3)
 
@@ -200,9 +199,8 @@ def test_a_slow_reader_skips_events(serve):
     put(served, result(0))
     answer = get(served, "/events")
     event(answer), event(answer), event(answer)
-    many = [
-        result(number, faces=60) for number in range(1, 600)
-    ]  # some 8 KiB each, which no socket holds in all
+    # Some 8 KiB each, which no socket holds in all
+    many = [result(number, faces=60) for number in range(1, 600)]
     for one in many:
         served.write(one, one.shot.image)
         time.sleep(0.0005)
@@ -508,9 +506,8 @@ def test_the_page_shows_picture_label_and_bars(serve, page):
     )
     put(served, result(3, faces=0))
     assert page.until("!document.getElementById('none').hidden") and page.value(WIDTHS) == []
-    assert [
-        p for p in page.problems if "favicon" not in json.dumps(p)
-    ] == []  # nor did its own policy block anything
+    # Nor did its own policy block anything
+    assert [p for p in page.problems if "favicon" not in json.dumps(p)] == []
 
 
 def test_the_history_is_painted_in_the_colours_of_the_labels(serve, page):
@@ -560,7 +557,6 @@ def test_the_page_survives_a_restart_and_a_token_leaves_the_address(serve, page)
         if page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run:
             break
         time.sleep(0.1)
-    assert (
-        page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run
-    )  # it took the new program's page
+    # It took the new program's page
+    assert page.value(TEXT) == "happy 50 %#7" and page.value("setup.run") != run
     assert page.until("document.getElementById('picture').naturalWidth") == 160

@@ -28,9 +28,8 @@ def validated(small):
 
     class Record(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            getattr(
-                self.model, "jax_state_sync", lambda: None
-            )()  # JAX keeps the weights elsewhere during an epoch
+            # JAX keeps the weights elsewhere during an epoch
+            getattr(self.model, "jax_state_sync", lambda: None)()
             seen.append(keras_numpy(network.get_layer("logits").kernel).copy())
 
         def on_epoch_end(self, epoch, logs=None):

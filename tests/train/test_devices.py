@@ -84,9 +84,8 @@ def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
     # Of the loss in training Keras shows the penalty and the teacher's part on another scale.
     ours, theirs = train(settings, tmp_path / "two", 2, TWO_CPUS), train(settings, tmp_path / "one", 1)
     assert_close(ours, theirs, ("accuracy", "val_loss", "val_accuracy"))
-    assert theirs[0]["val_loss"] != pytest.approx(
-        theirs[1]["val_loss"], rel=0.02
-    )  # ten times what may differ
+    # Ten times what may differ
+    assert theirs[0]["val_loss"] != pytest.approx(theirs[1]["val_loss"], rel=0.02)
 
 
 @pytest.mark.slow

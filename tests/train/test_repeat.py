@@ -48,10 +48,8 @@ def bundle(whole, converted, tmp_path_factory):
 
 def test_lengths_of_the_best_model_by_hand():
     first = [(1, 1, 0.4), (1, 2, 0.6), (1, 3, 0.6)]
-    assert best_lengths([*first, (2, 1, 0.5), (2, 2, 0.7), (2, 3, 0.7)]) == (
-        2,
-        2,
-    )  # of equals the first was saved
+    # Of equals the first was saved
+    assert best_lengths([*first, (2, 1, 0.5), (2, 2, 0.7), (2, 3, 0.7)]) == (2, 2)
     assert best_lengths([*first, (2, 1, 0.6)]) == (2, 0)  # stage 2 never gave a better one
     assert best_lengths([(2, 1, 0.2), (2, 2, 0.3)]) == (0, 2)  # no stage of the head alone
 

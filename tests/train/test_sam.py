@@ -34,9 +34,8 @@ def test_a_step_by_hand():
     np.testing.assert_allclose(
         keras_numpy(model.layers[-1].kernel)[:, 0], w - RATE * slope(near, x, y), rtol=1e-5
     )
-    assert history["loss"] == pytest.approx(
-        [np.mean((x @ w - y) ** 2)]
-    )  # of where it stands, not of where it looks
+    # Of where it stands, not of where it looks
+    assert history["loss"] == pytest.approx([np.mean((x @ w - y) ** 2)])
     assert history["mae"] == pytest.approx([np.mean(np.abs(x @ w - y))])
 
 

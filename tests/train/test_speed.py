@@ -67,9 +67,8 @@ def compare(dtype: str) -> list[float]:
 @needs_torch
 def test_steps_give_the_same_losses_variables_and_predictions():
     before, with_kernels, moved, losses, variables, predictions, learnt = compare("float32")
-    assert (
-        before == 0 and with_kernels == 4 * 4
-    )  # four norms of maps, four steps; the frozen one and that of (B, C) stay Keras'
+    # Four norms of maps, four steps; the frozen one and that of (B, C) stay Keras'
+    assert before == 0 and with_kernels == 4 * 4
     assert moved == 0  # the same twice
     assert max(losses, variables, predictions) < 2e-5
     assert learnt > 0.05

@@ -135,9 +135,8 @@ def test_cut_in_either_step_and_resumed_it_is_the_whole_run(
             start_steps(load_steps(recipe), run)
     assert not (run / DONE).exists() and (run / "step1_32px" / DONE).exists() == (size == 40)
     assert newest_run(False, run.parent) == run
-    run = run.rename(
-        run.with_name(RUN.replace("000000", "000001"))
-    )  # weights are found where the run lies now
+    # Weights are found where the run lies now
+    run = run.rename(run.with_name(RUN.replace("000000", "000001")))
     resume(run, {"seed": "42"})
     assert same(run / "step1_32px", whole / "step1_32px") and same(run, whole)
 

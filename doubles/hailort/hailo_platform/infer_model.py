@@ -97,10 +97,8 @@ class _Edge:
         if not buffer.flags.writeable:
             raise ValueError("array is not writeable")  # what the binding raises
         wanted = self._model.dtype, tuple(self._model.shape)
-        if (
-            buffer.dtype,
-            buffer.shape,
-        ) != wanted or not buffer.flags.c_contiguous:  # HailoRT holds its size in bytes against the stream's
+        # HailoRT holds its size in bytes against the stream's
+        if (buffer.dtype, buffer.shape) != wanted or not buffer.flags.c_contiguous:
             raise failure("HAILO_INVALID_OPERATION")
         self._buffer = self.target = buffer
 
@@ -191,9 +189,8 @@ class ConfiguredInferModel:
 
     def _check(self) -> None:
         if self._closed:
-            raise AttributeError(
-                "'NoneType' object has no attribute 'run_async'"
-            )  # what is left after the context manager
+            # What is left after the context manager
+            raise AttributeError("'NoneType' object has no attribute 'run_async'")
         self._device.check_open()
 
     def _work(self) -> None:

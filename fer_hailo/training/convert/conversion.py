@@ -52,9 +52,8 @@ from fer_hailo.training.evaluate.score import evaluate_model
 from fer_hailo.training.models.build import load_model
 
 SCRATCH = ".convert"
-READY = Equalised(
-    scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0
-)  # of a network that was fine-tuned for 8 bits
+# Of a network that was fine-tuned for 8 bits
+READY = Equalised(scaled=0, straight={}, tolerance=0.0, same=1.0, moved=0.0)
 MOST_LOST = 1.0  # points of validation accuracy, above which quantisation-aware fine-tuning is named
 MOST_SCORED = 10_000  # images a side
 CALIBRATION = Path("calib") / parts.CALIBRATION
@@ -69,9 +68,8 @@ def convert(
     mean, scale: the normalisation of a bare file; by default [-1, 1], which is checked.
     Raises UserError where the TFLite does not give what the Keras model gives.
     """
-    logging.getLogger("tensorflow").setLevel(
-        logging.ERROR
-    )  # it warns of every network that is compiled anew, as is meant here
+    # It warns of every network that is compiled anew, as is meant here
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     subject = resolve(path, Use.LEARN, overrides)
     if subject.config.model.arch == "ensemble":
         raise UserError(
@@ -165,9 +163,8 @@ class Converter:
         raised = raise_small_kernels(float32, ranges)
         network = read_tflite(float32)
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
-        exact = (
-            widened if equalised.straight else self.model
-        )  # what widening h-swish channels moved is stated by itself
+        # What widening h-swish channels moved is stated by itself
+        exact = widened if equalised.straight else self.model
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
         trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
@@ -216,10 +213,8 @@ class Converter:
 
         Where some layers have no INT8 kernel there is no INT8 network, no trial, and the bundle says so.
         """
-        source, written_out = (
-            float32,
-            clean if self.trained_for else write_out_swishes(clean),
-        )  # ranges were trained for the operators
+        # Ranges were trained for the operators
+        source, written_out = (float32, clean if self.trained_for else write_out_swishes(clean))
         if written_out is not clean:
             source = self.scratch / "written_out.tflite"
             source.write_bytes(to_tflite(written_out))

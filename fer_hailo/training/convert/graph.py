@@ -44,9 +44,8 @@ def flatten(model: keras.Model) -> keras.Model:
 
     Raises UserError for anything but one input, one output and a graph that Keras knows.
     """
-    known = isinstance(model, keras.Sequential) or hasattr(
-        model, "operations"
-    )  # the latter: Functional, whose class is not public
+    # The latter: Functional, whose class is not public
+    known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
     if not known or not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UserError(
             "the model is not a classifier of images: a Functional or Sequential model with one input and "

@@ -137,9 +137,8 @@ def _tied(operation, sources: list) -> list[str]:
     """
     kind, names = type(operation).__name__, [source.name for source in sources]
     if isinstance(operation, PASSING) or _is_relu(operation):
-        return (
-            names if sources[0].output.shape[-1] == operation.output.shape[-1] else []
-        )  # padding may add channels
+        # Padding may add channels
+        return names if sources[0].output.shape[-1] == operation.output.shape[-1] else []
     if kind == "Add" and len(names) > 1 and all(_shape(source) == _shape(operation) for source in sources):
         return names
     if kind == "Multiply" and len(set(names)) == 2:  # a gate, as it is, times the channels that it gates

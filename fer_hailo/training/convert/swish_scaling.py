@@ -27,12 +27,8 @@ from fer_hailo.training.convert.scaling import MOST, Group, channel_groups
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.evaluate.score import Scorer
 
-TOLERANCES = (
-    0.1,
-    0.05,
-    0.02,
-    0.01,
-)  # largest difference of h-swish and the straight line, over the values that a channel takes
+# Largest difference of h-swish and the straight line, over the values that a channel takes
+TOLERANCES = (0.1, 0.05, 0.02, 0.01)
 SAME = 0.995
 LEAST = 0.05  # h-swish must stay above it on the whole channel
 IDENTITY = 3.0  # from here on h-swish gives what it takes

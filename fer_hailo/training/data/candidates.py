@@ -41,10 +41,8 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(images) < 2:
         return np.empty((0, 2), np.int64), np.empty(0, np.int64)
     directions, reach = _fitted(images)
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):  # a thread a block is faster than threads in a product
+    # A thread a block is faster than threads in a product
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, len(images), PART)
         parts = list(
             track(

@@ -10,16 +10,8 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 
-FERPLUS = (
-    "neutral",
-    "happy",
-    "surprise",
-    "sad",
-    "angry",
-    "disgust",
-    "fear",
-    "contempt",
-)  # then: unknown, no face
+# Then: unknown, no face
+FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 VOTES = (
     "neutral",
     "happiness",

@@ -25,16 +25,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", "
 SPLITS = ("train", "test")
 RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
-AFFECTNET = (
-    "neutral",
-    "happy",
-    "sad",
-    "surprise",
-    "fear",
-    "disgust",
-    "angry",
-    "contempt",
-)  # 0 to 7; what follows is no expression
+# 0 to 7; what follows is no expression
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
 CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}

@@ -131,9 +131,8 @@ class Validate(keras.callbacks.Callback):
         """
         norms = [layer for layer in batch_norms(self.export.layers) if layer.trainable]
         order = np.random.default_rng(self.config.seed).permutation(self.train.indices)
-        whole = max(
-            1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH
-        )  # a small last batch would count as much as a full one
+        # A small last batch would count as much as a full one
+        whole = max(1, min(len(order), STATISTICS_PICTURES) // STATISTICS_BATCH)
         batches = [order[i * STATISTICS_BATCH : (i + 1) * STATISTICS_BATCH] for i in range(whole)]
         kept = [layer.momentum for layer in norms]
         for layer in norms:
@@ -184,9 +183,8 @@ class KeepLast(KeepBest):
     """
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not all(
-            np.isfinite(weight).all() for weight in self.export.get_weights()
-        ):  # there is no validation loss to tell
+        # There is no validation loss to tell
+        if not all(np.isfinite(weight).all() for weight in self.export.get_weights()):
             raise UserError(
                 "the weights are no numbers any more: the last whole epoch's model is kept; repeat a run "
                 "that went well"

@@ -53,9 +53,8 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
 def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     dataset = _load(config, cache)
     selection = select(config, dataset) if config.data.selected_by else None
-    prepared = _prepare(
-        config, dataset, place
-    )  # before the folder is made: a mistake in arch or weights leaves nothing behind
+    # Before the folder is made: a mistake in arch or weights leaves nothing behind
+    prepared = _prepare(config, dataset, place)
     run.mkdir(parents=True, exist_ok=True)
     write_json(
         run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []}
@@ -149,9 +148,8 @@ class Run:
         config, progress = self.config, self.progress
         begins = progress.stage < stage
         if begins and progress.best >= 0:
-            cb.copy_weights(
-                load_model(self.folder / MODEL), self.network, self.place.agree
-            )  # stage 2 starts from the best of stage 1
+            # Stage 2 starts from the best of stage 1
+            cb.copy_weights(load_model(self.folder / MODEL), self.network, self.place.agree)
         for network in (self.network, self.export):
             set_stage(
                 network,

@@ -64,9 +64,8 @@ def _norm(layer, maps):
     import torch
 
     count = maps[..., 0].numel()
-    mean, variance = (
-        torch.zeros(maps.shape[-1], dtype=torch.float32) for _ in range(2)
-    )  # momentum 1: become the batch's
+    # Momentum 1: become the batch's
+    mean, variance = (torch.zeros(maps.shape[-1], dtype=torch.float32) for _ in range(2))
     scale, offset = layer.gamma.value if layer.scale else None, layer.beta.value if layer.center else None
     out = torch.nn.functional.batch_norm(
         _channels_second(maps.float()),

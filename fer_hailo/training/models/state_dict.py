@@ -89,9 +89,8 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
         without, unused = load_state_dict(model, read_tensors(path), renamed, last)
         for layer in model.layers:
             if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
-                layer.kernel.assign(
-                    layer.kernel * (127.5 / DEVIATION)[:, None]
-                )  # the official images have a deviation of 1
+                # The official images have a deviation of 1
+                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])
         left &= set(without)
         print(
             f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit",

@@ -40,9 +40,8 @@ class Places:
 
     def operations(self) -> list[str]:
         """The operation whose output is the tensor of row 1, 2, ..."""
-        made = {
-            row: name for name, row in reversed(self.rounded.items())
-        }  # an average has the row of what it averages
+        # An average has the row of what it averages
+        made = {row: name for name, row in reversed(self.rounded.items())}
         return [made[row] for row in range(1, self.count)]
 
 

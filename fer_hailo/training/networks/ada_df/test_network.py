@@ -35,6 +35,5 @@ def test_the_second_branch_alone_is_what_is_kept():
 
 def test_inference_of_ada_df_is_a_resnet18():
     kept = network.ada_df(224, 7)
-    assert (
-        sum(int(np.prod(w.shape)) for w in kept.trainable_weights) == 11_176_512 + 512 * 7 + 7
-    )  # torchvision's, with 7 classes
+    # Torchvision's, with 7 classes
+    assert sum(int(np.prod(w.shape)) for w in kept.trainable_weights) == 11_176_512 + 512 * 7 + 7

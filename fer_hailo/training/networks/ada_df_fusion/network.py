@@ -41,9 +41,8 @@ def _branch(model: keras.Model, backbone: Sequence[keras.layers.Layer], features
     That is the last place which all that follows goes through.
     """
     side = model.input_shape[1] / SHARED
-    for layer in reversed(
-        [layer for layer in backbone if layer.output.shape[1] >= side]
-    ):  # the first is the input, which always serves
+    # The first is the input, which always serves
+    for layer in reversed([layer for layer in backbone if layer.output.shape[1] >= side]):
         try:
             return layer.output, keras.Model(layer.output, [features, model.output], name=TWIN)
         except ValueError:  # Keras': the graph goes past this layer

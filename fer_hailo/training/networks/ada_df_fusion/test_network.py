@@ -48,9 +48,8 @@ def test_the_answer_is_that_of_the_network_times_its_gate():
     np.testing.assert_allclose(second, logits * gates[1], rtol=1e-5)
     np.testing.assert_allclose(gate, (gates[0] + gates[1]) / 2, rtol=1e-6)
     twin = pair.get_layer("twin")
-    assert (
-        twin.input_shape[1:] == beginning.shape[1:] == (15, 15, 8)
-    )  # no map before it is as small as 32 / 4
+    # No map before it is as small as 32 / 4
+    assert twin.input_shape[1:] == beginning.shape[1:] == (15, 15, 8)
     np.testing.assert_allclose(first, ops.convert_to_numpy(twin(beginning)[1]) * gates[0], rtol=1e-5)
 
 

@@ -23,6 +23,5 @@ def test_partition():
     """Two heads whose numbers differ by 2 and by 0: variances over K - 1 are 2 and 0."""
     heads = np.array([[[1.0, 5.0], [3.0, 5.0]]], "f4")
     assert number(loss.partition(heads)) == pytest.approx(math.log(1 + 2 / 1))
-    assert number(loss.partition(np.zeros((1, 4, 2), "f4"))) == pytest.approx(
-        math.log(1 + 4e12), rel=1e-4
-    )  # heads that are the same
+    # Heads that are the same
+    assert number(loss.partition(np.zeros((1, 4, 2), "f4"))) == pytest.approx(math.log(1 + 4e12), rel=1e-4)

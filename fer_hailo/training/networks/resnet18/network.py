@@ -40,9 +40,8 @@ def stem(image, conv_name: str, norm_name: str):
     """A 7x7 convolution and a maximum, each with stride 2."""
     x = norm(conv(image, STAGES[0][0], 7, 2, name=conv_name), norm_name)
     x = layers.ReLU(name=f"{norm_name}_relu")(x)
-    x = layers.ZeroPadding2D(1, name=f"{norm_name}_pad")(
-        x
-    )  # of values from 0 on, so that zeros never win the maximum
+    # Of values from 0 on, so that zeros never win the maximum
+    x = layers.ZeroPadding2D(1, name=f"{norm_name}_pad")(x)
     return layers.MaxPooling2D(3, 2, name=f"{norm_name}_pool")(x)
 
 
