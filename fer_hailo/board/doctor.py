@@ -462,7 +462,7 @@ def _model(board: Board, home: Home) -> Iterator[Finding]:
             yield Finding(OK, "model", f"{path}, {', '.join(labels)}")
             return
         hef = read_hef(path)
-        check_hef(hef, path, spec, labels)
+        doubt = check_hef(hef, path, spec, labels)
     except UserError as error:
         yield Finding(FAIL, "model", *_split(str(error)))
         return
@@ -470,7 +470,8 @@ def _model(board: Board, home: Home) -> Iterator[Finding]:
         yield Finding(FAIL, "model", *_split(f"{path} {misfit(hef, board.chip)}"))
         return
     says = (
-        f"{path}, for {hef.architecture}, compiler {hef.sdk_version}, normalised on the chip, "
+        f"{path}, for {hef.architecture}, compiler {hef.sdk_version}, "
+        f"{'takes bytes' if doubt else 'normalised on the chip'}, "
         f"{', '.join(labels)}"
     )
     ours, theirs = _release(board.library), _release(hef.sdk_version)

@@ -52,7 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.rehearse:
         if arguments.steps:
             raise UserError("--rehearse runs no steps of the SDK: leave out --steps")
-        return rehearse_bundle(bundle, *common, arguments.out, arguments.max_drop, arguments.quick)
+        return rehearse_bundle(
+            bundle, *common, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
+        )
     steps = tuple(step.strip() for step in arguments.steps.split(",")) if arguments.steps else None
     for step in steps or ():
         if step not in STEPS:
@@ -61,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
                 "them"
             )
     ordered = tuple(step for step in STEPS if step in steps) if steps else None
-    return compile_bundle(bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick)
+    return compile_bundle(
+        bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
+    )
 
 
 def _parser() -> Parser:
@@ -82,7 +86,7 @@ def _parser() -> Parser:
         metavar="FILE",
         help="lines of the network's own, below those of the model script",
     )
-    parser.add_argument("--strict", action="store_true", help="with --lint: warnings are errors")
+    parser.add_argument("--strict", action="store_true", help="warnings about the model script are errors")
     parser.add_argument(
         "--steps",
         metavar="LIST",

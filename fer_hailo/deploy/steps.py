@@ -78,7 +78,7 @@ class StepScores:
 class Step:
     """A step that is done. sha256: of its artefact. scores: None until it was scored.
 
-    What the step found out, None of the others: notes (sentences) and layers (how many) of the parse; script,
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
     with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
     compilation.
     """

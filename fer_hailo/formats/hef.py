@@ -64,6 +64,11 @@ BOUNDARY = 0  # an edge layer between host and chip; the others connect contexts
 # follows.
 NORMALISATION = re.compile(r"model_script_layer_\w*normali[sz]ation\w*")
 
+DAMAGED = (
+    "holds 16-bit values that are called UINT8, a fault of Dataflow Compiler 3.33.0: compile with "
+    "another version"
+)
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -211,9 +216,7 @@ def _line(side: str, stream: Stream) -> str:
     elif stream.takes_bytes is False:
         parts.append("not normalised on the chip")
     if stream.damaged:
-        parts.append(
-            "16-bit values that are called UINT8: a fault of Dataflow Compiler 3.33.0, compile with another"
-        )
+        parts.append(DAMAGED)
     return ", ".join(parts)
 
 

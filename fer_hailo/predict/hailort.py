@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.errors import UserError, first_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.formats.hef import Hef, read_hef
+from fer_hailo.formats.hef import DAMAGED, Hef, read_hef
 
 TIMEOUT_MS = (
     10_000  # for a batch, and for a place in the queue; long, since other programs may use the device too
@@ -137,7 +138,8 @@ class HailoRT:
         if not 1 <= batch <= MAX_BATCH:
             raise UserError(f"a batch must have 1 to {MAX_BATCH} images, got {batch}")
         hef = read_hef(path)
-        check_hef(hef, path, spec, labels)
+        if doubt := check_hef(hef, path, spec, labels):
+            print(f"warning: {doubt}", file=sys.stderr)
         self._path, self._input, self._classes = path, hef.groups[0].inputs[0].shape, len(labels)
         platform = import_hailort()
         with calling(str(path)), contextlib.ExitStack() as stack:
@@ -171,8 +173,11 @@ class HailoRT:
             self._open.close()
 
 
-def check_hef(hef: Hef, path: Path | str, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
-    """Raise UserError where a HEF is no classifier of `labels` for images as `prepare` makes them."""
+def check_hef(hef: Hef, path: Path | str, spec: PreprocessSpec, labels: tuple[str, ...]) -> str:
+    """Raise UserError where a HEF is no classifier of `labels` for images as `prepare` makes them.
+
+    Returns what the file leaves in doubt, "" if nothing.
+    """
     known = sorted({name for names in RUNS.values() for name in names})
     if hef.architecture not in known:
         raise UserError(
@@ -196,17 +201,27 @@ def check_hef(hef: Hef, path: Path | str, spec: PreprocessSpec, labels: tuple[st
             f"{path} takes {found}, its files promise UINT8 NHWC {wanted}: keep a HEF with the bundle that "
             "it was compiled from"
         )
-    if not source.normalised_on_chip:
+    if not source.takes_bytes:
         raise UserError(
-            f"{path} does not normalise on the chip, so bytes would mean nothing to it: compile it with "
-            "normalization()"
+            f"{path} does not take the bytes 0..255 (scale {source.qp_scale}, zero point {source.qp_zp}), "
+            "which are "
+            "all that is sent: compile it with normalization()"
         )
+    if answer.damaged:
+        raise UserError(f"{path}: its output {DAMAGED}")
     if math.prod(answer.shape) != len(labels):
         raise UserError(
             f"{path} gives {math.prod(answer.shape)} values, its files name {len(labels)} classes: keep a "
             "HEF with the bundle that it "
             "was compiled from"
         )
+    if source.normalised_on_chip:
+        return ""
+    return (
+        f"no name in {path} proves that the chip normalises, and a network that was compiled without "
+        "normalization() "
+        f"looks the same: compare its predictions with the SDK's, {call('evaluate')} {path} --data BUNDLE"
+    )
 
 
 def runs_on(hef: Hef, architecture: str) -> bool:

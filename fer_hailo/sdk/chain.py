@@ -20,7 +20,7 @@ from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
 from fer_hailo.script.files import ScriptFiles, read_scripts
 from fer_hailo.script.layers import resolve as resolve_layers
-from fer_hailo.script.lint import lint_script
+from fer_hailo.script.lint import lint_script, strictly
 from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script
 from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
@@ -41,11 +41,14 @@ def compile_bundle(
     out: Path | None,
     most_lost: float,
     quick: int | None,
+    strict: bool = False,
 ) -> int:
     """Compile with the SDK. scripts: the files of the model script in order, None for the bundle's own.
 
-    Returns the exit status: 0, or 3 where more accuracy was lost than `most_lost` points."""
-    job = _job(folder, hw_arch, scripts, out, quick)
+    strict: warnings about the script are errors. Returns the exit status: 0, or 3 where more accuracy was
+    lost than `most_lost` points.
+    """
+    job = _job(folder, hw_arch, scripts, out, quick, strict)
     record = run_steps(job, steps)
     metrics: Scores = {}
     agreement: dict[str, float] = {}
@@ -83,13 +86,14 @@ def rehearse_bundle(
     out: Path | None,
     most_lost: float,
     quick: int | None,
+    strict: bool = False,
 ) -> int:
     """Rehearse without the SDK.
 
     Returns the exit status as `compile_bundle` does, judged by the emulation of the model script.
     """
     # Beside a compilation's report, not over it
-    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick)
+    job = _job(folder, hw_arch, scripts, out or folder / f"rehearsal_{hw_arch}", quick, strict)
     start = time.monotonic()
     rehearsal = rehearse(job.bundle, hw_arch, job.pictures, job.digests, job.script.text)
     for line in rehearsal.emulation.ignored if rehearsal.emulation else ():
@@ -111,12 +115,18 @@ def rehearse_bundle(
 
 
 def _job(
-    folder: Path, hw_arch: str, scripts: Sequence[Path | None], out: Path | None, quick: int | None
+    folder: Path,
+    hw_arch: str,
+    scripts: Sequence[Path | None],
+    out: Path | None,
+    quick: int | None,
+    strict: bool,
 ) -> Job:
     """Check the bundle and the script, before anything slow begins."""
     bundle = load_bundle(folder)
     script = read_scripts([path or bundle.folder / SCRIPT for path in scripts])
     findings = lint_script(script.text, bundle.spec, len(bundle.calibration()))
+    findings = strictly(findings) if strict else findings
     for finding in findings:
         _say(script.format(finding), red=finding.level != "note")
     faults = sum(finding.level == "error" for finding in findings)

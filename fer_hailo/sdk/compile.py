@@ -24,14 +24,18 @@ from fer_hailo.deploy.answers import ANSWERS, Answers, write_answers
 from fer_hailo.deploy.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha256
 from fer_hailo.deploy.scoring import agreement, logits_of, score
 from fer_hailo.deploy.steps import RECORD, Inputs, Step, StepScores, read_steps, write_steps
-from fer_hailo.formats.hef import read_hef
+from fer_hailo.formats.har import read_har
+from fer_hailo.formats.hef import DAMAGED, read_hef
 from fer_hailo.formats.tflite import WEIGHTED
+from fer_hailo.script.clash import without_clashes
 from fer_hailo.script.files import ScriptFiles
 from fer_hailo.script.layers import Layers, resolve
 from fer_hailo.script.lint import lint_script
+from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script, render
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.log import findings
+from fer_hailo.sdk.noise import noise_of
 
 STEPS = ("parse", "optimize", "compile")
 HAR, QUANTIZED, HEF, EFFECTIVE, LOG = (
@@ -44,6 +48,11 @@ HAR, QUANTIZED, HEF, EFFECTIVE, LOG = (
 ARTEFACTS = {"parse": HAR, "optimize": QUANTIZED, "compile": HEF}
 STAGES = {"parse": ("har-native",), "optimize": ("har-fp", "har-int8"), "compile": ()}
 NOISE_PICTURES = 64
+UNPROVEN = (
+    "no name in the HEF proves that the chip normalises (the script that was compiled says so): compare the "
+    "board with "
+    "the emulation, by evaluate.py model.hef --data BUNDLE"
+)
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,8 @@ def _optimize(job: Job) -> dict[str, Any]:
     if faults:
         raise UserError(job.script.format(faults[0]))
     statements, _ = parse_script(job.script.text)
-    effective = render(resolve(statements, layers))
+    statements, notes = without_clashes(resolve(statements, layers), layers)
+    effective = render(statements)
     write_text(job.out / EFFECTIVE, effective)
     calibration = job.bundle.calibration().astype(np.float32)
     with sdk.calling("optimize", log):
@@ -207,7 +217,18 @@ def _optimize(job: Job) -> dict[str, Any]:
         runner.optimize(calibration)
     with written(job.out / QUANTIZED) as beside, sdk.calling("optimize", log):
         runner.save_har(str(beside))
-    return {"script": effective}
+    return {"script": effective, "notes": tuple(notes + _lowered(job, effective))}
+
+
+def _lowered(job: Job, script: str) -> list[str]:
+    """Where the levels that took effect, as the HAR has them, are others than the script states."""
+    levels = read_har(job.out / QUANTIZED).levels or (None, None)
+    notes = []
+    for key, got in zip(("optimization_level", "compression_level"), levels, strict=True):
+        asked = settings_of(script, []).get(key)
+        if got is not None and asked is not None and asked != str(got):
+            notes.append(f"the script asks for {key} {asked}, the SDK worked with {got}")
+    return notes
 
 
 def _noise(job: Job, runner) -> dict[str, float]:
@@ -222,11 +243,12 @@ def _noise(job: Job, runner) -> dict[str, float]:
     except UserError as error:  # the result does not depend on it
         _say(f"note: {error}")
         return {}
-    found = {}
-    for name, values in statistics.items():
-        value = values.get("layer_noise_analysis/snr") if hasattr(values, "get") else None
-        if value is not None and np.isfinite(value).all():  # a layer without noise has none
-            found[name] = float(np.min(value))  # one number, or one for each output
+    found = noise_of(statistics, runner.get_hn_dict()["layers"])
+    if not found:
+        _say(
+            "warning: the SDK measured no noise of the layers: the report cannot tell which of them lose "
+            "accuracy"
+        )
     return found
 
 
@@ -244,7 +266,8 @@ def _compile(job: Job) -> dict[str, Any]:
             f"compile: the HEF is not what was asked for: {'; '.join(problems)}; it is kept as {rejected}"
         )
     rejected.replace(job.out / HEF)
-    return {"hef": hef.to_dict()}
+    notes = () if hef.groups[0].inputs[0].normalised_on_chip else (UNPROVEN,)
+    return {"hef": hef.to_dict(), "notes": notes}
 
 
 def _hef_problems(job: Job, hef) -> list[str]:
@@ -254,11 +277,13 @@ def _hef_problems(job: Job, hef) -> list[str]:
     shapes = [list(stream.shape) for stream in group.inputs]
     if shapes != [[side, side, 3]]:
         problems.append(f"its inputs have the shapes {shapes}, not [[{side}, {side}, 3]]")
-    elif not group.inputs[0].normalised_on_chip:
+    elif not group.inputs[0].takes_bytes:
         problems.append(
-            "it does not normalise on the chip, and the board sends bytes: the model script needs a "
+            "its input does not take the bytes 0..255 that the board sends: the model script needs a "
             "normalization"
         )
+    if any(stream.damaged for stream in group.outputs):
+        problems.append(f"its output {DAMAGED}")
     answers = [list(stream.shape) for stream in group.outputs]
     if len(answers) != 1 or answers[0][-1] != len(job.bundle.labels):
         problems.append(f"its outputs have the shapes {answers}, not one of {len(job.bundle.labels)} logits")

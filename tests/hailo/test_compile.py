@@ -31,10 +31,12 @@ from handmade import (
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import compute_metrics
+from fer_hailo.formats.har import read_har
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
+from fer_hailo.sdk.noise import noise_of
 from fer_hailo.sdk.verdict import judge
 
 ARTEFACTS = [
@@ -356,9 +358,9 @@ FAULTS = {
         ["model.har", "model_quantized.har", "model_rejected.hef"],
     ),
     "bytes": (
-        {"no_normalization_in_hef": True},
+        {"no_bytes_in_hef": True},
         [
-            "does not normalise on the chip, and the board sends bytes",
+            "does not take the bytes 0..255 that the board sends",
             "needs a normalization",
             "model_rejected.hef",
         ],
@@ -388,26 +390,57 @@ def test_a_fault_keeps_the_hef_that_was_there(compiled):
 def test_what_the_sdk_does_silently_is_told(tmp_path):
     script = handmade.SCRIPT.replace("optimization_level=0", "optimization_level=2")
     write_bundle(tmp_path / "deploy", script=script)
-    result = compile_hef("deploy", "--max-drop", 100, cwd=tmp_path, downgrade=True, compression4=True)
+    result = compile_hef("deploy", "--max-drop", 100, cwd=tmp_path, level=0, compression4=True)
     facts = report(tmp_path / "deploy" / "hailo8")
     page = (tmp_path / "deploy" / "hailo8" / "compile_report.html").read_text()
     assert result.returncode == 0
-    assert (
-        "warning: the SDK lowered the optimization level: " in result.stderr
-        and "there's no available GPU" in result.stderr
-    )
-    assert facts["settings"]["optimization_level"] == "0 (the script asks for 2: lowered by the SDK)"
+    said = "the script asks for optimization_level 2, the SDK worked with 0"  # the HAR has it
+    assert f"warning: {said}" in result.stderr and said in facts["warnings"]
     assert (
         result.stderr.count("warning: the SDK chose 4-bit weights") == 1
         and "(and 3 more such lines in sdk.log)" in result.stderr
     )
-    assert (
-        page.count("<p class=warn>the SDK lowered") == 1
-        and page.count("<p class=warn>the SDK chose 4-bit") == 1
-    )
+    assert page.count(f"<p class=warn>{said}") == 1 and page.count("<p class=warn>the SDK chose 4-bit") == 1
     text = (tmp_path / "deploy" / "hailo8" / "sdk.log").read_text()
     # From C, and by print
     assert "Searching for a better partition" in text and "Translation started" in text
+
+
+def test_a_stated_level_is_kept_without_a_gpu(tmp_path):
+    script = handmade.SCRIPT.replace("optimization_level=0", "optimization_level=2")
+    write_bundle(tmp_path / "deploy", script=script)
+    result = compile_hef("deploy", "--max-drop", 100, cwd=tmp_path, downgrade=True)
+    assert result.returncode == 0 and "the SDK worked with" not in result.stderr
+    har = read_har(tmp_path / "deploy/hailo8/model_quantized.har")
+    assert har.levels == (2, 0) and "optimization_level=2" in har.script
+
+
+def test_a_hef_is_not_refused_for_a_name(fresh, tmp_path):
+    result = compile_hef(
+        fresh, "--out", "out", "--max-drop", 5, cwd=tmp_path, no_normalization_in_hef=True, no_statistics=True
+    )
+    assert result.returncode == 0 and (tmp_path / "out/model.hef").exists()
+    assert "warning: no name in the HEF proves that the chip normalises" in result.stderr
+    assert "measured no noise of the layers" in result.stderr and report(tmp_path / "out")["noise"] == {}
+
+
+def test_noise_from_flat_and_from_nested_statistics():
+    flat = {
+        "net/conv1/layer_noise_analysis/snr": np.array([12.5, 7.0]),
+        "net/fc1/layer_noise_analysis/snr": np.inf,
+    }
+    nested = {"net/conv1": {"layer_noise_analysis/snr": 7.0}, "net/fc1": {"other": 3.0}}
+    for statistics in (flat, nested):
+        assert noise_of(statistics, ["net/conv1", "net/fc1", "net/none"]) == {"net/conv1": 7.0}
+    assert noise_of({}, ["net/conv1"]) == {} == noise_of(None, ["net/conv1"])
+
+
+def test_strict_stops_at_a_warning(fresh, tmp_path):
+    (tmp_path / "x.alls").write_text((fresh / "model.alls").read_text() + "performance_param(turbo=1)\n")
+    line = error_line(
+        compile_hef(fresh, "--alls", "x.alls", "--strict", "--rehearse", "--out", "out", cwd=tmp_path)
+    )
+    assert "x.alls has 1 error, see above" in line
 
 
 def test_a_subtle_fault_of_the_parse_gives_3(fresh, tmp_path):

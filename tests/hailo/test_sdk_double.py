@@ -58,7 +58,7 @@ def accuracy(runner, context, data):
 
 def worst(runner):
     runner.analyze_noise(images, batch_size=2, data_count=8, analyze_mode="simple")
-    return min(float(values["layer_noise_analysis/snr"]) for values in runner.get_params_statistics().values())
+    return min(map(float, runner.get_params_statistics().values()))
 
 def raised(call, *arguments, **options):
     try:
@@ -183,7 +183,7 @@ def test_whole_chain(sdk, folder):
         np.save("native.npy", infer(runner, NATIVE, scaled))
         np.save("quantized.npy", infer(runner, QUANTIZED, images))
         runner.analyze_noise(images, batch_size=2, data_count=len(images), analyze_mode="simple")
-        noise = {name: float(values["layer_noise_analysis/snr"]) for name, values in runner.get_params_statistics().items()}
+        noise = {key.removesuffix("/layer_noise_analysis/snr"): float(value) for key, value in runner.get_params_statistics().items()}
         open("model.hef", "wb").write(runner.compile())
         states.append(runner.state.name)
         answer([states, noise])
@@ -551,7 +551,7 @@ def test_log(run):
     # C writes past Python, print does not
     assert "[info] Searching" in result.stdout and "Translation started" not in result.stdout
     few = run("optimized()").stderr
-    assert "level to 0" in few and "less data than the recommended amount (1024)" in few and "GPU" not in few
+    assert "level to 1" in few and "less data than the recommended amount (1024)" in few and "GPU" not in few
     plenty = run("optimized(calibration=np.tile(images, (6, 1, 1, 1)))\nprint('printed')")
     assert (
         "Reducing" not in plenty.stderr
@@ -600,7 +600,13 @@ def test_ordered_faults(sdk, run, folder):
         wrong_arch_in_hef=True,
     )
     hef = read_hef(folder / "faulty.hef")
-    assert hef.architecture != "HAILO8" and hef.groups[0].inputs[0].normalised_on_chip is False
+    source = hef.groups[0].inputs[0]
+    assert hef.architecture != "HAILO8" and (source.takes_bytes, source.normalised_on_chip) == (True, False)
+    run("open('faulty.hef', 'wb').write(optimized().compile())", no_bytes_in_hef=True)
+    assert read_hef(folder / "faulty.hef").groups[0].inputs[0].takes_bytes is False
+    clash = "answer(raised(parsed().load_model_script, SCRIPT.replace('normalization1', 'conv1')))"
+    name, text = sdk(clash)
+    assert name == "BackendValueError" and "layer conv1 exists already" in text
 
     result = run("", faulty=True)
     assert result.returncode == 1 and "ValueError" in result.stderr and "no switch faulty" in result.stderr

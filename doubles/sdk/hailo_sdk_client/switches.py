@@ -16,11 +16,14 @@ SWITCHES = {
     # The first convolution's channels are scaled by turns: native predictions are slightly wrong
     "parse_wrong": YES,
     "bad_shape": YES,  # optimize() finds the calibration set's shape wrong
-    "downgrade": YES,  # there is no GPU
+    "downgrade": YES,  # there is no GPU: where the script states no level, 0 is taken
+    "level": (0, 1, 2, 3, 4),  # the optimization level that takes effect, whatever the script states
     "compression4": YES,  # all weights become 4-bit ones, whatever the script says
     "nan": YES,  # optimize() makes all weights NaN
     "allocator": ("fail",),  # compile() finds no place on the chip
-    "no_normalization_in_hef": YES,
+    "no_normalization_in_hef": YES,  # no original name tells of it
+    "no_bytes_in_hef": YES,  # the input's numbers are others than 1, 0 and 0..255
+    "no_statistics": YES,  # get_params_statistics() is empty
     "wrong_arch_in_hef": YES,
     "kill_after": ("parse", "optimize"),  # SIGKILL in the first call after the HAR of that step was saved
     "kill_before": ("optimize", "compile"),  # SIGKILL at the start of optimize() or compile()

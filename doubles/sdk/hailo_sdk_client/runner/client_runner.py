@@ -29,8 +29,9 @@ ALLOWED = {
     InferenceContext.SDK_FP_OPTIMIZED: (States.FP_OPTIMIZED_MODEL, *QUANTIZED),
     InferenceContext.SDK_QUANTIZED: QUANTIZED,
 }
-RECOMMENDED = 1024  # images for the optimization levels above 0
+RECOMMENDED = 1024  # images for the default optimization level of 2
 GPU, FEW = "there's no available GPU", f"there's less data than the recommended amount ({RECOMMENDED})"
+SNR = "layer_noise_analysis/snr"
 saved: set[str] = set()  # steps whose HAR this process has saved
 
 
@@ -42,7 +43,7 @@ class ClientRunner:
             raise BackendValueError(f"unknown hw_arch {hw_arch!r}: {', '.join(ARCHITECTURES)}")
         self._given_arch = hw_arch
         self._model = Model(hw_arch or "hailo8")
-        self._statistics: dict[str, dict] = {}
+        self._statistics: dict[str, np.float32] = {}
         if har is not None:
             self.load_har(har)
 
@@ -111,7 +112,8 @@ class ClientRunner:
         model = self._model
         model.applied = model.script
         settings = model.settings
-        level = self._effective_level(settings, len(images))
+        level = model.level = self._effective_level(settings, len(images))
+        model.compression = settings.compression_level if level > 0 else 0
         if len(images) < settings.calibset_size:
             logger.warning("Only %d images for a calibset_size of %d", len(images), settings.calibset_size)
         used = images[: settings.calibset_size]
@@ -159,7 +161,7 @@ class ClientRunner:
     def analyze_noise(
         self, data, *, batch_size: int = 2, data_count: int | None = None, analyze_mode: str = "simple"
     ) -> None:
-        """Fill get_params_statistics()[layer]["layer_noise_analysis/snr"] (dB), of the whole quantized
+        """Fill get_params_statistics() with "LAYER/layer_noise_analysis/snr" (dB), of the whole quantized
         network against the float one.
         """
         self._begin("analyze_noise", *QUANTIZED)
@@ -169,7 +171,9 @@ class ClientRunner:
         ratios = emulator.noise(
             model.native, model.quantized, self._normalised(images), self._rounded(images), model.native_hn
         )
-        self._statistics = {name: {"layer_noise_analysis/snr": ratio} for name, ratio in ratios.items()}
+        self._statistics = (
+            {} if switch("no_statistics") else {f"{name}/{SNR}": ratio for name, ratio in ratios.items()}
+        )
 
     def compile(self) -> bytes:
         """The HEF."""
@@ -188,7 +192,8 @@ class ClientRunner:
         names = list(first["original_names"])
         if settings.normalization and not switch("no_normalization_in_hef"):
             names.append(f"model_script_layer_{settings.normalization_name}")
-        inputs = [Stream(input_name, tuple(first["output_shapes"][0][1:]), *model.input_range, tuple(names))]
+        ends = (0.0, 1.0) if switch("no_bytes_in_hef") else model.input_range
+        inputs = [Stream(input_name, tuple(first["output_shapes"][0][1:]), *ends, tuple(names))]
         outputs = []
         for layer in (layer for layer in layers.values() if layer["type"] == "output_layer"):
             before = layers[layer["input"][0]]
@@ -223,9 +228,9 @@ class ClientRunner:
         self._begin("get_params", *PARSED, *QUANTIZED)
         return self._model.params()
 
-    def get_params_statistics(self) -> dict[str, dict]:
+    def get_params_statistics(self) -> Statistics:
         self._begin("get_params_statistics", *PARSED, *QUANTIZED)
-        return self._statistics
+        return Statistics(self._statistics)
 
     def _begin(self, call: str, *states: States) -> None:
         if switch("kill_after") in saved:
@@ -270,21 +275,28 @@ class ClientRunner:
         ]
 
     def _effective_level(self, settings: Settings, count: int) -> int:
-        """The optimization level, lowered as the SDK does.
+        """The optimization level: as it is stated, else by what there is of GPU and images.
 
         The levels differ in what they allow, not in accuracy.
         """
+        if switch("level") is not None:
+            return switch("level")
+        if settings.level is not None:
+            return settings.level
         reasons = [
             reason for reason, holds in ((FEW, count < RECOMMENDED), (GPU, switch("downgrade"))) if holds
         ]
-        if settings.level <= 0 or not reasons:
-            return settings.level
+        if not reasons:
+            logger.info("Using default optimization level of 2")
+            return 2
+        level = 0 if switch("downgrade") else 1
         logger.warning(
-            "Reducing optimization level to 0 (the accuracy won't be optimized and compression won't be "
+            "Reducing optimization level to %d (the accuracy won't be optimized and compression won't be "
             "used) because %s",
+            level,
             ", and ".join(reasons),
         )
-        return 0
+        return level
 
     def _compressed(self, settings: Settings, level: int) -> dict[str, tuple[int, int]]:
         """4-bit weights for the largest layers, until their share of all weights is reached."""
@@ -301,6 +313,18 @@ class ClientRunner:
                 bits[name] = (8, 4)
                 logger.info("Assigning 4bit weights to layer %s with %d parameters", name, sizes[name])
         return bits
+
+
+class Statistics(dict):
+    """Flat, "net/conv1/layer_noise_analysis/snr"; asked for a layer, it gives what belongs to it."""
+
+    def __missing__(self, name: str) -> dict:
+        found = {
+            key.removeprefix(f"{name}/"): value for key, value in self.items() if key.startswith(f"{name}/")
+        }
+        if not found:
+            raise KeyError(name)
+        return found
 
 
 class _Context:

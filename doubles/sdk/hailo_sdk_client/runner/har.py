@@ -37,6 +37,8 @@ class Model:
     applied: str = ""
     input_range: tuple[float, float] = (0.0, 255.0)
     output_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    level: int = 0  # those that took effect
+    compression: int = 0
 
     @property
     def settings(self) -> Settings:
@@ -87,6 +89,9 @@ def save(path, model: Model, sdk_version: str) -> None:
     if model.state is not States.HAILO_MODEL:
         members |= {"fp.hn": _json(model.hn), "fpo.npz": members["npz"]}
     if model.quantized:
+        metadata["mo_flavor"] = {"optimization_level": model.level, "compression_level": model.compression}
+        members["metadata.json"] = _json(metadata)
+        members["alls"] = model.applied.encode()
         members |= {"q.npz": _npz(model.params()), "double.q.tflite": model.quantized}
     with tarfile.open(path, "w") as archive:
         for suffix, content in members.items():

@@ -55,8 +55,9 @@ class Settings:
 
     normalization: tuple[list[float], list[float]] | None = None  # mean, deviation
     normalization_name: str = ""
-    level: int = 2
+    level: int | None = None  # None: not stated
     compression: float = 0.0
+    compression_level: int = 0
     calibset_size: int = 64
     bits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -131,9 +132,11 @@ def _apply(
         settings.bits |= dict.fromkeys(layers_of(layers, hn), PRECISIONS[mode])
     elif len(arguments) != (topic in KEYS):
         raise ValueError(f"{command} with {len(arguments)} arguments")
-    settings.level = _one_of(keys.get("optimization_level", settings.level), -100, 0, 1, 2, 3, 4)
+    if "optimization_level" in keys:
+        settings.level = _one_of(keys["optimization_level"], -100, 0, 1, 2, 3, 4)
     if "compression_level" in keys:
-        settings.compression = 0.2 * _one_of(keys["compression_level"], 0, 1, 2, 3, 4, 5)
+        settings.compression_level = _one_of(keys["compression_level"], 0, 1, 2, 3, 4, 5)
+        settings.compression = 0.2 * settings.compression_level
     settings.compression = float(keys.get("auto_4bit_weights_ratio", settings.compression))
     settings.calibset_size = int(keys.get("calibset_size", settings.calibset_size))
 
