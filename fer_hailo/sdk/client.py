@@ -17,6 +17,7 @@ from fer_hailo.common.cli import PLACES
 from fer_hailo.common.errors import UserError, first_line, with_class
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.sdk.log import captured
+from fer_hailo.sdk.reason import advice_for, reason_of
 
 ARCHITECTURES = {"hailo8": "HAILO8", "hailo8l": "HAILO8L", "hailo8r": "HAILO8R"}
 TOPS = {"hailo8": 26, "hailo8l": 13, "hailo8r": 26}
@@ -27,19 +28,7 @@ MISSING = (
     "Hailo's Developer Zone (free registration; Linux, Python 3.10 to 3.12); --rehearse checks everything "
     "that can be checked without it"
 )
-# By class name, since the import paths moved between versions. What is said, and what to do.
-ADVICE = {
-    "ParsingWithRecommendationException": "the parser does not take the whole network; see conversion.html "
-    "for the operators",
-    "MisspellNodeError": "the parser does not know one of the nodes",
-    "UnsupportedModelError": "the parser does not take this kind of network; a float32 TFLite with a fixed "
-    "batch of 1 is needed",
-    "BadInputsShape": "the calibration images do not have the shape of the network's input",
-    "BackendAllocatorException": "the compiler found no place for the network on the chip; try "
-    "performance_param("
-    "compiler_optimization_level=max) in the model script, or fewer 16-bit layers",
-    "BackendValueError": "the compiler refuses a value",
-}
+BATCH = 8  # images that the emulation takes at once
 
 
 def client() -> ModuleType:
@@ -76,9 +65,8 @@ def calling(what: str, log: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in PLACES:
             raise
-        advice = next((text for name, text in ADVICE.items() if has_name(error, name)), "the SDK failed")
         raise UserError(
-            f"{what}: {advice} ({with_class(error, first_line(error))}); the whole log is {log}"
+            f"{what}: {advice_for(error)} ({with_class(error, reason_of(error))}); the whole log is {log}"
         ) from error
 
 
@@ -99,7 +87,7 @@ def inference(
         def infer(images: np.ndarray) -> np.ndarray:
             values = normalise(images, spec) if stage == "har-native" else images.astype(np.float32)
             with calling(what, log):
-                answers = runner.infer(handle, values)
+                answers = runner.infer(handle, values, batch_size=BATCH)
             return np.asarray(answers[0] if isinstance(answers, (list, tuple)) else answers)
 
         yield infer

@@ -37,6 +37,7 @@ from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
 from fer_hailo.sdk.noise import noise_of
+from fer_hailo.sdk.reason import advice_for, reason_of
 from fer_hailo.sdk.verdict import judge
 
 ARTEFACTS = [
@@ -546,6 +547,57 @@ def test_the_sdk_is_missing(fresh, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+GRAPH = (
+    "Parsing failed\nThe errors found in the graph are:\n UnsupportedOp in op act: HARD_SWISH\n  in op "
+    "mul: MUL\n"
+)
+SUBPROCESS = (
+    "Subprocess failed with traceback\nTraceback (most recent call last):\n  File x\nKeyError: 'conv7'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "advice", "reason"),
+    [
+        ("Exception", GRAPH, "the SDK failed", "in op act: HARD_SWISH; in op mul: MUL"),
+        ("SubprocessTracebackFailure", SUBPROCESS, "a part of the compiler failed", "KeyError: 'conv7'"),
+        (
+            "Exception",
+            "CUDA says\nout of memory, try a smaller batch_size\nx",
+            "memory ran out",
+            "try a smaller batch_size",
+        ),
+        ("BackendAllocatorException", "Mapping Failed", "no place for the network", "Mapping Failed"),
+        (
+            "BackendAllocatorException",
+            "a.so: cannot open shared object file",
+            "cannot start",
+            "shared object",
+        ),
+        ("BackendAllocatorException", "symbol lookup error: x", "LD_LIBRARY_PATH", "symbol lookup"),
+        ("BackendAllocatorException", "failed with unexpected crash", "another version", "unexpected crash"),
+        ("NegativeSlopeExponentNonFixable", "unsupported required slope", "16 bits", "required slope"),
+        (
+            "BackendScriptParserException",
+            "Parsing failed at: >!<quant",
+            "a line of the model script",
+            ">!<quant",
+        ),
+        ("RuntimeError", "x" * 5000, "the SDK failed", "x" * 600),
+    ],
+)
+def test_the_reason_and_what_to_do(kind, text, advice, reason):
+    error = type(kind, (Exception,), {})(text)
+    assert advice in advice_for(error) and reason in reason_of(error)
+    assert len(reason_of(error)) < 650 and "\n" not in reason_of(error)
+
+
+def test_a_reason_that_stands_below_is_shown(fresh, tmp_path):
+    ordered = {"optimize": ["RuntimeError", SUBPROCESS]}
+    line = error_line(compile_hef(fresh, "--out", "out", cwd=tmp_path, raises=ordered))
+    assert "optimize: the SDK failed (RuntimeError: KeyError: 'conv7')" in line
+
+
 def test_the_sdk_cannot_be_imported(fresh, tmp_path):
     for reason in (
         "import nothing_of_the_kind",
@@ -572,7 +624,8 @@ def test_what_inference_raises_is_one_line(monkeypatch, tmp_path, capfd):
         def infer_context(self, context):
             yield 1
 
-        def infer(self, handle, images):
+        def infer(self, handle, images, batch_size):
+            assert batch_size > 1
             os.write(1, b"from C\n")
             raise MemoryError("no memory for\nthe emulator")
 

@@ -19,6 +19,7 @@ SWITCHES = {
     "downgrade": YES,  # there is no GPU: where the script states no level, 0 is taken
     "level": (0, 1, 2, 3, 4),  # the optimization level that takes effect, whatever the script states
     "compression4": YES,  # all weights become 4-bit ones, whatever the script says
+    "raises": None,  # {"optimize": [class, text]}: what optimize() or compile() raises
     "nan": YES,  # optimize() makes all weights NaN
     "allocator": ("fail",),  # compile() finds no place on the chip
     "no_normalization_in_hef": YES,  # no original name tells of it
@@ -45,6 +46,13 @@ def switch(name: str):
                 f"{', '.join(SWITCHES)}"
             )
     return chosen.get(name)
+
+
+def ordered_exception(call: str) -> None:
+    """Raise what is ordered for this call: an exception of a class of that name, with that text."""
+    kind, text = (switch("raises") or {}).get(call, (None, ""))
+    if kind:
+        raise type(kind, (Exception,), {})(text)
 
 
 def kill() -> None:

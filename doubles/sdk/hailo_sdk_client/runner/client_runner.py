@@ -19,7 +19,7 @@ from hailo_sdk_client.runner.har import Model
 from hailo_sdk_client.sdk_backend import emulator
 from hailo_sdk_client.sdk_backend.script import Settings, read_script
 from hailo_sdk_client.sdk_backend.sdk_backend_exceptions import BackendAllocatorException, BackendValueError
-from hailo_sdk_client.switches import delay, kill, switch
+from hailo_sdk_client.switches import delay, kill, ordered_exception, switch
 from hef_writer import ARCHITECTURES, NC, Stream, write_hef
 
 PARSED = (States.HAILO_MODEL, States.FP_OPTIMIZED_MODEL)
@@ -104,6 +104,7 @@ class ClientRunner:
         self._begin("optimize", *PARSED)
         if switch("kill_before") == "optimize":
             kill()
+        ordered_exception("optimize")
         logger.info("Starting Model Optimization")
         images = self._images(calib_data)
         if switch("bad_shape"):
@@ -180,6 +181,7 @@ class ClientRunner:
         self._begin("compile", *QUANTIZED)
         if switch("kill_before") == "compile":
             kill()
+        ordered_exception("compile")
         native("Searching for a better partition...")
         delay()
         if switch("allocator") == "fail":
