@@ -13,16 +13,34 @@ from pathlib import Path
 
 from fer_hailo.deploy.steps import Finding
 
-# What to look for, and what it means for the result. A group gives the optimization level that is left.
-SILENT = (
-    (re.compile(r"reducing optimization level to (-?\d+).*", re.I), "the SDK lowered the optimization level"),
-    (
-        re.compile(
-            r".*(no available gpu|no gpu (is )?(available|found|detected)|gpu is not available).*", re.I
+BAD_SNR = 10.0  # dB; at or below it an output is mostly noise, by the compiler's own guide
+TRY = "try 16 bits there (--layers), a negative_exponent, or the network without squeeze-and-excite"
+LEVEL = "the SDK lowered the optimization level"
+# What to look for, in the words of real logs (3.2x to 3.33), and what it means for the result. The groups are
+# what is shown of each line; without any, the first line is.
+SILENT = tuple(
+    (re.compile(pattern, re.I), what)
+    for pattern, what in (
+        (r"reducing optimization level to (-?\d+).*", LEVEL),
+        (
+            r"no available gpu|no gpu (?:is )?(?:available|found|detected|chosen)|gpu is not available",
+            "the SDK found no GPU",
         ),
-        "the SDK found no GPU",
-    ),
-    (re.compile(r".*\b(4[- ]?bit|a8_w4)\b.*", re.I), "the SDK chose 4-bit weights"),
+        (r"\b(?:4[- ]?bit|a8_w4)\b", "the SDK chose 4-bit weights"),
+        (
+            r"calibration set (?:should be|seems to not be normalized)",
+            "the calibration images are not in the range that the script takes",
+        ),
+        (r"using dataset with 64 entries for calibration", "the SDK calibrated on 64 images"),
+        (r"fine-?tuning skipped", "the SDK skipped the fine-tuning"),
+        (r"reducing output bits of (\S+ by \d+) bits", f"the SDK reduced the output bits of layers; {TRY}"),
+        (r"(\S*output_layer\d+ snr:\s*-?[\d.]+ ?db)", f"an output is mostly noise; {TRY}"),
+        (
+            r"single context flow failed|selected partition to (?:[2-9]|\d\d+) contexts",
+            "the network needs several contexts",
+        ),
+        (r"mapping failed", "a mapping to the chip failed"),
+    )
 )
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -79,13 +97,26 @@ def _teed(stream, number: int, log) -> Iterator[None]:
 
 
 def findings(text: str) -> list[Finding]:
-    """What the log says that the user must know."""
+    """What the log says that the user must know: a finding a cause, with the layers where the lines name
+    them.
+    """
     found: dict[tuple[str, int | None], Finding] = {}
     for line in dict.fromkeys(re.split(r"[\r\n]+", ESCAPES.sub("", text))):
         for pattern, what in SILENT:
-            if match := pattern.search(line):
-                level = int(match[1]) if what.endswith("level") else None
-                known = found.get((what, level), Finding(what, line.strip()[:300], 0, level))
-                found[what, level] = replace(known, count=known.count + 1)
-                break
+            match = pattern.search(line)
+            if not match or _is_good(match[0]):
+                continue
+            level = int(match[1]) if what == LEVEL else None
+            shown = match[1] if level is None and pattern.groups == 1 else line.strip()
+            known = found.get((what, level), Finding(what, "", 0, level))
+            named = pattern.groups == 1 and level is None and known.line
+            line_of = f"{known.line}, {shown}" if named else known.line or shown
+            found[what, level] = replace(known, line=line_of[:300], count=known.count + 1)
+            break
     return list(found.values())
+
+
+def _is_good(text: str) -> bool:
+    """Whether what a line tells is an output's ratio that is high enough."""
+    ratio = re.search(r"snr:\s*(-?[\d.]+)", text, re.I)
+    return ratio is not None and float(ratio[1].strip(".") or 0) > BAD_SNR

@@ -726,6 +726,33 @@ def test_findings():
     assert log.findings(text)[0].line.startswith("[warning] Reducing")
 
 
+def test_findings_by_cause_with_the_layers():
+    """Wording of real logs, 3.2x to 3.33."""
+    text = (
+        "[warning] No GPU chosen and no suitable GPU found, falling back to CPU\n"
+        "[warning] The expected calibration set should be [0, 255] when using an in-net normalization layer, "
+        "but the "
+        "range received is [(0.0, 1.0)]\n"
+        "[info] Using dataset with 64 entries for calibration\n[info] Using dataset with 1024 entries for "
+        "calibration\n"
+        "[info] Quantization-Aware Fine-Tuning skipped\n"
+        "[warning] Reducing output bits of net/conv7 by 5 bits\n[warning] Reducing output bits of net/fc2 by "
+        "6 bits\n"
+        "[info] net/output_layer1 SNR: 0.0005 dB\n[info] net/output_layer2 SNR:\t24.1 dB\n"
+        "[info] Single context flow failed\n[info] Applying selected partition to 7 contexts\n[error] "
+        "Mapping Failed\n"
+    )
+    found = {f.what.split(";")[0]: (f.line, f.count) for f in log.findings(text)}
+    assert found.pop("the SDK reduced the output bits of layers") == ("net/conv7 by 5, net/fc2 by 6", 2)
+    assert found.pop("an output is mostly noise") == ("net/output_layer1 SNR: 0.0005 dB", 1)
+    assert {what: count for what, (_, count) in found.items()} == {
+        "the SDK found no GPU": 1, "the calibration images are not in the range that the script takes": 1,
+        "the SDK calibrated on 64 images": 1, "the SDK skipped the fine-tuning": 1,
+        "the network needs several contexts": 2, "a mapping to the chip failed": 1,
+    }  # fmt: skip
+    assert all("try 16 bits" in f.what for f in log.findings(text) if f.line.startswith("net/"))
+
+
 def test_settings_are_those_that_were_got():
     script = (
         handmade.SCRIPT.replace("level=0, c", "level=4, c")
