@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from conftest import PATHS, ROOT, SMALL
@@ -12,6 +13,7 @@ from fer_hailo.commands import experiments
 from fer_hailo.common.config import load_config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_json
+from fer_hailo.common.metrics import compute_metrics
 from fer_hailo.common.resources import recipes
 from fer_hailo.common.steps import load_steps
 from fer_hailo.training.experiments import launch
@@ -186,11 +188,12 @@ def test_the_table_by_hand(tmp_path):
     grid = read_grid(
         write(tmp_path / "a.yaml", "cells: {one: {}, two: {ema: 0.5}}\nseeds: [1, 2]"), tmp_path / "out", {}
     )
+    two = np.eye(2)
+    kept = compute_metrics(two, np.arange(2), "ab", data="", split="", sha256="").to_dict()
     for run, accuracy in zip(grid.runs, (0.5, 0.52, 0.53, 0.56), strict=True):
         for split in ("val", "test"):
-            write_json(
-                run.folder / f"metrics_{split}.json", {"accuracy": accuracy, "macro_recall": accuracy / 2}
-            )
+            values = {"accuracy": accuracy, "macro_recall": accuracy / 2, "data": "drawn", "split": split}
+            write_json(run.folder / f"metrics_{split}.json", kept | values)
         (run.folder / "DONE").touch()
     (grid.runs[3].folder / "DONE").unlink()
     assert write_summary(grid).splitlines()[2:] == [
