@@ -45,8 +45,13 @@ OPERATORS = {
     97: "RESIZE_NEAREST_NEIGHBOR",
     98: "LEAKY_RELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 150: "GELU",
 }  # fmt: skip
-# What this project's networks consist of in float; the Dataflow Compiler's parser takes these.
-EXPECTED = {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "HARD_SWISH", "MEAN", "MUL"}
+# What this project's networks consist of in float, and what networks of Hailo's model zoo have beside it.
+EXPECTED = {
+    "ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "HARD_SWISH", "MEAN", "MUL",
+    "AVERAGE_POOL_2D", "CONCATENATION", "LEAKY_RELU", "LOGISTIC", "MAX_POOL_2D", "PAD", "PRELU", "RELU",
+    "RELU6",
+    "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "TRANSPOSE_CONV",
+}  # fmt: skip
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 GATE = "_hard_swish_gate"  # ends the name of relu6(x + 3) in an h-swish that is written out as x relu6(x + 3)
 

@@ -30,6 +30,11 @@ from fer_hailo.sdk.report import REHEARSAL, write_compile_report
 from fer_hailo.sdk.verdict import judge, sentence
 
 TOO_MUCH_LOST = 3
+SIMPLER = (
+    "this network has h-swish or gates; in 8 bits mobilenet_v3_small_minimalistic, which has neither h-swish "
+    "nor "
+    "squeeze-and-excite, was as accurate within chance, and faster (docs/quantisation.md)"
+)
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
@@ -135,6 +140,8 @@ def _job(
             f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled"
         )
     _check_quoted(script, bundle)
+    if any(layer.operator in ("HARD_SWISH", "MUL") for layer in bundle.network.layers):
+        _say(f"note: {SIMPLER}")
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
     if quick is not None:
         pictures = pictures.quick(quick)

@@ -12,4 +12,4 @@ APACHE = "Apache 2.0"
 NETWORK = Network(small, APACHE, "yes; h-swish and squeeze-and-excite may need 16 bits")
 NO_SE = Network(small_without_se, APACHE, "yes; h-swish may need 16 bits")
 RELU6 = Network(small_relu6, APACHE, "yes; squeeze-and-excite may need 16 bits")
-MINIMALISTIC = Network(small_minimalistic, APACHE, "yes")
+MINIMALISTIC = Network(small_minimalistic, APACHE, "yes: the one to take for a chip")
