@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     # Before numpy is loaded: its threads and the emulation's would get in each other's way
     if arguments.rehearse:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    own = [arguments.layers] if arguments.layers else []
+    own = arguments.layers
     if arguments.lint:
         return _lint(
             [arguments.lint, *own],
@@ -83,8 +83,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--layers",
         type=find,
+        action="append",
+        default=[],
         metavar="FILE",
-        help="lines of the network's own, below those of the model script",
+        help="lines below those of the model script, a network's own or a setting; may be given again",
     )
     parser.add_argument("--strict", action="store_true", help="warnings about the model script are errors")
     parser.add_argument(

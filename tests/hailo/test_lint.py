@@ -339,7 +339,7 @@ def test_a_script_of_a_bundle_without_bias_correction():
 
 def test_our_own_scripts_correct_biases_at_every_level():
     levels = set()
-    for name in ("int8", "fast"):
+    for name in ("int8", "fast", "bias"):
         text = read_script(ROOT / "alls" / f"{name}.alls")
         assert [f for f in lint_script(text, **OURS) if f.level != "note"] == [] and CORRECTION in text, name
         levels.add(re.search(r"optimization_level=(\d)", text)[1])

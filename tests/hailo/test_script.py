@@ -345,16 +345,16 @@ def test_what_cannot_be_fitted(text, word):
 NETWORKS = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic")
 
 
-@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0)])
+@pytest.mark.parametrize(("name", "level"), [("int8", 2), ("fast", 0), ("bias", 2)])
 @pytest.mark.parametrize("own", [None, *NETWORKS])
-def test_the_projects_scripts(name, level, own):
-    text = read_scripts(
-        [ROOT / "alls" / f"{part}.alls" for part in (name, own and f"{own}_a16") if part]
-    ).text
+@pytest.mark.parametrize("more", [None, "negative_exponent", "output16"])
+def test_the_projects_scripts(name, level, own, more):
+    parts = [part for part in (name, own and f"{own}_a16", more) if part]
+    text = read_scripts([ROOT / "alls" / f"{part}.alls" for part in parts]).text
     assert [f for f in lint_script(text, PreprocessSpec(), 1024) if f.level != "note"] == []
     flavor = next(s for s in parsed(text) if s.command == "model_optimization_flavor")
     assert (flavor.get("optimization_level").value, flavor.get("compression_level").value) == (level, 0)
-    assert text.count("a16_w16") == bool(own)
+    assert text.count("a16_w16") == bool(own) + (more == "output16")
 
 
 def chain(minimal: bool) -> dict:

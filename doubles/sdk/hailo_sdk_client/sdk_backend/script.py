@@ -21,6 +21,7 @@ KEYS = {
     # The first two have effect
     "model_optimization_flavor": "optimization_level compression_level batch_size",
     "model_optimization_config calibration": "calibset_size batch_size",  # the first has effect
+    "model_optimization_config negative_exponent": "layers rank",
     "model_optimization_config compression_params": "auto_4bit_weights_ratio",  # has effect
     "quantization_param": "precision_mode",  # has effect
     "pre_quantization_optimization equalization": "policy layers",
