@@ -105,7 +105,7 @@ def run(
     As many images are searched for faces at once as the analyzer has detectors. Images of a live source are
     dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster than
     in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each
-    shot without a image. on_picture: called after each other one. Raises what a source, detector, predictor
+    shot without an image. on_picture: called after each other one. Raises what a source, detector, predictor
     or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
