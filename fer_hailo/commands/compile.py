@@ -4,6 +4,7 @@ that.
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
+fer-hailo compile RUN/deploy --try alls/fast.alls alls/bias.alls alls/int8.alls    compared on validation
 fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
 fer-hailo compile --inspect FILE.hef [--json]    or FILE.har
 """
@@ -55,6 +56,15 @@ def main(argv: list[str] | None = None) -> int:
         return rehearse_bundle(
             bundle, *common, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
         )
+    if arguments.tried:
+        from fer_hailo.sdk.trial import try_scripts
+
+        if arguments.alls or arguments.steps:
+            raise UserError(
+                "--try names the scripts and runs parse and optimization: leave out --alls and --steps"
+            )
+        given = (arguments.out, arguments.max_drop, arguments.quick, arguments.strict)
+        return try_scripts(bundle, arguments.hw_arch, arguments.tried, own, *given)
     steps = tuple(step.strip() for step in arguments.steps.split(",")) if arguments.steps else None
     for step in steps or ():
         if step not in STEPS:
@@ -80,6 +90,14 @@ def _parser() -> Parser:
         "--hw-arch", default="hailo8", metavar="ARCH", help="hailo8, hailo8l or hailo8r [hailo8]"
     )
     parser.add_argument("--alls", type=find, metavar="FILE", help="model script [the bundle's model.alls]")
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        type=find,
+        nargs="+",
+        metavar="FILE",
+        help="model scripts to optimize with, and to compare on validation; no HEF is made",
+    )
     parser.add_argument(
         "--layers",
         type=find,

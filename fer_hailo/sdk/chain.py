@@ -23,7 +23,7 @@ from fer_hailo.script.layers import resolve as resolve_layers
 from fer_hailo.script.lint import lint_script, strictly
 from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script
-from fer_hailo.sdk.compile import HEF, LOG, Job, run_steps
+from fer_hailo.sdk.compile import HEF, LOG, STEPS, Job, run_steps
 from fer_hailo.sdk.facts import Compiled, Facts, Rehearsed
 from fer_hailo.sdk.rehearsal import rehearse
 from fer_hailo.sdk.report import REHEARSAL, write_compile_report
@@ -31,9 +31,8 @@ from fer_hailo.sdk.verdict import judge, sentence
 
 TOO_MUCH_LOST = 3
 SIMPLER = (
-    "this network has h-swish or gates; in 8 bits mobilenet_v3_small_minimalistic, which has neither h-swish "
-    "nor "
-    "squeeze-and-excite, was as accurate within chance, and faster (docs/quantisation.md)"
+    "this network has h-swish or gates; in 8 bits mobilenet_v3_small_minimalistic, which has neither, was as "
+    "accurate within chance, and faster (docs/quantisation.md)"
 )
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -47,14 +46,15 @@ def compile_bundle(
     most_lost: float,
     quick: int | None,
     strict: bool = False,
+    until: str = STEPS[-1],
 ) -> int:
     """Compile with the SDK. scripts: the files of the model script in order, None for the bundle's own.
 
-    strict: warnings about the script are errors. Returns the exit status: 0, or 3 where more accuracy was
-    lost than `most_lost` points.
+    strict: warnings about the script are errors. until: the last step that may run. Returns the exit status:
+    0, or 3 where more accuracy was lost than `most_lost` points.
     """
     job = _job(folder, hw_arch, scripts, out, quick, strict)
-    record = run_steps(job, steps)
+    record = run_steps(job, steps, until)
     metrics: Scores = {}
     agreement: dict[str, float] = {}
     noise: dict[str, float] = {}

@@ -79,16 +79,17 @@ class Job:
         return Inputs(self.bundle.digest, self.hw_arch, script)
 
 
-def run_steps(job: Job, wanted: tuple[str, ...] | None) -> dict[str, Step]:
-    """Run the steps, by default those whose results are not there yet.
+def run_steps(job: Job, wanted: tuple[str, ...] | None, until: str = STEPS[-1]) -> dict[str, Step]:
+    """Run the steps, by default those whose results are not there yet. until: the last that may run.
 
     Returns the record of all steps done.
     """
+    allowed = STEPS[: STEPS.index(until) + 1]
     sdk.client()
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out / ".lock", wait=False):
         record = read_steps(job.out / RECORD)
-        for number, step in enumerate(STEPS):
+        for number, step in enumerate(allowed):
             if wanted is None and _fits(job, record, step):
                 _say(f"{step}: {job.out / ARTEFACTS[step]} is up to date")
             elif wanted is None or step in wanted:

@@ -436,6 +436,32 @@ def test_noise_from_flat_and_from_nested_statistics():
     assert noise_of({}, ["net/conv1"]) == {} == noise_of(None, ["net/conv1"])
 
 
+def test_scripts_are_tried_and_compared(fresh, tmp_path):
+    script = (fresh / "model.alls").read_text()
+    (tmp_path / "plain.alls").write_text(script)
+    (tmp_path / "wide.alls").write_text(
+        script + 'quantization_param(["stem", "depth"], precision_mode=a16_w16)\n'
+    )
+    arguments = (fresh, "--out", "out", "--max-drop", 100, "--quick", 20, "--try", "plain.alls", "wide.alls")
+    result = compile_hef(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.split()[:1] in (["plain"], ["wide"])]
+    kept = {
+        name: report(tmp_path / "out" / f"try_{name}")["metrics"]["har-int8"]["val"]
+        for name in ("plain", "wide")
+    }
+    assert {row[0]: row[1] for row in rows} == {name: f"{m['accuracy']:.2%}" for name, m in kept.items()}
+    assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
+    assert not list((tmp_path / "out").rglob("*.hef"))
+    again = compile_hef(*arguments, cwd=tmp_path)
+    assert again.stderr.count("is up to date") == 4  # parse and optimization of each
+    line = error_line(compile_hef(fresh, "--try", "plain.alls", "./plain.alls", cwd=tmp_path))
+    assert "two scripts called plain" in line
+    assert "leave out --alls" in error_line(
+        compile_hef(fresh, "--alls", "plain.alls", "--try", "wide.alls", cwd=tmp_path)
+    )
+
+
 def test_strict_stops_at_a_warning(fresh, tmp_path):
     (tmp_path / "x.alls").write_text((fresh / "model.alls").read_text() + "performance_param(turbo=1)\n")
     line = error_line(
