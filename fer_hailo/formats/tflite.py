@@ -84,6 +84,19 @@ class Layer:
     parameters: int
     multiply_adds: int
 
+    @property
+    def doubt(self) -> str:
+        """What the Dataflow Compiler's parser may make of an operator that this project's networks do not
+        have.
+        """
+        if self.operator == "MUL" and len(self.inputs) < 2:
+            return (
+                f"{self.name} (MUL by a constant): the Dataflow Compiler's parser makes a normalization "
+                "layer of it, "
+                "or stops with 'ew_mult expects 2 inputs but found 1'"
+            )
+        return f"{self.name} ({self.operator}): the Dataflow Compiler's parser may not take it"
+
     def to_dict(self) -> dict:
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()

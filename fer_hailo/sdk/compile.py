@@ -186,17 +186,24 @@ def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
                 "cut off its end; "
                 "see the operators in conversion.html"
             )
+    notes = [
+        f"the parser made the normalization layer {name} (of "
+        f"{', '.join(layer.original_names) or 'no layer'}): a MUL by "
+        "a constant in the TFLite; where it is not folded, the compiler stops at it"
+        for name, layer in layers.layers.items()
+        if layer.type == "normalization"
+    ]
     if any(layer.original_names for layer in layers.layers.values()):
         weighted = [layer.name for layer in job.bundle.network.layers if layer.operator in WEIGHTED]
         lost = [name for name in weighted if not layers.quoted(name)]
         # No error: how the parser names layers is not known well enough, and the scores tell whether they are
         # lost
         if lost:
-            return [
+            notes.append(
                 f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is "
                 f"{lost[0]}"
-            ]
-    return []
+            )
+    return notes
 
 
 def _optimize(job: Job) -> dict[str, Any]:

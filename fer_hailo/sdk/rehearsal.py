@@ -77,10 +77,7 @@ def rehearse(
     """Score the bundle's TFLite files and the emulation of the model script, rank layers by noise, look at
     the calibration set, bound the speed. Writes nothing. script: its text.
     """
-    warnings = [
-        f"{layer.name} ({layer.operator}): the Dataflow Compiler's parser may not take it"
-        for layer in bundle.network.unexpected()
-    ]
+    warnings = [layer.doubt for layer in bundle.network.unexpected()]
     emulation = None
     try:
         emulation = emulation_of(bundle, script)

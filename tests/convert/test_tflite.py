@@ -71,8 +71,9 @@ def test_tensors_have_the_layers_names(float32):
         "answers",
     ]
     # By the constant 1/6; conversion folds it first
-    assert [layer.name for layer in network.unexpected()] == ["excite_mul"]
-    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and predictions have no
+    (product,) = network.unexpected()
+    assert product.name == "excite_mul" and "(MUL by a constant)" in product.doubt
+    # Kernel and bias of stem, spatial, excite (its bias is the 3 of x + 3); hidden and answers have no
     # bias, or one of zeros.
     assert network.parameters == (216 + 8) + (72 + 8) + (64 + 8) + 48 + 18
     # stem on 8x8, spatial on 8x8, then vectors

@@ -31,11 +31,14 @@ from handmade import (
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import compute_metrics
+from fer_hailo.deploy.bundle import load_bundle
 from fer_hailo.formats.har import read_har
 from fer_hailo.formats.hef import read_hef
+from fer_hailo.script.layers import Layers
 from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
+from fer_hailo.sdk.compile import _check_parsed
 from fer_hailo.sdk.noise import noise_of
 from fer_hailo.sdk.reason import advice_for, reason_of
 from fer_hailo.sdk.verdict import judge
@@ -436,6 +439,17 @@ def test_noise_from_flat_and_from_nested_statistics():
     assert noise_of({}, ["net/conv1"]) == {} == noise_of(None, ["net/conv1"])
 
 
+def test_a_constant_that_the_parser_made_a_layer_of_is_told(fresh):
+    layers = {
+        "net/input_layer1": {"type": "input_layer", "output_shapes": [[-1, 16, 16, 3]]},
+        "net/normalization1": {"type": "normalization", "original_names": ["gate_mul"]},
+    }
+    hn, bundle = {"name": "net", "layers": layers}, load_bundle(fresh)
+    job = type("Job", (), {"bundle": bundle})
+    notes = _check_parsed(job, hn, Layers.from_hn(hn))
+    assert "normalization layer net/normalization1 (of gate_mul): a MUL by a constant" in notes[0]
+
+
 def test_scripts_are_tried_and_compared(fresh, tmp_path):
     script = (fresh / "model.alls").read_text()
     (tmp_path / "plain.alls").write_text(script)
@@ -694,6 +708,7 @@ def test_the_log_is_caught_from_python_c_and_children(tmp_path):
     code = """
 import os, subprocess, sys
 from pathlib import Path
+from fer_hailo.sdk.compile import _check_parsed
 from fer_hailo.sdk.log import captured
 for line in ("first", "second"):
     with captured(Path("a/b.log")):

@@ -335,7 +335,7 @@ class Converter:
             f"{parity.difference:.1e}"
         )
         for layer in facts.unexpected:
-            print(f"warning: {layer.name} is a {layer.operator}, which the Dataflow Compiler may not take")
+            print(f"warning: {layer.doubt}")
         for entry in facts.scored:
             scores = "   ".join(
                 f"{split} {metrics.accuracy:.2%} "
