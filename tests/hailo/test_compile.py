@@ -38,7 +38,7 @@ from fer_hailo.script.layers import Layers
 from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
-from fer_hailo.sdk.compile import _check_parsed
+from fer_hailo.sdk.compile import _check_parsed, _lowered
 from fer_hailo.sdk.noise import noise_of
 from fer_hailo.sdk.reason import advice_for, reason_of
 from fer_hailo.sdk.verdict import judge
@@ -437,6 +437,13 @@ def test_noise_from_flat_and_from_nested_statistics():
     for statistics in (flat, nested):
         assert noise_of(statistics, ["net/conv1", "net/fc1", "net/none"]) == {"net/conv1": 7.0}
     assert noise_of({}, ["net/conv1"]) == {} == noise_of(None, ["net/conv1"])
+
+
+def test_a_har_that_cannot_be_described_loses_nothing(tmp_path):
+    """It took hours to make, and its levels are only to be compared."""
+    (tmp_path / "model_quantized.har").write_bytes(b"of a kind that nobody has seen")
+    (note,) = _lowered(type("Job", (), {"out": tmp_path}), handmade.SCRIPT)
+    assert "the levels that took effect are not known" in note and "is not a HAR" in note
 
 
 def test_a_constant_that_the_parser_made_a_layer_of_is_told(fresh):
