@@ -251,10 +251,11 @@ def _noise(job: Job, runner) -> dict[str, float]:
                 calibration, batch_size=2, data_count=len(calibration), analyze_mode="simple"
             )
             statistics = runner.get_params_statistics()
+            names = list(runner.get_hn_dict()["layers"])
     except UserError as error:  # the result does not depend on it
         _say(f"note: {error}")
         return {}
-    found = noise_of(statistics, runner.get_hn_dict()["layers"])
+    found = noise_of(statistics, names)
     if not found:
         _say(
             "warning: the SDK measured no noise of the layers: the report cannot tell which of them lose "
