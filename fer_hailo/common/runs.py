@@ -12,6 +12,8 @@ from pathlib import Path
 
 from fer_hailo.common.calls import call, program
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json
+from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import git_commit
 
@@ -95,6 +97,28 @@ def read_labels(path: Path | str) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) != len(names):
         raise UserError(f"{path} must name two or more different classes, one a line")
     return names
+
+
+def data_key(run: Path) -> str:
+    """The key of the data that a run was trained on.
+
+    Raises UserError where its environment.json tells none.
+    """
+    path = run / ENVIRONMENT
+    with reading(path, f"does not tell which data {run} was trained on", "copy the folder again"):
+        return str(read_json(path)["data"]["key"])
+
+
+def note_resumed(run: Path) -> None:
+    """Add this process to those that environment.json says a run was resumed by.
+
+    Raises UserError for a damaged file.
+    """
+    path = run / ENVIRONMENT
+    with reading(path, "does not tell how this run began", "start a new run"):
+        record = read_json(path)
+        resumed = record | {"resumed": [*record["resumed"], environment()]}
+    write_json(path, resumed)
 
 
 def environment() -> dict:

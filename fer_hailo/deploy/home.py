@@ -7,9 +7,7 @@ that is asked for. Numpy and the standard library are enough, but for a config.y
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -19,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from fer_hailo.common.calls import call, install
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.confidence import Confidence
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.released import absent, place, released
 from fer_hailo.common.runs import (
     CONFIDENCE,
@@ -30,6 +29,7 @@ from fer_hailo.common.runs import (
     MODEL,
     RUNS,
     beside,
+    data_key,
     newest_run,
     read_labels,
 )
@@ -104,7 +104,7 @@ class Home:
         """Under which its rows of results go: that of the run that it came from, else the file's."""
         if self.manifest:
             with _reading(self.manifest, "its name"):
-                return _json(self.manifest).get("name", self.model.stem)
+                return str(read_json(self.manifest).get("name", self.model.stem))
         return self.run.name if self.run else self.model.stem
 
     @property
@@ -150,7 +150,8 @@ class Home:
         if not path.is_file():
             return None
         with _reading(path, "how sure predictions are"):
-            content = _json(path).get("confidence") if self.manifest else _json(path)
+            content = read_json(path)
+            content = content.get("confidence") if self.manifest else content
             return None if content is None else Confidence(**content)
 
     @cached_property
@@ -161,8 +162,8 @@ class Home:
     @cached_property
     def trained_on(self) -> str | None:
         """The key of the data that its run was trained on; None where that is not known."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return _json(self.run / ENVIRONMENT)["data"]["key"] if self.run else None
+        with contextlib.suppress(UserError):
+            return data_key(self.run) if self.run else None
         return None
 
     @cached_property
@@ -273,7 +274,7 @@ def _named(folder: Path) -> Path:
 
 def _by_manifest(model: Path, path: Path) -> Stated:
     with _reading(path, "labels and preprocessing"):
-        content = _json(path)
+        content = read_json(path)
         labels, spec = tuple(content["labels"]), PreprocessSpec(**content["preprocess"])
         files = content["files"]
         beside = path.parent == _named(model.parent)
@@ -297,15 +298,5 @@ def _config(path: Path) -> Config:
         raise UserError(f"{what}: {install('train')}, or use a .tflite of a deploy folder") from None
 
 
-def _json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@contextlib.contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
-    """Turn what a damaged file gives rise to into one line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} does not tell {what} ({reason}): copy its folder again") from None
+def _reading(path: Path, what: str) -> contextlib.AbstractContextManager[None]:
+    return reading(path, f"does not tell {what}", "copy its folder again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
-from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment
+from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment, note_resumed
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.training.data.balance import oversample_minority_classes
@@ -92,8 +91,7 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
             f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start "
             "a new run"
         )
-    record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
-    write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
+    note_resumed(run)
     # A state holds every variable, so that the initial weights need not be there any more.
     targets = _kept_targets(run / TARGETS) if wanted.loss.votes else None
     prepared = _prepare(wanted.change(weights="none") if progress else wanted, dataset, place, targets)

@@ -1,0 +1,63 @@
+"""Reading files that a fault, another version or another program may have left: what cannot be used becomes
+one line that names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fer_hailo.common.errors import UserError, one_line, with_class
+
+# What parsers, and the code that takes values out of what they give, raise over content that nobody foresaw
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+MOST_BYTES = 64 << 20  # of a file that is read whole; the records of a run have a thousandth of that
+
+
+@contextlib.contextmanager
+def reading(path: Path | str, fault: str, then: str) -> Iterator[None]:
+    """Turn what a damaged or missing file gives rise to into "PATH FAULT (reason): THEN", a UserError.
+
+    In the block stands all that reads the file and takes its content apart; a UserError passes.
+    """
+    try:
+        yield
+    except DAMAGED as error:
+        reason = with_class(error, one_line(error, 80))
+        raise UserError(f"{path} {fault} ({reason}): {then}") from error
+
+
+def read_whole(path: Path | str, most: int = MOST_BYTES) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises UserError for a larger one, a device, a pipe; OSError where it cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UserError(f"{path} is no regular file: name a file that can be read whole")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path} has more than {most >> 20} MiB: it is not what it should be")
+    return content
+
+
+def read_json(path: Path | str) -> Any:
+    """The value in a JSON file.
+
+    Raises UserError as `read_whole` does, and one of DAMAGED for other content.
+    """
+    return json.loads(read_whole(path).decode("utf-8"))
