@@ -5,25 +5,40 @@ one line that names the file.
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
+import lzma
 import os
 import stat
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError, one_line, with_class
 
-# What parsers, and the code that takes values out of what they give, raise over content that nobody foresaw
+# What parsers (JSON, YAML, CSV, zip, NumPy's, HDF5's), and the code that takes values out of what they give,
+# raise over content that nobody foresaw
 DAMAGED = (
     OSError,
+    EOFError,
     ValueError,
     LookupError,
     TypeError,
     AttributeError,
     ArithmeticError,
-    RecursionError,
+    RuntimeError,  # NotImplementedError and RecursionError too
     MemoryError,
+    SyntaxError,
+    csv.Error,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 MOST_BYTES = 64 << 20  # of a file that is read whole; the records of a run have a thousandth of that
 

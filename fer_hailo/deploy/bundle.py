@@ -286,6 +286,14 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
         or len(logits) != len(truth)
     ):
         raise UserError(f"{path} holds {dtype} images of shape {shape} for {len(truth)} labels: {AGAIN}")
+    kinds = (truth.dtype.kind, split.dtype.kind, logits.dtype.kind)
+    if truth.ndim != 1 or split.ndim != 1 or kinds[0] not in "iu" or kinds[1:] != ("U", "f"):
+        raise UserError(f"{path} holds labels, splits and logits of the wrong kind: {AGAIN}")
+    if logits.shape != (len(truth), len(labels)) or not np.isfinite(logits).all():
+        raise UserError(
+            f"{path} holds logits of shape {logits.shape}, which must be ({len(truth)}, {len(labels)}) and "
+            f"finite: {AGAIN}"
+        )
     if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
         raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
 

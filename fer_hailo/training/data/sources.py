@@ -9,7 +9,6 @@ import csv
 import hashlib
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,12 +18,14 @@ import numpy as np
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange
 
 # The order of FER2013's emotion column
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CODES = [str(number) for number in range(len(CSV_CLASSES))]
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
 FERPLUS_CSV = "fer2013new.csv"
@@ -117,7 +118,7 @@ class ZipSource:
         self.name = path.stem
         try:
             self.archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except DAMAGED as error:
             raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
         members = self.archive.infolist()
         self._check(members)
@@ -149,7 +150,7 @@ class ZipSource:
     def _member(self, name: str) -> bytes:
         try:
             return self.archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except DAMAGED as error:
             raise ValueError(f"damaged in the archive: {error}") from None
 
     def digest(self) -> str:
@@ -192,9 +193,9 @@ class CsvSource:
                 raise UserError(
                     f"{self.path} line {number}: unknown Usage {kind!r}{nearest(kind, CSV_SPLITS)}"
                 )
-            if not (code.isascii() and code.isdigit() and int(code) < len(CSV_CLASSES)):
+            if code not in CODES:
                 raise UserError(
-                    f"{self.path} line {number}: emotion must be 0 to {len(CSV_CLASSES) - 1}, got {code!r}"
+                    f"{self.path} line {number}: emotion must be 0 to {CODES[-1]}, got {code[:20]!r}"
                 )
             label, split = CSV_CLASSES[int(code)], CSV_SPLITS[kind]
             entry = Entry(f"{split}/{label}/{kind}_{number - 2:05d}", label, split)

@@ -13,6 +13,7 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
+from fer_hailo.common.reading import reading
 from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment, note_resumed
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
@@ -332,10 +333,8 @@ def _keep_targets(path: Path, targets: np.ndarray) -> None:
 
 
 def _kept_targets(path: Path) -> np.ndarray | None:
-    try:
+    with reading(path, "is damaged", "remove its folder to start this run again"):
         return np.load(path, allow_pickle=False) if path.is_file() else None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
 
 
 def _has_tensorboard() -> bool:
