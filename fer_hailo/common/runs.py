@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -26,6 +27,7 @@ MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = (
     "DONE",
 )
 CONFIDENCE = "confidence.json"
+SYNTHETIC = "synthetic sample set"  # what data of drawn faces is called, wherever data is named
 STEPS = "steps.yaml"  # of a run of several steps: all their configurations
 PACKAGES = (
     "fer-hailo",
@@ -70,10 +72,14 @@ def beside(folder: Path) -> Path:
     return RUNS if folder.absolute().parent == own.absolute() else folder.parent
 
 
-def newest_run(done: bool, parent: Path = RUNS) -> Path:
-    """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
+def newest_run(done: bool, parent: Path = RUNS, real: bool = False) -> Path:
+    """The latest run that is complete, or the latest that is not. Raises UserError when there is none.
+
+    real: runs that learnt drawn faces are passed over.
+    """
     runs = (p for p in parent.glob("*") if NAME.fullmatch(p.name))
     names = sorted(p for p in runs if _is_begun(p) and (p / DONE).exists() == done)
+    names = [p for p in names if not (real and learnt_drawn(p))]
     if not names:
         raise UserError(
             f"no {'complete' if done else 'unfinished'} run in {parent}: "
@@ -107,6 +113,14 @@ def data_key(run: Path) -> str:
     path = run / ENVIRONMENT
     with reading(path, f"does not tell which data {run} was trained on", "copy the folder again"):
         return str(read_json(path)["data"]["key"])
+
+
+def learnt_drawn(run: Path) -> bool:
+    """Whether a run's data were drawn faces; False where it does not tell."""
+    path = run / ENVIRONMENT
+    with contextlib.suppress(UserError), reading(path, "tells no data", "copy the folder again"):
+        return bool(read_json(path)["data"]["name"] == SYNTHETIC)
+    return False
 
 
 def note_resumed(run: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -28,8 +29,10 @@ from fer_hailo.common.runs import (
     LABELS,
     MODEL,
     RUNS,
+    SYNTHETIC,
     beside,
     data_key,
+    learnt_drawn,
     newest_run,
     read_labels,
 )
@@ -38,6 +41,7 @@ from fer_hailo.deploy.bundle import FLOAT, MANIFEST, file_sha256
 if TYPE_CHECKING:
     from fer_hailo.common.config import Config
 
+DRAWN = "learnt drawn faces (the synthetic sample set): what it answers says nothing about photographs"
 PREPARED_BY = ("source_size", "input_size", "color")  # fields of a configuration that a converted model fixes
 
 
@@ -167,6 +171,15 @@ class Home:
         return None
 
     @cached_property
+    def learnt_drawn(self) -> bool:
+        """Whether it learnt drawn faces, by its run or by the manifest; False where neither tells."""
+        if not self.manifest:
+            return self.run is not None and learnt_drawn(self.run)
+        with contextlib.suppress(UserError), _reading(self.manifest, "its data"):
+            return bool(read_json(self.manifest)["data"]["name"] == SYNTHETIC)
+        return False
+
+    @cached_property
     def config(self) -> Config:
         """The configuration to score or convert it by: its training's, or the defaults, under `overrides`.
 
@@ -208,7 +221,7 @@ def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: d
     """The model that a user means by a file, a folder, released:NAME or nothing, with what belongs to it.
 
     In a folder it is the first file of `use`. Nothing means the newest complete run; to predict, the released
-    model where there is none. Raises UserError where there is no model.
+    model where there is none, and no run that learnt drawn faces. Raises UserError where there is no model.
     """
     model = _usual(use) if path is None else _file(place(path), use)
     try:
@@ -223,6 +236,12 @@ def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: d
     return Home(model, format, manifest, run, overrides or {})
 
 
+def warn_if_drawn(home: Home) -> None:
+    """Say on standard error where a model learnt drawn faces, before anything is made of what it answers."""
+    if home.learnt_drawn:
+        print(f"warning: {home.model} {DRAWN}", file=sys.stderr, flush=True)
+
+
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is a deploy bundle, with images to score. A released folder has none."""
     return (folder / MANIFEST).is_file() and not (folder / CONFIG).is_file()
@@ -235,7 +254,7 @@ def _is_run(folder: Path) -> bool:
 def _usual(use: Use) -> Path:
     """The model file that is meant where none is named."""
     try:
-        return _file(newest_run(done=True), use)
+        return _file(newest_run(done=True, real=use is Use.PREDICT), use)
     except UserError:
         if use is not Use.PREDICT:
             raise

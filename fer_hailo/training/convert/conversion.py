@@ -25,7 +25,7 @@ from fer_hailo.common.resources import resource
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.deploy import bundle as parts
-from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 from fer_hailo.deploy.manifest import Calibration, Data, Manifest, Network
 from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
@@ -72,6 +72,7 @@ def convert(
     # It warns of every network that is compiled anew, as is meant here
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     subject = resolve(path, Use.LEARN, overrides)
+    warn_if_drawn(subject)
     if subject.config.model.arch == "ensemble":
         raise UserError(
             f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what "

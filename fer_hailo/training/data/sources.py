@@ -19,6 +19,7 @@ from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
 from fer_hailo.common.reading import DAMAGED
+from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange
@@ -94,7 +95,7 @@ class FolderSource:
 
     def __init__(self, path: Path):
         self.path = path
-        self.name = "synthetic sample set" if (path / SYNTHETIC_MARK).exists() else path.name
+        self.name = SYNTHETIC if (path / SYNTHETIC_MARK).exists() else path.name
         files = (Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names)
         names = [file.relative_to(path).as_posix() for file in files]
         self._files, self.entries = arrange(names, lambda name: (path / name).read_bytes(), path)
