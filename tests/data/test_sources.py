@@ -1,6 +1,8 @@
 import io
+import os
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +126,32 @@ def test_missing_or_empty_class_or_folder(tmp_path, files, classes, said):
     (tmp_path / "train" / "sad").mkdir(parents=True, exist_ok=True)
     with pytest.raises(UserError, match=said.replace("?", r"\?")):
         load_filtered_image_paths(tmp_path, classes)
+
+
+def test_odd_files_in_a_folder_are_told_and_passed_over(tmp_path, capsys):
+    as_folder(tmp_path, FILES)
+    right = [entry.id for entry in open_source(tmp_path).entries]
+    angry = tmp_path / "train" / "angry"
+    (angry / "nowhere.png").symlink_to("missing.png")
+    (angry / "device.png").symlink_to("/dev/zero")
+    (angry / "again").symlink_to(angry)
+    (tmp_path / "train" / "up").symlink_to(tmp_path)
+    os.mkfifo(angry / "pipe.png")
+    (Path(os.fsdecode(os.fsencode(angry) + b"/\xff\xfe.png"))).write_bytes(png())
+    (angry / "line\nbreak.png").write_bytes(png())
+    source = open_source(tmp_path)
+    said = capsys.readouterr().err
+    assert [entry.id for entry in source.entries] == sorted([*right, "train/angry/line\nbreak.png"])
+    assert said.count("is passed over") == 4 and len(said.splitlines()) == 4 and r"\udcff" in said
+
+
+def test_an_image_file_of_absurd_size_is_that_images_fault(tmp_path):
+    as_folder(tmp_path, FILES)
+    with open(tmp_path / "test" / "angry" / "0.png", "r+b") as file:
+        file.truncate(65 << 20)
+    source = open_source(tmp_path)
+    with pytest.raises(ValueError, match="more than 64 MiB"):
+        source.read(next(entry for entry in source.entries if entry.id == "test/angry/0.png"))
 
 
 def test_missing_folder(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ import numpy as np
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
-from fer_hailo.common.reading import DAMAGED
+from fer_hailo.common.reading import DAMAGED, read_whole
 from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
@@ -26,6 +27,7 @@ from fer_hailo.training.data.layouts import arrange
 
 # The order of FER2013's emotion column
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+MOST_TOLD = 5  # of odd files, a line each
 CODES = [str(number) for number in range(len(CSV_CLASSES))]
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
@@ -96,12 +98,16 @@ class FolderSource:
     def __init__(self, path: Path):
         self.path = path
         self.name = SYNTHETIC if (path / SYNTHETIC_MARK).exists() else path.name
-        files = (Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names)
-        names = [file.relative_to(path).as_posix() for file in files]
-        self._files, self.entries = arrange(names, lambda name: (path / name).read_bytes(), path)
+        self._files, self.entries = arrange(_names(path), self._file, path)
 
     def read(self, entry: Entry) -> bytes:
-        return (self.path / self._files[entry.id]).read_bytes()
+        return self._file(self._files[entry.id])
+
+    def _file(self, name: str) -> bytes:
+        try:
+            return read_whole(self.path / name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
     def digest(self) -> str:
         total = hashlib.sha256()
@@ -109,6 +115,39 @@ class FolderSource:
             total.update(f"{entry.id}\0{entry.label}\0{' '.join(map(str, entry.votes))}".encode())
             total.update(hashlib.sha256(self.read(entry)).digest())
         return total.hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    """The files in a folder and below it, relative to it, with /; those that cannot be read as images are
+    told, and left out: links that lead nowhere, pipes, devices, names that are not UTF-8. A folder that a
+    link leads back to counts once.
+    """
+    names, odd, seen = [], [], set()
+    for place, below, files in os.walk(folder, followlinks=True):
+        here = os.stat(place)
+        if (here.st_dev, here.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        for file in (Path(place, file) for file in files):
+            name = file.relative_to(folder).as_posix()
+            (names if file.is_file() and _is_utf8(name) else odd).append(name)
+    for name in odd[:MOST_TOLD]:
+        print(
+            f"{folder}: {ascii(name)[1:-1]} is passed over: it is no file with a readable name",
+            file=sys.stderr,
+        )
+    if len(odd) > MOST_TOLD:
+        print(f"{folder}: and {len(odd) - MOST_TOLD:,} more", file=sys.stderr)
+    return names
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class ZipSource:
