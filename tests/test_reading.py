@@ -11,9 +11,13 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_yaml
 from fer_hailo.common.metrics import read_metrics
 from fer_hailo.common.reading import read_whole
+from fer_hailo.common.results import read_rows
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.deploy.steps import read_steps
+from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.training.data.ferplus import read_votes
+from fer_hailo.training.data.sources import open_source
 
 DAMAGED = {
     "empty": b"",
@@ -121,3 +125,12 @@ def test_yaml_without_end(tmp_path):
     (tmp_path / "large.yaml").write_text("a: 1\n" * 300_000)
     with pytest.raises(UserError, match="more than 1 MiB"):
         read_yaml(tmp_path / "large.yaml", "the configuration")
+
+
+@pytest.mark.parametrize("read", [read_votes, read_tflite, runs.read_labels, read_rows, open_source])
+def test_what_has_no_end_is_not_read(tmp_path, read):
+    """--votes /dev/zero took all the memory that there was."""
+    path = tmp_path / "endless.csv"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="endless.csv"):
+        read(path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError, one_line
-from fer_hailo.common.reading import DAMAGED, read_whole
+from fer_hailo.common.reading import DAMAGED, read_text, read_whole
 
 
 @contextlib.contextmanager
@@ -54,8 +55,7 @@ def write_csv(path: Path | str, columns: list[str], rows: list[dict]) -> None:
 
 def read_csv(path: Path | str) -> list[dict]:
     """Read a CSV file as a list of dictionaries of strings."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
 
 
 @contextlib.contextmanager

@@ -61,13 +61,24 @@ def read_whole(path: Path | str, most: int = MOST_BYTES) -> bytes:
 
     Raises UserError for a larger one, a device, a pipe; OSError where it cannot be read.
     """
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UserError(f"{path} is no regular file: name a file that can be read whole")
+    check_regular(path)
+    with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise UserError(f"{path} has more than {most >> 20} MiB: it is not what it should be")
     return content
+
+
+def check_regular(path: Path | str) -> None:
+    """Raise UserError for a device or a pipe, which may have no end; OSError for what is not there."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # which `open` has a better word for
+        raise UserError(f"{path} is no regular file: name a file that can be read whole")
+
+
+def read_text(path: Path | str, encoding: str = "utf-8") -> str:
+    """As `read_whole`, decoded; its line ends are left as they are."""
+    return read_whole(path).decode(encoding)
 
 
 def read_json(path: Path | str) -> Any:
@@ -75,4 +86,4 @@ def read_json(path: Path | str) -> Any:
 
     Raises UserError as `read_whole` does, and one of DAMAGED for other content.
     """
-    return json.loads(read_whole(path).decode("utf-8"))
+    return json.loads(read_text(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 from fer_hailo.common.calls import call, program
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
-from fer_hailo.common.reading import read_json, reading
+from fer_hailo.common.reading import read_json, read_text, reading
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import git_commit
 
@@ -95,9 +95,7 @@ def _is_begun(run: Path) -> bool:
 def read_labels(path: Path | str) -> tuple[str, ...]:
     """The class names of labels.txt, in label order."""
     try:
-        names = tuple(
-            line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()
-        )
+        names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the labels {path}: {error}") from None
     if len(names) < 2 or len(set(names)) != len(names):

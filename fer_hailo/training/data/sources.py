@@ -19,7 +19,7 @@ import numpy as np
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
-from fer_hailo.common.reading import DAMAGED, read_whole
+from fer_hailo.common.reading import DAMAGED, check_regular, read_whole
 from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
@@ -122,7 +122,9 @@ def _names(folder: Path) -> list[str]:
     told, and left out: links that lead nowhere, pipes, devices, names that are not UTF-8. A folder that a
     link leads back to counts once.
     """
-    names, odd, seen = [], [], set()
+    names: list[str] = []
+    odd: list[str] = []
+    seen: set[tuple[int, int]] = set()
     for place, below, files in os.walk(folder, followlinks=True):
         here = os.stat(place)
         if (here.st_dev, here.st_ino) in seen:
@@ -207,6 +209,7 @@ class CsvSource:
         self.entries: list[Entry] = []
         self._pixels: dict[str, str] = {}
         try:
+            check_regular(path)
             with open(path, newline="", encoding="utf-8-sig") as file:
                 self._load(csv.reader(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
