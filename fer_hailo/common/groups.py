@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fer_hailo.common.classes import canonical
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.options import Options, option
 
@@ -69,8 +70,12 @@ class Data(Options):
             raise UserError(f"classes must name two or more different classes, got {got}")
         for name in ("classes", "extra_classes"):
             object.__setattr__(self, name, tuple(sorted(getattr(self, name))))
-        extra = self.extra_classes
-        twice = [name for name in extra if name in self.classes or extra.count(name) > 1]
+        for number, name in enumerate(self.classes):
+            same = [other for other in self.classes[:number] if canonical(other) == canonical(name)]
+            if same:
+                raise UserError(f"classes names {same[0]} and {name}, which are one class: leave one out")
+        ours, extra = set(map(canonical, self.classes)), self.extra_classes
+        twice = [name for name in extra if canonical(name) in ours or extra.count(name) > 1]
         if twice:
             raise UserError(f"extra_classes names {twice[0]}, which is there already: leave it out")
         self._check_validation()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.classes import EXPRESSIONS, canonical
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.training.data.cache import Pictures, load_pictures
+from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.clean import clean, duplicate_groups
 from fer_hailo.training.data.ferplus import FERPLUS
+from fer_hailo.training.data.pictures import read_pictures
 from fer_hailo.training.data.rows import Rows, blocks
 from fer_hailo.training.data.sources import require_classes
 from fer_hailo.training.data.split import split_groups
@@ -86,7 +89,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
 
     Raises UserError when a class has no images to train on, or the layout does not go with `resplit`.
     """
-    pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
+    pictures = read_pictures(config, cache)
     plain = bool((pictures.splits == "").all())
     if plain and not config.data.resplit:
         raise UserError(
@@ -95,49 +98,74 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     if config.data.resplit and not plain:
         raise UserError(f"{config.data.source} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
-    helping = keep & np.isin(pictures.labels, config.data.extra_classes)
-    keep &= np.isin(pictures.labels, config.data.classes)
-    test = pictures.splits == "test"
-    learnt_from = keep & ~test
-    if not test.all() or not keep.any():  # of a test side alone some classes may be absent
-        require_classes(pictures.labels[learnt_from], config.data.classes, config.data.source)
-        require_classes(pictures.labels[helping & ~test], config.data.extra_classes, config.data.source)
-    labels = np.searchsorted(config.data.classes, np.where(keep, pictures.labels, config.data.classes[0]))
+    names, extra_names = config.data.classes, config.data.extra_classes
+    _check_classes(pictures, keep, config)
+    labels = _numbers(pictures.labels, (*names, *extra_names))
     groups = duplicate_groups(pictures)
-
-    def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        rest, part = split_groups(labels[among], groups[among], fraction, config.data.split_seed)
-        return among[rest], among[part]
+    train, val, test = _sides(pictures, keep & (labels >= 0) & (labels < len(names)), groups, config)
+    # Of a photograph that is scored, no copy is learnt from, under whatever label.
+    scored = np.isin(groups, groups[np.concatenate([val, test])]) | (pictures.splits == "test")
+    extra = np.flatnonzero(keep & (labels >= len(names)) & ~scored)
 
     def part(chosen: np.ndarray) -> Part:
         return Part(Rows(pictures.images, chosen), labels[chosen], pictures.ids[chosen])
 
-    train, val, held = np.flatnonzero(learnt_from), np.arange(0), np.flatnonzero(keep & test)
-    if plain:
-        train, rest = split(train, 0.2)
-        val, held = split(rest, 0.5)
-        if not config.data.validation_fraction:
-            train, val = np.sort(np.concatenate([train, val])), val[:0]
-    elif len(train) and config.data.validation_fraction:
-        train, val = split(train, config.data.validation_fraction)
-    # Of a photograph that is scored, no copy is learnt from, under whatever label.
-    extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))
-    labels[extra] = len(config.data.classes) + np.searchsorted(
-        config.data.extra_classes, pictures.labels[extra]
-    )
     return Dataset(
         train=part(train),
         val=part(val),
-        test=part(held),
+        test=part(test),
         extra=part(extra),
         targets=_targets(pictures, np.concatenate([train, extra]), labels, config),
-        names=config.data.classes,
-        extra_names=config.data.extra_classes,
+        names=names,
+        extra_names=extra_names,
         name=pictures.name,
         key=pictures.key,
         dropped=dropped,
         bad=pictures.bad,
     )
+
+
+def _check_classes(pictures: Pictures, keep: np.ndarray, config: Config) -> None:
+    """Raise UserError for a class without images to learn from; of a test side alone only for one that is
+    neither there nor an expression.
+    """
+    data, test = config.data, pictures.splits == "test"
+    wanted, found = [*data.classes, *data.extra_classes], set(pictures.labels[keep & ~test])
+    if test.all():
+        found = set(pictures.labels)
+        if not found.isdisjoint(map(canonical, data.classes)):
+            wanted = [name for name in data.classes if canonical(name) not in EXPRESSIONS]
+    require_classes(found, wanted, data.source)
+
+
+def _numbers(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """int64 (N,): the place of each label among names, -1 where it is none of them."""
+    places = {canonical(name): place for place, name in enumerate(names)}
+    known, index = np.unique(labels, return_inverse=True)
+    return np.array([places.get(label, -1) for label in known.tolist()], np.int64)[index]
+
+
+def _sides(
+    pictures: Pictures, keep: np.ndarray, groups: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the images to keep are for training, validation and test: int64 each, ascending."""
+    # By name, so that no model's order of its classes changes the split
+    strata = np.unique(pictures.labels, return_inverse=True)[1]
+
+    def split(among: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        rest, part = split_groups(strata[among], groups[among], fraction, config.data.split_seed)
+        return among[rest], among[part]
+
+    fraction, test = config.data.validation_fraction, pictures.splits == "test"
+    train, val, held = np.flatnonzero(keep & ~test), np.arange(0), np.flatnonzero(keep & test)
+    if (pictures.splits == "").all():
+        train, rest = split(train, 0.2)
+        val, held = split(rest, 0.5)
+        if not fraction:
+            train, val = np.sort(np.concatenate([train, val])), val[:0]
+    elif len(train) and fraction:
+        train, val = split(train, fraction)
+    return train, val, held
 
 
 def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
@@ -151,8 +179,8 @@ def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config:
             raise UserError(f"{pictures.name} has no votes: soft_labels is for FERPlus")
         votes = np.zeros_like(targets)
         for column, name in enumerate(classes):
-            if name in FERPLUS:
-                votes[:, column] = pictures.votes[chosen, FERPLUS.index(name)]
+            if canonical(name) in FERPLUS:
+                votes[:, column] = pictures.votes[chosen, FERPLUS.index(canonical(name))]
         asked = votes.sum(axis=1) > 0
         targets[asked] = votes[asked] / votes[asked].sum(axis=1, keepdims=True)
     return targets

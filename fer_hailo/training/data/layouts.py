@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fer_hailo.common.classes import AFFECTNET, RAF_DB
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import track
 from fer_hailo.common.reading import DAMAGED
@@ -25,9 +26,6 @@ from fer_hailo.training.data.ferplus import FERPLUS, majority
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
 SPLITS = ("train", "test")
 RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
-RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
-# 0 to 7; what follows is no expression
-AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
 CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
@@ -133,7 +131,7 @@ def affectnet(names: Sequence[str], read: Read, where: Path) -> Layout | None:
     found, missing = {}, 0
     for path in track(marks, len(marks), "reading AffectNet's annotations"):
         code = _number(read, str(path), where)
-        if not 0 <= code < len(AFFECTNET):
+        if not 0 <= code < len(AFFECTNET):  # what follows is no expression
             continue
         folder, stem = path.parts[-3], path.name.removesuffix(ending)
         split = AFFECTNET_SPLITS[folder]

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fer_hailo.common.classes import FER2013, canonical, class_names
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
@@ -25,10 +26,8 @@ from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange
 
-# The order of FER2013's emotion column
-CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 MOST_TOLD = 5  # of odd files, a line each
-CODES = [str(number) for number in range(len(CSV_CLASSES))]
+CODES = [str(number) for number in range(len(FER2013))]
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
 FERPLUS_CSV = "fer2013new.csv"
@@ -76,18 +75,22 @@ def load_filtered_image_paths(
     """
     names = sorted(classes)
     entries = open_source(data).entries
-    require_classes({entry.label for entry in entries}, names, data)
-    chosen = [entry for entry in entries if entry.label in names]
-    return [entry.id for entry in chosen], np.array([names.index(entry.label) for entry in chosen]), names
+    ours, _ = class_names(entry.label for entry in entries)
+    require_classes(ours.values(), names, data)
+    numbers = {canonical(name): number for number, name in enumerate(names)}
+    chosen = [entry for entry in entries if ours[entry.label] in numbers]
+    return [entry.id for entry in chosen], np.array([numbers[ours[e.label]] for e in chosen]), names
 
 
 def require_classes(found: Iterable[str], wanted: Iterable[str], where: Path | str) -> None:
-    """Raise UserError unless every wanted class was found."""
+    """Raise UserError unless every wanted class was found. found: all that there are, as this project calls
+    them.
+    """
     found = sorted(set(found))
     for name in wanted:
-        if name not in found:
+        if canonical(name) not in found:
             raise UserError(
-                f"class '{name}' has no images in {where}{nearest(name, found)}: it holds "
+                f"class '{name}' has no images in {where}{nearest(canonical(name), found)}: it holds "
                 f"{', '.join(found) or 'none'}"
             )
 
@@ -240,7 +243,7 @@ class CsvSource:
                 raise UserError(
                     f"{self.path} line {number}: emotion must be 0 to {CODES[-1]}, got {code[:20]!r}"
                 )
-            label, split = CSV_CLASSES[int(code)], CSV_SPLITS[kind]
+            label, split = FER2013[int(code)], CSV_SPLITS[kind]
             entry = Entry(f"{split}/{label}/{kind}_{number - 2:05d}", label, split)
             self.entries.append(entry)
             self._pixels[entry.id] = row[pixels]

@@ -10,8 +10,9 @@ import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.files import write_csv, write_text
-from fer_hailo.training.data.cache import Pictures, load_pictures
+from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.clean import blank, clean, conflicting, duplicate_groups
+from fer_hailo.training.data.pictures import read_pictures
 from fer_hailo.training.evaluate.plots import plot_grid
 
 MANIFEST = [
@@ -42,7 +43,7 @@ def write_data_report(config: Config, cache: Path, folder: Path) -> str:
 
     Judged over all classes of the data, before selection.
     """
-    pictures = load_pictures(config.data.source, config.preprocess, cache, config.data.copies)
+    pictures = read_pictures(config, cache)
     keep, dropped = clean(pictures, config)
     groups = duplicate_groups(pictures)
     test = pictures.splits == "test"
