@@ -9,6 +9,7 @@ fer-hailo train --resume         go on with the newest interrupted run
 fer-hailo train --selected-by RUN   the settings of a validated run on all of train, for a release
 fer-hailo train --quantise RUN   fine-tune a run's network, or a released one, for 8 bits
 fer-hailo train --data-report    what the data holds, without training
+fer-hailo train --save-split DIR     the split as folders train, val and test, without training
 fer-hailo train --smoke          both stages on drawn faces, in under two minutes
 """
 
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
     parser.add_argument(
+        "--save-split", metavar="DIR", type=Path, help="write the split as folders of images and stop"
+    )
+    parser.add_argument(
         "--devices",
         type=int,
         default=1,
@@ -56,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         print(list_networks())
         return
     if arguments.resume is not None:
-        if arguments.config or arguments.out or arguments.smoke or arguments.sample or arguments.data_report:
+        others = ("config", "out", "smoke", "sample", "data_report", "save_split")
+        if any(getattr(arguments, name) for name in others):
             raise UserError("--resume takes its configuration from the run: give it alone")
         from fer_hailo.training.start import resume
 
@@ -79,6 +84,12 @@ def main(argv: list[str] | None = None) -> None:
         from fer_hailo.training.evaluate.data_report import write_data_report
 
         print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
+        return
+    if arguments.save_split:
+        from fer_hailo.training.data.dataset import load_dataset
+        from fer_hailo.training.data.saved_split import save_split
+
+        print(save_split(load_dataset(config, RUNS / "cache"), arguments.save_split))
         return
     from fer_hailo.training.start import start, start_steps
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")  # 0 to 7
-EXPRESSIONS = tuple(sorted(AFFECTNET))
+EXPRESSIONS = frozenset(AFFECTNET)
 ALIASES = {
     "anger": "angry",
     "disgusted": "disgust",

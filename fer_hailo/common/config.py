@@ -24,6 +24,7 @@ SPLITS_BY = (
     "split_seed",
     "validation_fraction",
     "resplit",
+    "public_test",
     "drop_blank",
     "drop_conflicts",
     "drop_test_copies",

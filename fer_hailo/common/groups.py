@@ -35,12 +35,19 @@ class Data(Options):
         "learn from the shares of people's votes where the data set has them (FERPlus), not the majority",
     )
     resplit: bool = option(
-        False, "split a plain folder of class folders 8:1:1 into train, validation and test"
+        False, "split all images anew, 8:1:1 into train, validation and test, whatever their folders say"
+    )
+    public_test: str = option(
+        "test",
+        "what FER2013's PublicTest (FERPlus' FER2013Valid) is: part of test, or the validation side (val)",
+        choices=("test", "val"),
     )
     drop_corrupt: bool = option(True, "skip images that cannot be read (off: they are an error)")
     drop_blank: bool = option(True, "skip training images of a single grey level")
     drop_conflicts: bool = option(True, "skip training images that occur under several labels")
-    drop_test_copies: bool = option(True, "skip training images that also stand in test")
+    drop_test_copies: bool = option(
+        True, "skip training images that also stand in test or in a validation folder"
+    )
     copies: str = option(
         "thumbnail",
         "images that count as copies beside identical ones: thumbnail (small versions alike: another "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -47,3 +48,9 @@ def track(items: Iterable, total: int, label: str) -> Iterator:
         spent = time.monotonic() - start
         line.show(f"{label}: {count:,} of {total:,}, {duration(spent / count * (total - count))} left")
     line.done(f"{label}: {total:,} in {duration(time.monotonic() - start)}")
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Tell on standard error what a command may come by several times: how a data set is read."""
+    print(line, file=sys.stderr, flush=True)

@@ -180,9 +180,18 @@ def test_plain_class_folders_need_resplit(sample_set):
     assert (len(data.train), len(data.val), len(data.test)) == (80, 10, 10)
 
 
-def test_resplit_is_for_plain_folders_only(sample_set):
-    with pytest.raises(UserError, match="leave out --resplit"):
-        load_dataset(Config.of(data=str(sample_set), resplit=True), None)
+def test_resplit_takes_the_sides_of_a_split_set_together(sample_set, tmp_path):
+    data = shutil.copytree(sample_set, tmp_path / "d")
+    for number in range(6):  # copies of test images, which must stay with them
+        name = f"{number:04d}.png"
+        shutil.copy(data / f"test/happy/drawn_{name}", data / f"train/happy/copy_{name}")
+    found = load_dataset(Config.of(data=str(data), resplit=True), None)
+    assert (len(found.train) + len(found.val) + len(found.test)) == 136
+    assert all(abs(len(part) - 13) <= 3 for part in (found.val, found.test))
+    sides = {id: side for side in ("train", "val", "test") for id in getattr(found, side).ids}
+    for number in range(6):
+        assert sides[f"test/happy/drawn_{number:04d}.png"] == sides[f"train/happy/copy_{number:04d}.png"]
+    assert {sides[id] for id in sides if id.startswith("test/")} == {"train", "val", "test"}
 
 
 def test_classes_that_the_data_does_not_have(sample_set, tmp_path):

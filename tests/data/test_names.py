@@ -8,8 +8,8 @@ import pytest
 from fer_hailo.common.classes import AFFECTNET, FER2013, RAF_DB, canonical, class_names
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import say_once
 from fer_hailo.training.data.dataset import load_dataset
-from fer_hailo.training.data.pictures import say_once
 from fer_hailo.training.data.sources import load_filtered_image_paths
 
 

@@ -84,7 +84,7 @@ def test_class_folders_may_be_capitalised(tmp_path):
 def test_pictures_outside_the_layout_are_counted(tmp_path, capsys):
     as_folder(
         tmp_path,
-        FILES | {"validation/angry/0.png": png(), "validation/angry/1.png": png(), "loose.png": png()},
+        FILES | {"more/angry/0.png": png(), "train/1.png": png(), "loose.png": png()},
     )
     assert len(open_source(tmp_path).entries) == 12
     assert "3 images outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err

@@ -4,9 +4,11 @@ KEY.images.npy, which is mapped into memory, not read, and KEY.npz, all that is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -81,10 +83,11 @@ def _from_source(
     key = hashlib.sha256(b"1\0%s\0%s" % (source.digest().encode(), shape)).hexdigest()
     path = Path(cache) / f"{key[:16]}.npz" if cache else None
     if path and path.exists():
-        try:
-            return replace(_read(path, spec), name=source.name), path  # another name may hold the same images
-        except UserError:  # a damaged cache costs time, not the run
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(UserError):  # a damaged cache costs time, not the run
+            found = _read(path, spec)
+            if _is_of(found, source.entries):
+                return replace(found, name=source.name), path  # another name may hold the same images
+        path.unlink(missing_ok=True)
     place = (len(source.entries), *spec.source_shape)
     if not path:
         return _decode_all(source, spec, key, np.empty(place, np.uint8)), None
@@ -96,6 +99,18 @@ def _from_source(
         del mapped  # closes the file, which Windows would not rename otherwise
     _write(path, pictures)
     return _read(path, spec), path
+
+
+def _is_of(pictures: Pictures, entries: Sequence[Entry]) -> bool:
+    """Whether these are the images of the entries, as they are read today: of one archive an earlier program
+    may have taken fewer.
+    """
+    known = {entry.id: (entry.label, entry.split) for entry in entries}
+    found = [pictures.ids, pictures.labels, pictures.splits]
+    own = {id: (label, split) for id, label, split in zip(*(part.tolist() for part in found), strict=True)}
+    for id in pictures.bad[:, 0].tolist():
+        known.pop(id, None)
+    return own == known
 
 
 def _on_disk(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -34,6 +34,7 @@ def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int
 
     Returns (keep, dropped): bool (N,) and how many images each rule took, in the order of the rules. Test
     images stay, blank ones and all: a test set that is cleaned gives a better score than others get on it.
+    Where validation is a folder of its own, the other rules hold for it too, and what it has leaves training.
     Raises UserError when images are corrupt and `drop_corrupt` is off.
     """
     if len(pictures.bad) and not config.data.drop_corrupt:
@@ -42,12 +43,17 @@ def clean(pictures: Pictures, config: Config) -> tuple[np.ndarray, dict[str, int
             "use --drop-corrupt"
         )
     groups = duplicate_groups(pictures)
-    test = pictures.splits == "test"
+    test, val = (pictures.splits == side for side in ("test", "val"))
+    if not config.data.validation_fraction:  # all of it is learnt
+        val = np.zeros_like(val)
     rules = {
         "blank": (config.data.drop_blank, blank(pictures.images) & ~test),
         "under several labels": (config.data.drop_conflicts, conflicting(pictures.labels, groups) & ~test),
         "also in test": (config.data.drop_test_copies, np.isin(groups, groups[test]) & ~test),
     }
+    if val.any():
+        copies = np.isin(groups, groups[val]) & ~val & ~test
+        rules["also in validation"] = (config.data.drop_test_copies, copies)
     keep, dropped = np.ones(len(pictures.ids), bool), {"corrupt": len(pictures.bad)}
     for name, (wanted, hit) in rules.items():
         if wanted:

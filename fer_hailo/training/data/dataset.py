@@ -14,6 +14,7 @@ from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.clean import clean, duplicate_groups
+from fer_hailo.training.data.entry import SIDES
 from fer_hailo.training.data.ferplus import FERPLUS
 from fer_hailo.training.data.pictures import read_pictures
 from fer_hailo.training.data.rows import Rows, blocks
@@ -87,7 +88,7 @@ class Dataset:
 def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
     """Read, clean and split the data set of a configuration.
 
-    Raises UserError when a class has no images to train on, or the layout does not go with `resplit`.
+    Raises UserError when a class has no images to train on, or the layout has no sides and `resplit` is off.
     """
     pictures = read_pictures(config, cache)
     plain = bool((pictures.splits == "").all())
@@ -95,8 +96,6 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         raise UserError(
             f"{config.data.source} has no train and test folders: use --resplit to split it 8:1:1"
         )
-    if config.data.resplit and not plain:
-        raise UserError(f"{config.data.source} is split into train and test already: leave out --resplit")
     keep, dropped = clean(pictures, config)
     names, extra_names = config.data.classes, config.data.extra_classes
     _check_classes(pictures, keep, config)
@@ -156,16 +155,16 @@ def _sides(
         rest, part = split_groups(strata[among], groups[among], fraction, config.data.split_seed)
         return among[rest], among[part]
 
-    fraction, test = config.data.validation_fraction, pictures.splits == "test"
-    train, val, held = np.flatnonzero(keep & ~test), np.arange(0), np.flatnonzero(keep & test)
+    fraction = config.data.validation_fraction
+    train, val, test = (np.flatnonzero(keep & (pictures.splits == side)) for side in SIDES)
     if (pictures.splits == "").all():
-        train, rest = split(train, 0.2)
-        val, held = split(rest, 0.5)
-        if not fraction:
-            train, val = np.sort(np.concatenate([train, val])), val[:0]
-    elif len(train) and fraction:
+        train, rest = split(np.flatnonzero(keep), 0.2)
+        val, test = split(rest, 0.5)
+    elif len(train) and fraction and not (pictures.splits == "val").any():
         train, val = split(train, fraction)
-    return train, val, held
+    if not fraction:
+        train, val = np.sort(np.concatenate([train, val])), val[:0]
+    return train, val, test
 
 
 def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:

@@ -2,8 +2,8 @@
 AffectNet, FERPlus.
 
 Each function takes the names of all files, POSIX paths, and how to read one. It returns {id: file} and the
-entries, sorted by id, or None where the layout is another. The same serve folders and zips. Class names come
-out in lower case, the same for every data set.
+entries, sorted by id, or None where the layout is another. The same serve folders and archives. Class names
+come out in lower case, as the data set has them: fer_hailo.training.data.pictures knows what they mean.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_hailo.common.classes import AFFECTNET, RAF_DB
+from fer_hailo.common.classes import AFFECTNET, EXPRESSIONS, RAF_DB, canonical, numbering
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import track
 from fer_hailo.common.reading import DAMAGED
-from fer_hailo.training.data.entry import Entry
+from fer_hailo.training.data.entry import Entry, side_of
 from fer_hailo.training.data.ferplus import FERPLUS, majority
+from fer_hailo.training.data.lists import listed
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
-SPLITS = ("train", "test")
 RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
@@ -47,23 +47,41 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
         found = layout(shown, read, where)
         if found:
             return found
-    return class_folders(shown, where)
+    images = [name for name in shown if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    found = class_folders(images)
+    labels = {entry.label for entry in found[1]}
+    if not numbering(labels)[0] and EXPRESSIONS.isdisjoint(map(canonical, labels)):
+        by_list = listed(shown, images, read, where)
+        if by_list:
+            return _sorted(by_list)
+    if labels and len(images) > len(found[1]):
+        places = "train/<class>/ and test/<class>/" if found[1][0].split else "<class>/"
+        print(
+            f"{where}: {len(images) - len(found[1]):,} images outside {places} are not used", file=sys.stderr
+        )
+    sides = sorted({PurePosixPath(name).parts[-2] for name in images if _is_flat(PurePosixPath(name))})
+    if sides and not found[1]:
+        raise UserError(
+            f"{where} has images in {' and '.join(sides)}, and no class folders there: the list of their "
+            f"classes is missing, RAF-DB's {RAF_DB_LIST} or a CSV with the columns file and label"
+        )
+    return found
 
 
-def class_folders(names: Sequence[str], where: Path) -> Layout:
-    """<split>/<class>/picture or <class>/picture.
+def class_folders(images: Sequence[str]) -> Layout:
+    """<split>/<class>/picture or <class>/picture; a split is what `side_of` knows, and no class.
 
-    Folders above are passed over; images outside are counted on standard error.
+    Folders above and images outside are passed over.
     """
-    paths = [path for path in map(PurePosixPath, names) if path.suffix.lower() in SUFFIXES]
-    split = any(len(path.parts) > 2 and path.parts[-3].lower() in SPLITS for path in paths)
-    tops = {path.parts[:-2] for path in paths if len(path.parts) > 1}
+    inside = [path for path in map(PurePosixPath, images) if len(path.parts) > 1 and not _is_flat(path)]
+    split = any(_side_above(path) for path in inside)
+    tops = {path.parts[:-2] for path in inside}
     found: dict[str, tuple[str, Entry]] = {}
-    for path in paths:
-        if split and len(path.parts) > 2 and path.parts[-3].lower() in SPLITS:
-            entry = Entry("/".join(path.parts[-3:]), path.parts[-2].lower(), path.parts[-3].lower())
-        elif not split and len(path.parts) > 1 and len(tops) == 1:
-            entry = Entry("/".join(path.parts[-2:]), path.parts[-2].lower(), "")
+    for path in inside:
+        side = _side_above(path)
+        if side if split else len(tops) == 1:
+            parts = path.parts[-3:] if split else path.parts[-2:]
+            entry = Entry("/".join(parts), path.parts[-2].lower(), side)
         else:
             continue
         if entry.id in found:
@@ -71,15 +89,22 @@ def class_folders(names: Sequence[str], where: Path) -> Layout:
                 f"{found[entry.id][0]} and {path} are two images of one name: keep one copy of the data set"
             )
         found[entry.id] = (str(path), entry)
-    if found and len(paths) > len(found):
-        layout = "train/<class>/ and test/<class>/" if split else "<class>/"
-        print(f"{where}: {len(paths) - len(found):,} images outside {layout} are not used", file=sys.stderr)
-    if {entry.label for _, entry in found.values()} == CAER_S:  # the one name that differs from FER2013's
+    if {entry.label for _, entry in found.values()} == CAER_S:  # whose cache keys hold FER2013's name for it
         found = {
             id: (file, Entry(id, "angry" if e.label == "anger" else e.label, e.split))
             for id, (file, e) in found.items()
         }
     return _sorted(found)
+
+
+def _is_flat(path: PurePosixPath) -> bool:
+    """Whether an image lies in a folder of train, validation or test itself."""
+    return len(path.parts) > 1 and bool(side_of(path.parts[-2]))
+
+
+def _side_above(path: PurePosixPath) -> str:
+    """The side of the folder above an image's own."""
+    return side_of(path.parts[-3]) if len(path.parts) > 2 else ""
 
 
 def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
@@ -98,15 +123,15 @@ def raf_db(names: Sequence[str], read: Read, where: Path) -> Layout | None:
             continue
         name, _, code = line.strip().partition(" ")
         stem, split = PurePosixPath(name).stem, name.split("_")[0]
-        if split not in SPLITS or code.strip() not in map(str, range(1, len(RAF_DB) + 1)):
+        if split not in ("train", "test") or code.strip() not in map(str, range(1, len(RAF_DB) + 1)):
             raise UserError(
                 f"{where}: {RAF_DB_LIST} line {number} must be like 'train_00001.jpg 5', it is {line[:60]!r}"
             )
-        entry = Entry(f"{split}/{stem}", RAF_DB[int(code) - 1], split)
         file = aligned.get(f"{stem}_aligned")
         missing += file is None
-        if file:
-            found[entry.id] = (file, entry)
+        if file:  # who lays them into train and valid means it
+            side = side_of(PurePosixPath(file).parent.name) or split
+            found[f"{split}/{stem}"] = (file, Entry(f"{split}/{stem}", RAF_DB[int(code) - 1], side))
     return _checked(found, missing, "RAF-DB", where)
 
 

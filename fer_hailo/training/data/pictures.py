@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from functools import cache as remembered
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.classes import class_names
 from fer_hailo.common.config import Config
+from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import say_once
 from fer_hailo.training.data.cache import Pictures, load_pictures
 
 
@@ -23,10 +23,34 @@ def read_pictures(config: Config, cache: Path | str | None) -> Pictures:
     names, told = class_names(known.tolist())
     for line in told:
         say_once(f"{config.data.source}: {line}")
-    return replace(pictures, labels=np.array([names[label] for label in known.tolist()])[index])
+    labels = np.array([names[label] for label in known.tolist()])[index]
+    return replace(pictures, labels=labels, splits=_sides(pictures, config))
 
 
-@remembered
-def say_once(line: str) -> None:
-    """Tell on standard error how a data set is read: a command may read it several times."""
-    print(line, file=sys.stderr)
+def _sides(pictures: Pictures, config: Config) -> np.ndarray:
+    """str (N,): train, val or test as the folders have it; empty where they are to be split anew, or are no
+    sides.
+
+    Raises UserError where `public_test` asks for a part that is not there.
+    """
+    where, sides = config.data.source, pictures.splits
+    if config.data.resplit:
+        return np.full(len(sides), "", sides.dtype)
+    if config.data.public_test == "val":
+        public = np.array([_is_public_test(id) for id in pictures.ids.tolist()], bool)
+        if not public.any():
+            raise UserError(f"{where} has no PublicTest: public_test val is for FER2013 and FERPlus")
+        say_once(f"{where}: its PublicTest, {public.sum():,} images, is the validation side")
+        sides = np.where(public, "val", sides)
+    if "val" in sides and "test" not in sides:
+        say_once(f"{where}: without a test folder its validation folder is held out as test")
+        return np.where(sides == "val", "test", sides)
+    if "val" in sides and config.data.validation_fraction:
+        say_once(f"{where}: its validation folder is the validation side; validation_fraction is not used")
+    return sides
+
+
+def _is_public_test(id: str) -> bool:
+    """Of FER2013's file names and of FERPlus' folders."""
+    *folders, name = id.split("/")
+    return folders[:1] == ["test"] and (name.startswith("PublicTest_") or "FER2013Valid" in folders)
