@@ -10,7 +10,8 @@ from PIL import Image
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import SEVEN_CLASSES
-from fer_hailo.training.data.sources import CsvSource, FolderSource, load_filtered_image_paths, open_source
+from fer_hailo.training.data.fer2013 import CsvSource
+from fer_hailo.training.data.sources import FolderSource, load_filtered_image_paths, open_source
 
 
 def png(value=100):

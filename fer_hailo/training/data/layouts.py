@@ -50,7 +50,7 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
     images = [name for name in shown if PurePosixPath(name).suffix.lower() in SUFFIXES]
     found = class_folders(images)
     labels = {entry.label for entry in found[1]}
-    if not numbering(labels)[0] and EXPRESSIONS.isdisjoint(map(canonical, labels)):
+    if images and not numbering(labels)[0] and EXPRESSIONS.isdisjoint(map(canonical, labels)):
         by_list = listed(shown, images, read, where)
         if by_list:
             return _sorted(by_list)

@@ -81,7 +81,12 @@ def listed(
 def _rows(read: Callable[[str], bytes], name: str, where: Path) -> Iterator[tuple[int, str, str, str]]:
     """Line number, file, class and side ("" without such a column); nothing of a CSV that is no list."""
     try:
-        rows = csv.reader(io.StringIO(read(name).decode("utf-8-sig"), newline=""))
+        text = read(name).decode("utf-8-sig")
+    except DAMAGED as error:  # it may be anything
+        say_once(f"{where}: {name} is passed over, as it cannot be read: {error}")
+        return
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""))
         header = [column.strip().lower() for column in next(rows, [])]
         file, label, side = (
             next((place for place, column in enumerate(header) if column in known), -1)
