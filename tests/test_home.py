@@ -223,6 +223,23 @@ def test_a_keras_file_beside_labels_or_a_configuration():
     assert resolve("alone/bare.keras").labels == ("happy", "sad")
 
 
+def test_the_order_of_the_classes_is_as_stated():
+    put("alone/bare.keras")
+    flags = {"classes": "sad, Happy,fear"}
+    home = resolve("alone/bare.keras", Use.SCORE, flags)
+    assert home.order == ("sad", "Happy", "fear") and home.config.data.classes == ("Happy", "fear", "sad")
+    assert resolve("alone/bare.keras", Use.SCORE).order == Config().data.classes
+    put("alone/labels.txt", "Happiness\nsad\nfear\n")
+    for given in ({}, flags):  # the file knows better
+        home = resolve("alone/bare.keras", Use.SCORE, given)
+        assert home.order == ("Happiness", "sad", "fear")
+        assert home.config.data.classes == ("Happiness", "fear", "sad")
+    with pytest.raises(UserError, match="the model's classes are Happiness, sad, fear, not fear, sad"):
+        _ = resolve("alone/bare.keras", Use.SCORE, {"classes": "fear,sad"}).config
+    # A run's is the alphabet's, whatever the flag's
+    assert resolve(make_run("run"), Use.SCORE, {"classes": "sad,happy"}).order == ("happy", "sad")
+
+
 @pytest.mark.parametrize("name", ["bare.tflite", "bare.hef"])
 def test_a_converted_file_by_itself(name):
     home = resolve(put(f"away/{name}"), Use.SCORE)

@@ -52,3 +52,8 @@ def class_names(found: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     others = {ours: [name for name in found if names[name] == ours] for ours in sorted(set(names.values()))}
     told = "; ".join(f"{ours}: called {' and '.join(own)}" for ours, own in others.items() if own != [ours])
     return names, [told] if told else []
+
+
+def same_classes(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Whether two lists name the same classes, in whatever order and spelling."""
+    return sorted(map(canonical, one)) == sorted(map(canonical, other))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fer_hailo.common.calls import call, install
+from fer_hailo.common.classes import same_classes
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.errors import UserError
@@ -196,13 +197,21 @@ class Home:
                     raise UserError(f"{self.model} was made for {name} {value}, not {config.value(name)}")
             config = config.change(**taken)
         labels = self.stated.labels or config.data.classes
-        if "classes" not in self.overrides:
-            config = config.change(classes=labels)
-        if config.data.classes != labels:
+        if "classes" in self.overrides and not same_classes(config.data.classes, labels):
             raise UserError(
                 f"the model's classes are {', '.join(labels)}, not {', '.join(config.data.classes)}"
             )
-        return config
+        return config.change(classes=labels)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The configuration's classes in the order of the outputs: as stated, else as the flag names them for
+        a bare file, else by the alphabet, which is what this program trains.
+        """
+        given = self.overrides.get("classes") if self.kind is Kind.BARE else None
+        if isinstance(given, str):
+            given = [name.strip() for name in given.split(",") if name.strip()]
+        return self.stated.labels or tuple(given or self.config.data.classes)
 
     @property
     def _settings(self) -> Path | None:

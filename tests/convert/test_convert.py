@@ -15,7 +15,7 @@ from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
-from fer_hailo.common.runs import MODEL
+from fer_hailo.common.runs import MODEL, read_labels
 from fer_hailo.deploy.bundle import FILES, load_bundle, seal
 from fer_hailo.deploy.home import resolve
 from fer_hailo.deploy.manifest import Calibration
@@ -25,7 +25,7 @@ from fer_hailo.predict.predictor import load
 from fer_hailo.script.lint import lint_script
 from fer_hailo.training.convert import quantise
 from fer_hailo.training.convert.conversion import convert
-from fer_hailo.training.convert.expectation import check_normalisation
+from fer_hailo.training.convert.expectation import check_usual
 from fer_hailo.training.convert.ranges import tensor_ranges
 from fer_hailo.training.data.dataset import Part, load_dataset
 from fer_hailo.training.models.build import load_model
@@ -134,20 +134,28 @@ def test_wrong_normalisation_of_a_bare_model_is_noticed():
     )
     stated = PreprocessSpec(source_size=16, input_size=16)
     with pytest.raises(UserError, match="right on 50.0% .* on 100.0%: .* add --mean 0 --scale 1$"):
-        check_normalisation(model, side, stated, 0.5)
-    check_normalisation(model, side, PreprocessSpec(16, 16, mean=0, scale=1), 1.0)
-
-
-def test_stated_normalisation_goes_into_bundle_and_script(trained, sample_set, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    image = keras.Input((32, 32, 3))
-    keras.Model(image, load_model(trained / MODEL)(L.Rescaling(1 / 127.5, offset=-1)(image))).save(
-        tmp_path / "raw.keras"
+        check_usual(model, side, stated, ("dark", "bright"), np.array([[0, 10], [0, 10]]), True)
+    check_usual(
+        model, side, PreprocessSpec(16, 16, mean=0, scale=1), ("dark", "bright"), 10 * np.eye(2), True
     )
+
+
+def test_what_is_stated_goes_into_bundle_and_script(trained, sample_set, tmp_path, monkeypatch):
+    """Normalisation and order of the classes."""
+    monkeypatch.chdir(tmp_path)
+    image, model = keras.Input((32, 32, 3)), load_model(trained / MODEL)
+    last, order = model.get_layer("logits"), [3, 4, 0, 2, 1]
+    last.set_weights([values[..., order] for values in last.get_weights()])
+    keras.Model(image, model(L.Rescaling(1 / 127.5, offset=-1)(image))).save(tmp_path / "raw.keras")
+    names = [read_labels(trained / "labels.txt")[place] for place in order]
+    (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
     # Nested models are laid out flat on the way
     deploy = convert("raw.keras", {"data": str(sample_set)}, None, 0.0, 1.0)
     manifest = json.loads((deploy / "manifest.json").read_text())
     assert (manifest["preprocess"]["mean"], manifest["preprocess"]["scale"]) == (0, 1)
+    assert manifest["labels"] == list(read_labels(deploy / "labels.txt")) == names
+    expected = json.loads((trained / "metrics_test.json").read_text())["accuracy"]
+    assert manifest["metrics"]["keras"]["test"]["accuracy"] == pytest.approx(expected)
     assert "normalization([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])" in (deploy / "model.alls").read_text()
     assert load_bundle(deploy).network.unexpected() == []
     with pytest.raises(UserError, match="states its own normalisation"):

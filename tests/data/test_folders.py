@@ -177,6 +177,9 @@ def test_public_test_as_validation(tmp_path, capsys):
     assert sizes(loaded(path)) == (8, 2, 10)
     assert sizes(loaded(path, public_test="val")) == (10, 4, 6)
     assert "its PublicTest, 4 images, is the validation side" in capsys.readouterr().err
+    path.write_text("\n".join(["emotion,pixels,Usage", *rows[:14]]))
+    with pytest.raises(UserError, match="has no test images but PublicTest"):
+        loaded(path, public_test="val")
     with pytest.raises(UserError, match="has no PublicTest"):
         loaded(lay(tmp_path / "d", both(train=10, test=3)), public_test="val")
 

@@ -36,7 +36,7 @@ from fer_hailo.script.lint import specialise
 from fer_hailo.training.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.training.convert.cleanup import CLEAN, Change, clean_network
 from fer_hailo.training.convert.equalise import Equalised, equalise
-from fer_hailo.training.convert.expectation import check_normalisation
+from fer_hailo.training.convert.expectation import check_usual
 from fer_hailo.training.convert.facts import CONVERSION, Conversion, Scored
 from fer_hailo.training.convert.graph import as_logits, flatten
 from fer_hailo.training.convert.parity import COUNT, check_parity
@@ -86,6 +86,7 @@ def convert(
     dataset = load_dataset(
         subject.config.change(input_size=spec.input_size),
         cache_of(subject.run) if subject.run else RUNS / "cache",
+        subject.order,
     )
     dataset = _limited(dataset, subject.config.seed)
     selection = selected(subject)
@@ -103,7 +104,9 @@ def convert(
     )
     reference = _score_keras(model, dataset, spec)
     if subject.run is None:
-        check_normalisation(model, dataset.part("val"), spec, reference["val"].accuracy)
+        stated = subject.stated.labels is not None
+        matrix = np.array(reference["val"].confusion_matrix)
+        check_usual(model, dataset.part("val"), spec, dataset.names, matrix, stated)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock", wait=False):
         for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed

@@ -85,9 +85,11 @@ class Dataset:
         return Part(train.images + extra.images, labels, ids)
 
 
-def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
+def load_dataset(config: Config, cache: Path | str | None, order: Sequence[str] = ()) -> Dataset:
     """Read, clean and split the data set of a configuration.
 
+    order: its classes in the order of a model from elsewhere, which the labels then follow; by default the
+    alphabet's.
     Raises UserError when a class has no images to train on, or the layout has no sides and `resplit` is off.
     """
     pictures = read_pictures(config, cache)
@@ -97,7 +99,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
             f"{config.data.source} has no train and test folders: use --resplit to split it 8:1:1"
         )
     keep, dropped = clean(pictures, config)
-    names, extra_names = config.data.classes, config.data.extra_classes
+    names, extra_names = tuple(order) or config.data.classes, config.data.extra_classes
     _check_classes(pictures, keep, config)
     labels = _numbers(pictures.labels, (*names, *extra_names))
     groups = duplicate_groups(pictures)
@@ -114,7 +116,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         val=part(val),
         test=part(test),
         extra=part(extra),
-        targets=_targets(pictures, np.concatenate([train, extra]), labels, config),
+        targets=_targets(pictures, np.concatenate([train, extra]), labels, (*names, *extra_names), config),
         names=names,
         extra_names=extra_names,
         name=pictures.name,
@@ -167,11 +169,10 @@ def _sides(
     return train, val, test
 
 
-def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config: Config) -> np.ndarray:
-    """One-hot labels, or, with soft_labels, the shares of the votes among the classes of the
-    configuration.
-    """
-    classes = (*config.data.classes, *config.data.extra_classes)
+def _targets(
+    pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, classes: Sequence[str], config: Config
+) -> np.ndarray:
+    """One-hot labels, or, with soft_labels, the shares of the votes among the classes."""
     targets = np.eye(len(classes), dtype=np.float32)[labels[chosen]]
     if config.data.soft_labels:
         if not pictures.votes.any():

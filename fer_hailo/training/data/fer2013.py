@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class CsvSource:
         self.name = path.stem
         self.entries: list[Entry] = []
         self._pixels: dict[str, str] = {}
-        self._opened: Callable[[], Any] = opened or partial(open, path, "rb")
+        self._opened = opened or partial(_on_disk, path)
         try:
             if not opened:
                 check_regular(path)
@@ -135,6 +135,10 @@ def csv_within(archive: Archive) -> CsvSource | None:
         return None
     say_once(f"{archive.path}: its {member} is read")
     return CsvSource(archive.path / member, lambda: archive.open(member))
+
+
+def _on_disk(path: Path) -> IO[bytes]:
+    return open(path, "rb")
 
 
 def _has_pixels(archive: Archive, name: str) -> bool:

@@ -40,6 +40,8 @@ def _sides(pictures: Pictures, config: Config) -> np.ndarray:
         public = np.array([_is_public_test(id) for id in pictures.ids.tolist()], bool)
         if not public.any():
             raise UserError(f"{where} has no PublicTest: public_test val is for FER2013 and FERPlus")
+        if public[sides == "test"].all():
+            raise UserError(f"{where} has no test images but PublicTest: leave out --public-test val")
         say_once(f"{where}: its PublicTest, {public.sum():,} images, is the validation side")
         sides = np.where(public, "val", sides)
     if "val" in sides and "test" not in sides:

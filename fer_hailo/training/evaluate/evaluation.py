@@ -16,10 +16,13 @@ from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.home import Format, Home, Kind
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.predict.predictor import load
-from fer_hailo.training.data.dataset import Part, load_dataset
+from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
+from fer_hailo.training.evaluate.order import check_order
 from fer_hailo.training.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.training.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.training.models.build import load_model
+
+LOOKED_AT = 2000  # validation images, for the order of the classes
 
 
 def check_split(home: Home, split: str) -> None:
@@ -54,7 +57,8 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         check_split(home, split)
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
-    dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
+    dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache", home.order)
+    _check_order(home, dataset)
     trained_on = home.trained_on or dataset.key
     if trained_on != dataset.key and split != "test":
         print(
@@ -62,7 +66,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
             "training images",
             file=sys.stderr,
         )
-    stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)
+    stage, metrics, probabilities = _score(home, dataset, dataset.part(split), split)
     if out is None:
         # A released model's folder stays as it is: its files have been summed, and no face of the data may
         # come into it.
@@ -86,15 +90,27 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
     return metrics, out
 
 
-def _score(home: Home, part: Part, *, data: str, split: str) -> tuple[str, Metrics, np.ndarray]:
-    """Stage, metrics and probabilities of a model on one side of a data set."""
+def _check_order(home: Home, dataset: Dataset) -> None:
+    """Of a bare file whose order of the classes nothing states, see on some validation images whether it is
+    another. Raises UserError as `check_order` does.
+    """
+    if home.kind is not Kind.BARE or home.stated.labels:
+        return
+    taken = ", ".join(home.order)
+    print(f"note: nothing states the order of the model's classes; it is taken as {taken}", file=sys.stderr)
+    if len(dataset.val):
+        chosen = np.unique(np.linspace(0, len(dataset.val) - 1, LOOKED_AT).astype(np.int64))
+        metrics = _score(home, dataset, dataset.val.take(chosen), "val")[1]
+        check_order(np.array(metrics.confusion_matrix), dataset.names)
+
+
+def _score(home: Home, dataset: Dataset, part: Part, split: str) -> tuple[str, Metrics, np.ndarray]:
+    """Stage, metrics and probabilities of a model on images of one side of a data set."""
     if home.format is Format.KERAS:
-        model = load_model(home.model)
-        return "keras", *evaluate_model(
-            model, part, home.config.data.classes, home.config.preprocess, data=data, split=split
-        )
+        model, spec = load_model(home.model), home.config.preprocess
+        return "keras", *evaluate_model(model, part, dataset.names, spec, data=dataset.name, split=split)
     with load(home) as predictor:
-        return predictor.stage, *evaluate_predictor(predictor, part, data=data, split=split)
+        return predictor.stage, *evaluate_predictor(predictor, part, data=dataset.name, split=split)
 
 
 def _row(home: Home, stage: str, metrics: Metrics) -> Row:
