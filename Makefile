@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: demo test test-slow test-oldest lint bench bench-peers clean
+.PHONY: demo test test-slow test-oldest fuzz lint bench bench-peers clean
 
 demo: .venv/train
 	$(VENV)/python tools/demo.py
@@ -29,6 +29,10 @@ else
 		numpy==1.23.5 opencv-python==4.8.0.74 ai-edge-litert pyyaml pillow pytest && touch .venv-oldest/ready)
 	.venv-oldest/bin/python -m pytest $(OLD_TESTS)
 endif
+
+# A thousand damaged files of each format; COUNT and SEED may be given.
+fuzz: .venv/dev
+	$(VENV)/python tools/fuzz.py --count $(or $(COUNT),1000) --seed $(or $(SEED),1)
 
 lint: .venv/dev
 	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
