@@ -125,8 +125,8 @@ def format_har(har: Har) -> str:
         shape = "x".join(map(str, layer.shape)) if layer.shape else "-"
         noise = f"{har.noise[layer.name]:.1f} dB" if layer.name in har.noise else "-"
         names = ", ".join(layer.original_names) or "(the compiler put it in)"
-        cells = (layer.name, layer.type, shape, layer.precision or "-", noise)
-        rows.append((*(cell[:MAX_CELL] for cell in cells), names))
+        name, kind = layer.name[:MAX_CELL], layer.type[:MAX_CELL]
+        rows.append((name, kind, shape[:MAX_CELL], layer.precision[:MAX_CELL] or "-", noise, names))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     table = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
