@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import unicodedata
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,7 +26,9 @@ NOBODY = set(
         r"\w+",
         "root user users username ubuntu debian admin administrator docker hailo local localhost localdomain "
         "home guest runner python linux windows public default nobody test host hostname device name path "
-        "removed none true false null data shared share work workspace project projects",
+        "removed none true false null data shared share work workspace project projects gpu cpu cuda nvidia "
+        "tensorflow server desktop laptop machine node info error warning log file net model layer conv "
+        "input output image images",
     )
 )
 # File names that this project or the SDK gave
@@ -136,7 +139,8 @@ class Scrubber:
 
     def names_out_of(self, text: str) -> str:
         """A text without the names alone: for one whose form is known, as a version or a file's name."""
-        return self._pattern.sub(lambda found: self._names[found[0].lower()][0], text)
+        # Letters without regard to case are more than `lower` knows: a long s is an s
+        return self._pattern.sub(lambda found: self._names.get(found[0].lower(), (USER,))[0], text)
 
     def values(self, value: Any) -> Any:
         """What JSON holds, without all that: texts and keys are scrubbed, long lists of numbers left out."""
@@ -153,7 +157,7 @@ class Scrubber:
         return value
 
     def _add(self, names: Iterable[str], shown: str, within: bool = False) -> None:
-        for name in (form for whole in names for form in _forms(whole)):
+        for name in (form.lower() for whole in names for form in _forms(whole, shown == HOST)):
             if len(name) > 1 and name not in NOBODY and not name.isdigit():
                 self._names.setdefault(name, (shown, within and len(name) > 3))
         parts = [
@@ -188,11 +192,25 @@ def plain(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
-def _forms(name: str) -> Iterator[str]:
+def _forms(name: str, machine: bool) -> Iterator[str]:
     r"""A name as texts may write it: whole, and each part of it (DOMAIN\name, first.last, machine.domain)."""
     name = plain(name).strip(" \"'<>\\").lower()
-    yield name
-    yield from (part for part in re.split(r"[\\@.\s]+", name) if len(part) > 3)
+    first, _, domain = name.partition(".")
+    parts = [first, domain if "." in domain else ""] if machine else re.split(r"[\\@.\s]+", name)
+    for form in (name, *(part for part in parts if len(part) > 3)):
+        yield form
+        if not form.isascii():
+            yield from _spellings(form)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Of a name with other letters than English ones: without accents, and as programs garble them."""
+    yield "".join(letter for letter in unicodedata.normalize("NFKD", name) if letter.isascii())
+    yield "".join(letter if letter.isascii() else "\ufffd" for letter in name)
+    yield plain(name.encode().decode("latin-1"))
+    yield plain(name.encode().decode("cp1252", "replace"))
+    yield urllib.parse.quote(name).lower()
+    yield repr(name.encode())[2:-1]
 
 
 def _shown(found: re.Match) -> str:

@@ -281,6 +281,9 @@ def test_as_a_command_and_from_the_program_in_a_bundle(inside, tmp_path):
         ("Bob, bob_2 and Bobsled", "<user>, <user>_2 and Bobsled"),  # short names within words are words
         ("MARIANNE's marianne2 xmariannex", "<user>'s <user>2 x<user>x"),
         ("Jos\\u00e9 Jose\u0301 JOS\u00c9", "<user> <user> <user>"),
+        ("jose, jos\ufffd, josã©, jos%C3%A9, b'jos\\xc3\\xa9'", "<user>, <user>, <user>, <user>, b'<user>'"),
+        ("\u017fam and SAM", "<user> and <user>"),
+        ("no GPU on box-3.lab.example, box-3, at LAB.example", "no GPU on <host>, <host>, at <host>"),
         ("b\x1b[1mo\x1b[0mb", "<user>"),
         ("root and user", "root and user"),
         ("A" * 300, "<data>"),
@@ -288,7 +291,12 @@ def test_as_a_command_and_from_the_program_in_a_bundle(inside, tmp_path):
     ],
 )
 def test_what_is_scrubbed_and_what_stays(text, left):
-    assert Scrubber(["Bob", "Marianne", "José", "root"], ["localhost"]).text(text) == left
+    assert (
+        Scrubber(["Bob", "Marianne", "José", "Sam", "root"], ["localhost", "gpu", "box-3.lab.example"]).text(
+            text
+        )
+        == left
+    )
 
 
 @pytest.mark.parametrize("unit", ["\\", "a@", '"/', "/a ", ".png", "C:\\a b"])
