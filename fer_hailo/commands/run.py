@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
             "or after --benchmark"
         )
     if arguments.doctor:
-        from fer_hailo.board.doctor import run_doctor
+        from fer_hailo.board.doctor.report import run_doctor
 
         return run_doctor(arguments.model)
     if arguments.benchmark is not None:
