@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,22 @@ def cameras(root: Path = Path("/")) -> list[Device]:
             closed = not os.access(node, os.R_OK | os.W_OK)
             found.append(Device(int(node.name[5:]), name or "no name", name.startswith(CSI), closed))
     return sorted(found, key=lambda device: device.number)
+
+
+def list_cameras(root: Path = Path("/")) -> int:
+    """Print what `run.py` takes for each camera, and its name. Returns the exit status, 0."""
+    found = cameras(root)
+    for device in found:
+        source = "picamera" if device.csi else str(device.number)
+        closed = (
+            " (this user may not open it: sudo usermod -aG video $USER)"
+            if device.closed and not device.csi
+            else ""
+        )
+        print(f"{source:8}  {device.name}{closed}")
+    if not found:
+        print("no camera: no /dev/video* is one", file=sys.stderr)
+    return 0
 
 
 def _text(path: Path) -> str:

@@ -164,7 +164,7 @@ def test_a_board_on_which_all_is_well(fake, deploy):
             "camera",
             "WARN",
             "only libcamera can read",
-            "libcamerify",
+            "run.py picamera",
         ),
         ("dev/video0", None, "camera", "WARN", "none", "plug one in"),
         ("proc/meminfo", "MemAvailable: 102400 kB\n", "memory", "WARN", "100 MiB free", "end other programs"),

@@ -285,7 +285,7 @@ def test_programs():
 def test_cameras():
     usb, csi = Device(1, "USB Camera"), Device(0, "rp1-cfe-csi2_ch0", csi=True)
     assert host.camera(HostFacts(cameras=(csi, usb))).found == "1 (USB Camera)"
-    assert "libcamerify python run.py 0" in host.camera(HostFacts(cameras=(csi,))).fix
+    assert "run.py picamera" in host.camera(HostFacts(cameras=(csi,))).fix
     closed = host.camera(HostFacts(cameras=(replace(usb, closed=True),)))
     assert "may not open /dev/video1" in closed.found and "usermod -aG video" in closed.fix
     assert host.camera(HostFacts()).found == "none"

@@ -80,7 +80,7 @@ def camera(facts: HostFacts) -> Finding:
         return Finding(OK, "camera", ", ".join(f"{device.number} ({device.name})" for device in plain))
     if facts.cameras:
         found = "a Raspberry Pi camera, which only libcamera can read"
-        fix = f"libcamerify {call('run')} 0 (sudo apt install libcamera-tools libcamera-v4l2)"
+        fix = f"{call('run')} picamera, in place of a number"
         return Finding(WARN, "camera", found, fix)
     fix = "plug one in, if one is to be used; images, videos and rtsp:// need none"
     return Finding(WARN, "camera", "none", fix)
