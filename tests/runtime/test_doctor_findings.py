@@ -1,5 +1,7 @@
 """What the doctor concludes from plain facts: one cause, one cure, and nothing about what only follows."""
 
+import random
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -241,6 +243,53 @@ def test_a_machine_with_nothing_but_a_chip_is_told_once_what_to_install(raspberr
     assert what == "driver"
     assert found == "hailo_pci is not installed for this kernel, and hailortcli is not installed"
     assert ("apt install dkms hailo-all" in fix) == raspberry and ("Developer Zone" in fix) != raspberry
+
+
+def test_no_two_fixes_contradict_on_any_of_3000_boards():
+    """However its facts are mixed: one set of versions to install at most, and none of it held as well."""
+    mixed = {
+        "raspberry": [True, False],
+        "codename": ["bookworm", "trixie"],
+        "devices": [(), (CHIP,), (HAILO10,), (HAILO10, CHIP)],
+        "other": [True, False],
+        "loaded": [True, False],
+        "driver": ["", "4.20.0", "4.23.0"],
+        "on_disk": ["", "4.20.0", "4.23.0"],
+        "kernels_own": [True, False],
+        "node": ["absent", "closed", "open"],
+        "library": ["", "4.20.0", "4.23.0", "5.1.0"],
+        "says": [None, "HailoRT-CLI"],
+        "identified": [
+            None, (74, "none"), (76, "error"), (4, "error"), (8, LARGE),
+            (0, IDENTIFY.format("4.20.0", "HAILO8")), (0, IDENTIFY.format("4.23.0", "HAILO8")),
+        ],
+        "packages": [
+            frozenset(), WELL.packages, frozenset({"hailo-h10-all"}), WELL.packages | {"hailo-h10-all"},
+        ],
+        "held": [frozenset(), frozenset({"hailort"})],
+        "service": [Service(), Service("active", True, 1, 2), Service("failed", True)],
+        "wheel": ["4.20.0", "4.23.0"],
+        "wheel_problem": ["", "not installed: get it"],
+        "log": ["", LARGE],
+        "page_size": [True, False],
+    }  # fmt: skip
+    rng, seen = random.Random(0), set()
+    for _ in range(3000):
+        facts = HailoFacts(**{name: rng.choice(values) for name, values in mixed.items()})
+        found = [finding for finding in examine_hailo(facts) if finding.level != OK]
+        fixes = [finding.fix for finding in found]
+        seen |= {finding.what for finding in found}
+        assert all(fixes) and len(set(fixes)) == len(fixes)
+        installs = [f for f in fixes if re.search("install|Trixie", f)]
+        assert len(installs) <= 1, found
+        assert not (installs and any("apt-mark hold" in fix for fix in fixes)), found
+        assert facts.node == "open" or not any("lsof" in fix for fix in fixes)
+        if CHIP not in facts.devices and (HAILO10 in facts.devices or facts.other):
+            assert fixes == ["this project targets Hailo-8 and 8L"]
+    assert seen == {
+        "device", "packages", "HailoRT", "driver", "device node", "chip", "descriptor pages", "service",
+        "HailoRT's Python",
+    }  # fmt: skip
 
 
 def test_lsof_is_advised_only_where_the_node_exists():

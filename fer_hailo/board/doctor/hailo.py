@@ -152,27 +152,31 @@ def node(facts: HailoFacts) -> Finding:
     return Finding(FAIL, "device node", found, "sudo dmesg | grep -i hailo tells why (MSI -28, for one)")
 
 
+def firmware(facts: HailoFacts) -> Finding | None:
+    """What only the chip can tell, or hailortcli when it asks it: another version than the library's."""
+    status, text = facts.identified or (0, "")
+    said = _identity(text).get("Firmware Version", "").split(" ")[0]
+    if status == OTHER_DRIVER:
+        return Finding(FAIL, "chip", f"hailortcli fw-control identify ends with {_ending(facts)}", REINSTALL)
+    if status == 0 and said not in ("", facts.library):
+        found = f"{chip_name(facts)}, firmware {said}, but HailoRT {facts.library}"
+        return Finding(FAIL, "chip", found, REINSTALL)
+    return None
+
+
 def chip(facts: HailoFacts) -> Finding | None:
     if facts.identified is None:
         return None
+    if name := chip_name(facts):
+        return Finding(OK, "chip", f"{name}, firmware {facts.library}")
     status, text = facts.identified
-    said = _identity(text)
-    if status == 0 and "Device Architecture" in said:
-        name, firmware = said["Device Architecture"], said.get("Firmware Version", "").split(" ")[0]
-        if firmware == facts.library:
-            return Finding(OK, "chip", f"{name}, firmware {firmware}")
-        found = f"{name}, firmware {firmware or 'unknown'}, but HailoRT {facts.library}"
-        return Finding(FAIL, "chip", found, REINSTALL)
     if status == NO_DEVICE:
         fix = f"end what uses it: sudo lsof {NODE}"
         return Finding(FAIL, "chip", "hailortcli finds no device that is free", fix)
-    errors = [line for line in text.splitlines() if "error" in line.lower()]
-    last = first_line((errors or [text])[0], 160, "nothing")
-    found = f"hailortcli fw-control identify ends with {status}: {last}"
+    found = f"hailortcli fw-control identify ends with {_ending(facts)}"
     if page_size_refused(text):
         return _pages(facts, found)
-    fix = REINSTALL if status == OTHER_DRIVER else "sudo dmesg | grep -i hailo tells why"
-    return Finding(FAIL, "chip", found, fix)
+    return Finding(FAIL, "chip", found, "sudo dmesg | grep -i hailo tells why")
 
 
 def page_size(facts: HailoFacts) -> Finding | None:
@@ -220,6 +224,13 @@ def holds(facts: HailoFacts) -> Finding | None:
     return Finding(WARN, "packages", found, f"sudo apt-mark hold {' '.join(free)}")
 
 
+def _ending(facts: HailoFacts) -> str:
+    """Exit status of `hailortcli fw-control identify`, and the line that says most about it."""
+    status, text = facts.identified or (0, "")
+    errors = [line for line in text.splitlines() if "error" in line.lower()]
+    return f"{status}: {first_line((errors or [text])[0], 160, 'nothing')}"
+
+
 def _pages(facts: HailoFacts, found: str) -> Finding:
     if facts.page_size:
         return Finding(FAIL, "descriptor pages", f"{found}; the option is set", "start the machine again")
@@ -240,9 +251,10 @@ ORDER: dict[Rule, tuple[Rule, ...]] = {
     versions: (installed,),
     driver: (on_the_bus, versions),
     node: (driver,),
-    chip: (node,),
+    firmware: (node,),
+    chip: (firmware,),
     page_size: (chip,),
     service: (versions,),
-    wheel: (versions,),
+    wheel: (versions, firmware),
     holds: (versions, chip, wheel),
 }
