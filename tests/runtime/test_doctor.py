@@ -499,7 +499,7 @@ def test_nobody_reads_the_findings():
 
 
 def test_a_source_beside_the_doctor_is_a_mistake(command):
-    assert "deploy/model.hef: --doctor and --benchmark take no SOURCE" in error_line(
+    assert "deploy/model.hef: --doctor, --cameras and --benchmark take no SOURCE" in error_line(
         command("run.py", "--doctor", "deploy/model.hef")
     )
     assert "not allowed with argument" in error_line(command("run.py", "--doctor", "--benchmark"))

@@ -112,7 +112,7 @@ def gather_hailo(board: Board) -> HailoFacts:
         wheel=wheel,
         wheel_problem=problem,
         numpy=_declared_numpy(),
-        log=_text(board.folder / "hailort.log")[-LOG_BYTES:],
+        log=_end_of(board.folder / "hailort.log"),
         page_size=bool(re.search(r"^\s*options\s+hailo_pci\s.*force_desc_page_size=4096", options, re.M)),
     )
 
@@ -182,6 +182,16 @@ def _declared_numpy() -> str:
         return ""
     wanted = (text.split(";")[0].replace(" ", "") for text in declared if re.match(r"numpy\b", text))
     return next(wanted, "")
+
+
+def _end_of(path: Path) -> str:
+    """The last LOG_BYTES of a log, which may have grown for weeks."""
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            with open(path, "rb") as file:
+                file.seek(max(0, path.stat().st_size - LOG_BYTES))
+                return file.read(LOG_BYTES).decode(errors="replace")
+    return ""
 
 
 def _text(path: Path) -> str:
