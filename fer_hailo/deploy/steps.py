@@ -78,7 +78,8 @@ class StepScores:
 class Step:
     """A step that is done. sha256: of its artefact. scores: None until it was scored.
 
-    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
+    file that was parsed; script,
     with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
     compilation.
     """
@@ -91,6 +92,7 @@ class Step:
     scores: StepScores | None = None
     notes: tuple[str, ...] | None = None
     layers: int | None = None
+    parsed: str | None = None
     script: str | None = None
     hef: dict[str, Any] | None = None
 
@@ -98,6 +100,7 @@ class Step:
         found: dict[str, Any] = {
             "notes": None if self.notes is None else list(self.notes),
             "layers": self.layers,
+            "parsed": self.parsed,
         }
         found |= {"script": self.script, "hef": self.hef}
         return {
@@ -123,6 +126,7 @@ class Step:
             scores=StepScores.from_dict(scores) if scores else None,
             notes=None if notes is None else tuple(notes),
             layers=values.get("layers"),
+            parsed=values.get("parsed"),
             script=values.get("script"),
             hef=values.get("hef"),
         )

@@ -68,13 +68,13 @@ def compile_bundle(
     warnings = [_warning(finding) for finding in said] + [
         note for step in record.values() for note in step.notes or ()
     ]
-    optimized, compiled = record.get("optimize"), record.get("compile")
+    parse, optimized, compiled = (record.get(step) for step in STEPS)
     version = next(iter(record.values())).sdk_version if record else "unknown"
     facts = _facts(
         job,
         metrics,
         most_lost,
-        Compiled(version, agreement, compiled.hef if compiled else None),
+        Compiled(version, parse.parsed or "" if parse else "", agreement, compiled.hef if compiled else None),
         noise=noise,
         script=optimized.script if optimized and optimized.script is not None else job.script.text,
         levels=[finding.level for finding in said if finding.level is not None],
@@ -192,7 +192,7 @@ def _facts(
         verdict=judge(judged, sdk.agreement if sdk else {}, most_lost, manifest.selected_by),
         judged=judged,
         warnings=warnings,
-        versions=versions | ({"Dataflow Compiler": sdk.sdk_version} if sdk else {}),
+        versions=versions | ({"Dataflow Compiler": sdk.sdk_version, "parsed": sdk.parsed} if sdk else {}),
         noise=noise,
         settings=settings_of(script, levels),
         script=script,
@@ -230,11 +230,11 @@ def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
     ]
     if rows:
         add_rows(resolve(job.bundle.folder).results, rows)
+    agreement = facts.outcome.agreement if isinstance(facts.outcome, Compiled) else {}
     for stage, scores in facts.metrics.items():
-        print(
-            f"{stage:<13}"
-            + "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items())
-        )
+        line = "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items())
+        same = f"   {agreement[stage]:.2%} as the float TFLite" if stage in agreement else ""
+        print(f"{stage:<13}{line}{same}")
     for warning in facts.warnings:
         _say(f"warning: {warning}", red=True)
     failed = facts.verdict.failed

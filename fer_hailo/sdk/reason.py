@@ -59,6 +59,12 @@ def reason_of(text: object) -> str:
     return first_line(said, MOST)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was lacking."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError"} or _MEMORY.search(str(error)))
+
+
 def advice_for(error: BaseException) -> str:
     """What to do about an exception of the SDK, by its classes and its text."""
     said = str(error)
