@@ -78,8 +78,14 @@ class StepScores:
 class Step:
     """A step that is done. sha256: of its artefact. scores: None until it was scored.
 
+<<<<<<< HEAD
     What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
     file that was parsed; script,
+=======
+    output_snr: of the outputs, dB, where the step's log tells it.
+
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
+>>>>>>> main
     with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
     compilation.
     """
@@ -90,6 +96,7 @@ class Step:
     log: tuple[Finding, ...]
     sdk_version: str
     scores: StepScores | None = None
+    output_snr: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] | None = None
     layers: int | None = None
     parsed: str | None = None
@@ -102,7 +109,7 @@ class Step:
             "layers": self.layers,
             "parsed": self.parsed,
         }
-        found |= {"script": self.script, "hef": self.hef}
+        found |= {"script": self.script, "hef": self.hef, "output_snr": self.output_snr or None}
         return {
             "inputs": self.inputs.to_dict(),
             "sha256": self.sha256,
@@ -124,6 +131,7 @@ class Step:
             log=tuple(Finding(**finding) for finding in values["log"]),
             sdk_version=str(values["sdk_version"]),
             scores=StepScores.from_dict(scores) if scores else None,
+            output_snr=dict(values.get("output_snr") or {}),
             notes=None if notes is None else tuple(notes),
             layers=values.get("layers"),
             parsed=values.get("parsed"),
