@@ -78,16 +78,11 @@ class StepScores:
 class Step:
     """A step that is done. sha256: of its artefact. scores: None until it was scored.
 
-<<<<<<< HEAD
-    What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
-    file that was parsed; script,
-=======
     output_snr: of the outputs, dB, where the step's log tells it.
 
-    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
->>>>>>> main
-    with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
-    compilation.
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
+    file that was parsed; script, with the names of the parsed layers, of the optimization; hef, as its
+    `to_dict` gives it, of the compilation.
     """
 
     inputs: Inputs

@@ -17,6 +17,8 @@ from fer_hailo.script.layers import Layers
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.reason import advice_for, out_of_memory, reason_of
 
+SHOWN = 300  # characters of a reason in a note
+
 
 class Refused(UserError):
     """The parser does not take a file, or makes another network of it."""
@@ -48,7 +50,10 @@ def parse(bundle: Bundle, hw_arch: str, net_name: str, log: Path) -> Parsed:
             why = bundle.manifest.without.get(PRIMITIVE, "convert the model again for it")
             raise UserError(f"parse: {reason}; the bundle has no {PRIMITIVE} to try ({why})") from reason
         _say(f"parse: {reason}")
-        note = f"the parser did not take {FLOAT}: {PRIMITIVE} was parsed, the same network in plain operators"
+        note = (
+            f"the parser did not take {FLOAT}: {PRIMITIVE} was parsed, the same network in plain operators "
+            f"(of the first: {str(reason).removeprefix(f'{FLOAT}: ')[:SHOWN]})"
+        )
     _say(f"parse: tries {PRIMITIVE}, the same network in plain operators")
     try:
         parsed = _parsed(others[0], bundle, hw_arch, net_name, log)
