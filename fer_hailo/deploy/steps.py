@@ -5,14 +5,15 @@ Read on the SDK machine and the board.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
 from fer_hailo.common.metrics import Scores, scores_from_dict, scores_to_dict
+from fer_hailo.common.reading import DAMAGED, read_json
 
 RECORD = "steps.json"
 
@@ -146,8 +147,8 @@ def read_steps(path: Path) -> dict[str, Step]:
     What another version wrote is left out: it costs time only.
     """
     try:
-        entries = list(json.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, ValueError, AttributeError, RecursionError):
+        entries = list(read_json(path).items())
+    except (UserError, *DAMAGED):
         return {}
     steps = {}
     for name, values in entries:

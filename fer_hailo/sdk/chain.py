@@ -14,8 +14,9 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import DRAWN, resolve
 from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
 from fer_hailo.script.files import ScriptFiles, read_scripts
@@ -150,6 +151,8 @@ def _job(
             f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled"
         )
     _check_quoted(script, bundle)
+    if bundle.manifest.data.name == SYNTHETIC:
+        _say(f"warning: {bundle.name} {DRAWN}", red=True)
     if any(layer.operator in ("HARD_SWISH", "MUL") for layer in bundle.network.layers):
         _say(f"note: {SIMPLER}")
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
