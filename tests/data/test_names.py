@@ -104,6 +104,15 @@ def test_an_unknown_class_is_told_with_all_that_there_are(renamed, sample_set):
     )
 
 
+def test_a_class_of_the_test_side_alone(sample_set, tmp_path):
+    data = shutil.copytree(sample_set, tmp_path / "d")
+    shutil.rmtree(data / "train/happy")
+    with pytest.raises(
+        UserError, match="'happy' has no images to learn from in .*: its images stand in test"
+    ):
+        load_dataset(Config.of(data=str(data)), None)
+
+
 def test_a_mistyped_class_is_refused_where_another_is_right(sample_set, tmp_path):
     shutil.copytree(sample_set / "test", tmp_path / "test")
     for data in (sample_set, tmp_path):  # both sides, and a test side alone

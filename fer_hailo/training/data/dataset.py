@@ -130,13 +130,18 @@ def _check_classes(pictures: Pictures, keep: np.ndarray, config: Config) -> None
     """Raise UserError for a class without images to learn from; of a test side alone only for one that is
     neither there nor an expression.
     """
-    data, test = config.data, pictures.splits == "test"
-    wanted, found = [*data.classes, *data.extra_classes], set(pictures.labels[keep & ~test])
-    if test.all():
-        found = set(pictures.labels)
-        if not found.isdisjoint(map(canonical, data.classes)):
-            wanted = [name for name in data.classes if canonical(name) not in EXPRESSIONS]
-    require_classes(found, wanted, data.source)
+    data, test, there = config.data, pictures.splits == "test", set(pictures.labels.tolist())
+    wanted = [*data.classes, *data.extra_classes]
+    if test.all() and not there.isdisjoint(map(canonical, data.classes)):
+        wanted = [name for name in data.classes if canonical(name) not in EXPRESSIONS]
+    require_classes(there, wanted, data.source)
+    learnt = set(pictures.labels[keep & ~test].tolist())
+    for name in [] if test.all() else wanted:
+        if canonical(name) not in learnt:
+            raise UserError(
+                f"class '{name}' has no images to learn from in {data.source}: its images stand in test, or "
+                "are dropped by the cleaning"
+            )
 
 
 def _numbers(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
