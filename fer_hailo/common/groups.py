@@ -25,7 +25,9 @@ class Data(Options):
         key="data",
     )
     classes: tuple[str, ...] = option(
-        FIVE_CLASSES, "classes to train on, comma-separated; labels follow the alphabetical order"
+        FIVE_CLASSES,
+        "classes to train on, comma-separated; labels follow the alphabetical order, but for a bare model "
+        "file this one",
     )
     extra_classes: tuple[str, ...] = option(
         (), "classes that only help in training: never scored, and the saved model has no logit for them"

@@ -65,6 +65,11 @@ def test_a_validation_folder_is_the_validation_side(tmp_path, capsys):
     data = loaded(root, validation_fraction=0.5)
     assert sizes(data) == (20, 8, 6) and {id.split("/")[0] for id in data.val.ids} == {"valid"}
     assert "its validation folder is the validation side" in capsys.readouterr().err
+    for side in ("train", "valid"):
+        shutil.copytree(root / "train/angry", root / side / "sad")
+    for number, file in enumerate(sorted(root.glob("*/sad/*.png"))):
+        file.write_bytes(image(1000 + number))
+    assert len(loaded(root, extra_classes=("sad",)).extra) == 10  # those in train
     everything = loaded(root, validation_fraction=0, selected_by="x")
     assert sizes(everything) == (28, 0, 6)
 

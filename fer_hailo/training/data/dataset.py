@@ -105,8 +105,10 @@ def load_dataset(config: Config, cache: Path | str | None, order: Sequence[str] 
     groups = duplicate_groups(pictures)
     train, val, test = _sides(pictures, keep & (labels >= 0) & (labels < len(names)), groups, config)
     # Of a photograph that is scored, no copy is learnt from, under whatever label.
-    scored = np.isin(groups, groups[np.concatenate([val, test])]) | (pictures.splits == "test")
-    extra = np.flatnonzero(keep & (labels >= len(names)) & ~scored)
+    held = np.isin(groups, groups[np.concatenate([val, test])]) | (pictures.splits == "test")
+    if config.data.validation_fraction:
+        held |= pictures.splits == "val"
+    extra = np.flatnonzero(keep & (labels >= len(names)) & ~held)
 
     def part(chosen: np.ndarray) -> Part:
         return Part(Rows(pictures.images, chosen), labels[chosen], pictures.ids[chosen])

@@ -14,18 +14,8 @@ from fer_hailo.common.progress import say_once
 from fer_hailo.common.reading import DAMAGED
 from fer_hailo.training.data.entry import FOLDERS, Entry, side_of
 
-FILE = {
-    "file",
-    "filename",
-    "file_name",
-    "image",
-    "image_name",
-    "img",
-    "path",
-    "image_path",
-    "filepath",
-    "pth",
-}
+# Columns; `pth` is that of AffectNet's copies on Kaggle
+FILE = {"file", "filename", "file_name", "filepath", "image", "image_name", "image_path", "path", "pth"}
 LABEL = {"label", "labels", "class", "class_name", "emotion", "expression", "target"}
 SIDE = {"split", "side", "set", "subset", "partition", "usage"}
 
