@@ -48,6 +48,10 @@ def class_names(found: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     if data_set:
         told = ", ".join(f"{number} {name}" for number, name in names.items())
         return names, [f"its classes are numbered, and read in {data_set}'s order: {told}"]
+    if found == [str(number) for number in range(8)]:
+        return dict(zip(found, found, strict=True)), [
+            "its classes are 0 to 7, which AffectNet and FER+ count in different orders: rename them"
+        ]
     names = {name: canonical(name) for name in found}
     others = {ours: [name for name in found if names[name] == ours] for ours in sorted(set(names.values()))}
     told = "; ".join(f"{ours}: called {' and '.join(own)}" for ours, own in others.items() if own != [ours])
