@@ -19,9 +19,10 @@ from fer_hailo.training.data import dataset
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.data.ferplus import VOTES
+from fer_hailo.training.data.targets import Targets, image_digests, write_targets
 from fer_hailo.training.fit import loop
-from fer_hailo.training.fit.distill import Distillation, load_teachers
-from fer_hailo.training.fit.lineage import check_lineage
+from fer_hailo.training.fit.distill import Distillation, Teachers, load_teachers
+from fer_hailo.training.fit.lineage import check_lineage, split_of
 from fer_hailo.training.models.build import load_model
 from fer_hailo.training.start import resume
 
@@ -45,19 +46,20 @@ def test_divergence_by_hand():
     faces = np.zeros((2, 8, 8, 3), "f4")
     faces[:, 0, 0, 0] = 0.5, -1.0
     logits = np.array([[0.2, -0.1, 0.4], [1.0, 0.3, -2.0]], "f4")
-    layer = Distillation([linear(8, [1, 0, -1]), linear(8, [0, 2, 0])], temperature=2.0, weight=0.3)
-    assert (keras.ops.convert_to_numpy(layer(faces, logits)) == logits).all()
+    teachers = Teachers([linear(8, [1, 0, -1]), linear(8, [0, 2, 0])])
+    layer = Distillation(temperature=2.0, weight=0.3)
+    assert (keras.ops.convert_to_numpy(layer(teachers(faces), logits)) == logits).all()
     corner = np.array([[0.5], [-1.0]])
     wanted = (softmax(corner * [1, 0, -1] / 2, axis=1) + softmax(corner * [0, 2, 0] / 2, axis=1)) / 2
     expected = 0.3 * 2**2 * divergence(wanted, softmax(logits / 2, axis=1))
     assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
-    assert not layer.trainable_variables  # a teacher does not learn
+    assert not teachers.trainable_variables  # a teacher does not learn
 
 
 def test_logits_of_extra_classes_are_left_out_of_the_comparison():
     faces, logits = np.ones((1, 8, 8, 3), "f4"), np.array([[0.2, -0.1, 9.0]], "f4")
-    layer = Distillation([linear(8, [0.2, -0.1])], temperature=1.0, weight=1.0)
-    layer(faces, logits)
+    layer = Distillation(temperature=1.0, weight=1.0)
+    layer(Teachers([linear(8, [0.2, -0.1])])(faces), logits)
     assert float(layer.losses[0]) == pytest.approx(0, abs=1e-6)
 
 
@@ -67,8 +69,8 @@ def test_a_teacher_of_another_input_size_sees_the_picture_resized_as_all_faces_a
     corner = cv2.resize(faces[0, :, :, 0], (16, 16), interpolation=cv2.INTER_CUBIC)[0, 0]
     assert abs(corner - faces[0, 0, 0, 0]) > 0.01
     logits = np.array([[0.3, -0.2]], "f4")
-    layer = Distillation([linear(16, [1, -1])], temperature=1.0, weight=1.0)
-    layer(faces, logits)
+    layer = Distillation(temperature=1.0, weight=1.0)
+    layer(Teachers([linear(16, [1, -1])])(faces), logits)
     expected = divergence(softmax(np.array([[corner, -corner]]), axis=1), softmax(logits, axis=1))
     assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-4)
 
@@ -131,7 +133,8 @@ def test_configuration_refuses_a_class_twice():
 
 @pytest.fixture(scope="module")
 def taught(small, trained, tmp_path_factory):
-    """A run of three classes with all that can be learnt from beside: two extra classes, votes, a teacher.
+    """A run of three classes with all that can be learnt from beside: two extra classes, votes, refined
+    labels, a teacher.
 
     And its arguments.
     """
@@ -149,7 +152,18 @@ def taught(small, trained, tmp_path_factory):
     }
     own = load_config(trained / CONFIG).change(**values)
     teacher = loop.start(own.change(stage2_epochs=0, votes=""), folder / "teacher")
-    config = own.change(teacher=(str(teacher),))
+    data, targets = load_dataset(own, None), str(folder / "labels.npz")
+    digests = np.unique(image_digests(data.train.images))
+    made = {
+        "models": [],
+        "data": {"key": data.key},
+        "split": split_of(own),
+        "source_size": 48,
+        "color": False,
+    }
+    likely = np.tile(np.float16([0.5, 0.25, 0.25]), (len(digests), 1))
+    write_targets(Path(targets), Targets(digests, likely, data.names, made))
+    config = own.change(teacher=(str(teacher),), targets=targets, targets_weight=0.4)
     return loop.start(config, folder / "whole"), config
 
 
@@ -173,7 +187,9 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
 
 
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):
-    """Cut after the first epoch of stage 2, and resumed without the votes: the same weights, bit for bit."""
+    """Cut after the first epoch of stage 2, and resumed without votes and refined labels: the same weights,
+    bit for bit.
+    """
     run, config = taught
     save = loop.cb.SaveState.on_epoch_end
 
@@ -186,7 +202,8 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         loop.start(config, tmp_path / "cut")
     monkeypatch.undo()
-    (votes := Path(config.loss.votes)).rename(votes.with_suffix(".away"))
+    for file in (config.loss.votes, config.loss.targets):
+        Path(file).rename(f"{file}.away")
     resume(tmp_path / "cut", {})
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
