@@ -36,7 +36,7 @@ def refine(places: list[str], cross_fitted: bool, overrides: dict, views: int, s
     """
     homes = members(places, overrides)
     first = homes[0].config.change(views=0, targets="", fold="", teacher=tuple(places), weights="none")
-    cache = cache_of(out)
+    cache = cache_of(homes[0].run or out)
     dataset = load_dataset(first, cache)
     print(describe(dataset), file=sys.stderr)
     check_lineage(first, dataset)

@@ -39,26 +39,6 @@ def test_folds_part_the_training_side_and_nothing_else(small):
         assert len(side.targets) == len(side.train) == 60 and len(side.left_out) == 20
 
 
-def test_no_copy_of_a_left_out_image_is_learnt_under_an_extra_class(monkeypatch):
-    from fer_hailo.training.data import dataset
-    from fer_hailo.training.data.cache import Pictures
-
-    images = np.random.default_rng(0).integers(0, 256, (60, 48, 48), dtype=np.uint8)
-    images[40:60] = images[:20]
-    labels = np.array(["angry", "happy"] * 20 + ["sad"] * 20)
-    pictures = Pictures(
-        images, np.array([f"p{i}" for i in range(60)]), labels, np.full(60, "train"), np.zeros((60, 8), "f4"),
-        np.full((60, 2), 48), np.arange(60) % 40, np.empty((0, 2), np.int64), np.empty((0, 2), str), "made",
-        "key",
-    )  # fmt: skip
-    monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
-    values = {"classes": ("angry", "happy"), "extra_classes": ("sad",), "drop_conflicts": False}
-    data = load_dataset(Config.of(**values, fold="2/4"), None)
-    unseen = {int(name[1:]) for name in (*data.val.ids, *data.left_out.ids)}
-    assert len(data.left_out) == 8 and unseen & set(range(20))
-    assert {int(name[1:]) - 40 for name in data.extra.ids} == set(range(20)) - unseen
-
-
 @pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "1", "a/b", "1/5/2", "-1/5", "/"])
 def test_folds_that_are_none(fold):
     with pytest.raises(UserError, match="fold must be i/K, such as 1/5 to 5/5, got"):

@@ -104,7 +104,8 @@ def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
         check_lineage(small.change(split_seed=7, **learnt), replace(data, key="another data set"))
 
 
-def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):
+@pytest.mark.parametrize("fold", ["", "2/4"])
+def test_no_copy_of_a_scored_or_left_out_image_is_learnt_from_under_an_extra_class(fold, monkeypatch):
     """With conflicts kept, an image may stand under a scored and under an extra class."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 48, 48), dtype=np.uint8)
@@ -117,10 +118,11 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
     monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
-    data = load_dataset(
-        Config.of(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None
-    )
-    copies = {f"p{int(name[1:]) + 40}" for name in data.val.ids if int(name[1:]) < 20}
+    values = {"classes": ("angry", "happy"), "extra_classes": ("sad",), "drop_conflicts": False}
+    data = load_dataset(Config.of(**values, fold=fold), None)
+    assert len(data.left_out) == (8 if fold else 0)
+    unseen = [int(name[1:]) for name in (*data.val.ids, *data.left_out.ids)]
+    copies = {f"p{number + 40}" for number in unseen if number < 20}
     assert copies and set(data.extra.ids) == {f"p{i}" for i in range(40, 60)} - copies
     assert set(data.extra.labels) == {2}
 

@@ -157,7 +157,7 @@ def test_a_cut_costs_the_view_in_work_and_a_damaged_one_is_made_again(matching, 
         return logits(self, inputs)
 
     monkeypatch.setattr(Answering, "logits", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="every whole view is kept, the same command goes on"):
         view_answers(matching, lessons, tmp_path)
     (left,) = times(tmp_path)
     assert left.name == "0000.npy" and not list(tmp_path.rglob(".0001*"))
@@ -194,7 +194,7 @@ def test_training_resumes_with_the_same_views(matching, tmp_path, cut):  # noqa:
     answered = times(tmp_path / "cache" / "views")
     run = cut(config, tmp_path / "cut")
     record = (run / ENVIRONMENT).read_text()
-    (digest,) = json.loads(record)["teachers"].values()
+    (digest,) = json.loads(record)["teachers"]
     (run / ENVIRONMENT).write_text(record.replace(digest, "0" * 64))
     with pytest.raises(UserError, match="is not the model that it began with"):
         resume(run, {})

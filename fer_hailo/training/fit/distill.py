@@ -94,6 +94,6 @@ def load_teacher(place: str, config: Config) -> keras.Model:
     return model
 
 
-def teacher_digests(config: Config) -> dict[str, str]:
-    """{teacher as it is named: SHA-256 of its file}."""
-    return {place: file_sha256(resolve(place, Use.LEARN).model) for place in config.loss.teacher}
+def teacher_digests(config: Config) -> list[str]:
+    """SHA-256 of the file of each teacher."""
+    return [file_sha256(resolve(place, Use.LEARN).model) for place in config.loss.teacher]

@@ -47,7 +47,10 @@ def view_answers(config: Config, lessons: Part, cache: Path) -> list[list[np.nda
     folder = cache / "views" / _digest(facts)
     with locked(folder / ".lock"):  # a second run waits for what the first computes
         write_json(folder / FACTS, facts)
-        found = [_of_teacher(place, config, batches, folder) for place in config.loss.teacher]
+        try:
+            found = [_of_teacher(place, config, batches, folder) for place in config.loss.teacher]
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("every whole view is kept, the same command goes on") from None
     return [list(view) for view in zip(*found, strict=True)]
 
 
