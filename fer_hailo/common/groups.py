@@ -168,7 +168,7 @@ class Loss(Options):
     votes_weight: float = option(0.5, "part of each target that comes from the votes", low=0, high=1)
     targets: str = option(
         "",
-        "refined labels (.npz of `fer-hailo refine`): models' probabilities of the images, for their labels",
+        "refined labels: models' probabilities of the training images, a .npz file of the command refine",
     )
     targets_weight: float = option(0.7, "part of each target that comes from them", low=0, high=1)
     teacher: tuple[str, ...] = option((), "run folders or .keras files to distil from, averaged")
