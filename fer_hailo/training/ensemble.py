@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.home import Format, Home, Use, resolve
+from fer_hailo.deploy.home import Format, Home, Use, resolve, warn_if_drawn
 
 
 def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Path:
@@ -83,6 +83,7 @@ def members(runs: list[str], overrides: dict) -> list[Home]:
     """
     subjects = [resolve(place, Use.LEARN, overrides) for place in runs]
     for subject in subjects:
+        warn_if_drawn(subject)
         if subject.format is not Format.KERAS:
             raise UserError(f"{subject.model} is no Keras model: name run folders or .keras files")
         for name in ("classes", "color", "source_size"):

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from fer_hailo.common.config import Config
-from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
+from fer_hailo.common.reading import check_regular, reading
 from fer_hailo.training.data.rows import Images, blocks
 
 VERSION = 1
@@ -73,29 +72,19 @@ def write_targets(path: Path, targets: Targets) -> None:
 
 def read_targets(path: Path | str) -> Targets:
     """Read such a file. Raises UserError where it is none, or damaged."""
-    try:
+    with reading(path, "holds no refined labels, or is damaged", "make it again"):
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             if int(file["version"]) != VERSION:
                 raise ValueError(f"its version is {int(file['version'])}, not {VERSION}")
             classes = tuple(str(name) for name in file["classes"])
             found = Targets(file["digests"], file["probabilities"], classes, json.loads(str(file["made"])))
         _check(found)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(f"{path} holds no refined labels, or is damaged ({one_line(error, 100)})") from None
     return found
 
 
 def _check(found: Targets) -> None:
-    """Raise ValueError, or KeyError, for what `write_targets` would not have written."""
+    """Raise one of DAMAGED for what `write_targets` would not have written."""
     digests, likely, made = found.digests, found.probabilities, found.made
     if digests.dtype != np.uint64 or likely.dtype != np.float16:
         raise ValueError(f"digests and probabilities are {digests.dtype} and {likely.dtype}")

@@ -21,6 +21,7 @@ from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_json, written
 from fer_hailo.common.progress import Line, duration
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.deploy.bundle import file_sha256
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.training.data.dataset import Part
@@ -116,7 +117,7 @@ def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The answers in a file; None where there are none, or it is damaged: that costs time, not the run."""
     try:
         logits = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except DAMAGED:
         return None
     return logits if logits.shape == shape and logits.dtype == np.float32 else None
 
