@@ -120,6 +120,13 @@ def test_files_that_hold_no_refined_labels(tmp_path, name):
         read_targets(path)
 
 
+def test_a_file_that_unpacks_to_more_than_memory_may_hold_is_not_unpacked(tmp_path):
+    np.savez_compressed(tmp_path / "t.npz", version=1, digests=np.zeros(9_000_000, np.uint64))
+    assert (tmp_path / "t.npz").stat().st_size < 100_000
+    with pytest.raises(UserError, match="too large"):
+        read_targets(tmp_path / "t.npz")
+
+
 def test_a_file_is_small(tmp_path):
     """18 bytes an image of five classes."""
     rng = np.random.default_rng(0)

@@ -19,7 +19,7 @@ import numpy as np
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
-from fer_hailo.common.reading import check_regular, reading
+from fer_hailo.common.reading import MOST_BYTES, check_regular, reading
 from fer_hailo.training.data.rows import Images, blocks
 
 VERSION = 1
@@ -75,6 +75,8 @@ def read_targets(path: Path | str) -> Targets:
     with reading(path, "holds no refined labels, or is damaged", "make it again"):
         check_regular(path)
         with np.load(path, allow_pickle=False) as file:
+            if sum(part.file_size for part in file.zip.infolist()) > MOST_BYTES:
+                raise ValueError("unpacked, it is too large")
             if int(file["version"]) != VERSION:
                 raise ValueError(f"its version is {int(file['version'])}, not {VERSION}")
             classes = tuple(str(name) for name in file["classes"])
