@@ -51,6 +51,8 @@ def test_targets_by_hand(tmp_path):
     mixed, count = refined(images, labels, config)
     wanted = [[0.2, 0.8, 0], [0.3, 0.1, 0.6], [0.3, 0.7, 0], [1, 0, 0]]
     np.testing.assert_allclose(mixed, wanted, atol=1e-6)
+    many = np.concatenate([images, 255 - IMAGES, IMAGES // 2])  # of extra classes, of which it knows none
+    assert refined(many, np.tile(labels, (3, 1)), config)[1] == 3
     assert count == 3 and mixed.dtype == np.float32 and labels[0].tolist() == [0, 1, 0]
 
 

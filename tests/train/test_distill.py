@@ -1,6 +1,7 @@
 """Learning from more than the labels: a teacher's predictions, classes that are not scored, votes."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy.special import softmax
 from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
-from fer_hailo.common.runs import CONFIG, LABELS, MODEL
+from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL
 from fer_hailo.training.data import dataset
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.dataset import load_dataset
@@ -165,7 +166,7 @@ def taught(small, trained, tmp_path_factory):
     }
     likely = np.tile(np.float16([0.5, 0.25, 0.25]), (len(digests), 1))
     write_targets(Path(targets), Targets(digests, likely, data.names, made))
-    config = own.change(teacher=(str(teacher),), targets=targets, targets_weight=0.4)
+    config = own.change(teacher=(str(teacher),), views=2, targets=targets, targets_weight=0.4)
     return loop.start(config, folder / "whole"), config
 
 
@@ -190,7 +191,7 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
 
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):
     """Cut after the first epoch of stage 2, and resumed without votes and refined labels: the same weights,
-    bit for bit.
+    bit for bit. The teacher must be the same, and is not asked again.
     """
     run, config = taught
     save = loop.cb.SaveState.on_epoch_end
@@ -206,7 +207,15 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
     monkeypatch.undo()
     for file in (config.loss.votes, config.loss.targets):
         Path(file).rename(f"{file}.away")
+    answers = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("views/*/*/*.npy")}
+    record = (tmp_path / "cut" / ENVIRONMENT).read_text()
+    (digest,) = json.loads(record)["teachers"]
+    (tmp_path / "cut" / ENVIRONMENT).write_text(record.replace(digest, "0" * 64))
+    with pytest.raises(UserError, match="is not the model that it began with"):
+        resume(tmp_path / "cut", {})
+    (tmp_path / "cut" / ENVIRONMENT).write_text(record)
     resume(tmp_path / "cut", {})
+    assert len(answers) == 2 and all(path.stat().st_mtime_ns == time for path, time in answers.items())
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 

@@ -38,6 +38,11 @@ def runs(trained, small, tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def crossed(runs, tmp_path_factory):
+    return refine(runs[::-1], True, {}, 1, 0, tmp_path_factory.mktemp("crossed") / "labels.npz")
+
+
 def test_plain_targets_are_what_the_model_says(trained, small, tmp_path):
     """Of images that are not augmented: its probabilities, whichever order the views had."""
     run = shutil.copytree(trained, tmp_path / "still", ignore=shutil.ignore_patterns("checkpoint"))
@@ -62,8 +67,8 @@ def test_views_are_augmented_and_seeded(trained, tmp_path):
     assert (first.digests == other.digests).all() and (first.probabilities != other.probabilities).any()
 
 
-def test_cross_fitted_targets_come_from_the_run_that_left_the_image_out(runs, small, tmp_path):
-    file = read_targets(refine(runs[::-1], True, {}, 1, 0, tmp_path / "labels.npz"))
+def test_cross_fitted_targets_come_from_the_run_that_left_the_image_out(crossed, small):
+    file = read_targets(crossed)
     assert file.made["cross_fitted"] and [model["fold"] for model in file.made["models"]] == ["2/2", "1/2"]
     whole = load_dataset(small, None)
     for number in (1, 2):
@@ -110,14 +115,14 @@ def test_mistakes_are_one_line(inside, trained, sample_set, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_what_has_learnt_the_labels_of_validation_or_of_the_fold_is_refused(runs, trained, small, tmp_path):
+def test_what_has_learnt_the_labels_of_validation_or_of_the_fold_is_refused(runs, trained, small, crossed):
     whole, part = load_dataset(small, None), load_dataset(small.change(fold="1/2"), None)
     check_lineage(small.change(teacher=(runs[0],)), whole)  # has learnt less
     check_lineage(small.change(fold="1/2", teacher=(runs[0],)), part)
     for source in (str(trained), runs[1]):
         with pytest.raises(UserError, match="with fold (none|2/2), not 1/2: it has learnt"):
             check_lineage(small.change(fold="1/2", teacher=(source,)), part)
-    file = str(refine(runs, True, {}, 1, 0, tmp_path / "labels.npz"))
+    file = str(crossed)
     check_lineage(small.change(targets=file), whole)
     for change in ({"split_seed": 7}, {"fold": "1/2"}):
         with pytest.raises(UserError, match="labels.npz was trained on this data split with"):

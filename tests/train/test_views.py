@@ -1,6 +1,5 @@
 """Function matching: a teacher that answered once on a fixed set of augmented views."""
 
-import json
 import os
 import time
 
@@ -8,12 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tiny  # noqa: F401, registers the network
-from test_loop import cut, same  # noqa: F401, a fixture
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
-from fer_hailo.common.runs import ENVIRONMENT
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.fit import loop, views
 from fer_hailo.training.fit.batches import training_batches
@@ -24,7 +21,6 @@ from fer_hailo.training.fit.views import Answering, view_answers
 from fer_hailo.training.models.build import build_model
 from fer_hailo.training.models.inputs import FACES, AugmentedFaceInput
 from fer_hailo.training.networks.record import Setting
-from fer_hailo.training.start import resume
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -185,22 +181,6 @@ def test_in_training_the_student_sees_what_the_teacher_saw(matching, tmp_path):
     assert np.ptp(np.load(next((tmp_path / "cache" / "views").rglob("*.npy"))), axis=0).min() > 0.1
     rows = read_csv(run / "history.csv")
     assert len(rows) == 3 and all(abs(float(row["loss"])) < 1e-5 for row in rows)
-
-
-def test_training_resumes_with_the_same_views(matching, tmp_path, cut):  # noqa: F811
-    """Bit for bit, with the answers kept beside the runs; no teacher is asked again, or taken for another."""
-    config = matching.change(rotation=0, brightness=0, contrast=0, erase=0)  # which take long to trace
-    whole = loop.start(config, tmp_path / "whole")
-    answered = times(tmp_path / "cache" / "views")
-    run = cut(config, tmp_path / "cut")
-    record = (run / ENVIRONMENT).read_text()
-    (digest,) = json.loads(record)["teachers"]
-    (run / ENVIRONMENT).write_text(record.replace(digest, "0" * 64))
-    with pytest.raises(UserError, match="is not the model that it began with"):
-        resume(run, {})
-    (run / ENVIRONMENT).write_text(record)
-    resume(run, {})
-    assert same(run, whole) and times(tmp_path / "cache" / "views") == answered and len(answered) == 2
 
 
 def test_teachers_are_checked_as_without_views(matching, trained, tmp_path):

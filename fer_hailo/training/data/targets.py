@@ -24,7 +24,7 @@ from fer_hailo.training.data.rows import Images, blocks
 
 VERSION = 1
 DIGEST = 8  # bytes
-MOST_WITHOUT = 0.5  # above this part of the training images the file is another data set's
+LEAST_SHARED = 0.5  # below this part of the images, or of the file, it is another data set's
 UNEVEN = 0.01  # by which float16 probabilities may miss the sum of 1
 
 
@@ -117,7 +117,7 @@ def refined(images: Images, targets: np.ndarray, config: Config) -> tuple[np.nda
     digests = image_digests(images)
     place = np.minimum(np.searchsorted(file.digests, digests), len(file.digests) - 1)
     known = file.digests[place] == digests
-    if known.mean() < 1 - MOST_WITHOUT:
+    if known.sum() < LEAST_SHARED * min(len(digests), len(file.digests)):  # it has no extra classes
         raise UserError(
             f"{path} knows {known.sum():,} of {len(digests):,} training images: it is another data set's"
         )
