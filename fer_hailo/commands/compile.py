@@ -3,6 +3,7 @@ that.
 
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
+fer-hailo compile RUN/deploy --steps parse --quick 100    first on an SDK machine: does its parser take it?
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
 fer-hailo compile RUN/deploy --try alls/fast.alls alls/bias.alls alls/int8.alls    compared on validation
 fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
