@@ -1,7 +1,6 @@
 """Function matching: a teacher that answered once on a fixed set of augmented views."""
 
 import os
-import time
 
 import keras
 import numpy as np
@@ -17,7 +16,7 @@ from fer_hailo.training.fit.batches import training_batches
 from fer_hailo.training.fit.devices import Devices
 from fer_hailo.training.fit.distill import load_teachers
 from fer_hailo.training.fit.step import training_model
-from fer_hailo.training.fit.views import Answering, view_answers
+from fer_hailo.training.fit.views import view_answers
 from fer_hailo.training.models.build import build_model
 from fer_hailo.training.models.inputs import FACES, AugmentedFaceInput
 from fer_hailo.training.networks.record import Setting
@@ -120,51 +119,80 @@ def times(folder):
     return {path: os.stat(path).st_mtime_ns for path in sorted(folder.rglob("*.npy"))}
 
 
-def test_only_what_is_missing_is_computed(matching, cache, monkeypatch):
-    """Other students, more views and a second teacher share what is there; what changes a view does not."""
-    data, before = load_dataset(matching, None), times(cache)
-    assert len(before) == 2
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[int, int]]:
+    """The (view, step) that a teacher was asked about, who says how much of each image is its own."""
+    steps = []
+
+    class Quick:
+        def __init__(self, teacher, config):
+            self.classes = len(config.data.classes)
+
+        def begin(self, batches, view):
+            batches.set_epoch(view)
+            self.view, self.step = view, -1
+
+        def logits(self, inputs):
+            self.step += 1
+            steps.append((self.view, self.step))
+            return np.tile(inputs["mix"], self.classes)
+
+    monkeypatch.setattr(views, "Answering", Quick)
+    monkeypatch.setattr(views, "load_teacher", lambda place, config: None)
+    return steps
+
+
+def test_only_what_is_missing_is_computed(matching, trained, asked, tmp_path):
+    """Other students and more views share what is there, and so do teachers; what changes a view does not."""
+
+    def folders(**changes):
+        config = matching.change(**changes)
+        asked.clear()
+        view_answers(config, load_dataset(config, None).lessons(), tmp_path)
+        return len(list((tmp_path / "views").iterdir()))
+
+    assert folders() == 1 and asked == [(view, step) for view in (0, 1) for step in range(3)]
+    before = times(tmp_path)
     for same_views in ({"seed": 5}, {"input_size": 64}, {"temperature": 1.0}, {"views": 1}):
-        view_answers(matching.change(**same_views), data.lessons(), cache)
-    assert times(cache) == before
-    view_answers(matching.change(views=3), data.lessons(), cache)
-    assert len(times(cache)) == 3 and times(cache).items() > before.items()
-    asked = []
-    monkeypatch.setattr(views, "_answer", lambda *arguments: asked.append(arguments))
-    for other in ({"views_seed": 1}, {"batch_size": 16}, {"rotation": 5.0}, {"mixup_alpha": 0.5},
-                  {"oversample_ratio": 1.0}):  # fmt: skip
-        view_answers(matching.change(**other), data.lessons(), cache)
-    view_answers(
-        matching.change(split_seed=3), load_dataset(matching.change(split_seed=3), None).lessons(), cache
-    )
-    # What 20 images of each class are not changed by: repeating them up to the largest class
-    assert len(asked) == 5 and len(list((cache / "views").iterdir())) == 6
+        assert folders(**same_views) == 1 and not asked
+    assert folders(views=3) == 1 and {view for view, _ in asked} == {2}
+    second = tmp_path / "second.keras"
+    second.write_bytes(b"another model")
+    assert folders(teacher=(str(trained), str(second))) == 1 and len(asked) == 6
+    assert times(tmp_path).items() > before.items() and len(times(tmp_path)) == 5
+    others = [
+        {"views_seed": 1},
+        {"batch_size": 16},
+        {"rotation": 5.0},
+        {"mixup_alpha": 0.5},
+        {"split_seed": 3},
+    ]
+    assert [folders(**other) for other in others] == [2, 3, 4, 5, 6]
+    assert folders(oversample_ratio=1.0) == 6  # which repeats none of 16 images of each class
 
 
-def test_a_cut_costs_the_view_in_work_and_a_damaged_one_is_made_again(matching, cache, tmp_path, monkeypatch):
+def test_a_cut_costs_the_view_in_work_and_a_damaged_one_is_made_again(matching, asked, tmp_path, monkeypatch):
     lessons = load_dataset(matching, None).lessons()
-    whole, count = view_answers(matching, lessons, cache), [0]
-    logits = Answering.logits
+    whole, logits = view_answers(matching, lessons, tmp_path / "whole"), views.Answering.logits
 
     def stopping(self, inputs):
-        count[0] += 1
-        if count[0] == 4:  # the first of the second view's three steps
+        if self.view == 1 and self.step == 1:
             raise KeyboardInterrupt
         return logits(self, inputs)
 
-    monkeypatch.setattr(Answering, "logits", stopping)
-    with pytest.raises(KeyboardInterrupt, match="every whole view is kept, the same command goes on"):
-        view_answers(matching, lessons, tmp_path)
-    (left,) = times(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(views.Answering, "logits", stopping)
+        with pytest.raises(KeyboardInterrupt, match="every whole view is kept, the same command goes on"):
+            view_answers(matching, lessons, tmp_path / "cut")
+    (left,) = times(tmp_path / "cut")
     assert left.name == "0000.npy" and not list(tmp_path.rglob(".0001*"))
-    begun = times(tmp_path)
-    time.sleep(0.01)
-    again = view_answers(matching, lessons, tmp_path)
-    assert count[0] == 4 + 3 and times(tmp_path).items() > begun.items()
-    assert all((one[0] == other[0]).all() for one, other in zip(whole, again, strict=True))
-    left.write_bytes(left.read_bytes()[:-100])
-    again = view_answers(matching, lessons, tmp_path)
-    assert count[0] == 4 + 6 and (again[0][0] == whole[0][0]).all()
+    for damage, views_asked in ((None, {1}), (left, {0})):
+        if damage:
+            damage.write_bytes(damage.read_bytes()[:-100])
+        asked.clear()
+        again = view_answers(matching, lessons, tmp_path / "cut")
+        assert {view for view, _ in asked} == views_asked
+        assert all((one[0] == other[0]).all() for one, other in zip(whole, again, strict=True))
 
 
 def test_in_training_the_student_sees_what_the_teacher_saw(matching, tmp_path):
