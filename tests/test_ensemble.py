@@ -1,6 +1,7 @@
 """Several runs as one model."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -11,13 +12,14 @@ from scipy.optimize import minimize
 from fer_hailo.commands import ensemble as command
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import softmax
+from fer_hailo.common.runs import MODEL, read_labels
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.training import ensemble
 from fer_hailo.training.convert.conversion import convert
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.evaluate.evaluation import evaluate_file
 from fer_hailo.training.evaluate.score import Scorer
-from fer_hailo.training.fit.distill import Distillation, load_teachers
+from fer_hailo.training.fit.distill import Distillation, Teachers, load_teachers
 from fer_hailo.training.fit.loop import start
 from fer_hailo.training.models.build import build_model, load_model
 from fer_hailo.training.models.ensemble import fit_shares
@@ -84,8 +86,8 @@ def test_it_can_teach(joined, small):
     config = small.change(teacher=(str(joined),), weights="none")
     (teacher,) = load_teachers(config)
     faces = keras.random.uniform((4, 32, 32, 3), -1, 1, seed=1)
-    layer = Distillation([teacher], 2.0, 1.0)
-    layer(faces, build_model(config)(faces))
+    layer = Distillation(2.0, 1.0)
+    layer(Teachers([teacher])(faces), build_model(config)(faces))
     assert np.isfinite(float(layer.losses[0])) and float(layer.losses[0]) > 0
 
 
@@ -94,6 +96,13 @@ def test_members_that_do_not_go_together(trained, small, converted, tmp_path):
         command.main([str(trained)])
     with pytest.raises(UserError, match="is no Keras model"):
         ensemble.join([str(trained), str(converted / "model_float32.tflite")], True, {}, tmp_path / "x")
+    shutil.copy(trained / MODEL, tmp_path / "bare.keras")
+    names = read_labels(trained / "labels.txt")
+    (tmp_path / "labels.txt").write_text("\n".join(names[::-1]))
+    with pytest.raises(UserError, match="bare.keras has its classes in the order surprise, neutral, happy"):
+        ensemble.join([str(trained), str(tmp_path / "bare.keras")], True, {}, tmp_path / "x")
+    with pytest.raises(UserError, match="the teacher .*bare.keras knows surprise, neutral"):
+        load_teachers(small.change(teacher=(str(tmp_path / "bare.keras"),)))
     two = start(small.change(classes=("angry", "happy"), stage2_epochs=0), tmp_path / "two")
     with pytest.raises(UserError, match="has classes"):
         ensemble.join([str(trained), str(two)], True, {}, tmp_path / "x")

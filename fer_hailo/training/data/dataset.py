@@ -19,7 +19,7 @@ from fer_hailo.training.data.ferplus import FERPLUS
 from fer_hailo.training.data.pictures import read_pictures
 from fer_hailo.training.data.rows import Rows, blocks
 from fer_hailo.training.data.sources import require_classes
-from fer_hailo.training.data.split import split_groups
+from fer_hailo.training.data.split import assign_folds, split_groups
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ class Dataset:
     """The three sides (an absent one is empty), class names in label order, and what cleaning took.
 
     extra: training images of the classes `extra_names`, which are not scored; their labels follow on those of
-    `names`. targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of
-    the votes.
+    `names`. left_out: the fold of the training side that is neither learnt from nor scored. targets: float32
+    (L, C), what a network is to answer on `lessons`: the label, or the shares of the votes.
     """
 
     train: Part
     val: Part
     test: Part
     extra: Part
+    left_out: Part
     targets: np.ndarray
     names: tuple[str, ...]
     extra_names: tuple[str, ...]
@@ -103,9 +104,10 @@ def load_dataset(config: Config, cache: Path | str | None, order: Sequence[str] 
     _check_classes(pictures, keep, config)
     labels = _numbers(pictures.labels, (*names, *extra_names))
     groups = duplicate_groups(pictures)
-    train, val, test = _sides(pictures, keep & (labels >= 0) & (labels < len(names)), groups, config)
-    # Of a photograph that is scored, no copy is learnt from, under whatever label.
-    held = np.isin(groups, groups[np.concatenate([val, test])]) | (pictures.splits == "test")
+    chosen = keep & (labels >= 0) & (labels < len(names))
+    train, val, test, left_out = _sides(pictures, chosen, groups, config)
+    # Of a photograph that is scored or left out, no copy is learnt from, under whatever label.
+    held = np.isin(groups, groups[np.concatenate([val, test, left_out])]) | (pictures.splits == "test")
     if config.data.validation_fraction:
         held |= pictures.splits == "val"
     extra = np.flatnonzero(keep & (labels >= len(names)) & ~held)
@@ -118,6 +120,7 @@ def load_dataset(config: Config, cache: Path | str | None, order: Sequence[str] 
         val=part(val),
         test=part(test),
         extra=part(extra),
+        left_out=part(left_out),
         targets=_targets(pictures, np.concatenate([train, extra]), labels, (*names, *extra_names), config),
         names=names,
         extra_names=extra_names,
@@ -155,8 +158,10 @@ def _numbers(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 def _sides(
     pictures: Pictures, keep: np.ndarray, groups: np.ndarray, config: Config
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the images to keep are for training, validation and test: int64 each, ascending."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the images to keep are for training, validation and test, and which are of the fold that is
+    left out: int64 each, ascending.
+    """
     # By name, so that no model's order of its classes changes the split
     strata = np.unique(pictures.labels, return_inverse=True)[1]
 
@@ -173,7 +178,11 @@ def _sides(
         train, val = split(train, fraction)
     if not fraction:
         train, val = np.sort(np.concatenate([train, val])), val[:0]
-    return train, val, test
+    out = np.zeros(len(train), bool)
+    if config.data.left_out:
+        number, count = config.data.left_out
+        out = assign_folds(strata[train], groups[train], count, config.data.split_seed) == number - 1
+    return train[~out], val, test, train[out]
 
 
 def _targets(
@@ -196,6 +205,8 @@ def _targets(
 def describe(dataset: Dataset) -> str:
     """Counts per class and side, and what cleaning dropped, as text."""
     sides = [("train", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
+    if len(dataset.left_out):
+        sides.append(("left out", dataset.left_out))
     lines = [f"{dataset.name}: " + ", ".join(f"{len(part):,} {name}" for name, part in sides)]
     for label, name in enumerate(dataset.names):
         lines.append(
