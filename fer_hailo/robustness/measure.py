@@ -22,6 +22,7 @@ from fer_hailo.robustness.faces import BLOCK, Faces
 from fer_hailo.robustness.models import Contender, Session
 from fer_hailo.robustness.table import SEED, TABLE, Corruption
 
+AT_ONCE = 2**29  # bytes of faces that a program is asked in one call, if that does not cut a corruption
 VERSION = 1  # of fer_hailo.robustness.corruptions: answers to faces of another are asked for again
 CLEAN = "clean"
 UNITS: dict[str, Corruption | None] = {CLEAN: None} | {row.name: row for row in TABLE}
@@ -50,22 +51,33 @@ def measure(contender: Contender, faces: Faces, digest: str) -> Answers:
     else:
         try:
             with contender.open() as session:
-                for name in track(missing, len(missing), contender.name):
-                    found[name] = session.stage, _answer(session, faces, UNITS[name])
-                    _write(paths[name], *found[name])
+                groups = _groups(missing, contender, faces)
+                for names in track(groups, len(groups), contender.name):
+                    for name, answers in _ask(session, faces, names).items():
+                        found[name] = session.stage, answers
+                        _write(paths[name], *found[name])
         except KeyboardInterrupt:
             said = f"what was measured is kept in {folder}, the same command goes on"
             raise KeyboardInterrupt(said) from None
     return Answers(contender, found[CLEAN][0], {name: found[name][1] for name in paths})
 
 
-def _answer(session: Session, faces: Faces, row: Corruption | None) -> np.ndarray:
-    strengths = range(1, len(row.amounts) + 1) if row else (0,)
-    answers = session.answer(block for strength in strengths for block in _blocks(faces, row, strength))
-    return answers.reshape(len(strengths), len(faces), -1).astype(np.float32)
+def _groups(names: list[str], contender: Contender, faces: Faces) -> list[list[str]]:
+    """What to ask in one call."""
+    size = max(1, AT_ONCE // (3 * faces.images.nbytes)) if contender.starts_slowly else 1
+    return [names[i : i + size] for i in range(0, len(names), size)]
 
 
-def _blocks(faces: Faces, row: Corruption | None, strength: int) -> Iterator[np.ndarray]:
+def _ask(session: Session, faces: Faces, names: list[str]) -> dict[str, np.ndarray]:
+    """float32 (strengths, N, C) for each name."""
+    cells = [(name, strength) for name in names for strength in ((1, 2, 3) if UNITS[name] else (0,))]
+    answers = session.answer(block for cell in cells for block in _blocks(faces, *cell))
+    whole = answers.reshape(len(cells), len(faces), -1).astype(np.float32)
+    return {name: whole[[i for i, cell in enumerate(cells) if cell[0] == name]] for name in names}
+
+
+def _blocks(faces: Faces, name: str, strength: int) -> Iterator[np.ndarray]:
+    row = UNITS[name]
     for start in range(0, len(faces), BLOCK):
         block = faces.images[start : start + BLOCK]
         yield corrupt_all(block, row, strength) if row else block

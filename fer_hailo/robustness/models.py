@@ -35,13 +35,14 @@ class Session(NamedTuple):
 class Contender:
     """name: for people. digest: of what decides its predictions. open: a session, for `with`.
 
-    home: of a model of ours.
+    home: of a model of ours. starts_slowly: asked as seldom as memory allows.
     """
 
     name: str
     digest: str
     open: Callable[[], AbstractContextManager[Session]]
     home: Home | None = None
+    starts_slowly: bool = False
 
 
 def contender(home: Home) -> Contender:
@@ -72,7 +73,7 @@ def peer(text: str, names: tuple[str, ...]) -> Contender:
 
         yield Session("peer", answer)
 
-    return Contender(name.strip(), hashlib.sha256(text.encode()).hexdigest(), opened)
+    return Contender(name.strip(), hashlib.sha256(text.encode()).hexdigest(), opened, starts_slowly=True)
 
 
 @contextlib.contextmanager
