@@ -155,12 +155,14 @@ def corrupt_all(faces: np.ndarray, corruption: Corruption, strength: int, seed: 
 
 
 def sheet(face: np.ndarray, corruptions: Sequence[Corruption] = TABLE) -> tuple[np.ndarray, list[str]]:
-    """A face at each strength of each corruption, and what stands over each: images (3 C, S, S[, 3]),
-    titles.
+    """A face as it is and at each strength of each corruption: images (4 C, S, S[, 3]), and what stands over
+    each.
     """
-    cells = [(row, strength) for row in corruptions for strength in (1, 2, 3)]
-    titles = [f"{row.name.replace('_', ' ')}\n{row.amounts[strength - 1]:g}" for row, strength in cells]
-    return np.stack([corrupt(face, *cell) for cell in cells]), titles
+    images, titles = [], []
+    for row in corruptions:
+        images += [face, *(corrupt(face, row, strength) for strength in (1, 2, 3))]
+        titles += [row.name.replace("_", " "), *(f"{amount:g}" for amount in row.amounts)]
+    return np.stack(images), titles
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from fer_hailo.robustness import table
 from fer_hailo.robustness.corruptions import apply, corrupt, corrupt_all, motion_kernel, sheet
-from fer_hailo.robustness.table import TABLE, Corruption
+from fer_hailo.robustness.table import TABLE
 from fer_hailo.training.data.sample import draw_face
 
 NAMES = [row.name for row in TABLE]
@@ -217,10 +217,6 @@ def test_sunglasses_cover_the_eyes():
 
 def test_sheet(faces):
     images, titles = sheet(faces[0], TABLE[6:8])
-    assert images.shape == (6, 48, 48)
-    assert titles == [
-        f"{name}\n{amount}" for name, amounts in
-        (("jpeg", (40, 20, 10)), ("low resolution", (32, 24, 16))) for amount in amounts
-    ]  # fmt: skip
-    assert (images[4] == corrupt(faces[0], TABLE[7], 2)).all()
-    assert isinstance(TABLE[0], Corruption)
+    assert images.shape == (8, 48, 48)
+    assert titles == ["jpeg", "40", "20", "10", "low resolution", "32", "24", "16"]
+    assert (images[[0, 4]] == faces[0]).all() and (images[6] == corrupt(faces[0], TABLE[7], 2)).all()
