@@ -110,7 +110,8 @@ def plot_corruptions(path: Path, curves: Mapping[str, Mapping[str, Sequence[floa
     for axis in axes.flat[len(curves) :]:
         axis.axis("off")
     axes[0, 0].set(xticks=range(len(values)))
-    figure.supxlabel("strength (0: clean)", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("strength (0: clean)", fontsize=8)
     figure.supylabel("accuracy, %", fontsize=9)
     figure.suptitle(title, fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
