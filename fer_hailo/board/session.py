@@ -28,7 +28,7 @@ from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.board.sources import Source, open_sources
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line, duration
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import resolve, warn_if_drawn
 from fer_hailo.predict.predictor import load
 
 FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
@@ -61,6 +61,7 @@ def analyse(settings: Settings) -> int:
     sources = open_sources(settings.sources, settings.max_pixels)
     live = any(source.live for source in sources)
     home = resolve(settings.model)
+    warn_if_drawn(home)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
         detectors = _detectors(settings.detector, home.model.parent, sources, alone=live or watched)

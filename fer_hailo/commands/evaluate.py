@@ -21,7 +21,7 @@ from fer_hailo.common.cli import command_parser
 from fer_hailo.common.config import add_flags, flag_values
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.runs import RUNS
-from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -78,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     from fer_hailo.board.deployed import bundle_for
 
     home = resolve(next(iter(arguments.model), None), Use.SCORE, flag_values(arguments))
+    warn_if_drawn(home)
     if bundle := bundle_for(home):
         _on_bundle(home, bundle, arguments)
     else:
@@ -90,6 +91,8 @@ def _on_corruptions(arguments: argparse.Namespace) -> None:
 
     flags = flag_values(arguments)
     homes = [resolve(model, Use.SCORE, flags) for model in arguments.model or [None]]
+    for home in homes:
+        warn_if_drawn(home)
     scores, paths = evaluate_corrupted(homes, arguments.peer, arguments.split or "val", arguments.out)
     print(json.dumps(to_dict(scores)) if arguments.json else text(scores))
     print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)

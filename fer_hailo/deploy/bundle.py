@@ -8,16 +8,17 @@ import contextlib
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.calls import call, tool
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import reading
 from fer_hailo.common.runs import LABELS, RUNS, read_labels
 from fer_hailo.deploy.manifest import SCHEMA, File, Manifest, own_sha256
 from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
@@ -199,14 +200,8 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
         return Manifest.from_dict(content)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged manifest gives rise to into one line."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(path, "cannot be read as the manifest of a bundle", AGAIN)
 
 
 def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
@@ -291,6 +286,14 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
         or len(logits) != len(truth)
     ):
         raise UserError(f"{path} holds {dtype} images of shape {shape} for {len(truth)} labels: {AGAIN}")
+    kinds = (truth.dtype.kind, split.dtype.kind, logits.dtype.kind)
+    if truth.ndim != 1 or split.ndim != 1 or kinds[0] not in "iu" or kinds[1:] != ("U", "f"):
+        raise UserError(f"{path} holds labels, splits and logits of the wrong kind: {AGAIN}")
+    if logits.shape != (len(truth), len(labels)) or not np.isfinite(logits).all():
+        raise UserError(
+            f"{path} holds logits of shape {logits.shape}, which must be ({len(truth)}, {len(labels)}) and "
+            f"finite: {AGAIN}"
+        )
     if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
         raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.reading import read_whole
 
 Found = TypeVar("Found")
 IDENTIFIER = b"TFL3"
+MOST_BYTES = 1 << 30  # of a file; FlatBuffers themselves end at 2 GiB
 TYPES = {
     0: "float32",
     1: "float16",
@@ -163,7 +165,7 @@ def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MOST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     if data[4:8] != IDENTIFIER:

@@ -14,8 +14,9 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import DRAWN, resolve
 from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
 from fer_hailo.script.files import ScriptFiles, read_scripts
@@ -25,14 +26,18 @@ from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script
 from fer_hailo.sdk.compile import HEF, LOG, STEPS, Job, run_steps
 from fer_hailo.sdk.facts import Compiled, Facts, Rehearsed
+from fer_hailo.sdk.log import REDUCED
 from fer_hailo.sdk.rehearsal import rehearse
 from fer_hailo.sdk.report import REHEARSAL, write_compile_report
-from fer_hailo.sdk.verdict import judge, sentence
+from fer_hailo.sdk.verdict import OUTPUT, concerns_of, judge, sentence
 
 TOO_MUCH_LOST = 3
 SIMPLER = (
     "this network has h-swish or gates; in 8 bits mobilenet_v3_small_minimalistic, which has neither, was as "
     "accurate within chance, and faster (docs/quantisation.md)"
+)
+NO_NOISE = (
+    "the SDK measured no noise of the layers: the report cannot tell which of them lose accuracy{instead}"
 )
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -65,10 +70,12 @@ def compile_bundle(
         noise |= scores.noise
         dates |= dict.fromkeys(scores.metrics, scores.date)
     said = [finding for step in record.values() for finding in step.log]
-    warnings = [_warning(finding) for finding in said] + [
+    warnings = [_warning(finding) for finding in said if finding.what != REDUCED] + [
         note for step in record.values() for note in step.notes or ()
     ]
     optimized, compiled = record.get("optimize"), record.get("compile")
+    if optimized and optimized.scores and not any(OUTPUT not in name for name in noise):
+        warnings.append(NO_NOISE.format(instead="; its log tells of the outputs alone" if noise else ""))
     version = next(iter(record.values())).sdk_version if record else "unknown"
     facts = _facts(
         job,
@@ -76,6 +83,10 @@ def compile_bundle(
         most_lost,
         Compiled(version, agreement, compiled.hef if compiled else None),
         noise=noise,
+        concerns=concerns_of(
+            [finding.line for finding in said if finding.what == REDUCED],
+            {name: ratio for step in record.values() for name, ratio in step.output_snr.items()} | noise,
+        ),
         script=optimized.script if optimized and optimized.script is not None else job.script.text,
         levels=[finding.level for finding in said if finding.level is not None],
         seconds={name: step.seconds for name, step in record.items()},
@@ -140,6 +151,8 @@ def _job(
             f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled"
         )
     _check_quoted(script, bundle)
+    if bundle.manifest.data.name == SYNTHETIC:
+        _say(f"warning: {bundle.name} {DRAWN}", red=True)
     if any(layer.operator in ("HARD_SWISH", "MUL") for layer in bundle.network.layers):
         _say(f"note: {SIMPLER}")
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
@@ -172,6 +185,7 @@ def _facts(
     levels: list[int],
     seconds: dict[str, float],
     warnings: list[str],
+    concerns: Sequence[str] = (),
 ) -> Facts:
     manifest, sdk = job.bundle.manifest, outcome if isinstance(outcome, Compiled) else None
     # On images that it learnt nothing can be judged
@@ -189,7 +203,7 @@ def _facts(
         quick=job.quick,
         metrics=metrics,
         reference=manifest.metrics["keras"] if job.quick is None else {},
-        verdict=judge(judged, sdk.agreement if sdk else {}, most_lost, manifest.selected_by),
+        verdict=judge(judged, sdk.agreement if sdk else {}, most_lost, manifest.selected_by, concerns),
         judged=judged,
         warnings=warnings,
         versions=versions | ({"Dataflow Compiler": sdk.sdk_version} if sdk else {}),
@@ -239,8 +253,8 @@ def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
         _say(f"warning: {warning}", red=True)
     failed = facts.verdict.failed
     _say(sentence(facts.verdict, facts.judged), red=failed)
-    for advice in facts.verdict.advice:
-        _say(advice, red=True)
+    for line in [*facts.verdict.advice, *facts.verdict.concerns]:
+        _say(line, red=True)
     print(_made(job, facts.outcome))
     print(f"report: {page}", flush=True)
     return TOO_MUCH_LOST if failed else 0

@@ -5,7 +5,9 @@ advice.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +47,19 @@ def client() -> ModuleType:
             "environment of its own, as "
             "its guide says"
         ) from error
+
+
+@functools.cache
+def said_at_import() -> str:
+    """Import the SDK. Returns what it printed meanwhile: that it finds no GPU is often said then only.
+
+    Raises UserError as `client` does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "import.log"
+        with captured(log):
+            client()
+        return log.read_text(encoding="utf-8", errors="replace")
 
 
 def has_name(error: BaseException, name: str) -> bool:

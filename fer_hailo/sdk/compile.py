@@ -34,7 +34,8 @@ from fer_hailo.script.lint import lint_script
 from fer_hailo.script.settings import settings_of
 from fer_hailo.script.text import parse_script, render
 from fer_hailo.sdk import client as sdk
-from fer_hailo.sdk.log import findings
+from fer_hailo.sdk.expect import what_to_expect
+from fer_hailo.sdk.log import findings, output_ratios
 from fer_hailo.sdk.noise import noise_of
 
 STEPS = ("parse", "optimize", "compile")
@@ -85,7 +86,7 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None, until: str = STEPS[-1]) 
     Returns the record of all steps done.
     """
     allowed = STEPS[: STEPS.index(until) + 1]
-    sdk.client()
+    said = sdk.said_at_import()
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out / ".lock", wait=False):
         record = read_steps(job.out / RECORD)
@@ -96,10 +97,10 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None, until: str = STEPS[-1]) 
                 _check_earlier(job, record, STEPS[:number])
                 # What comes later is outdated
                 record = {earlier: record[earlier] for earlier in STEPS[:number]}
-                record[step] = _run(job, step)
+                record[step], said = _run(job, step, said), ""
                 write_steps(job.out / RECORD, record)
             if _fits(job, record, step) and not _scored(job, step, record[step].scores):
-                record[step] = replace(record[step], scores=_score(job, step))
+                record[step] = replace(record[step], scores=_score(job, step, record[step].output_snr))
                 write_steps(job.out / RECORD, record)
         return {step: record[step] for step in STEPS if _fits(job, record, step)}
 
@@ -114,14 +115,15 @@ def _check_earlier(job: Job, record: dict[str, Step], steps: tuple[str, ...]) ->
             )
 
 
-def _run(job: Job, step: str) -> Step:
+def _run(job: Job, step: str, said: str) -> Step:
+    """said: what the SDK has said before the step, which belongs to its log."""
     _say(f"{step}: begins; the SDK's log is {job.out / LOG}")
     start, log = time.monotonic(), job.out / LOG
     known = log.stat().st_size if log.exists() else 0
+    with open(log, "ab") as file:
+        file.write(said.encode())
     found: dict[str, Any] = {"parse": _parse, "optimize": _optimize, "compile": _compile}[step](job)
-    with open(log, "rb") as file:
-        file.seek(known)
-        text = file.read().decode("utf-8", "replace")
+    text = _read_from(log, known)
     seconds = time.monotonic() - start
     _say(f"{step}: done in {duration(seconds)}")
     return Step(
@@ -130,8 +132,15 @@ def _run(job: Job, step: str) -> Step:
         seconds=round(seconds, 1),
         log=tuple(findings(text)),
         sdk_version=getattr(sdk.client(), "__version__", "unknown"),
+        output_snr=output_ratios(text),
         **found,
     )
+
+
+def _read_from(log: Path, place: int) -> str:
+    with open(log, "rb") as file:
+        file.seek(place)
+        return file.read().decode("utf-8", "replace")
 
 
 def _parse(job: Job) -> dict[str, Any]:
@@ -219,6 +228,7 @@ def _optimize(job: Job) -> dict[str, Any]:
     effective = render(statements)
     write_text(job.out / EFFECTIVE, effective)
     calibration = job.bundle.calibration().astype(np.float32)
+    _say(f"optimize: {what_to_expect(effective)}")
     with sdk.calling("optimize", log):
         runner.load_model_script(str(job.out / EFFECTIVE))
         runner.optimize_full_precision(calib_data=calibration)
@@ -242,9 +252,12 @@ def _lowered(job: Job, script: str) -> list[str]:
     return notes
 
 
-def _noise(job: Job, runner) -> dict[str, float]:
-    """Signal-to-noise ratio of each layer's output, dB; empty where this SDK cannot tell."""
+def _noise(job: Job, runner, outputs: dict[str, float]) -> dict[str, float]:
+    """Signal-to-noise ratio of each layer's output, dB; of the outputs, as the log has it, where this SDK's
+    table is empty. outputs: what the log of the optimization says of them.
+    """
     calibration, log = job.bundle.calibration()[:NOISE_PICTURES].astype(np.float32), job.out / LOG
+    known = log.stat().st_size
     try:
         with sdk.calling("noise analysis", log):
             runner.analyze_noise(
@@ -254,14 +267,8 @@ def _noise(job: Job, runner) -> dict[str, float]:
             names = list(runner.get_hn_dict()["layers"])
     except UserError as error:  # the result does not depend on it
         _say(f"note: {error}")
-        return {}
-    found = noise_of(statistics, names)
-    if not found:
-        _say(
-            "warning: the SDK measured no noise of the layers: the report cannot tell which of them lose "
-            "accuracy"
-        )
-    return found
+        return outputs
+    return noise_of(statistics, names) or outputs | output_ratios(_read_from(log, known))
 
 
 def _compile(job: Job) -> dict[str, Any]:
@@ -302,8 +309,8 @@ def _hef_problems(job: Job, hef) -> list[str]:
     return problems
 
 
-def _score(job: Job, step: str) -> StepScores:
-    """From a step's artefact. Writes the predictions of har-int8 beside it."""
+def _score(job: Job, step: str, output_snr: dict[str, float]) -> StepScores:
+    """From a step's artefact. Writes the predictions of har-int8 beside it. output_snr: the step's own."""
     scores = StepScores(job.quick, time.strftime("%Y-%m-%dT%H:%M:%S"))
     if not STAGES[step]:
         return scores
@@ -317,7 +324,7 @@ def _score(job: Job, step: str) -> StepScores:
         scores.agreement[stage] = agreement(logits, pictures.logits)
         if stage == "har-int8":
             scores = replace(scores, answers=_keep(job, logits))
-    return replace(scores, noise=_noise(job, runner)) if step == "optimize" else scores
+    return replace(scores, noise=_noise(job, runner, output_snr)) if step == "optimize" else scores
 
 
 def _keep(job: Job, logits: np.ndarray) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from fer_hailo.deploy.steps import Finding
 
-BAD_SNR = 10.0  # dB; at or below it an output is mostly noise, by the compiler's own guide
-TRY = "try 16 bits there (--layers), a negative_exponent, or the network without squeeze-and-excite"
 LEVEL = "the SDK lowered the optimization level"
+NO_GPU = "the SDK found no GPU"
+REDUCED = "the SDK reduced the output bits of layers"
 # What to look for, in the words of real logs (3.2x to 3.33), and what it means for the result. The groups are
 # what is shown of each line; without any, the first line is.
 SILENT = tuple(
@@ -24,7 +24,7 @@ SILENT = tuple(
         (r"reducing optimization level to (-?\d+).*", LEVEL),
         (
             r"no available gpu|no gpu (?:is )?(?:available|found|detected|chosen)|gpu is not available",
-            "the SDK found no GPU",
+            NO_GPU,
         ),
         (r"\b(?:4[- ]?bit|a8_w4)\b", "the SDK chose 4-bit weights"),
         (
@@ -33,8 +33,7 @@ SILENT = tuple(
         ),
         (r"using dataset with 64 entries for calibration", "the SDK calibrated on 64 images"),
         (r"fine-?tuning skipped", "the SDK skipped the fine-tuning"),
-        (r"reducing output bits of (\S+ by \d+) bits", f"the SDK reduced the output bits of layers; {TRY}"),
-        (r"(\S*output_layer\d+ snr:\s*-?[\d.]+ ?db)", f"an output is mostly noise; {TRY}"),
+        (r"reducing output bits of (\S+ by \d+) bits", REDUCED),
         (
             r"single context flow failed|selected partition to (?:[2-9]|\d\d+) contexts",
             "the network needs several contexts",
@@ -42,6 +41,7 @@ SILENT = tuple(
         (r"mapping failed", "a mapping to the chip failed"),
     )
 )
+_RATIO = re.compile(r"(\S*output_layer\d+)\s+SNR:\s*(-?\d+(?:\.\d+)?)\s*dB", re.I)
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -104,7 +104,7 @@ def findings(text: str) -> list[Finding]:
     for line in dict.fromkeys(re.split(r"[\r\n]+", ESCAPES.sub("", text))):
         for pattern, what in SILENT:
             match = pattern.search(line)
-            if not match or _is_good(match[0]):
+            if not match:
                 continue
             level = int(match[1]) if what == LEVEL else None
             shown = match[1] if level is None and pattern.groups == 1 else line.strip()
@@ -116,7 +116,6 @@ def findings(text: str) -> list[Finding]:
     return list(found.values())
 
 
-def _is_good(text: str) -> bool:
-    """Whether what a line tells is an output's ratio that is high enough."""
-    ratio = re.search(r"snr:\s*(-?[\d.]+)", text, re.I)
-    return ratio is not None and float(ratio[1].strip(".") or 0) > BAD_SNR
+def output_ratios(text: str) -> dict[str, float]:
+    """Signal-to-noise ratio of each output that the log names, dB; the last that it says."""
+    return {name: float(value) for name, value in _RATIO.findall(ESCAPES.sub("", text))}

@@ -13,7 +13,7 @@ from fer_hailo.deploy.answers import ANSWERS
 from fer_hailo.emulation.stages import EmulationFacts
 from fer_hailo.sdk.facts import Compiled, Facts, Rehearsed
 from fer_hailo.sdk.rehearsal import CalibrationFacts, SpeedBound
-from fer_hailo.sdk.verdict import sentence
+from fer_hailo.sdk.verdict import BAD_SNR, sentence
 
 REHEARSAL = "rehearsal: no HEF was made"
 NAMES = {
@@ -23,7 +23,7 @@ NAMES = {
     "har-int8": "INT8 (emulated)",
     "emulated-int8": "8 bit, emulated in integers", "emulated-a16": "8 and 16 bit, emulated in integers",
 }  # fmt: skip
-BAD_SNR, WORST = 10, 40
+WORST = 40  # layers that are drawn
 BOARD = (
     f"{ANSWERS} keeps the INT8 predictions image by image: on the board, {call('evaluate')} model.hef "
     "--data BUNDLE compares with them."
@@ -85,7 +85,8 @@ def _result(facts: Facts) -> str:
     lines = [sentence(facts.verdict, facts.judged), *facts.verdict.advice]
     bad = facts.verdict.failed
     text = "".join(f"<p class={'warn' if bad else 'note'}>{_plain(line)}</p>" for line in lines)
-    return text + "".join(f"<p class=warn>{_plain(line)}</p>" for line in facts.warnings)
+    others = [*facts.verdict.concerns, *facts.warnings]
+    return text + "".join(f"<p class=warn>{_plain(line)}</p>" for line in others)
 
 
 def _accuracy(facts: Facts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,13 @@ ADVICE = {
 }
 
 
+OUTPUT = "output_layer"  # what the HN calls the layers of outputs
+BAD_SNR = 10.0  # dB; at or below it an output is mostly noise, by the compiler's own guide
+TRY = (
+    "try --layers alls/negative_exponent.alls, 16 bits there (--layers alls/NETWORK_a16.alls, or a line of "
+    "your "
+    "own), or a network without squeeze-and-excite (mobilenet_v3_small_no_se)"
+)
 # What is judged: the first of them that there is
 LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)
 SAME = 0.99  # part of the predictions in which the parsed float network must agree with the TFLite
@@ -31,7 +38,7 @@ SAME = 0.99  # part of the predictions in which the parsed float network must ag
 @dataclass(frozen=True)
 class Verdict:
     """lost: points of accuracy from float to INT8, None where it is not known yet; allowed: of them. causes:
-    names in ADVICE.
+    names in ADVICE. concerns: what else the SDK said of layers whose numbers are bad, a sentence each.
 
     selected_by: the validated run that it was judged by; empty where the network has a validation side of its
     own.
@@ -40,6 +47,7 @@ class Verdict:
     lost: float | None
     allowed: float
     causes: tuple[str, ...]
+    concerns: tuple[str, ...] = ()
     selected_by: str = ""
 
     @property
@@ -56,11 +64,18 @@ class Verdict:
             "allowed": self.allowed,
             "causes": list(self.causes),
             "advice": self.advice,
+            "concerns": list(self.concerns),
         }
         return values | ({"selected_by": self.selected_by} if self.selected_by else {})
 
 
-def judge(metrics: Scores, agreement: dict[str, float], most: float, selected_by: str = "") -> Verdict:
+def judge(
+    metrics: Scores,
+    agreement: dict[str, float],
+    most: float,
+    selected_by: str = "",
+    concerns: Sequence[str] = (),
+) -> Verdict:
     """Compare the validation accuracies of the stages.
 
     metrics: {"har-native": {"val": ...}, ...}, or of a rehearsal {"tflite", "tflite-int8", "emulated-int8",
@@ -87,7 +102,21 @@ def judge(metrics: Scores, agreement: dict[str, float], most: float, selected_by
     lost = None if first is None or last is None else _points(first, last)
     if lost is not None and lost > most and not causes:  # a little in each step
         causes = ["quantization"]
-    return Verdict(lost, most, tuple(causes), selected_by)
+    return Verdict(lost, most, tuple(causes), tuple(concerns), selected_by)
+
+
+def concerns_of(reduced: Sequence[str], noise: Mapping[str, float]) -> list[str]:
+    """A sentence for what the SDK says of bad numbers.
+
+    reduced: the layers whose output bits it reduced, with the bits. noise: signal-to-noise ratios of layers,
+    dB, of which the outputs' count here.
+    """
+    found = [f"the SDK reduced the output bits of {', '.join(reduced)}: {TRY}"] if reduced else []
+    return found + [
+        f"the output {name} is mostly noise, {ratio:.3g} dB where more than {BAD_SNR:g} are wanted: {TRY}"
+        for name, ratio in noise.items()
+        if OUTPUT in name and ratio <= BAD_SNR
+    ]
 
 
 def final_stage(stages: Container[str]) -> str:

@@ -235,6 +235,11 @@ def test_other_labels(copy):
         ({"labels": np.zeros(10, np.int64)}, "of shape (200, 16, 16, 3) for 10 labels"),
         ({"images": np.zeros((200, 16, 16, 3), np.float32)}, "holds float32 images"),
         ({"logits": None}, "is no evaluation set"),
+        ({"labels": np.array(["blue"] * 200)}, "labels, splits and logits of the wrong kind"),
+        ({"labels": np.zeros((200, 2), np.int64)}, "of the wrong kind"),
+        ({"split": np.zeros(200)}, "of the wrong kind"),
+        ({"logits": np.zeros((200, 5), np.float32)}, "logits of shape (200, 5), which must be (200, 4)"),
+        ({"logits": np.full((200, 4), np.nan, np.float32)}, "and finite"),
     ],
 )
 def test_evaluation_sets(copy, change, words):

@@ -39,9 +39,10 @@ from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
 from fer_hailo.sdk.compile import _check_parsed, _lowered
+from fer_hailo.sdk.expect import what_to_expect
 from fer_hailo.sdk.noise import noise_of
 from fer_hailo.sdk.reason import advice_for, reason_of
-from fer_hailo.sdk.verdict import judge
+from fer_hailo.sdk.verdict import concerns_of, judge
 
 ARTEFACTS = [
     "effective.alls",
@@ -417,6 +418,56 @@ def test_a_stated_level_is_kept_without_a_gpu(tmp_path):
     assert result.returncode == 0 and "the SDK worked with" not in result.stderr
     har = read_har(tmp_path / "deploy/hailo8/model_quantized.har")
     assert har.levels == (2, 0) and "optimization_level=2" in har.script
+    begins = result.stderr.index("optimize: level 2 fine-tunes the quantized network")
+    assert begins < result.stderr.index("Starting Model Optimization")
+    # Which only the import says
+    assert (tmp_path / "deploy/hailo8/sdk.log").read_text().startswith("[info] No GPU chosen")
+    assert result.stderr.count("warning: the SDK found no GPU") == 1
+
+
+def test_bad_numbers_of_layers_stand_in_the_verdict(fresh, tmp_path):
+    """With an empty table of noise, from the log's own lines."""
+    switches = {"reduced": {"colours/conv1": 5, "colours/dw1": 6}, "no_statistics": True}
+    (tmp_path / "two.alls").write_text(handmade.SCRIPT.replace("level=0, c", "level=2, c"))
+    arguments = (fresh, "--alls", "two.alls", "--out", "out", "--max-drop", 100)
+    result = compile_hef(*arguments, cwd=tmp_path, compression4=True, **switches)
+    facts = report(tmp_path / "out")
+    (ratio,) = facts["noise"].values()
+    text = (tmp_path / "out/sdk.log").read_text()
+    assert f"colours/output_layer1 SNR:\t{ratio:.4g} dB" in text and list(facts["noise"]) == [
+        "colours/output_layer1"
+    ]
+    reduced = "the SDK reduced the output bits of colours/conv1 by 5, colours/dw1 by 6: try --layers"
+    noisy = [f"the output colours/output_layer1 is mostly noise, {ratio:.3g} dB"] if ratio <= 10 else []
+    concerns = facts["verdict"]["concerns"]
+    assert all(said.startswith(start) for said, start in zip(concerns, [reduced, *noisy], strict=True))
+    page = (tmp_path / "out/compile_report.html").read_text()
+    assert result.returncode == 0 and result.stderr.count(reduced) == page.count(reduced) == 1
+    told = "no noise of the layers: the report cannot tell which of them lose accuracy; its log tells of the"
+    assert told in result.stderr and told in page
+
+
+def test_concerns():
+    noise = {"net/output_layer1": 10.0, "net/output_layer2": 10.1, "net/conv1": 2.0}
+    (said,) = concerns_of([], noise)
+    assert "the output net/output_layer1 is mostly noise, 10 dB" in said and "negative_exponent" in said
+    assert concerns_of([], {}) == [] and len(concerns_of(["net/conv1 by 5"], noise)) == 2
+
+
+@pytest.mark.parametrize(
+    "level, more, said",
+    [
+        ("optimization_level=2, ", "", "level 2 fine-tunes the quantized network"),
+        ("optimization_level=2, ", "(finetune, policy=disabled)", "level 2 without fine-tuning"),
+        ("optimization_level=0, ", "", "level 0 without fine-tuning"),
+        ("optimization_level=0, ", "(finetune, policy=enabled)", "the script asks for fine-tuning"),
+        ("optimization_level=4, ", "", "level 4 uses AdaRound"),
+        ("", "", "the script states no optimization level"),
+    ],
+)
+def test_what_the_optimization_will_do(level, more, said):
+    script = f"model_optimization_flavor({level}compression_level=0)\n"
+    assert what_to_expect(script + (f"post_quantization_optimization{more}" if more else "")).startswith(said)
 
 
 def test_a_hef_is_not_refused_for_a_name(fresh, tmp_path):
@@ -790,15 +841,14 @@ def test_findings_by_cause_with_the_layers():
         "[info] Single context flow failed\n[info] Applying selected partition to 7 contexts\n[error] "
         "Mapping Failed\n"
     )
-    found = {f.what.split(";")[0]: (f.line, f.count) for f in log.findings(text)}
+    found = {f.what: (f.line, f.count) for f in log.findings(text)}
     assert found.pop("the SDK reduced the output bits of layers") == ("net/conv7 by 5, net/fc2 by 6", 2)
-    assert found.pop("an output is mostly noise") == ("net/output_layer1 SNR: 0.0005 dB", 1)
+    assert log.output_ratios(text) == {"net/output_layer1": 0.0005, "net/output_layer2": 24.1}
     assert {what: count for what, (_, count) in found.items()} == {
         "the SDK found no GPU": 1, "the calibration images are not in the range that the script takes": 1,
         "the SDK calibrated on 64 images": 1, "the SDK skipped the fine-tuning": 1,
         "the network needs several contexts": 2, "a mapping to the chip failed": 1,
     }  # fmt: skip
-    assert all("try 16 bits" in f.what for f in log.findings(text) if f.line.startswith("net/"))
 
 
 def test_settings_are_those_that_were_got():

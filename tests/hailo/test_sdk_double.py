@@ -127,6 +127,13 @@ def folder(tmp_path_factory):
     convert("dynamic", batch=None)
     convert("argmax", end=lambda logits: tf.argmax(logits, -1))
     convert("int8", int8=True)
+    convert("factor", end=lambda logits: tf.nn.relu(logits) * tf.constant([1.0, 2.0, 3.0, 4.0]))
+    # Of more than a number a channel
+    factors = tf.constant([[[1.0], [2.0]], [[3.0], [4.0]]])
+    convert(
+        "places",
+        end=lambda logits: tf.nn.max_pool2d(tf.reshape(logits, (1, 2, 2, 1)), 2, 1, "SAME") * factors,
+    )
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
     return folder
@@ -287,6 +294,23 @@ def test_layers(sdk):
         ["net/conv1"],
     )
     assert scripted["layers"]["net/conv1"]["input"] == ["net/normalization1"]
+
+
+def test_a_constant_factor_is_a_normalization_layer(sdk):
+    factor, clash, places = sdk("""
+        answer([parsed("factor.tflite").get_hn_dict()["layers"],
+                raised(parsed("factor.tflite").load_model_script, SCRIPT), raised(parsed, "places.tflite")])
+    """)
+    made = factor["net/normalization1"]
+    assert (made["type"], made["input"], made["output"]) == (
+        "normalization",
+        ["net/fc1"],
+        ["net/output_layer1"],
+    )
+    assert made["original_names"] and "net/ew_mult2" not in factor
+    # The script's own result has that name, too
+    assert clash[0] == "BackendValueError" and "normalization1 exists already" in clash[1]
+    assert places == ["UnsupportedModelError", "ew_mult1 expects 2 inputs but found 1"]
 
 
 def test_domains(sdk):

@@ -20,8 +20,11 @@ if "tensorflow" in sys.modules:
     )
 
 from hailo_sdk_client.exposed_definitions import CalibrationDataType, InferenceContext, States
+from hailo_sdk_client.log import native
 from hailo_sdk_client.runner.client_runner import ClientRunner
 from hailo_sdk_client.switches import switch
 
 __all__ = ["CalibrationDataType", "ClientRunner", "InferenceContext", "States"]
+if switch("downgrade"):
+    native("No GPU chosen and no suitable GPU found, falling back to CPU")
 __version__ = switch("version") or "3.33.0"

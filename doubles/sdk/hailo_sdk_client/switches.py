@@ -24,6 +24,7 @@ SWITCHES = {
     "allocator": ("fail",),  # compile() finds no place on the chip
     "no_normalization_in_hef": YES,  # no original name tells of it
     "no_bytes_in_hef": YES,  # the input's numbers are others than 1, 0 and 0..255
+    "reduced": None,  # {"net/conv1": 5}: layers whose output bits are reduced in optimize(), and by how many
     "no_statistics": YES,  # get_params_statistics() is empty
     "wrong_arch_in_hef": YES,
     "kill_after": ("parse", "optimize"),  # SIGKILL in the first call after the HAR of that step was saved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import shutil
@@ -20,11 +20,12 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_json, write_text, written
 from fer_hailo.common.metrics import Splits
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import DAMAGED, read_json
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.deploy import bundle as parts
-from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 from fer_hailo.deploy.manifest import Calibration, Data, Manifest, Network
 from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
@@ -71,6 +72,7 @@ def convert(
     # It warns of every network that is compiled anew, as is meant here
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     subject = resolve(path, Use.LEARN, overrides)
+    warn_if_drawn(subject)
     if subject.config.model.arch == "ensemble":
         raise UserError(
             f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what "
@@ -364,9 +366,10 @@ class Converter:
 
 def _check_place(out: Path, subject: Home) -> None:
     """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
-    try:
-        other = json.loads((out / CONVERSION).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError):
+    other = None
+    with contextlib.suppress(*DAMAGED):  # what no conversion wrote
+        other = read_json(out / CONVERSION)["model"]
+    if other is None:
         return
     if subject.run is None and other != str(subject.model.resolve()):
         raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")

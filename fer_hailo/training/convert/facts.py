@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.metrics import Splits, from_dicts, to_dicts
+from fer_hailo.common.reading import read_json
 from fer_hailo.deploy.manifest import Calibration
 from fer_hailo.deploy.selection import Selection
 from fer_hailo.formats.tflite import Layer
@@ -113,6 +113,4 @@ def read_candidates(path: Path) -> tuple[Scored, ...]:
 
     Raises AttributeError, KeyError, OSError, TypeError or ValueError where it tells of none.
     """
-    return tuple(
-        Scored.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["candidates"]
-    )
+    return tuple(Scored.from_dict(values) for values in read_json(path)["candidates"])

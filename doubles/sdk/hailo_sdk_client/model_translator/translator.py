@@ -156,6 +156,9 @@ def _hn(network: Network, net: str) -> dict:
             before["original_names"].append(network.names[tensor])
             before["output_shapes"] = [_shape(network, tensor)]
             continue
+        if kind == "ew_mult" and len(sources) == 1:
+            _check_factor(network, operator)
+            kind, type_ = "normalization", "normalization"
         shape = (
             network.graph.tensors[operator.inputs[1]].shape if network.kind(operator) in WEIGHTED else None
         )
@@ -164,6 +167,17 @@ def _hn(network: Network, net: str) -> dict:
     for tensor in network.graph.outputs:
         add("output_layer", "output_layer", [tensor], tensor, [], {})
     return {"name": net, "net_params": {"version": "1.0", "stage": "HN"}, "layers": layers}
+
+
+def _check_factor(network: Network, operator) -> None:
+    """Raise UnsupportedModelError where a MUL's constant is more than a number a channel, which no
+    normalization can take.
+    """
+    channels = int(network.graph.tensors[operator.outputs[0]].shape[-1])
+    for index in operator.inputs:
+        factor = network.constant(index)
+        if factor is not None and factor.size not in (1, channels):
+            raise UnsupportedModelError("ew_mult1 expects 2 inputs but found 1")
 
 
 def _shape(network: Network, index: int) -> list[int]:

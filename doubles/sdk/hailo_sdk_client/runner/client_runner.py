@@ -132,6 +132,10 @@ class ClientRunner:
         else:
             model.quantized = emulator.rounded(model.native, model.native_hn, seen, bits)
         model.state = States.QUANTIZED_MODEL
+        for name, lost in (switch("reduced") or {}).items():
+            logger.warning("Reducing output bits of %s by %d bits", name, lost)
+        if level >= 2:  # which analyses the noise by itself
+            self._tell_output_noise(used[:64])
         logger.info("Model Optimization is done")
 
     @contextlib.contextmanager
@@ -175,6 +179,14 @@ class ClientRunner:
         self._statistics = (
             {} if switch("no_statistics") else {f"{name}/{SNR}": ratio for name, ratio in ratios.items()}
         )
+
+    def _tell_output_noise(self, images: np.ndarray) -> None:
+        model, layers = self._model, self._model.native_hn["layers"]
+        exact, rough = self._normalised(images), self._rounded(images)
+        ratios = emulator.noise(model.native, model.quantized, exact, rough, model.native_hn)
+        for name, layer in layers.items():
+            if layer["type"] == "output_layer":
+                logger.info("%s SNR:\t%.4g dB", name, ratios[layer["input"][0]])
 
     def compile(self) -> bytes:
         """The HEF."""
