@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hailo.board.analysis import Analyzer
+from fer_hailo.board.camera import Wish
 from fer_hailo.board.faces import Detector, open_detector
 from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import (
@@ -46,6 +47,8 @@ class Settings:
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
+    size: tuple[int, int] | None = None
+    rate: float | None = None
     form: str = "table"
     save: str | None = None
     show: bool = False
@@ -58,7 +61,8 @@ def analyse(settings: Settings) -> int:
 
     Ctrl-C is how a live source ends: 0.
     """
-    sources = open_sources(settings.sources, settings.max_pixels)
+    wish = Wish(settings.size, settings.rate)
+    sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
     live = any(source.live for source in sources)
     home = resolve(settings.model)
     warn_if_drawn(home)

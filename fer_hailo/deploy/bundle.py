@@ -23,14 +23,11 @@ from fer_hailo.common.runs import LABELS, RUNS, read_labels
 from fer_hailo.deploy.manifest import SCHEMA, File, Manifest, own_sha256
 from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
 
-MANIFEST, FLOAT, INT8, CALIBRATION = (
-    "manifest.json",
-    "model_float32.tflite",
-    "model_int8.tflite",
-    "calib_set.npy",
-)
+MANIFEST, CALIBRATION = "manifest.json", "calib_set.npy"
+FLOAT, PRIMITIVE, INT8 = "model_float32.tflite", "model_float32_primitive.tflite", "model_int8.tflite"
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
-FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+FILES = (FLOAT, PRIMITIVE, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+OPTIONAL = (PRIMITIVE, INT8)
 AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 
@@ -97,6 +94,13 @@ class Bundle:
         """
         return self.folder / INT8 if INT8 in self.manifest.files else None
 
+    @property
+    def roads(self) -> tuple[Path, ...]:
+        """The float TFLite files that the parser may be given, in this order: the network, and the same in
+        plain operators where the bundle has that.
+        """
+        return tuple(self.folder / name for name in (FLOAT, PRIMITIVE) if name in self.manifest.files)
+
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
         return np.load(self.folder / CALIBRATION)
@@ -109,9 +113,9 @@ class Bundle:
 def files_of(without: Container[str]) -> list[str]:
     """Names of the files that a bundle consists of, beside its manifest.
 
-    The INT8 network may be missing with a reason.
+    The INT8 network and the plain one may be missing with a reason.
     """
-    return [name for name in FILES if name != INT8 or name not in without]
+    return [name for name in FILES if name not in OPTIONAL or name not in without]
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -138,12 +142,15 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
-    names, spec, labels = files_of(manifest.without), manifest.preprocess, manifest.labels
+    spec, labels = manifest.preprocess, manifest.labels
+    older = set() if PRIMITIVE in manifest.files else {PRIMITIVE}  # older bundles know of none
+    names = files_of(older.union(manifest.without))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
     checks: dict[str, Callable[[Path], None]] = {
         FLOAT: lambda path: _check_float(path, spec, labels),
+        PRIMITIVE: lambda path: _check_float(path, spec, labels),
         INT8: lambda path: _check_int8(path),
         CALIBRATION: lambda path: _check_calibration(path, spec),
         EVALUATION: lambda path: _check_evaluation(path, spec, labels),

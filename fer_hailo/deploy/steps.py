@@ -81,9 +81,9 @@ class Step:
 
     output_snr: of the outputs, dB, where the step's log tells it.
 
-    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
-    with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
-    compilation.
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
+    file that was parsed; script, with the names of the parsed layers, of the optimization; hef, as its
+    `to_dict` gives it, of the compilation.
     """
 
     inputs: Inputs
@@ -95,6 +95,7 @@ class Step:
     output_snr: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] | None = None
     layers: int | None = None
+    parsed: str | None = None
     script: str | None = None
     hef: dict[str, Any] | None = None
 
@@ -102,6 +103,7 @@ class Step:
         found: dict[str, Any] = {
             "notes": None if self.notes is None else list(self.notes),
             "layers": self.layers,
+            "parsed": self.parsed,
         }
         found |= {"script": self.script, "hef": self.hef, "output_snr": self.output_snr or None}
         return {
@@ -128,6 +130,7 @@ class Step:
             output_snr=dict(values.get("output_snr") or {}),
             notes=None if notes is None else tuple(notes),
             layers=values.get("layers"),
+            parsed=values.get("parsed"),
             script=values.get("script"),
             hef=values.get("hef"),
         )

@@ -55,7 +55,8 @@ EXPECTED = {
     "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "TRANSPOSE_CONV",
 }  # fmt: skip
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-GATE = "_hard_swish_gate"  # ends the name of relu6(x + 3) in an h-swish that is written out as x relu6(x + 3)
+# End the names of relu6(x + 3), and of a sixth of it, in an h-swish of x that is written out
+GATE, SIXTH = "_hard_swish_gate", "_hard_swish_sixth"
 
 
 @dataclass(frozen=True)
