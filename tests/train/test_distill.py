@@ -16,7 +16,7 @@ from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL
-from fer_hailo.training.data import dataset
+from fer_hailo.training.data import pictures as pictures_module
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.data.ferplus import VOTES
@@ -118,7 +118,7 @@ def test_no_copy_of_a_scored_or_left_out_image_is_learnt_from_under_an_extra_cla
         np.arange(60) % 40,
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
-    monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
+    monkeypatch.setattr(pictures_module, "load_pictures", lambda *arguments: pictures)
     values = {"classes": ("angry", "happy"), "extra_classes": ("sad",), "drop_conflicts": False}
     data = load_dataset(Config.of(**values, fold=fold), None)
     assert len(data.left_out) == (8 if fold else 0)
