@@ -36,10 +36,10 @@ class Model:
     labels: the expressions. path: the model file.
     """
 
-    def __init__(self, path: Path | str, detector: str | None = None, threads: int = 1):
+    def __init__(self, path: Path | str, detector: str = "yunet", threads: int = 1):
         home = resolve(path)
         self.path = home.model
-        found = open_detector(detector, self.path.parent)
+        found = open_detector(detector)
         self._predictor = load(home, threads)
         self._analyzer = Analyzer(self._predictor, [found])
         self.labels = self._predictor.labels

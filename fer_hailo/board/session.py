@@ -6,7 +6,6 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.faces import Detector, open_detector
@@ -42,7 +41,7 @@ class Settings:
     model: str | None = None
     threads: int = 1
     batch: int = 8
-    detector: str | None = None
+    detector: str = "yunet"
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
@@ -63,7 +62,7 @@ def analyse(settings: Settings) -> int:
     home = resolve(settings.model)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
-        detectors = _detectors(settings.detector, home.model.parent, sources, alone=live or watched)
+        detectors = _detectors(settings.detector, sources, alone=live or watched)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
         analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
@@ -86,7 +85,7 @@ def analyse(settings: Settings) -> int:
     return 1 if statistics.pictures else 2
 
 
-def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool) -> list[Detector]:
+def _detectors(name: str, sources: list[Source], alone: bool) -> list[Detector]:
     """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each
     core, which is faster.
     """
@@ -96,7 +95,7 @@ def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool)
     count = 1 if alone else min(cores, sum(source.count or cores for source in sources))
     if count > 1:
         cv2.setNumThreads(1)
-    return [open_detector(name, near) for _ in range(count)]
+    return [open_detector(name) for _ in range(count)]
 
 
 def _sinks(

@@ -75,7 +75,8 @@ def _parser() -> Parser:
     faces.add_argument(
         "--detector",
         metavar="NAME",
-        help="haar, none (images are faces), or a YuNet .onnx [a YuNet file found, else haar]",
+        default="yunet",
+        help="yunet, haar, none (images are faces), or a YuNet .onnx of your own [yunet]",
     )
     faces.add_argument(
         "--margin",
