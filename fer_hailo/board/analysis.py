@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_hailo.board.faces import Detector, Face, cut
+from fer_hailo.board.faces import LONGEST_SIDE, Detector, Face, cut
 from fer_hailo.board.frames import Reading
 from fer_hailo.common.preprocess import prepare
 from fer_hailo.predict.predictor import Predictor
@@ -27,11 +27,11 @@ class Analyzer:
         for detector in detectors:
             self._free.put(detector)
 
-    def detect(self, image: np.ndarray) -> list[Face]:
-        """Faces of a uint8 (H, W, 3) RGB image, the largest first."""
+    def detect(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
+        """Faces of a uint8 (H, W, 3) RGB image, the largest first. side: see Detector."""
         detector = self._free.get()
         try:
-            return detector.find(image)
+            return detector.find(image, side)
         finally:
             self._free.put(detector)
 
@@ -51,4 +51,6 @@ class Analyzer:
         """Faces with their predictions."""
         labels, least = self.predictor.labels, self.predictor.confidence.unsure_below
         pairs = zip(faces, probabilities, strict=True)
-        return tuple(Reading(face.box, face.score, labels, row, unsure_below=least) for face, row in pairs)
+        return tuple(
+            Reading(face.box, face.score, labels, row, None, least, face.detected) for face, row in pairs
+        )

@@ -41,13 +41,15 @@ class Face:
     box: x, y, width, height in pixels of the image, may reach beyond it. score: the detector's own, larger is
     surer. landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth;
     right is the person's own. margin: by how much of its longer side the box must be enlarged in all to frame
-    the face as FER2013 does.
+    the face as FER2013 does. detected: False of a face that was seen in an earlier frame of the video, and
+    followed to here.
     """
 
     box: tuple[int, int, int, int]
     score: float
     landmarks: tuple[tuple[float, float], ...] | None = None
     margin: float = 0.0
+    detected: bool = True
 
 
 class Detector(Protocol):
@@ -198,9 +200,7 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int], margin: float) -> np
     """
     import cv2
 
-    x, y, width, height = box
-    side = max(1, round(max(width, height) * (1 + margin)))
-    left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
+    left, top, side = window(box, margin)
     high, wide = image.shape[:2]
     above, below, before, after = (
         max(0, -top),
@@ -211,6 +211,13 @@ def crop(image: np.ndarray, box: tuple[int, int, int, int], margin: float) -> np
     if above or below or before or after:
         image = cv2.copyMakeBorder(image, above, below, before, after, cv2.BORDER_REPLICATE)
     return image[top + above :, left + before :][:side, :side]
+
+
+def window(box: tuple[int, int, int, int], margin: float) -> tuple[int, int, int]:
+    """Left, top and side of the square that `crop` cuts out, in pixels; may reach beyond the image."""
+    x, y, width, height = box
+    side = max(1, round(max(width, height) * (1 + margin)))
+    return round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side
 
 
 def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:

@@ -35,13 +35,14 @@ FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of `fer-hailo run`, see its help. form: a key of FORMS."""
+    """The flags of `fer-hailo run`, see its help. every: None: auto. form: a key of FORMS."""
 
     sources: list[str]
     model: str | None = None
     threads: int = 1
     batch: int = 8
     detector: str = "yunet"
+    every: int | None = None
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
@@ -62,7 +63,8 @@ def analyse(settings: Settings) -> int:
     home = resolve(settings.model)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
-        detectors = _detectors(settings.detector, sources, alone=live or watched)
+        every = 1 if settings.detector == "none" else settings.every  # there is nothing to follow
+        detectors = _detectors(settings.detector, sources, alone=live or watched, each=every == 1)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
         analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
@@ -72,8 +74,9 @@ def analyse(settings: Settings) -> int:
         )
         try:
             run(
-                sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture
-            )
+                sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
+                status.picture, every,
+            )  # fmt: skip
         except (KeyboardInterrupt, Stop) as end:
             if isinstance(end, KeyboardInterrupt) and not live:
                 raise KeyboardInterrupt(
@@ -85,14 +88,17 @@ def analyse(settings: Settings) -> int:
     return 1 if statistics.pictures else 2
 
 
-def _detectors(name: str, sources: list[Source], alone: bool) -> list[Detector]:
-    """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each
-    core, which is faster.
+def _detectors(name: str, sources: list[Source], alone: bool, each: bool) -> list[Detector]:
+    """One detector, in which OpenCV's threads share each image, where the delay counts, or where one frame
+    waits for the one before; else one for each core, which is faster.
+
+    each: whether frames of a video are searched each by itself.
     """
     import cv2
 
     cores = os.cpu_count() or 1
-    count = 1 if alone else min(cores, sum(source.count or cores for source in sources))
+    counts = [source.count or cores for source in sources]
+    count = 1 if alone else max(1, min(cores, sum(counts if each else [n for n in counts if n == 1])))
     if count > 1:
         cv2.setNumThreads(1)
     return [open_detector(name) for _ in range(count)]

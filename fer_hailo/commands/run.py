@@ -79,6 +79,12 @@ def _parser() -> Parser:
         help="yunet, haar, none (images are faces), or a YuNet .onnx of your own [yunet]",
     )
     faces.add_argument(
+        "--every",
+        type=_every,
+        metavar="N|auto",
+        help="search each Nth frame of a video, follow faces in between; 1: each, whole [auto]",
+    )
+    faces.add_argument(
         "--margin",
         type=_number(float, -0.5, 2),
         metavar="PART",
@@ -125,6 +131,15 @@ def _parser() -> Parser:
         "--doctor", action="store_true", help="check driver, firmware, packages, camera and model"
     )
     return parser
+
+
+def _every(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return _number(int, 1, 1000)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or auto") from None
 
 
 def _number(kind: type, low: float, high: float):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import films
 import handmade
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from conftest import PATHS, ROOT, error_line
 from handmade import compile_hef, write_bundle
 
 from fer_hailo.board.frames import Shot
+from fer_hailo.board.images import read_picture
 from fer_hailo.board.mp4 import Mp4
 from fer_hailo.board.session import Settings, analyse
 from fer_hailo.common.metrics import softmax
@@ -134,6 +136,7 @@ def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
         (["faces", "--save", "faces/00.jpg"], "faces/00.jpg"),
         (["faces", "--detector", "none.onnx"], "none.onnx"),
         (["faces", "--margin", "9"], "must be a number from -0.5 to 2, not 9"),
+        (["faces", "--every", "0"], "must be a whole number from 1 to 1000, not 0; or auto"),
         (["faces", "--model", "none.tflite"], "no model at none.tflite"),
         (["faces", "--web", "0.0.0.0:0"], "token"),
         (["faces", "--jsonn"], "did you mean --json"),
@@ -163,6 +166,25 @@ def test_a_video(command, model, tmp_path):
     assert [line["time_s"] for line in lines] == pytest.approx([n / 20 for n in range(40)], abs=1e-3)
     assert frames_of(tmp_path / "out.mp4") == (40, 20)
     assert "40 images in" in result.stderr
+
+
+def test_faces_of_a_video_are_followed(inside, model, shared, tmp_path):
+    photo = read_picture(shared / "data/photos/astronaut.png")
+    films.film(tmp_path / "clip.mp4", [photo[:240, 60 + 2 * n : 380 + 2 * n] for n in range(6)])
+
+    def found(*options):
+        result = inside("run.py", "clip.mp4", "--model", model, "--jsonl", *options)
+        assert result.returncode == 0, result.stderr
+        return [json.loads(line)["faces"] for line in result.stdout.splitlines()]
+
+    followed, each = found("--every", 4), found("--every", 1)
+    assert [[face["detected"] for face in faces] for faces in followed] == [
+        [True], [False], [False], [False], [True], [False],
+    ]  # fmt: skip
+    assert all(face["detected"] and face["track"] == 1 for faces in each for face in faces)
+    for one, other in zip(followed, each, strict=True):
+        assert one[0]["box"] == pytest.approx(other[0]["box"], abs=5)
+    assert all(face["detected"] for faces in found("--detector", "none") for face in faces)
 
 
 def test_csv_and_saved_pictures(command, model, faces, tmp_path):
