@@ -135,9 +135,9 @@ def test_a_cut_is_searched_whole_at_once():
 
 def test_a_face_that_moves_far_is_searched_for_at_once():
     find = Seen()
-    images = [turned(texture(), by=(6 * step, 0))[0] for step in range(6)]
-    told = played(find, 100, images=images)  # FAR x 60 = 15: after the third step of 6 pixels
-    assert [bool(sides) for sides, _ in told] == [True, False, False, True, False, False]
+    images = [turned(texture(), by=(7 * step, 0))[0] for step in range(8)]
+    told = played(find, 100, images=images)  # FAR x 60 = 30: by the fifth step of 7 pixels
+    assert [number for number, (sides, _) in enumerate(told) if sides] == [0, 5]
 
 
 def test_a_face_that_leaves_the_frame_is_no_longer_known():
