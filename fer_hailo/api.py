@@ -54,7 +54,7 @@ class Model:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(f"a photograph must be uint8 (H, W, 3) RGB, got {pixels.dtype} {pixels.shape}")
         pixels = np.ascontiguousarray(pixels)
-        faces = self._analyzer.detect(pixels)
+        faces = self._analyzer.search(pixels)
         if not faces:
             return []
         readings = self._analyzer.readings(faces, self._analyzer.classify(pixels, faces))

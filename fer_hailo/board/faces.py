@@ -7,7 +7,7 @@ that are faces already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Face:
     surer. landmarks: x, y in pixels of right eye, left eye, nose tip, right and left corner of the mouth;
     right is the person's own. margin: by how much of its longer side the box must be enlarged in all to frame
     the face as FER2013 does. detected: False of a face that was seen in an earlier frame of the video, and
-    followed to here.
+    followed to here. turn: by so many quarter turns clockwise the image was turned when it was found.
     """
 
     box: tuple[int, int, int, int]
@@ -50,10 +50,16 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] | None = None
     margin: float = 0.0
     detected: bool = True
+    turn: int = 0
 
 
 class Detector(Protocol):
-    """One detector belongs to one thread: OpenCV's are not thread-safe."""
+    """One detector belongs to one thread: OpenCV's are not thread-safe.
+
+    sure: a face of this score is upright in the image.
+    """
+
+    sure: float
 
     def find(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
         """Faces of a uint8 (H, W, 3) RGB or (H, W) grey image, the largest first.
@@ -82,6 +88,8 @@ def open_detector(name: str | Path = "yunet") -> Detector:
 class WholePicture:
     """No detector: each image is one face, whole."""
 
+    sure = 0.0
+
     def find(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
         return [Face((0, 0, image.shape[1], image.shape[0]), 1.0)]
 
@@ -93,6 +101,8 @@ class HaarDetector:
     of the smallest face's side; None: a twelfth of the image's shorter side, 24 at least (the cascade's own
     size).
     """
+
+    sure = 0.0  # it finds no others
 
     def __init__(self, scale_factor: float = 1.1, min_neighbors: int = 6, min_size: int | None = None):
         import cv2
@@ -131,6 +141,12 @@ class HaarDetector:
 class YuNetDetector:
     """YuNet (Wu et al. 2023) through OpenCV's FaceDetectorYN. threshold: the least score, 0 to 1."""
 
+    # It also finds faces that lie or stand on their heads, with eyes where the mouth is: the astronaut's by
+    # scores of 0.79 to 0.87, of 400 images of FER2013's train 5 % upside down. Where each image that shows no
+    # surer face than this is tried turned, the highest score is right in all but 1 % of those found; a third
+    # of the upright ones are searched in vain.
+    sure = 0.88
+
     def __init__(self, model: Path | str, threshold: float = 0.7):
         import cv2
 
@@ -164,6 +180,21 @@ class YuNetDetector:
         )
 
 
+def find_any_way(detector: Detector, image: np.ndarray) -> list[Face]:
+    """Faces of an image that may lie on its side or stand on its head: where none is surely upright, those of
+    the way to turn it in which one has the highest score. Boxes and landmarks are those of the image as it
+    is.
+    """
+    found = detector.find(image)
+    if found and max(face.score for face in found) >= detector.sure:
+        return found
+    ways = [found]
+    for turn in (1, 2, 3):
+        turned = detector.find(np.ascontiguousarray(np.rot90(image, -turn)))
+        ways.append([_turned_back(face, turn, image) for face in turned])
+    return max(ways, key=lambda faces: max((face.score for face in faces), default=0))
+
+
 def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarray:
     """The square that shows a face: uint8 (S, S) or (S, S, 3), in the image's own resolution; beyond the
     border the edge is repeated.
@@ -176,7 +207,7 @@ def cut(image: np.ndarray, face: Face, margin: float | None = None) -> np.ndarra
 
     margin = face.margin if margin is None else margin
     if face.landmarks is None:
-        return crop(image, face.box, margin)
+        return np.rot90(crop(image, face.box, margin), -face.turn)
     along, corner = _fit(face.landmarks)
     middle, along = corner + along * (0.5 + 0.5j), along * (1 + margin) / (1 + face.margin)
     side = max(1, round(abs(along)))
@@ -231,6 +262,16 @@ def _fit(landmarks: tuple[tuple[float, float], ...]) -> tuple[complex, complex]:
     centred = wanted - wanted.mean()
     along = np.vdot(centred, there) / np.vdot(centred, centred).real
     return complex(along), complex(there.mean() - along * wanted.mean())
+
+
+def _turned_back(face: Face, turn: int, image: np.ndarray) -> Face:
+    """A face of the image turned by `turn` quarters clockwise, where it lies in the image itself."""
+    (x, y, wide, high), landmarks = face.box, face.landmarks
+    for number in range(turn, 0, -1):  # what was the height before the quarter turn is the width after it
+        height = image.shape[0] if number % 2 else image.shape[1]
+        x, y, wide, high = y, height - x - wide, high, wide
+        landmarks = landmarks and tuple((v, height - u) for u, v in landmarks)
+    return replace(face, box=(x, y, wide, high), landmarks=landmarks, turn=turn)
 
 
 def _reduced(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:

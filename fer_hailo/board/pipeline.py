@@ -24,6 +24,7 @@ from fer_hailo.board.sources import Source
 from fer_hailo.board.tracker import Tracker
 
 PARTS = ("read", "detect", "classify", "output")
+READER_S = 1.0  # to wait at the end for what reads the sources
 REMEMBERED = 2_000  # latencies, of the last images
 
 
@@ -118,8 +119,9 @@ def run(
     read: Channel[Result] = Channel(drop=live)
 
     def detected(shot: Shot) -> tuple[Shot, list[Face]]:
+        find = analyzer.search if shot.frame is None else analyzer.detect
         with statistics.timing("detect"):
-            return shot, analyzer.detect(shot.image) if shot.image is not None else []
+            return shot, find(shot.image) if shot.image is not None else []
 
     def searched() -> Iterator[tuple[Shot, list[Face]]]:
         for followed, group in groupby(shots, lambda shot: every != 1 and shot.frame is not None):
@@ -163,7 +165,9 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        # Not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+        # The reader may hang in a camera's driver, and as a daemon it ends with the program; but where Python
+        # ends while it is in the midst of OpenCV, the program aborts
+        stages[0].join(READER_S)
         for stage in stages[1:]:
             stage.join()
         pool.shutdown()

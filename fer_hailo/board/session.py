@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -30,6 +32,7 @@ from fer_hailo.common.progress import Line, duration
 from fer_hailo.deploy.home import resolve
 from fer_hailo.predict.predictor import load
 
+NAMED = 3  # videos without a face that are named
 FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
 
 
@@ -43,6 +46,7 @@ class Settings:
     batch: int = 8
     detector: str = "yunet"
     every: int | None = None
+    turn: str = "auto"
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
@@ -67,7 +71,8 @@ def analyse(settings: Settings) -> int:
         detectors = _detectors(settings.detector, sources, alone=live or watched, each=every == 1)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
-        analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
+        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto")
+        statistics = Statistics()
         status = _Status(sources, statistics)
         print(
             f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr
@@ -154,6 +159,7 @@ class _Status:
         self._total = sum(known) if len(known) == len(counts) else None
         self._statistics, self._line = statistics, Line()
         self._damaged: set[str] = set()
+        self._faces: Counter[tuple[str, bool]] = Counter()  # of each source, and whether it is a video
 
     def problem(self, shot: Shot) -> None:
         """Damaged frames can be thousands: a source's first one is told, the others are counted."""
@@ -166,6 +172,7 @@ class _Status:
         self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
 
     def picture(self, result: Result) -> None:
+        self._faces[result.shot.source, result.shot.frame is not None] += len(result.faces)
         if not self._line.live:
             return
         done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
@@ -183,3 +190,21 @@ class _Status:
 
     def done(self, live: bool) -> None:
         self._line.done(self._statistics.line(live))
+        for line in faceless(self._faces):
+            self._line.done(line)
+
+
+def faceless(faces: Mapping[tuple[str, bool], int]) -> list[str]:
+    """What is to be said of videos without any face, and of several images none of which has one.
+
+    faces: number of them by source and whether it is a video.
+    """
+    videos = [printable(source) for (source, video), count in faces.items() if video and not count]
+    images = [count for (_, video), count in faces.items() if not video]
+    lines = []
+    if videos:
+        more = f" and {len(videos) - NAMED:,} more" if len(videos) > NAMED else ""
+        lines.append(f"no face in any frame of {', '.join(videos[:NAMED])}{more}")
+    if len(images) > 1 and not any(images):
+        lines.append(f"no face in any of the {len(images):,} images")
+    return [f"{line}: are faces upright, and larger than some 20 pixels?" for line in lines]

@@ -85,6 +85,12 @@ def _parser() -> Parser:
         help="search each Nth frame of a video, follow faces in between; 1: each, whole [auto]",
     )
     faces.add_argument(
+        "--turn",
+        choices=("auto", "never"),
+        default="auto",
+        help="auto: search images turned, too, where no face is surely upright [auto]",
+    )
+    faces.add_argument(
         "--margin",
         type=_number(float, -0.5, 2),
         metavar="PART",

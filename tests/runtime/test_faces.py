@@ -16,6 +16,7 @@ from fer_hailo.board.faces import (
     _fit,
     crop,
     cut,
+    find_any_way,
     open_detector,
 )
 from fer_hailo.board.images import read_picture, write_picture
@@ -132,6 +133,50 @@ def test_the_smaller_the_search_the_larger_the_smallest_face(photo):
         assert np.array(small.box) == pytest.approx(np.array(whole.box), abs=14)
         assert detector.find(photo, 40) == []
     assert np.abs(np.array(small.landmarks) - EYES_AND_MOUTH).max() < 6
+
+
+@pytest.mark.parametrize("name", ["haar", "yunet"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photograph_on_its_side_is_searched_turned(photo, name, turns):
+    """Its face is where the upright one's is, turned; and cut upright, as the upright one is."""
+    upright = np.ascontiguousarray(photo[:300, 40:440])
+    lying = np.ascontiguousarray(np.rot90(upright, turns))
+    detector = open_detector(name)
+    wanted, (face, *_) = detector.find(upright)[0], find_any_way(detector, lying)
+    expected = [(wanted.box, wanted.landmarks or ())]
+    for wide in (400, 300, 400)[:turns]:  # counter-clockwise: what was right comes to the top
+        (x, y, w, h), points = expected[-1]
+        expected.append(((y, wide - x - w, h, w), [(v, wide - u) for u, v in points]))
+    assert face.turn == turns and face.box == expected[-1][0]
+    assert np.array(face.landmarks or ()) == pytest.approx(np.array(expected[-1][1]))
+    difference = cut(lying, face).astype(int) - cut(upright, wanted)
+    assert np.abs(difference).max() <= 8 and np.abs(difference).mean() < 0.1  # warpAffine rounds
+
+
+def test_a_wall_has_no_face_however_it_is_turned():
+    assert find_any_way(open_detector(), np.full((60, 80, 3), 128, np.uint8)) == []
+
+
+def test_an_image_with_a_sure_face_is_not_searched_again():
+    """Else the way of the highest score is the image's; upright where they are equal."""
+
+    class Scores:
+        sure = 0.8
+
+        def __init__(self, *scores):
+            self.left = list(scores)
+
+        def find(self, image):
+            return [Face((1, 2, 3, 4), score) for score in self.left.pop(0)]
+
+    def turn(*scores):
+        detector = Scores(*scores)
+        (face, *_) = find_any_way(detector, np.zeros((10, 20, 3), np.uint8))
+        return face.turn, len(detector.left)
+
+    assert turn([0.3, 0.8], [0.9], [], []) == (0, 3)
+    assert turn([0.79, 0.79], [0.7], [0.7], [0.79]) == (0, 0)
+    assert turn([], [0.1], [], [0.2]) == (3, 0) and turn([0.3], [], [0.7, 0.1], [0.5]) == (2, 0)
 
 
 # Cutting

@@ -51,6 +51,9 @@ class Analysis:
     def detect(self, image, side=1280):
         return [Face((5, 5, 20, 20), 1.0)]
 
+    def search(self, image):
+        return self.detect(image)
+
     def classify(self, image, faces):
         happy = image[0, 0, 0] / 255
         return np.array([[1 - happy, happy]])
