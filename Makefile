@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: demo test test-slow test-oldest lint bench bench-peers clean
+.PHONY: demo test test-slow test-oldest fuzz lint bench bench-peers clean
 
 demo: .venv/train
 	$(VENV)/python tools/demo.py
@@ -17,8 +17,8 @@ test-slow: .venv/dev
 # What the board and the SDK machine run, with the oldest packages that they may have.
 OLDEST := $(shell for p in python3.10 python3.11; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 OLD_TESTS := tests/test_home.py tests/test_report.py tests/test_results.py \
-	$(addprefix tests/hailo/test_,hef.py xxh3.py script.py lint.py) \
-	$(addprefix tests/runtime/test_,images.py faces.py follow.py draw.py tracker.py pipeline.py outputs.py open_sources.py channel.py)
+	$(addprefix tests/hailo/test_,hef.py har.py problem.py xxh3.py script.py lint.py) \
+	$(addprefix tests/runtime/test_,images.py faces.py follow.py draw.py tracker.py pipeline.py outputs.py open_sources.py channel.py cameras.py doctor_findings.py)
 
 test-oldest:
 ifeq ($(OLDEST),)
@@ -29,6 +29,10 @@ else
 		numpy==1.23.5 opencv-python==4.8.0.74 ai-edge-litert pyyaml pillow pytest && touch .venv-oldest/ready)
 	.venv-oldest/bin/python -m pytest $(OLD_TESTS)
 endif
+
+# A thousand damaged files of each format; COUNT and SEED may be given.
+fuzz: .venv/dev
+	$(VENV)/python tools/fuzz.py --count $(or $(COUNT),1000) --seed $(or $(SEED),1)
 
 lint: .venv/dev
 	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy

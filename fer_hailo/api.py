@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.faces import open_detector
 from fer_hailo.board.images import read_picture
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import DRAWN, resolve
 from fer_hailo.predict.predictor import load
 
 
@@ -38,6 +39,8 @@ class Model:
 
     def __init__(self, path: Path | str, detector: str = "yunet", threads: int = 1):
         home = resolve(path)
+        if home.learnt_drawn:
+            warnings.warn(f"{home.model} {DRAWN}", stacklevel=2)
         self.path = home.model
         found = open_detector(detector)
         self._predictor = load(home, threads)

@@ -1,6 +1,7 @@
 """Other programs' messages, in one line."""
 
-from fer_hailo.common.errors import first_line, one_line, with_class
+from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.errors import UserError, first_line, one_line, with_class
 
 
 def test_one_line_squeezes_and_cuts():
@@ -20,3 +21,21 @@ def test_first_line_skips_empty_lines_and_leaves_the_trace():
 
 def test_the_class_tells_what_the_text_does_not():
     assert with_class(KeyError("labels"), one_line(KeyError("labels"), 80)) == "KeyError: 'labels'"
+
+
+def test_debug_shows_what_an_error_was_made_of(capsys):
+    def main(argv):
+        try:
+            {}["labels"]
+        except KeyError:
+            raise UserError("model.json names no labels") from None
+
+    def read(argv):
+        Parser(prog="fer-hailo run").parse_args(argv)
+        main(argv)
+
+    for arguments, lines in (([], 1), (["--debug"], 10)):
+        assert run(read, arguments) == 2
+        said = capsys.readouterr().err
+        assert said.endswith("error: model.json names no labels\n") and said.count("\n") >= lines
+        assert ("KeyError: 'labels'" in said) == ("Traceback" in said) == bool(arguments)

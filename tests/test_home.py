@@ -15,7 +15,7 @@ from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.deploy.home import Format, Kind, Stated, Use, is_bundle, resolve
+from fer_hailo.deploy.home import Format, Kind, Stated, Use, is_bundle, resolve, warn_if_drawn
 
 RUNS = Path("fer2013_keras_hailo")
 RUN = "20261120-101010_tiny_s5"
@@ -338,3 +338,21 @@ def test_a_board_without_yaml_can_ask_all_but_a_run(here):
 
     assert ask("deploy").stdout == "('happy', 'sad')\n"
     assert "run/config.yaml, which tells its labels, cannot be read" in ask("run").stderr
+
+
+def test_what_learnt_drawn_faces_is_no_default_and_says_so(here, capsys):
+    """After `train.py --smoke`, a photograph is not read by the network of drawn faces."""
+    old, new = make_run(RUNS / RUN), make_run(RUNS / RUN.replace("20261120", "20261121"))
+    put(new / "environment.json", '{"data": {"key": "abc", "name": "synthetic sample set"}}')
+    assert resolve().run == old and resolve(use=Use.LEARN).run == new == resolve(use=Use.SCORE).run
+    home = resolve(new)
+    assert home.learnt_drawn and not resolve(old).learnt_drawn
+    warn_if_drawn(resolve(old))
+    assert capsys.readouterr().err == ""
+    warn_if_drawn(home)
+    assert capsys.readouterr().err.startswith(f"warning: {home.model} learnt drawn faces")
+    put(new / "deploy" / FLOAT)
+    put(new / "deploy" / "manifest.json", '{"data": {"name": "synthetic sample set"}}')
+    assert resolve(new / "deploy").learnt_drawn
+    (old / "DONE").unlink()
+    assert resolve().kind is Kind.RELEASED  # no other run is complete

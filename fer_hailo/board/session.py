@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fer_hailo.board.analysis import Analyzer
+from fer_hailo.board.camera import Wish
 from fer_hailo.board.faces import Detector, open_detector
 from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import (
@@ -29,7 +30,7 @@ from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.board.sources import Source, open_sources
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line, duration
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import resolve, warn_if_drawn
 from fer_hailo.predict.predictor import load
 
 NAMED = 3  # videos without a face that are named
@@ -50,6 +51,8 @@ class Settings:
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
+    size: tuple[int, int] | None = None
+    rate: float | None = None
     form: str = "table"
     save: str | None = None
     show: bool = False
@@ -62,9 +65,11 @@ def analyse(settings: Settings) -> int:
 
     Ctrl-C is how a live source ends: 0.
     """
-    sources = open_sources(settings.sources, settings.max_pixels)
+    wish = Wish(settings.size, settings.rate)
+    sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
     live = any(source.live for source in sources)
     home = resolve(settings.model)
+    warn_if_drawn(home)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
         every = 1 if settings.detector == "none" else settings.every  # there is nothing to follow

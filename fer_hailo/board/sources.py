@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from fer_hailo.board.camera import Camera, Capture
+from fer_hailo.board.camera import AS_IT_IS, Capture, Wish
+from fer_hailo.board.connect import Open, is_live, open_camera, public
 from fer_hailo.board.frames import Shot
 from fer_hailo.board.images import REMEDY, check_file, read_picture, to_rgb
 from fer_hailo.common.decode import check_pixels
@@ -29,13 +30,10 @@ VIDEOS = {
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts",
     ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mjpg", ".mjpeg",
 }  # fmt: skip
-ADDRESS = re.compile(r"(?i)(rtsps?|https?)://")
-TIMEOUT_MS = 5000  # to open a stream, and to wait for its next frame
 DAMAGED_IN_A_ROW = (
     25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
 )
 TURNS = {90: 0, 180: 1, 270: 2}  # degrees clockwise: cv2.ROTATE_90_CLOCKWISE and so on
-Open = Callable[..., Capture]  # as cv2.VideoCapture: of a file, address or number, a backend and settings
 USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells neither times nor rate
 
 
@@ -68,17 +66,18 @@ def open_sources(
     capture: Open | None = None,
     sleep: Callable[[float], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    wish: Wish = AS_IT_IS,
 ) -> list[Source]:
     """Turn arguments into sources, in their order; folders and patterns in natural order of their files (2
     before 10).
 
     An argument is an image or video file, a folder (searched recursively), a glob pattern (** for any
-    folders), a camera's number or /dev/videoN, or an rtsp:// or http(s):// address. In folders and patterns,
-    hidden files and those that are neither images nor videos by suffix are passed over. max_pixels: of an
-    image or frame. capture, sleep, clock: cv2.VideoCapture, see Camera.
+    folders), a camera's number or /dev/videoN, picamera, an rtsp:// or http(s):// address, or gst: and a
+    pipeline. In folders and patterns, hidden files and those that are neither images nor videos by suffix are
+    passed over. max_pixels: of an image or frame. capture, sleep, clock, wish: cv2.VideoCapture, see Camera.
 
     Raises UserError where an argument is empty, or a camera or address is not the only source, or cannot be
-    opened. All other trouble comes as Shots.
+    opened, or where a `wish` is not for a camera. All other trouble comes as Shots.
     """
     import cv2
 
@@ -86,17 +85,14 @@ def open_sources(
     capture = capture or cv2.VideoCapture
     if "" in arguments:
         raise UserError("a SOURCE is empty: is a variable of the shell not set?")
-    live = [argument for argument in arguments if _is_live(argument)]
+    live = [argument for argument in arguments if is_live(argument)]
     if live and len(arguments) > 1:
         raise UserError(f"{public(live[0])} is live and never ends: it must be the only source")
     if live:
-        return [_camera(live[0], capture, sleep, clock)]
+        return [open_camera(live[0], wish, capture, sleep, clock)]
+    if wish:
+        raise UserError("--size and --rate are for cameras; files are taken as they are")
     return [source for argument in arguments for source in _files(argument, max_pixels, capture)]
-
-
-def public(argument: str) -> str:
-    """A source as it may be shown: user name and password of an address are left out."""
-    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", argument)
 
 
 class Problem:
@@ -257,42 +253,6 @@ def _is_cut(path: Path) -> bool:
         return video_cut(path)
     except OSError:
         return False
-
-
-def _is_live(argument: str) -> bool:
-    return (
-        bool(ADDRESS.match(argument))
-        or argument.startswith(("/dev/video", "/dev/v4l/"))
-        or (argument.isascii() and argument.isdigit())
-    )
-
-
-def _camera(
-    argument: str, capture: Open, sleep: Callable[[float], object] | None, clock: Callable[[], float]
-) -> Camera:
-    import cv2
-
-    if ADDRESS.match(argument):
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
-        advice = "check the address, user and password, and that the camera can be reached from here"
-        return Camera(
-            public(argument), lambda: capture(argument, cv2.CAP_FFMPEG, limits), advice, sleep, clock
-        )
-    number = argument.isdigit()
-    target, backend = (int(argument), cv2.CAP_ANY) if number else (argument, cv2.CAP_V4L2)
-
-    def connect() -> Capture:
-        opened = capture(target, backend, [])
-        # The newest frame, not one that waited; ignored where it cannot be set
-        opened.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return opened
-
-    present = ", ".join(sorted(glob.glob("/dev/video*"), key=_natural)) or "no /dev/video*"
-    advice = (
-        f"check its number (here: {present}), that you may use it (group video), and that no other "
-        "program does"
-    )
-    return Camera(f"camera {argument}" if number else argument, connect, advice, sleep, clock)
 
 
 def _files(argument: str, max_pixels: int, capture: Open) -> list[Source]:

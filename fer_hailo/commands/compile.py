@@ -3,10 +3,12 @@ that.
 
 fer-hailo compile                         the newest bundle, for Hailo-8
 fer-hailo compile RUN/deploy --hw-arch hailo8l --layers alls/mobilenet_v3_small_a16.alls
+fer-hailo compile RUN/deploy --steps parse --quick 100    first on an SDK machine: does its parser take it?
 fer-hailo compile RUN/deploy --rehearse   all checks that can be made without the SDK
 fer-hailo compile RUN/deploy --try alls/fast.alls alls/bias.alls alls/int8.alls    compared on validation
 fer-hailo compile --lint FILE.alls [--layers FILE.alls] [--strict] [--bundle DIR] [--har FILE.har]
 fer-hailo compile --inspect FILE.hef [--json]    or FILE.har
+fer-hailo compile [RUN/deploy] --report-problem OUT.zip [--yes]    what others need to help, without names
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
             f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: "
             f"{', '.join(ARCHITECTURES)}"
         )
+    if arguments.problem:
+        return _report_problem(arguments)
     bundle = arguments.bundle or newest_bundle()
     common = (arguments.hw_arch, [arguments.alls, *own])
     if arguments.rehearse:
@@ -148,6 +152,14 @@ def _parser() -> Parser:
         "--har", type=Path, metavar="FILE", help="with --lint: the parsed network, to check layer names"
     )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="describe a HEF or a HAR and stop")
+    parser.add_argument(
+        "--report-problem",
+        dest="problem",
+        type=Path,
+        metavar="OUT.zip",
+        help="pack logs, reports and versions, without images, paths and names; shows the list, asks, stops",
+    )
+    parser.add_argument("--yes", action="store_true", help="with --report-problem: do not ask")
     parser.add_argument("--json", action="store_true", help="with --inspect: as JSON")
     return parser
 
@@ -163,6 +175,17 @@ def _inspect(path: Path, as_json: bool) -> int:
         hef = read_hef(path)
         print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
     return 0
+
+
+def _report_problem(arguments: argparse.Namespace) -> int:
+    from fer_hailo.deploy.bundle import newest_bundle
+    from fer_hailo.sdk.problem import report_problem
+
+    bundle = arguments.bundle
+    if bundle is None:
+        with contextlib.suppress(UserError):  # without one there may still be logs
+            bundle = newest_bundle()
+    return report_problem(arguments.problem, bundle, arguments.out, arguments.hw_arch, arguments.yes)
 
 
 def _lint(paths: list[Path], strict: bool, bundle: Path | None, har: Path | None) -> int:

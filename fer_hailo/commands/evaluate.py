@@ -19,7 +19,7 @@ from fer_hailo.common.cli import command_parser
 from fer_hailo.common.config import add_flags, flag_values
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.runs import RUNS
-from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     from fer_hailo.board.deployed import bundle_for
 
     home = resolve(arguments.model, Use.SCORE, flag_values(arguments))
+    warn_if_drawn(home)
     if bundle := bundle_for(home):
         _on_bundle(home, bundle, arguments)
     else:

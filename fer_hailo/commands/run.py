@@ -3,6 +3,8 @@
 fer-hailo run photo.jpg                              an image, by the newest run's model or the released one
 fer-hailo run photos/ 'more/**/*.png' clip.mp4 --save out --json
 fer-hailo run 0 --model deploy/hailo8/model.hef --web 8080      the first camera; look at 127.0.0.1:8080
+fer-hailo run picamera --size 1280x720 --rate 30     a Raspberry Pi camera
+fer-hailo run --cameras                              the cameras here, by name
 fer-hailo run --benchmark A.tflite B.hef             images/s, latency, memory
 fer-hailo run --doctor                               what is wrong on this board, and how to mend it
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 
 from fer_hailo.common.cli import Parser, command_parser
 from fer_hailo.common.errors import UserError
@@ -22,13 +25,18 @@ from fer_hailo.common.errors import UserError
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    if arguments.sources and (arguments.doctor or arguments.benchmark is not None):
+    instead = arguments.doctor or arguments.cameras or arguments.benchmark is not None
+    if arguments.sources and instead:
         raise UserError(
-            f"{arguments.sources[0]}: --doctor and --benchmark take no SOURCE; a model goes after --model, "
-            "or after --benchmark"
+            f"{arguments.sources[0]}: --doctor, --cameras and --benchmark take no SOURCE; a model goes after "
+            "--model, or after --benchmark"
         )
+    if arguments.cameras:
+        from fer_hailo.board.devices import list_cameras
+
+        return list_cameras()
     if arguments.doctor:
-        from fer_hailo.board.doctor import run_doctor
+        from fer_hailo.board.doctor.report import run_doctor
 
         return run_doctor(arguments.model)
     if arguments.benchmark is not None:
@@ -39,15 +47,12 @@ def main(argv: list[str] | None = None) -> int:
         return run_benchmark(arguments.benchmark or [arguments.model], arguments.threads)
     if not arguments.sources:
         raise UserError(
-            "name an image, folder, pattern, video, camera number or rtsp:// address (see --help)"
+            "name an image, folder, pattern, video, camera number, picamera or rtsp:// address (see --help)"
         )
     from fer_hailo.board.session import Settings, analyse
 
-    return analyse(
-        Settings(
-            **{name: value for name, value in vars(arguments).items() if name not in ("doctor", "benchmark")}
-        )
-    )
+    others = ("doctor", "cameras", "benchmark")
+    return analyse(Settings(**{name: value for name, value in vars(arguments).items() if name not in others}))
 
 
 def _parser() -> Parser:
@@ -56,7 +61,7 @@ def _parser() -> Parser:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="image, folder, pattern, video, camera number, rtsp:// address",
+        help="image, folder, pattern, video, camera number, picamera, rtsp:// address, gst:PIPELINE",
     )
     parser.add_argument(
         "--model", help="model file, or a folder with one [the newest run's, else the released one]"
@@ -110,6 +115,9 @@ def _parser() -> Parser:
         metavar="N",
         help="largest image [100,000,000 pixels]",
     )
+    camera = parser.add_argument_group("camera")
+    camera.add_argument("--size", type=_size, metavar="WxH", help="size of its frames, such as 1280x720")
+    camera.add_argument("--rate", type=_number(float, 1, 240), metavar="N", help="its frames a second")
     output = parser.add_argument_group("output").add_mutually_exclusive_group()
     for name, what in (
         ("json", "one list"),
@@ -132,6 +140,7 @@ def _parser() -> Parser:
         "--token", default=os.environ.get("FER_HAILO_TOKEN"), help="password of the page [$FER_HAILO_TOKEN]"
     )
     other = parser.add_argument_group("instead of a SOURCE").add_mutually_exclusive_group()
+    other.add_argument("--cameras", action="store_true", help="list the cameras by name")
     other.add_argument("--benchmark", nargs="*", metavar="MODEL", help="measure models")
     other.add_argument(
         "--doctor", action="store_true", help="check driver, firmware, packages, camera and model"
@@ -146,6 +155,13 @@ def _every(text: str) -> int | None:
         return _number(int, 1, 1000)(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}; or auto") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, such as 1280x720, not {text}")
+    return int(found[1]), int(found[2])
 
 
 def _number(kind: type, low: float, high: float):

@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ PLACES = {
 }
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
 UNREAD = 141  # and of one whose output nobody reads any more, as behind `| head`
+DEBUG = "--debug"
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,12 +42,23 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(**options)
+        self.add_argument(DEBUG, action=_Noted, help="with an error, show also where it came from")
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments:"):
             flag = message.split(":", 1)[1].split()[0].split("=")[0]
             message = f"unknown option {flag}{nearest(flag, self._option_string_actions)} (see --help)"
         raise UserError(message)
+
+
+class _Noted(argparse.Action):
+    """A flag that `run` looks for by itself: no command need know it."""
+
+    def __init__(self, option_strings, dest, help):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, *_):
+        pass
 
 
 def command_parser(command: str, text: str) -> Parser:
@@ -80,6 +93,8 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
             sys.stdout.flush()
         return status
     except UserError as error:
+        if DEBUG in (sys.argv[1:] if argv is None else argv):
+            _show_origin(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
@@ -99,6 +114,15 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
             file=sys.stderr,
         )
         return 2
+
+
+def _show_origin(error: BaseException) -> None:
+    """Print the traceback with the exceptions that a UserError was made of, which it hides elsewhere."""
+    link: BaseException | None = error
+    while link:
+        link.__suppress_context__ = False
+        link = link.__cause__ or link.__context__
+    traceback.print_exception(error)
 
 
 def _interrupt(signum, frame):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.common.reading import DAMAGED, read_text, read_whole
 
 
 @contextlib.contextmanager
@@ -53,8 +55,7 @@ def write_csv(path: Path | str, columns: list[str], rows: list[dict]) -> None:
 
 def read_csv(path: Path | str) -> list[dict]:
     """Read a CSV file as a list of dictionaries of strings."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
 
 
 @contextlib.contextmanager
@@ -89,16 +90,28 @@ def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
 def read_yaml(path: Path | str, what: str) -> dict:
     """Read a YAML file of 'key: value' lines; an empty one gives {}.
 
-    `what` it is, for the UserError where it cannot be read.
+    `what` it is, for the UserError where it cannot be read, is larger than 1 MiB, or gives a key twice.
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """As PyYAML's, which takes the last of two values that a key is given."""
+
+        def construct_mapping(self, node, deep=False):
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{twice} is given twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        values = yaml.load(read_whole(path, 1 << 20).decode("utf-8"), Loader) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {what} {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {one_line(error)}") from None
+    except (yaml.YAMLError, *DAMAGED) as error:
+        raise UserError(f"{path} is not YAML: {one_line(error, 200)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold 'key: value' lines, it holds a {type(values).__name__}")
     return values

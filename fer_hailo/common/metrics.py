@@ -4,7 +4,6 @@ numbers.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fer_hailo.common.calls import tool
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.reading import read_json, reading
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 ECE_BINS = 15
@@ -74,11 +73,8 @@ class Metrics:
 
 def read_metrics(path: Path) -> Metrics:
     """Of a metrics_SPLIT.json. Raises UserError where it holds none."""
-    try:
-        return Metrics.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} holds no metrics ({reason}): {tool('evaluate')} writes them again") from None
+    with reading(path, "holds no metrics", f"{tool('evaluate')} writes them again"):
+        return Metrics.from_dict(read_json(path))
 
 
 Splits = dict[str, Metrics]  # by split: "train", "val" or "test"

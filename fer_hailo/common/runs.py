@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from fer_hailo.common.calls import call, program
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_json
+from fer_hailo.common.reading import read_json, read_text, reading
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import git_commit
 
@@ -24,6 +27,7 @@ MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = (
     "DONE",
 )
 CONFIDENCE = "confidence.json"
+SYNTHETIC = "synthetic sample set"  # what data of drawn faces is called, wherever data is named
 STEPS = "steps.yaml"  # of a run of several steps: all their configurations
 PACKAGES = (
     "fer-hailo",
@@ -68,10 +72,14 @@ def beside(folder: Path) -> Path:
     return RUNS if folder.absolute().parent == own.absolute() else folder.parent
 
 
-def newest_run(done: bool, parent: Path = RUNS) -> Path:
-    """The latest run that is complete, or the latest that is not. Raises UserError when there is none."""
+def newest_run(done: bool, parent: Path = RUNS, real: bool = False) -> Path:
+    """The latest run that is complete, or the latest that is not. Raises UserError when there is none.
+
+    real: runs that learnt drawn faces are passed over.
+    """
     runs = (p for p in parent.glob("*") if NAME.fullmatch(p.name))
     names = sorted(p for p in runs if _is_begun(p) and (p / DONE).exists() == done)
+    names = [p for p in names if not (real and learnt_drawn(p))]
     if not names:
         raise UserError(
             f"no {'complete' if done else 'unfinished'} run in {parent}: "
@@ -87,14 +95,42 @@ def _is_begun(run: Path) -> bool:
 def read_labels(path: Path | str) -> tuple[str, ...]:
     """The class names of labels.txt, in label order."""
     try:
-        names = tuple(
-            line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()
-        )
+        names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the labels {path}: {error}") from None
     if len(names) < 2 or len(set(names)) != len(names):
         raise UserError(f"{path} must name two or more different classes, one a line")
     return names
+
+
+def data_key(run: Path) -> str:
+    """The key of the data that a run was trained on.
+
+    Raises UserError where its environment.json tells none.
+    """
+    path = run / ENVIRONMENT
+    with reading(path, f"does not tell which data {run} was trained on", "copy the folder again"):
+        return str(read_json(path)["data"]["key"])
+
+
+def learnt_drawn(run: Path) -> bool:
+    """Whether a run's data were drawn faces; False where it does not tell."""
+    path = run / ENVIRONMENT
+    with contextlib.suppress(UserError), reading(path, "tells no data", "copy the folder again"):
+        return bool(read_json(path)["data"]["name"] == SYNTHETIC)
+    return False
+
+
+def note_resumed(run: Path) -> None:
+    """Add this process to those that environment.json says a run was resumed by.
+
+    Raises UserError for a damaged file.
+    """
+    path = run / ENVIRONMENT
+    with reading(path, "does not tell how this run began", "start a new run"):
+        record = read_json(path)
+        resumed = record | {"resumed": [*record["resumed"], environment()]}
+    write_json(path, resumed)
 
 
 def environment() -> dict:

@@ -8,28 +8,26 @@ import contextlib
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.calls import call, tool
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import reading
 from fer_hailo.common.runs import LABELS, RUNS, read_labels
 from fer_hailo.deploy.manifest import SCHEMA, File, Manifest, own_sha256
 from fer_hailo.formats.tflite import Tflite, read_tflite, warn_of_float_layers
 
-MANIFEST, FLOAT, INT8, CALIBRATION = (
-    "manifest.json",
-    "model_float32.tflite",
-    "model_int8.tflite",
-    "calib_set.npy",
-)
+MANIFEST, CALIBRATION = "manifest.json", "calib_set.npy"
+FLOAT, PRIMITIVE, INT8 = "model_float32.tflite", "model_float32_primitive.tflite", "model_int8.tflite"
 EVALUATION, SCRIPT, PROGRAM = "eval_set.npz", "model.alls", "compile_hef.pyz"
-FILES = (FLOAT, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+FILES = (FLOAT, PRIMITIVE, INT8, CALIBRATION, EVALUATION, LABELS, SCRIPT, PROGRAM)
+OPTIONAL = (PRIMITIVE, INT8)
 AGAIN = f"copy the bundle again, or make a new one with {tool('convert')}"
 
 
@@ -96,6 +94,13 @@ class Bundle:
         """
         return self.folder / INT8 if INT8 in self.manifest.files else None
 
+    @property
+    def roads(self) -> tuple[Path, ...]:
+        """The float TFLite files that the parser may be given, in this order: the network, and the same in
+        plain operators where the bundle has that.
+        """
+        return tuple(self.folder / name for name in (FLOAT, PRIMITIVE) if name in self.manifest.files)
+
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
         return np.load(self.folder / CALIBRATION)
@@ -108,9 +113,9 @@ class Bundle:
 def files_of(without: Container[str]) -> list[str]:
     """Names of the files that a bundle consists of, beside its manifest.
 
-    The INT8 network may be missing with a reason.
+    The INT8 network and the plain one may be missing with a reason.
     """
-    return [name for name in FILES if name != INT8 or name not in without]
+    return [name for name in FILES if name not in OPTIONAL or name not in without]
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -137,12 +142,15 @@ def load_bundle(folder: Path | str) -> Bundle:
         raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
-    names, spec, labels = files_of(manifest.without), manifest.preprocess, manifest.labels
+    spec, labels = manifest.preprocess, manifest.labels
+    older = set() if PRIMITIVE in manifest.files else {PRIMITIVE}  # older bundles know of none
+    names = files_of(older.union(manifest.without))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
     checks: dict[str, Callable[[Path], None]] = {
         FLOAT: lambda path: _check_float(path, spec, labels),
+        PRIMITIVE: lambda path: _check_float(path, spec, labels),
         INT8: lambda path: _check_int8(path),
         CALIBRATION: lambda path: _check_calibration(path, spec),
         EVALUATION: lambda path: _check_evaluation(path, spec, labels),
@@ -199,14 +207,8 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
         return Manifest.from_dict(content)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged manifest gives rise to into one line."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} cannot be read as the manifest of a bundle ({reason}): {AGAIN}") from None
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(path, "cannot be read as the manifest of a bundle", AGAIN)
 
 
 def _check_float(path: Path, spec: PreprocessSpec, labels: tuple[str, ...]) -> None:
@@ -291,6 +293,14 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
         or len(logits) != len(truth)
     ):
         raise UserError(f"{path} holds {dtype} images of shape {shape} for {len(truth)} labels: {AGAIN}")
+    kinds = (truth.dtype.kind, split.dtype.kind, logits.dtype.kind)
+    if truth.ndim != 1 or split.ndim != 1 or kinds[0] not in "iu" or kinds[1:] != ("U", "f"):
+        raise UserError(f"{path} holds labels, splits and logits of the wrong kind: {AGAIN}")
+    if logits.shape != (len(truth), len(labels)) or not np.isfinite(logits).all():
+        raise UserError(
+            f"{path} holds logits of shape {logits.shape}, which must be ({len(truth)}, {len(labels)}) and "
+            f"finite: {AGAIN}"
+        )
     if len(truth) == 0 or truth.min() < 0 or truth.max() >= len(labels):
         raise UserError(f"{path} holds labels that do not fit the {len(labels)} classes: {AGAIN}")
 

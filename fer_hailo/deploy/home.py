@@ -7,9 +7,8 @@ that is asked for. Numpy and the standard library are enough, but for a config.y
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from fer_hailo.common.calls import call, install
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.confidence import Confidence
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.released import absent, place, released
 from fer_hailo.common.runs import (
     CONFIDENCE,
@@ -29,7 +29,10 @@ from fer_hailo.common.runs import (
     LABELS,
     MODEL,
     RUNS,
+    SYNTHETIC,
     beside,
+    data_key,
+    learnt_drawn,
     newest_run,
     read_labels,
 )
@@ -38,6 +41,7 @@ from fer_hailo.deploy.bundle import FLOAT, MANIFEST, file_sha256
 if TYPE_CHECKING:
     from fer_hailo.common.config import Config
 
+DRAWN = "learnt drawn faces (the synthetic sample set): what it answers says nothing about photographs"
 PREPARED_BY = ("source_size", "input_size", "color")  # fields of a configuration that a converted model fixes
 
 
@@ -104,7 +108,7 @@ class Home:
         """Under which its rows of results go: that of the run that it came from, else the file's."""
         if self.manifest:
             with _reading(self.manifest, "its name"):
-                return _json(self.manifest).get("name", self.model.stem)
+                return str(read_json(self.manifest).get("name", self.model.stem))
         return self.run.name if self.run else self.model.stem
 
     @property
@@ -150,7 +154,8 @@ class Home:
         if not path.is_file():
             return None
         with _reading(path, "how sure predictions are"):
-            content = _json(path).get("confidence") if self.manifest else _json(path)
+            content = read_json(path)
+            content = content.get("confidence") if self.manifest else content
             return None if content is None else Confidence(**content)
 
     @cached_property
@@ -161,9 +166,18 @@ class Home:
     @cached_property
     def trained_on(self) -> str | None:
         """The key of the data that its run was trained on; None where that is not known."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return _json(self.run / ENVIRONMENT)["data"]["key"] if self.run else None
+        with contextlib.suppress(UserError):
+            return data_key(self.run) if self.run else None
         return None
+
+    @cached_property
+    def learnt_drawn(self) -> bool:
+        """Whether it learnt drawn faces, by its run or by the manifest; False where neither tells."""
+        if not self.manifest:
+            return self.run is not None and learnt_drawn(self.run)
+        with contextlib.suppress(UserError), _reading(self.manifest, "its data"):
+            return bool(read_json(self.manifest)["data"]["name"] == SYNTHETIC)
+        return False
 
     @cached_property
     def config(self) -> Config:
@@ -207,7 +221,7 @@ def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: d
     """The model that a user means by a file, a folder, released:NAME or nothing, with what belongs to it.
 
     In a folder it is the first file of `use`. Nothing means the newest complete run; to predict, the released
-    model where there is none. Raises UserError where there is no model.
+    model where there is none, and no run that learnt drawn faces. Raises UserError where there is no model.
     """
     model = _usual(use) if path is None else _file(place(path), use)
     try:
@@ -222,6 +236,12 @@ def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: d
     return Home(model, format, manifest, run, overrides or {})
 
 
+def warn_if_drawn(home: Home) -> None:
+    """Say on standard error where a model learnt drawn faces, before anything is made of what it answers."""
+    if home.learnt_drawn:
+        print(f"warning: {home.model} {DRAWN}", file=sys.stderr, flush=True)
+
+
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is a deploy bundle, with images to score. A released folder has none."""
     return (folder / MANIFEST).is_file() and not (folder / CONFIG).is_file()
@@ -234,7 +254,7 @@ def _is_run(folder: Path) -> bool:
 def _usual(use: Use) -> Path:
     """The model file that is meant where none is named."""
     try:
-        return _file(newest_run(done=True), use)
+        return _file(newest_run(done=True, real=use is Use.PREDICT), use)
     except UserError:
         if use is not Use.PREDICT:
             raise
@@ -273,7 +293,7 @@ def _named(folder: Path) -> Path:
 
 def _by_manifest(model: Path, path: Path) -> Stated:
     with _reading(path, "labels and preprocessing"):
-        content = _json(path)
+        content = read_json(path)
         labels, spec = tuple(content["labels"]), PreprocessSpec(**content["preprocess"])
         files = content["files"]
         beside = path.parent == _named(model.parent)
@@ -297,15 +317,5 @@ def _config(path: Path) -> Config:
         raise UserError(f"{what}: {install('train')}, or use a .tflite of a deploy folder") from None
 
 
-def _json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@contextlib.contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
-    """Turn what a damaged file gives rise to into one line."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(f"{path} does not tell {what} ({reason}): copy its folder again") from None
+def _reading(path: Path, what: str) -> contextlib.AbstractContextManager[None]:
+    return reading(path, f"does not tell {what}", "copy its folder again")

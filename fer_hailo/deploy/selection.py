@@ -5,14 +5,13 @@ Standard library only.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_hailo.common.confidence import Confidence
-from fer_hailo.common.errors import UserError, one_line, with_class
 from fer_hailo.common.files import write_json
 from fer_hailo.common.metrics import Metrics, Scores, from_dicts, to_dicts
+from fer_hailo.common.reading import read_json, reading
 
 SELECTION = "selection.json"
 
@@ -74,10 +73,5 @@ def read_selection(folder: Path) -> Selection | None:
     path = folder / SELECTION
     if not path.is_file():
         return None
-    try:
-        return Selection.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(
-            f"{path} does not tell which run chose the settings ({reason}): copy the folder again"
-        ) from None
+    with reading(path, "does not tell which run chose the settings", "copy the folder again"):
+        return Selection.from_dict(read_json(path))

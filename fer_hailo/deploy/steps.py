@@ -5,14 +5,15 @@ Read on the SDK machine and the board.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_json
 from fer_hailo.common.metrics import Scores, scores_from_dict, scores_to_dict
+from fer_hailo.common.reading import DAMAGED, read_json
 
 RECORD = "steps.json"
 
@@ -80,9 +81,9 @@ class Step:
 
     output_snr: of the outputs, dB, where the step's log tells it.
 
-    What the step found out, None of the others: notes, sentences; layers (how many) of the parse; script,
-    with the names of the parsed layers, of the optimization; hef, as its `to_dict` gives it, of the
-    compilation.
+    What the step found out, None of the others: notes, sentences; layers (how many) of the parse, and the
+    file that was parsed; script, with the names of the parsed layers, of the optimization; hef, as its
+    `to_dict` gives it, of the compilation.
     """
 
     inputs: Inputs
@@ -94,6 +95,7 @@ class Step:
     output_snr: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] | None = None
     layers: int | None = None
+    parsed: str | None = None
     script: str | None = None
     hef: dict[str, Any] | None = None
 
@@ -101,6 +103,7 @@ class Step:
         found: dict[str, Any] = {
             "notes": None if self.notes is None else list(self.notes),
             "layers": self.layers,
+            "parsed": self.parsed,
         }
         found |= {"script": self.script, "hef": self.hef, "output_snr": self.output_snr or None}
         return {
@@ -127,6 +130,7 @@ class Step:
             output_snr=dict(values.get("output_snr") or {}),
             notes=None if notes is None else tuple(notes),
             layers=values.get("layers"),
+            parsed=values.get("parsed"),
             script=values.get("script"),
             hef=values.get("hef"),
         )
@@ -143,8 +147,8 @@ def read_steps(path: Path) -> dict[str, Step]:
     What another version wrote is left out: it costs time only.
     """
     try:
-        entries = list(json.loads(path.read_text(encoding="utf-8")).items())
-    except (OSError, ValueError, AttributeError, RecursionError):
+        entries = list(read_json(path).items())
+    except (UserError, *DAMAGED):
         return {}
     steps = {}
     for name, values in entries:

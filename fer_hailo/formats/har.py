@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from fer_hailo.common.errors import UserError, one_line
 MAX_MEMBERS = 1000
 MAX_BYTES = 16 << 30  # unpacked; weights are a few GB at most
 MAX_READ = 64 << 20  # of a member that is read: the HN of a thousand layers has about 1 MB
+MAX_NOISE = 1 << 20  # unpacked, of one layer: a number for each of its channels
+MAX_CELL = 200  # characters that are shown of a name
 NOISE = "layer_noise_analysis/snr"
 AGAIN = "make it again, or copy it again"
 _KINDS = {
@@ -59,8 +62,8 @@ class Har:
 
     state: hailo_model, fp_optimized_model, quantized_model or compiled_model. levels: the optimization and
     the compression level that took effect, None before quantization. script: the model script with scoped
-    layer names, "" without one. noise: signal-to-noise ratio by layer, dB; empty where the compiler measured
-    none. hn: the network as JSON holds it.
+    layer names, "" without one. noise: signal-to-noise ratio by layer, dB, those that are finite; empty where
+    the compiler measured none. hn: the network as JSON holds it.
     """
 
     name: str
@@ -122,7 +125,8 @@ def format_har(har: Har) -> str:
         shape = "x".join(map(str, layer.shape)) if layer.shape else "-"
         noise = f"{har.noise[layer.name]:.1f} dB" if layer.name in har.noise else "-"
         names = ", ".join(layer.original_names) or "(the compiler put it in)"
-        rows.append((layer.name, layer.type, shape, layer.precision or "-", noise, names))
+        name, kind = layer.name[:MAX_CELL], layer.type[:MAX_CELL]
+        rows.append((name, kind, shape[:MAX_CELL], layer.precision[:MAX_CELL] or "-", noise, names))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     table = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
@@ -131,7 +135,7 @@ def format_har(har: Har) -> str:
     measured = (
         "" if har.noise or not har.levels else "no layer noise: the compiler measures it at level 2 and above"
     )
-    return "\n".join([line for line in (what, levels, measured) if line] + table)
+    return "\n".join(_printable(line) for line in [what, levels, measured, *table] if line)
 
 
 def _members(path: Path | str) -> dict[str, bytes]:
@@ -148,9 +152,8 @@ def _members(path: Path | str) -> dict[str, bytes]:
                 if not kind or not member.isfile():
                     continue
                 if member.size > MAX_READ:
-                    raise UserError(
-                        f"{member.name[-80:]} inside {path} is larger than {MAX_READ >> 20} MiB: {AGAIN}"
-                    )
+                    name = _printable(member.name[-80:])
+                    raise UserError(f"{name} inside {path} is larger than {MAX_READ >> 20} MiB: {AGAIN}")
                 networks += kind == "hn"
                 inside = archive.extractfile(member)
                 assert inside  # of a member that is a file
@@ -175,7 +178,7 @@ def _mode(file: BinaryIO) -> Literal["r:", "r:gz"]:
 
 def _layer(name: str, entry, path: Path | str) -> HarLayer:
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise UserError(f"the HN inside {path} gives {name[:80]} no type: {AGAIN}")
+        raise UserError(f"the HN inside {path} gives {_printable(name[:80])} no type: {AGAIN}")
     shapes, given = entry.get("output_shapes"), entry.get("original_names")
     first = shapes[0] if isinstance(shapes, list) and shapes and isinstance(shapes[0], list) else []
     shape = tuple(first[1:]) if first and all(type(side) is int for side in first) else None
@@ -201,13 +204,23 @@ def _noise(content: bytes | None, path: Path | str) -> dict[str, float]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             for key in file.files:
-                if key.endswith("/" + NOISE):
-                    noise[key.removesuffix("/" + NOISE)] = float(np.min(file[key].astype(np.float64)))
+                if not key.endswith("/" + NOISE):
+                    continue
+                if file.zip.getinfo(key + ".npy").file_size > MAX_NOISE:
+                    raise ValueError("a layer's is too large")
+                lowest = float(np.min(file[key].astype(np.float64)))
+                if math.isfinite(lowest):
+                    noise[key.removesuffix("/" + NOISE)] = lowest
     except Exception as error:  # NumPy and zipfile raise whatever a damaged archive leads them to
         raise UserError(
             f"the statistics inside {path} cannot be read ({one_line(error, 80)}): {AGAIN}"
         ) from None
     return noise
+
+
+def _printable(text: str) -> str:
+    """A text that stays one line, and cannot steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _text(value) -> str:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.reading import read_whole
 
 Found = TypeVar("Found")
 IDENTIFIER = b"TFL3"
+MOST_BYTES = 1 << 30  # of a file; FlatBuffers themselves end at 2 GiB
 TYPES = {
     0: "float32",
     1: "float16",
@@ -53,7 +55,8 @@ EXPECTED = {
     "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "TRANSPOSE_CONV",
 }  # fmt: skip
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-GATE = "_hard_swish_gate"  # ends the name of relu6(x + 3) in an h-swish that is written out as x relu6(x + 3)
+# End the names of relu6(x + 3), and of a sixth of it, in an h-swish of x that is written out
+GATE, SIXTH = "_hard_swish_gate", "_hard_swish_sixth"
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MOST_BYTES)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     if data[4:8] != IDENTIFIER:

@@ -65,6 +65,10 @@ MEMORY = "memory ran out: end other programs, or give a smaller --batch"
 SERVICE_FAILED = (
     "the service of HailoRT does not answer, or has another version: sudo systemctl restart hailort.service"
 )
+PAGES = (
+    "write the line `options hailo_pci force_desc_page_size=4096` into a file of /etc/modprobe.d whose name "
+    "ends in .conf, and start the machine again"
+)
 # By the name of a status, or of the exception class that HailoRT's Python makes of it.
 ADVICE = {
     "HailoRTTimeout": f"the device gave no answer within {TIMEOUT_MS / 1000:g} s: it hangs, or other "
@@ -76,6 +80,8 @@ ADVICE = {
     "HAILO_INVALID_DRIVER_VERSION": VERSIONS,
     "HAILO_UNSUPPORTED_FW_VERSION": VERSIONS,
     "InvalidProtocolVersionException": VERSIONS,
+    "HAILO_INTERNAL_FAILURE": "the driver's descriptor pages may be too large for the device (hailort.log "
+    f"then names max_desc_page_size): {PAGES}",
     "HAILO_DRIVER_NOT_INSTALLED": "the driver is not loaded: sudo modprobe hailo_pci, or install it "
     f"({call('run')} --doctor)",
     "HAILO_OPEN_FILE_FAILURE": f"the device node /dev/hailo0 cannot be opened: {call('run')} --doctor tells "
@@ -113,6 +119,7 @@ ADVICE = {
 # the bare number.
 NUMBERS = {
     4: "HAILO_TIMEOUT",
+    8: "HAILO_INTERNAL_FAILURE",
     13: "HAILO_OPEN_FILE_FAILURE",
     16: "HAILO_UNSUPPORTED_FW_VERSION",
     36: "HAILO_DRIVER_OPERATION_FAILED",
@@ -256,6 +263,11 @@ def import_hailort() -> ModuleType:
             "it must have the "
             "version of the package hailort, and be made for this Python and numpy"
         ) from error
+
+
+def page_size_refused(text: str) -> bool:
+    """Whether lines of HailoRT tell that the driver's descriptor pages are too large for the device."""
+    return "max_desc_page_size" in text or "HAILO_INTERNAL_FAILURE(8)" in text
 
 
 def device_architecture(platform: ModuleType) -> str:

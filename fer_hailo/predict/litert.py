@@ -12,8 +12,9 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.reading import read_whole
 from fer_hailo.common.results import FLOAT_STEM
-from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.formats.tflite import MOST_BYTES, read_tflite
 from fer_hailo.predict import private
 
 TIE = 1e-3  # of an INT8 step
@@ -34,7 +35,7 @@ class LiteRT:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._interpreter = _interpreter()(
-                    model_content=Path(path).read_bytes(),
+                    model_content=read_whole(path, MOST_BYTES),
                     num_threads=threads,
                     experimental_preserve_all_tensors=keep_tensors,
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.formats.har import read_har
+from fer_hailo.formats.tflite import GATE, SIXTH
 from fer_hailo.script.text import Items, Name, Statement, Text, Value
 from fer_hailo.script.vocabulary import layer_values, names_layers, near, typed_values
 
@@ -90,6 +92,15 @@ class Layers:
         fits = _matcher(text)
         return [name for name, layer in self.layers.items() if any(fits(part) for part in _parts(layer))]
 
+    def with_swishes(self, names: Sequence[str]) -> list[str]:
+        """Scoped names with those of the layers behind each that write out its h-swish, if it has such."""
+        found = []
+        for name in names:
+            ends = [original + end for original in self.layers[name].original_names for end in (GATE, SIXTH)]
+            written = [other for end in ends for other in self.quoted(glob.escape(end))]
+            found += [name, *written, *(reader for other in written for reader in self.layers[other].outputs)]
+        return list(dict.fromkeys(found))
+
     def nearest(self, name: str) -> str:
         """The known layer whose name is most like `name`, or ""."""
         return near(name, self.layers if "/" in name else [bare(known) for known in self.layers])
@@ -127,7 +138,9 @@ def _resolve_statement(statement: Statement, layers: Layers) -> Statement:
             for item in value.value:
                 yield from found(item)
         elif isinstance(value, Text):
-            for name in _quoted(value, layers):
+            names = _quoted(value, layers)
+            # A layer's precision is its h-swish's too, which is a layer by itself where it is written out
+            for name in layers.with_swishes(names) if statement.command == "quantization_param" else names:
                 yield Name(name, value.line, value.column)
         else:
             yield value

@@ -14,8 +14,9 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Scores
 from fer_hailo.common.results import add_rows, row_of
+from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
-from fer_hailo.deploy.home import resolve
+from fer_hailo.deploy.home import DRAWN, resolve
 from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
 from fer_hailo.script.files import ScriptFiles, read_scripts
@@ -72,7 +73,7 @@ def compile_bundle(
     warnings = [_warning(finding) for finding in said if finding.what != REDUCED] + [
         note for step in record.values() for note in step.notes or ()
     ]
-    optimized, compiled = record.get("optimize"), record.get("compile")
+    parse, optimized, compiled = (record.get(step) for step in STEPS)
     if optimized and optimized.scores and not any(OUTPUT not in name for name in noise):
         warnings.append(NO_NOISE.format(instead="; its log tells of the outputs alone" if noise else ""))
     version = next(iter(record.values())).sdk_version if record else "unknown"
@@ -80,7 +81,7 @@ def compile_bundle(
         job,
         metrics,
         most_lost,
-        Compiled(version, agreement, compiled.hef if compiled else None),
+        Compiled(version, parse.parsed or "" if parse else "", agreement, compiled.hef if compiled else None),
         noise=noise,
         concerns=concerns_of(
             [finding.line for finding in said if finding.what == REDUCED],
@@ -150,6 +151,8 @@ def _job(
             f"{script.name} has {faults} error{'s' if faults > 1 else ''}, see above: nothing was compiled"
         )
     _check_quoted(script, bundle)
+    if bundle.manifest.data.name == SYNTHETIC:
+        _say(f"warning: {bundle.name} {DRAWN}", red=True)
     if any(layer.operator in ("HARD_SWISH", "MUL") for layer in bundle.network.layers):
         _say(f"note: {SIMPLER}")
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
@@ -203,7 +206,7 @@ def _facts(
         verdict=judge(judged, sdk.agreement if sdk else {}, most_lost, manifest.selected_by, concerns),
         judged=judged,
         warnings=warnings,
-        versions=versions | ({"Dataflow Compiler": sdk.sdk_version} if sdk else {}),
+        versions=versions | ({"Dataflow Compiler": sdk.sdk_version, "parsed": sdk.parsed} if sdk else {}),
         noise=noise,
         settings=settings_of(script, levels),
         script=script,
@@ -241,11 +244,11 @@ def _finish(job: Job, facts: Facts, dates: dict[str, str]) -> int:
     ]
     if rows:
         add_rows(resolve(job.bundle.folder).results, rows)
+    agreement = facts.outcome.agreement if isinstance(facts.outcome, Compiled) else {}
     for stage, scores in facts.metrics.items():
-        print(
-            f"{stage:<13}"
-            + "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items())
-        )
+        line = "".join(f"   {split} {metrics.accuracy:.2%}" for split, metrics in scores.items())
+        same = f"   {agreement[stage]:.2%} as the float TFLite" if stage in agreement else ""
+        print(f"{stage:<13}{line}{same}")
     for warning in facts.warnings:
         _say(f"warning: {warning}", red=True)
     failed = facts.verdict.failed

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +71,7 @@ def has_name(error: BaseException, name: str) -> bool:
 @contextlib.contextmanager
 def calling(what: str, log: Path) -> Iterator[None]:
     """Run SDK calls: log caught; an exception becomes a UserError that names the step, the reason and the
-    log.
+    log, which gets the traceback.
     """
     try:
         with captured(log):
@@ -80,6 +81,9 @@ def calling(what: str, log: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in PLACES:
             raise
+        # Nobody sees it otherwise, and it tells which part of the SDK failed
+        with contextlib.suppress(OSError), open(log, "a", encoding="utf-8", errors="replace") as file:
+            file.write(traceback.format_exc())
         raise UserError(
             f"{what}: {advice_for(error)} ({with_class(error, reason_of(error))}); the whole log is {log}"
         ) from error

@@ -21,12 +21,11 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_text, written
 from fer_hailo.common.progress import duration
 from fer_hailo.deploy.answers import ANSWERS, Answers, write_answers
-from fer_hailo.deploy.bundle import EVALUATION, FLOAT, Bundle, EvalSet, file_sha256
+from fer_hailo.deploy.bundle import EVALUATION, Bundle, EvalSet, file_sha256
 from fer_hailo.deploy.scoring import agreement, logits_of, score
 from fer_hailo.deploy.steps import RECORD, Inputs, Step, StepScores, read_steps, write_steps
 from fer_hailo.formats.har import read_har
 from fer_hailo.formats.hef import DAMAGED, read_hef
-from fer_hailo.formats.tflite import WEIGHTED
 from fer_hailo.script.clash import without_clashes
 from fer_hailo.script.files import ScriptFiles
 from fer_hailo.script.layers import Layers, resolve
@@ -37,6 +36,7 @@ from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk.expect import what_to_expect
 from fer_hailo.sdk.log import findings, output_ratios
 from fer_hailo.sdk.noise import noise_of
+from fer_hailo.sdk.parse import parse
 
 STEPS = ("parse", "optimize", "compile")
 HAR, QUANTIZED, HEF, EFFECTIVE, LOG = (
@@ -145,74 +145,11 @@ def _read_from(log: Path, place: int) -> str:
 
 def _parse(job: Job) -> dict[str, Any]:
     """Returns what it found out, as fields of a Step; so do the other steps."""
-    log, path, note = job.out / LOG, job.bundle.folder / FLOAT, None
-    runner: Any = None
-
-    def translate(**options) -> None:
-        nonlocal runner
-        runner = sdk.client().ClientRunner(hw_arch=job.hw_arch)
-        runner.translate_tf_model(str(path), job.net_name, **options)
-
-    with sdk.calling("parse", log):
-        try:
-            translate()
-        except Exception as error:
-            names = (
-                _recommended(str(error)) if sdk.has_name(error, "ParsingWithRecommendationException") else []
-            )
-            if not names:
-                raise
-            note = (
-                "the parser stopped; it was run again with the end nodes that it recommended: "
-                f"{', '.join(names)}"
-            )
-            print(note, flush=True)
-            translate(end_node_names=names)
-    layers = Layers.from_hn(runner.get_hn_dict())
-    notes = [note] if note else []
-    notes += _check_parsed(job, runner.get_hn_dict(), layers)
+    log = job.out / LOG
+    parsed = parse(job.bundle, job.hw_arch, job.net_name, log)
     with written(job.out / HAR) as beside, sdk.calling("parse", log):
-        runner.save_har(str(beside))
-    return {"notes": tuple(notes), "layers": len(layers.layers)}
-
-
-def _check_parsed(job: Job, hn: dict, layers: Layers) -> list[str]:
-    """Raise UserError where the parsed network is not the one in the bundle.
-
-    Returns what else is worth a look.
-    """
-    spec, count = job.bundle.spec, len(job.bundle.labels)
-    for name, layer in hn["layers"].items():
-        shape = list((layer.get("output_shapes") or [[]])[0])
-        if layer.get("type") == "input_layer" and shape[1:] != [spec.input_size, spec.input_size, 3]:
-            raise UserError(
-                f"parse: the network's input {name} came out with shape {shape}, not (-1, {spec.input_size}, "
-                f"{spec.input_size}, 3)"
-            )
-        if layer.get("type") == "output_layer" and shape and shape[-1] != count:
-            raise UserError(
-                f"parse: the network ends at {name} with shape {shape}, not with {count} logits: the parser "
-                "cut off its end; "
-                "see the operators in conversion.html"
-            )
-    notes = [
-        f"the parser made the normalization layer {name} (of "
-        f"{', '.join(layer.original_names) or 'no layer'}): a MUL by "
-        "a constant in the TFLite; where it is not folded, the compiler stops at it"
-        for name, layer in layers.layers.items()
-        if layer.type == "normalization"
-    ]
-    if any(layer.original_names for layer in layers.layers.values()):
-        weighted = [layer.name for layer in job.bundle.network.layers if layer.operator in WEIGHTED]
-        lost = [name for name in weighted if not layers.quoted(name)]
-        # No error: how the parser names layers is not known well enough, and the scores tell whether they are
-        # lost
-        if lost:
-            notes.append(
-                f"{len(lost)} layers of the TFLite are not found by name in the parsed network, the first is "
-                f"{lost[0]}"
-            )
-    return notes
+        parsed.runner.save_har(str(beside))
+    return {"notes": parsed.notes, "layers": parsed.layers, "parsed": parsed.file}
 
 
 def _optimize(job: Job) -> dict[str, Any]:
@@ -339,12 +276,6 @@ def _scored(job: Job, step: str, scores: StepScores | None) -> bool:
         return False
     path = job.out / ANSWERS
     return "har-int8" not in STAGES[step] or (path.is_file() and file_sha256(path) == scores.answers)
-
-
-def _recommended(text: str) -> list[str]:
-    """End nodes from `... using these end node names: a, b`."""
-    match = re.search(r"end node names:\s*(.+)", text)
-    return [name.strip(" '\"[].") for name in match[1].split(",") if name.strip(" '\"[].")] if match else []
 
 
 def _fits(job: Job, record: dict[str, Step], step: str) -> bool:

@@ -13,11 +13,13 @@ from fer_hailo.sdk.verdict import Verdict
 
 @dataclass(frozen=True)
 class Compiled:
-    """What only the SDK tells. sdk_version: of the first step. agreement: by stage, the part of the
+    """What only the SDK tells. sdk_version: of the first step. parsed: the TFLite that it took, empty where
+    that was not recorded. agreement: by stage, the part of the
     predictions that are the float TFLite's. hef: as its `to_dict` gives it, None where there is none yet.
     """
 
     sdk_version: str
+    parsed: str
     agreement: dict[str, float]
     hef: dict[str, Any] | None
 

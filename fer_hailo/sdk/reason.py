@@ -8,9 +8,7 @@ from fer_hailo.common.errors import first_line
 
 MOST = 600  # characters of a reason
 _OPERATORS = re.compile(r"the errors found in the graph are:\s*(.+)", re.I | re.S)
-_MEMORY = re.compile(
-    r".*(?:smaller batch_size|out of memory|resource ?exhausted|\bOOM\b|std::bad_alloc).*", re.I
-)
+_MEMORY = re.compile(r"smaller batch_size|out of memory|resource ?exhausted|\bOOM\b|std::bad_alloc", re.I)
 _TRACE = re.compile(r"traceback", re.I)
 _CANNOT_START = re.compile(r"symbol lookup error|cannot open shared object", re.I)
 _CRASH = re.compile(r"unexpected crash", re.I)
@@ -52,11 +50,17 @@ def reason_of(text: object) -> str:
             "the errors found in the graph are: "
             + "; ".join(" ".join(line.split()) for line in found[1].splitlines() if line.strip())[:MOST]
         )
-    if found := _MEMORY.search(said):
-        return " ".join(found[0].split())[:MOST]
+    if memory := next(filter(_MEMORY.search, lines), None):
+        return memory[:MOST]
     if lines and _TRACE.search(said):
         return lines[-1][:MOST]
     return first_line(said, MOST)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was lacking."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError"} or _MEMORY.search(str(error)))
 
 
 def advice_for(error: BaseException) -> str:

@@ -84,8 +84,8 @@ def rehearse(
     except UserError as error:
         judged = "the verdict is by the INT8 TFLite" if bundle.int8 else "what 8 bits lose is not known"
         warnings.append(f"no integer emulation of this network: {error}; {judged}")
-    missing = bundle.manifest.without.items()
-    warnings += [f"there is no {name} ({reason}): it is not scored" for name, reason in missing]
+    if INT8 in bundle.manifest.without:
+        warnings.append(f"there is no {INT8} ({bundle.manifest.without[INT8]}): it is not scored")
     files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
     networks = {network.stage: network for network in map(LiteRT, files)} | (
         emulation.networks if emulation else {}

@@ -4,12 +4,12 @@ validation.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.reading import read_json
 from fer_hailo.sdk.chain import TOO_MUCH_LOST, compile_bundle
 
 FINAL = "har-int8"
@@ -45,7 +45,7 @@ def try_scripts(
         statuses.append(
             compile_bundle(folder, hw_arch, files, None, place, most_lost, quick, strict, until="optimize")
         )
-        rows.append(_row(path.stem, json.loads((place / "compile_report.json").read_text(encoding="utf-8"))))
+        rows.append(_row(path.stem, read_json(place / "compile_report.json")))
     head = ("script", "INT8, validation", "95 %", "macro recall", "lost", "level", "seconds")
     print(_table([head, *sorted(rows, key=lambda row: row[1], reverse=True)]))
     return 0 if 0 in statuses else TOO_MUCH_LOST

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.home import Format, Home, Use, resolve
+from fer_hailo.deploy.home import Format, Home, Use, resolve, warn_if_drawn
 
 
 def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Path:
@@ -73,6 +73,7 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
 def _members(runs: list[str], overrides: dict) -> list[Home]:
     subjects = [resolve(place, Use.LEARN, overrides) for place in runs]
     for subject in subjects:
+        warn_if_drawn(subject)
         if subject.format is not Format.KERAS:
             raise UserError(
                 f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files"

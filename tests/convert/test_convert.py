@@ -23,7 +23,7 @@ from fer_hailo.formats.tflite import read_tflite
 from fer_hailo.predict.litert import LiteRT
 from fer_hailo.predict.predictor import load
 from fer_hailo.script.lint import lint_script
-from fer_hailo.training.convert import quantise
+from fer_hailo.training.convert import quantise, second_road
 from fer_hailo.training.convert.conversion import convert
 from fer_hailo.training.convert.expectation import check_normalisation
 from fer_hailo.training.convert.ranges import tensor_ranges
@@ -271,23 +271,58 @@ def test_a_network_without_int8_kernels_gets_a_bundle_without_int8(
     def refuse(*arguments):
         raise quantise.NoInt8Kernel("no INT8 kernel for strange (EXP)")
 
+    def no_road(content):
+        raise second_road.NoSecondRoad(second_road.NOTHING)
+
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(converted, run / "deploy", dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(conversion, "quantise", refuse)
+    monkeypatch.setattr(second_road, "write_plainly", no_road)
     deploy = convert(str(run), {}, None, None, None)
     bundle = load_bundle(deploy)
     assert bundle.int8 is None and bundle.manifest.without == {
-        "model_int8.tflite": "no INT8 kernel for strange (EXP)"
+        "model_int8.tflite": "no INT8 kernel for strange (EXP)",
+        "model_float32_primitive.tflite": second_road.NOTHING,
     }
+    assert [path.name for path in bundle.roads] == ["model_float32.tflite"]
     assert {path.name for path in deploy.iterdir() if path.is_file()} == {*FILES, "manifest.json"} - {
-        "model_int8.tflite"
+        "model_int8.tflite",
+        "model_float32_primitive.tflite",
     }
     assert set(bundle.manifest.metrics) == {"keras", "tflite"}
-    assert (
-        "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in capsys.readouterr().out
-    )
-    assert "No INT8 network was made" in (run / "conversion.html").read_text()
+    said = capsys.readouterr().out
+    assert "warning: model_int8.tflite was not made: no INT8 kernel for strange (EXP)" in said
+    assert f"note: model_float32_primitive.tflite was not made: {second_road.NOTHING}" in said
+    page = (run / "conversion.html").read_text()
+    assert f"There is no model_float32_primitive.tflite: {second_road.NOTHING}." in page
+    assert "No INT8 network was made" in page
+
+
+def test_the_second_road_goes_with_the_first(converted, trained):
+    bundle = load_bundle(converted)
+    first, second = bundle.roads
+    assert (first.name, second.name) == ("model_float32.tflite", "model_float32_primitive.tflite")
+    assert bundle.manifest.without == {} and second.name in bundle.manifest.files
+    exact, plain = (LiteRT(path).logits(bundle.calibration(), bundle.spec) for path in (first, second))
+    facts = json.loads((trained / "conversion.json").read_text())["second_road"]
+    assert np.abs(exact - plain).max() == pytest.approx(facts["difference"]) and facts["difference"] <= 1e-5
+    kinds = {layer.operator for layer in read_tflite(second).layers}
+    assert kinds | {"RELU6"} == set(facts["operators"]) and facts["count"] == 80
+    named = {layer.name: layer.operator for layer in read_tflite(second).layers}
+    assert {layer.name for layer in bundle.network.layers} < set(named) and "HARD_SWISH" not in kinds
+    page = (trained / "conversion.html").read_text()
+    assert "<td>MUL</td><td>2</td><td>untried</td>" in page
+    assert "<td>CONV_2D</td><td>2</td><td>seen to parse</td>" in page
+
+
+def test_a_second_road_that_answers_otherwise_is_not_kept(converted, tmp_path, monkeypatch):
+    bundle, place = load_bundle(converted), tmp_path / "second.tflite"
+    monkeypatch.setattr(second_road, "MOST", -1.0)
+    monkeypatch.setattr(second_road, "RELATIVE", -1.0)
+    with pytest.raises(second_road.NoSecondRoad, match="differ from those of model_float32.tflite by up to"):
+        second_road.make_second_road(bundle.roads[0], place, bundle.calibration()[:2], bundle.spec)
+    assert not place.exists()
 
 
 def test_what_int8_lost_names_the_way_to_win_it_back(trained, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,8 @@
 import io
+import os
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +128,32 @@ def test_missing_or_empty_class_or_folder(tmp_path, files, classes, said):
         load_filtered_image_paths(tmp_path, classes)
 
 
+def test_odd_files_in_a_folder_are_told_and_passed_over(tmp_path, capsys):
+    as_folder(tmp_path, FILES)
+    right = [entry.id for entry in open_source(tmp_path).entries]
+    angry = tmp_path / "train" / "angry"
+    (angry / "nowhere.png").symlink_to("missing.png")
+    (angry / "device.png").symlink_to("/dev/zero")
+    (angry / "again").symlink_to(angry)
+    (tmp_path / "train" / "up").symlink_to(tmp_path)
+    os.mkfifo(angry / "pipe.png")
+    (Path(os.fsdecode(os.fsencode(angry) + b"/\xff\xfe.png"))).write_bytes(png())
+    (angry / "line\nbreak.png").write_bytes(png())
+    source = open_source(tmp_path)
+    said = capsys.readouterr().err
+    assert [entry.id for entry in source.entries] == sorted([*right, "train/angry/line\nbreak.png"])
+    assert said.count("is passed over") == 4 and len(said.splitlines()) == 4 and r"\udcff" in said
+
+
+def test_an_image_file_of_absurd_size_is_that_images_fault(tmp_path):
+    as_folder(tmp_path, FILES)
+    with open(tmp_path / "test" / "angry" / "0.png", "r+b") as file:
+        file.truncate(65 << 20)
+    source = open_source(tmp_path)
+    with pytest.raises(ValueError, match="more than 64 MiB"):
+        source.read(next(entry for entry in source.entries if entry.id == "test/angry/0.png"))
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(UserError, match="no data at"):
         open_source(tmp_path / "nothing")
@@ -165,6 +193,39 @@ def test_damaged_member_is_that_pictures_fault(tmp_path):
         data[archive.getinfo("test/angry/0.png").header_offset + 60] ^= 255
     path.write_bytes(data)
     source = open_source(path)
+    broken = next(e for e in source.entries if e.id == "test/angry/0.png")
+    with pytest.raises(ValueError, match="damaged"):
+        source.read(broken)
+
+
+@pytest.mark.parametrize("damage", ["lzma", "unknown method", "unknown version", "encrypted"])
+def test_whatever_zipfile_raises_is_that_pictures_fault(tmp_path, damage):
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(
+        path, "w", zipfile.ZIP_LZMA if damage == "lzma" else zipfile.ZIP_DEFLATED
+    ) as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+        place = archive.getinfo("test/angry/0.png").header_offset
+    data = bytearray(path.read_bytes())
+    # Of the local header, 30 bytes and the name: version at 4, flags at 6, method at 8; the central one has
+    # them two bytes later, at its own place
+    central = data.index(b"PK\x01\x02")
+    while data[central + 46 : central + 46 + 16] != b"test/angry/0.png":
+        central = data.index(b"PK\x01\x02", central + 4)
+    if damage == "lzma":
+        data[place + 30 + 16 + 4 : place + 30 + 16 + 12] = b"\xff" * 8
+    else:
+        offset, value = {"unknown method": (8, 77), "unknown version": (4, 99), "encrypted": (6, 1)}[damage]
+        data[place + offset] = data[central + offset + 2] = value
+    path.write_bytes(data)
+    try:
+        source = open_source(path)
+    except (
+        UserError
+    ) as error:  # of a version that it does not know, zipfile says so when it opens the archive
+        assert damage == "unknown version" and "not a whole zip" in str(error)
+        return
     broken = next(e for e in source.entries if e.id == "test/angry/0.png")
     with pytest.raises(ValueError, match="damaged"):
         source.read(broken)
@@ -215,6 +276,7 @@ def test_csv_codes_are_the_published_ones(tmp_path):
         ([], "emotion,pixels,Usage", "holds no rows"),
         (["0,1 2,Training"], "emotion,pixel,Usage", "no column pixels"),
         (["0,1 2,Validation"], "emotion,pixels,Usage", "line 2: unknown Usage 'Validation'"),
+        (["7" * 5000 + ",1 2,Training"], "emotion,pixels,Usage", "emotion must be 0 to 6, got '7{20}'"),
         (["7,1 2,Training"], "emotion,pixels,Usage", "emotion must be 0 to 6, got '7'"),
         (["0,1 2"], "emotion,pixels,Usage", "line 2 has 2 of 3 columns"),
     ],

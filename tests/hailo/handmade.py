@@ -58,13 +58,14 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def networks() -> dict[str, bytes]:
-    """TFLite files: float; int8 (in and out); cut: with an operator before its last layer that the double's
-    parser refuses.
+    """TFLite files: float; plain, for the second road; int8 (in and out); cut: with an operator before its
+    last layer that the double's parser refuses.
     """
     import keras
     import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
 
+    from fer_hailo.training.convert.second_road import write_plainly
     from fer_hailo.training.convert.tflite import name_tensors, to_tflite
 
     keras.utils.set_random_seed(1)
@@ -94,8 +95,10 @@ def networks() -> dict[str, bytes]:
     quantized = flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
     name_tensors(quantized, model)  # as the float file's are, so that layers can be compared
     int8 = bytes(flatbuffer_utils.convert_object_to_bytearray(quantized))
+    float32 = to_tflite(model)
     return {
-        "float": to_tflite(model),
+        "float": float32,
+        "plain": write_plainly(float32),
         "int8": int8,
         "cut": to_tflite(keras.Model(inputs, strange, name="colours")),
     }
@@ -137,15 +140,16 @@ def write_bundle(
     folder: Path,
     float32: str = "float",
     int8: str = "int8",
+    plain: str = "plain",
     names=NAMES,
     script=SCRIPT,
     calibration=None,
     **manifest,
 ) -> Path:
-    """A sealed bundle. float32, int8: keys of `networks`; the rest replaces what is right."""
+    """A sealed bundle. float32, int8, plain: keys of `networks`; the rest replaces what is right."""
     images, labels = pictures()
     folder.mkdir(parents=True)
-    for name, key in ((parts.FLOAT, float32), (parts.INT8, int8)):
+    for name, key in ((parts.FLOAT, float32), (parts.PRIMITIVE, plain), (parts.INT8, int8)):
         (folder / name).write_bytes(networks()[key])
     np.save(folder / parts.CALIBRATION, images[-CALIBRATION:] if calibration is None else calibration)
     seen = images[:-CALIBRATION], labels[:-CALIBRATION], np.array(["val"] * VAL + ["test"] * TEST)

@@ -13,7 +13,7 @@ from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, compile_hef, pictures, write_bundle
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.bundle import FILES, EvalSet, load_bundle, newest_bundle
+from fer_hailo.deploy.bundle import FILES, FLOAT, PRIMITIVE, EvalSet, load_bundle, newest_bundle
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,18 @@ def test_an_intact_bundle(right):
         "test",
     ]
     assert bundle.network.input.shape == (1, 16, 16, 3) and bundle.network.output.shape == (1, 4)
+
+
+def test_bundles_without_a_second_road_open(copy):
+    assert [path.name for path in load_bundle(copy).roads] == [FLOAT, PRIMITIVE]
+    (copy / PRIMITIVE).unlink()
+    assert f"lacks {PRIMITIVE}" in refusal(copy)
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    del files[PRIMITIVE]
+    handmade.reseal(copy, files=files)  # made before there was one
+    assert [path.name for path in load_bundle(copy).roads] == [FLOAT]
+    handmade.reseal(copy, without={PRIMITIVE: "no h-swish"})  # made without one
+    assert [path.name for path in load_bundle(copy).roads] == [FLOAT]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -161,6 +173,7 @@ WRONG = {
         ["model_float32.tflite takes int8", "quantized", "parses the float32 one"],
     ),
     "float for int8": ({"int8": "float"}, ["model_int8.tflite takes float32 instead of int8"]),
+    "int8 for plain": ({"plain": "int8"}, ["model_float32_primitive.tflite takes int8"]),
     "labels": (
         {"names": NAMES[:3]},
         [
@@ -235,6 +248,11 @@ def test_other_labels(copy):
         ({"labels": np.zeros(10, np.int64)}, "of shape (200, 16, 16, 3) for 10 labels"),
         ({"images": np.zeros((200, 16, 16, 3), np.float32)}, "holds float32 images"),
         ({"logits": None}, "is no evaluation set"),
+        ({"labels": np.array(["blue"] * 200)}, "labels, splits and logits of the wrong kind"),
+        ({"labels": np.zeros((200, 2), np.int64)}, "of the wrong kind"),
+        ({"split": np.zeros(200)}, "of the wrong kind"),
+        ({"logits": np.zeros((200, 5), np.float32)}, "logits of shape (200, 5), which must be (200, 4)"),
+        ({"logits": np.full((200, 4), np.nan, np.float32)}, "and finite"),
     ],
 )
 def test_evaluation_sets(copy, change, words):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,9 +39,10 @@ from fer_hailo.script.layers import Layers
 from fer_hailo.script.settings import settings_of
 from fer_hailo.sdk import client as sdk
 from fer_hailo.sdk import log
-from fer_hailo.sdk.compile import _check_parsed, _lowered
+from fer_hailo.sdk.compile import _lowered
 from fer_hailo.sdk.expect import what_to_expect
 from fer_hailo.sdk.noise import noise_of
+from fer_hailo.sdk.parse import check_parsed
 from fer_hailo.sdk.reason import advice_for, reason_of
 from fer_hailo.sdk.verdict import concerns_of, judge
 
@@ -131,6 +133,7 @@ def test_the_whole_chain(whole):
         and facts["verdict"]["allowed"] == 2
     )
     assert f"har-native val {native['val']:.2%} test {native['test']:.2%}" in " ".join(result.stdout.split())
+    assert "100.00% as the float TFLite" in result.stdout
     assert (
         "written: deploy/hailo8/model.hef" in result.stdout
         and "report: deploy/hailo8/compile_report.html" in result.stdout
@@ -160,6 +163,8 @@ def test_the_whole_chain(whole):
         True,
     )
     assert facts["hef"]["architecture"] == "HAILO8" and facts["versions"]["Dataflow Compiler"] == "3.33.0"
+    assert facts["versions"]["parsed"] == "model_float32.tflite"
+    assert "parse: the parser took model_float32.tflite: 10 layers\n" in result.stderr
     assert facts["settings"]["precision_mode of [colours/conv1, colours/dw1]"] == "a16_w16"
     assert facts["settings"]["calibset_size"] == "64" and set(facts["seconds"]) == {
         "parse",
@@ -172,6 +177,22 @@ def test_the_whole_chain(whole):
     page = (out / "compile_report.html").read_text()
     assert "<h1>handmade for hailo8</h1>" in page and "rehearsal" not in page and page.count("<svg") >= 4
     assert f"{native['val']:.2%}" in page and "Signal-to-noise" in page
+
+
+def test_the_first_hour_quotes_what_is_printed(whole):
+    """docs/first-contact.md, but for numbers, paths, and what other calls than this one print."""
+
+    def masked(line: str) -> str:
+        line = re.sub(r"(RUN/)?deploy/hailo8/(try_fast/)?", "OUT/", line)
+        return " ".join(re.sub(r"-?\d[\d.]*", "N", line).split())
+
+    printed = {masked(line) for line in f"{whole[1].stdout}\n{whole[1].stderr}".splitlines()}
+    blocks = (ROOT / "docs/first-contact.md").read_text().split("```")[1::2]
+    quoted = [masked(line) for block in blocks for line in block.splitlines()]
+    starts = ("parse: begins", "parse: done", "optimize: begins", "optimize: done", "compile: ", "scoring ")
+    starts += ("har-", "written: OUT", "report: ", "accuracy lost from float to INTN: N")
+    found = [line for line in quoted if line.startswith(starts)]
+    assert len(found) > 20 and set(found) <= printed
 
 
 def test_the_int8_answers_are_kept_picture_by_picture(compiled):
@@ -320,19 +341,74 @@ def test_the_parser_recommends_end_nodes(fresh, tmp_path):
         fresh, "--out", "out", "--max-drop", 5, cwd=tmp_path, parse="recommend", hn_as_string=True
     )
     said = "it was run again with the end nodes that it recommended: logits"
-    assert result.returncode == 0 and f"warning: the parser stopped; {said}" in result.stderr
-    assert any(said in warning for warning in report(tmp_path / "out")["warnings"])
+    assert result.returncode == 0 and "warning: the parser stopped (Parsing failed: " in result.stderr
+    assert f"{said}\n" in result.stderr and any(
+        said in warning for warning in report(tmp_path / "out")["warnings"]
+    )
     assert said in (tmp_path / "out" / "compile_report.html").read_text()
 
 
 def test_a_network_without_its_end_is_refused(tmp_path):
-    write_bundle(tmp_path / "deploy", float32="cut")
-    line = error_line(compile_hef("deploy", cwd=tmp_path))
-    assert (
-        "with shape [-1, 1, 1, 12], not with 4 logits: the parser cut off its end" in line
-        and "conversion.html" in line
-    )
+    write_bundle(tmp_path / "deploy", float32="cut", plain="cut")
+    result = compile_hef("deploy", cwd=tmp_path)
+    line = error_line(result)
+    said = "with shape [-1, 1, 1, 12], not with 4 logits: the parser cut off its end"
+    assert line.startswith("error: parse: model_float32_primitive.tflite: the parser stopped (Parsing failed")
+    assert "unsupported operators: EXP" in line and said in line and "conversion.html" in line
+    # Both reasons, each in a line
+    (first,) = [line for line in result.stderr.splitlines() if line.startswith("parse: model_float32.tflite")]
+    assert said in first and "Traceback" not in result.stderr
     assert not list((tmp_path / "deploy" / "hailo8").glob("*.har"))
+
+
+def test_the_parser_takes_the_second_road(fresh, tmp_path):
+    """It does not know HARD_SWISH, and recommends a network without its end; layers keep their names."""
+    (tmp_path / "x.alls").write_text(QUOTED)
+    arguments = (fresh, "--alls", "x.alls", "--out", "out", "--max-drop", 5)
+    result = compile_hef(*arguments, cwd=tmp_path, refuses=["HARD_SWISH"])
+    assert result.returncode == 0, result.stderr
+    steps, facts = json.loads((tmp_path / "out/steps.json").read_text()), report(tmp_path / "out")
+    assert steps["parse"]["parsed"] == facts["versions"]["parsed"] == "model_float32_primitive.tflite"
+    said = "the parser did not take model_float32.tflite: model_float32_primitive.tflite was parsed"
+    assert any(note.startswith(said) for note in steps["parse"]["notes"])
+    assert f"warning: {said}" in result.stderr and said in (tmp_path / "out/compile_report.html").read_text()
+    assert "unsupported operators: HARD_SWISH" in result.stderr and "cut off its end" in result.stderr
+    assert facts["agreement"]["har-native"] == 1  # with the first road's TFLite
+    layers = Layers.from_har(tmp_path / "out/model.har")
+    assert layers.layers["colours/dw1"].original_names == ("stem_hard_swish_gate",)
+    # With a layer goes its h-swish, which is three layers here
+    assert "quantization_param([colours/conv1, colours/dw1, colours/dw2, colours/ew_mult1, colours/dw3]" in (
+        (tmp_path / "out/effective.alls").read_text()
+    )
+    again = compile_hef(*arguments, cwd=tmp_path, refuses=["HARD_SWISH"])
+    assert again.stderr.count("is up to date") == 3
+
+
+def test_the_parser_takes_neither_road(fresh, tmp_path):
+    result = compile_hef(fresh, "--out", "out", "--steps", "parse", cwd=tmp_path, refuses=["CONV_2D"])
+    line = error_line(result)
+    reason = "UnsupportedModelError: unsupported operators: CONV_2D (stem)"
+    assert line.startswith("error: parse: model_float32_primitive.tflite: the parser does not take this kind")
+    assert reason in line
+    (first,) = [line for line in result.stderr.splitlines() if line.startswith("parse: model_float32.tflite")]
+    assert reason in first and list((tmp_path / "out").glob("*.har")) == []
+
+
+@pytest.mark.parametrize("kind, text", [("MemoryError", "no memory"), ("RuntimeError", "std::bad_alloc")])
+def test_another_file_does_not_help_where_memory_ran_out(fresh, tmp_path, kind, text):
+    raises = {"parse": [kind, text]}
+    result = compile_hef(fresh, "--out", "out", "--steps", "parse", cwd=tmp_path, raises=raises)
+    assert text in error_line(result) and "primitive" not in result.stderr
+
+
+def test_a_bundle_without_a_second_road_says_so(fresh, tmp_path):
+    older = shutil.copytree(fresh, tmp_path / "deploy")
+    (older / "model_float32_primitive.tflite").unlink()
+    files = json.loads((older / "manifest.json").read_text())["files"]
+    del files["model_float32_primitive.tflite"]
+    handmade.reseal(older, files=files)
+    line = error_line(compile_hef("deploy", "--steps", "parse", cwd=tmp_path, refuses=["HARD_SWISH"]))
+    assert "no model_float32_primitive.tflite to try (convert the model again for it)" in line
 
 
 @pytest.mark.parametrize("rank", [2, 4])
@@ -503,8 +579,7 @@ def test_a_constant_that_the_parser_made_a_layer_of_is_told(fresh):
         "net/normalization1": {"type": "normalization", "original_names": ["gate_mul"]},
     }
     hn, bundle = {"name": "net", "layers": layers}, load_bundle(fresh)
-    job = type("Job", (), {"bundle": bundle})
-    notes = _check_parsed(job, hn, Layers.from_hn(hn))
+    notes = check_parsed(bundle, hn, Layers.from_hn(hn))
     assert "normalization layer net/normalization1 (of gate_mul): a MUL by a constant" in notes[0]
 
 
@@ -739,7 +814,11 @@ def test_what_inference_raises_is_one_line(monkeypatch, tmp_path, capfd):
         sdk.inference(Runner(), "har-int8", handmade.SPEC, tmp_path / "sdk.log") as infer,
     ):
         infer(pictures()[0][:2])
-    assert (tmp_path / "sdk.log").read_text() == "from C\n" and capfd.readouterr().out == "from C\n"
+    log = (tmp_path / "sdk.log").read_text()
+    assert log.startswith("from C\nTraceback (most") and log.endswith(
+        "MemoryError: no memory for\nthe emulator\n"
+    )
+    assert capfd.readouterr().out == "from C\n"
 
 
 def test_exceptions_are_known_by_name_and_by_base(tmp_path):
@@ -766,7 +845,6 @@ def test_the_log_is_caught_from_python_c_and_children(tmp_path):
     code = """
 import os, subprocess, sys
 from pathlib import Path
-from fer_hailo.sdk.compile import _check_parsed
 from fer_hailo.sdk.log import captured
 for line in ("first", "second"):
     with captured(Path("a/b.log")):

@@ -87,6 +87,7 @@ def test_numpy_and_the_standard_library_are_enough(right, made, tmp_path):
         "script.settings",
         "sdk.rehearsal",
         "sdk.chain",
+        "sdk.problem",
         "sdk.report",
         "deploy.program",
     ],  # fmt: skip
@@ -298,5 +299,6 @@ def test_help_names_every_way(tmp_path):
         "--har",
         "--inspect",
         "--json",
+        "--report-problem",
     ):
         assert option in result.stdout

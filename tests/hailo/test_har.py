@@ -2,14 +2,14 @@
 
 import io
 import json
-import random
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.formats.har import Har, format_har, read_har
+from fer_hailo.formats.har import format_har, read_har
 
 HN = {
     "name": "net",
@@ -132,26 +132,64 @@ def test_a_file_that_is_not_there_or_no_tar(tmp_path):
         read_har(tmp_path / "text.har")
 
 
-def mutated(whole: bytes, count: int, seed: int):
-    """Copies that were cut, or of which up to five bytes changed, most of them where the headers lie."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        data = bytearray(whole)
-        if rng.random() < 0.3:
-            del data[rng.randrange(len(data)) :]
-        for _ in range(rng.randrange(1, 6)):
-            if data:
-                reach = len(data) if rng.random() < 0.5 else min(len(data), 3000)
-                data[rng.randrange(reach)] = rng.randrange(256)
-        yield bytes(data)
+def test_what_the_real_files_say_of_shapes_bits_and_names(shared):
+    """Exported from PyTorch by way of ONNX: the names say which module each layer is of."""
+    parsed, quantized = (
+        read_har(shared / f"data/har/classifier_{name}.har")
+        for name in ("24-48-96_parsed", "16-32-64_quantized")
+    )
+    for har, channels in ((parsed, (24, 48, 96)), (quantized, (16, 32, 64))):
+        layers = {layer.name.split("/")[1]: layer for layer in har.layers}
+        assert [layers[f"conv{n}"].shape for n in (1, 2, 3)] == [
+            (32 >> n, 32 >> n, count) for n, count in enumerate(channels)
+        ]
+        # A dense layer gives (-1, 1, 1, C)
+        assert (layers["fc1"].shape, layers["fc2"].shape) == ((1, 1, 128), (1, 1, 1))
+        assert layers["conv2"].original_names == (
+            "/base/features/features.4/Conv",
+            "/base/features/features.6/Relu",
+        )
+        assert har.hn["layers"]["jet_classifier/fc2"]["output_shapes"] == [[-1, 1, 1, 1]]
+        assert {layer.type for layer in har.layers} - {"activation"} == {
+            *("input_layer", "conv", "maxpool", "dense", "output_layer"),
+        }
+    wide = {layer.name.split("/")[1]: layer.precision for layer in quantized.layers}
+    assert (wide.pop("input_layer1"), wide.pop("precision_change0")) == ("a8_w8_a8", "a8_w8_a16")
+    assert set(wide.values()) == {"a16_w16_a16"}
 
 
-@pytest.mark.parametrize("name", ["classifier_24-48-96_parsed", "classifier_16-32-64_quantized"])
-def test_damaged_files_give_a_har_or_one_line(shared, tmp_path, name):
-    whole, path = (shared / f"data/har/{name}.har").read_bytes(), tmp_path / "m.har"
-    for data in mutated(whole, 50, seed=3):
-        path.write_bytes(data)
-        try:
-            assert isinstance(read_har(path), Har)
-        except UserError as error:
-            assert "\n" not in str(error) and "m.har" in str(error)
+def test_names_do_not_steer_a_terminal(tmp_path):
+    layers = {
+        "net/c\x1b[31m\n": {"type": "conv\u202e", "original_names": ["a\rb", "x" * 5000]},
+        "net/" + "y" * 999: {"type": "t"},
+    }
+    write(tmp_path / "m.har", {"a.hn": json.dumps({"layers": layers}).encode()})
+    text = format_har(read_har(tmp_path / "m.har"))
+    assert "net/c?[31m?" in text and "conv?" in text and "a?b" in text
+    assert len(text.split("\n")) == 4 and all(line.isprintable() for line in text.split("\n"))
+    layers = {"net/\x1b[31m\n": 3}
+    write(tmp_path / "m.har", {"a.hn": json.dumps({"layers": layers}).encode()})
+    with pytest.raises(UserError) as error:
+        read_har(tmp_path / "m.har")
+    assert "net/?[31m?" in str(error.value) and str(error.value).isprintable()
+
+
+def test_a_ratio_that_is_no_number_is_none(tmp_path):
+    """An exact layer has an infinite one; JSON knows neither that nor NaN."""
+    keys = {f"net/{name}/layer_noise_analysis/snr": value for name, value in
+            {"conv1": np.nan, "conv2": np.inf, "conv3": 3.5}.items()}  # fmt: skip
+    write(tmp_path / "m.har", {"a.hn": json.dumps(HN).encode(), "a.stats.npz": npz(**keys)})
+    har = read_har(tmp_path / "m.har")
+    assert har.noise == {"net/conv3": 3.5} and json.dumps(har.to_dict(), allow_nan=False)
+
+
+def test_statistics_that_unpack_to_more_than_fits_are_refused_unread(tmp_path):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{"net/conv1/layer_noise_analysis/snr": np.zeros(8 << 20, np.float64)})
+    assert len(buffer.getvalue()) < 1 << 17
+    write(tmp_path / "m.har", {"a.hn": json.dumps(HN).encode(), "a.stats.npz": buffer.getvalue()})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"cannot be read \(a layer's is too large\)"):
+        read_har(tmp_path / "m.har")
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()

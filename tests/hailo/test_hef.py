@@ -355,6 +355,45 @@ def test_real_files_of_other_kinds(shared):
     assert {stream.shape[2] for stream in detector.groups[0].outputs} == {2, 8, 20}
 
 
+# Header version by its second number; the rest by shared facts
+REAL = {
+    "arcface_mobilefacenet_hailo8.hef": (2, "HAILO8", "3.31.0", 1),
+    "arcface_mobilefacenet_hailo15h.hef": (3, "HAILO15H", "5.1.0", 1),
+    "classifier_16-32-64.hef": (2, "HAILO8", "3.33.0", 1),
+    "mnist_fcr.hef": (0, "HAILO8", "3.27.0", 1),
+    "scrfd_2.5g.hef": (3, "HAILO15H", "5.2.0", 9),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_real_file(shared, name):
+    """Scale, zero point and limits are three fields that must fit each other, over 8 or 15 bits."""
+    data = (shared / "data/hef" / name).read_bytes()
+    hef, version = read_hef(shared / "data/hef" / name), struct.unpack(">I", data[4:8])[0]
+    (group,) = hef.groups
+    found = (hef.header_version, hef.architecture, hef.sdk_version, len(group.outputs))
+    assert found == REAL[name] and version == hef.header_version
+    assert (group.contexts, len(group.inputs), hef.size) == (1, 1, len(data))
+    for stream in (*group.inputs, *group.outputs):
+        steps = 255 if stream.type == "UINT8" else 32767
+        ends = [stream.qp_scale * (value - stream.qp_zp) for value in (0, steps)]
+        assert stream.limits == pytest.approx(ends, rel=1e-4, abs=1e-6) and not stream.damaged
+
+
+def test_a_detectors_outputs(shared):
+    """SCRFD at 640 px: strides 8, 16, 32, two anchors; of each the box (4), whether it is a face (1, a
+    probability), the landmarks (10).
+    """
+    (group,) = read_hef(shared / "data/hef/scrfd_2.5g.hef").groups
+    assert (group.inputs[0].shape, group.inputs[0].normalised_on_chip) == ((640, 640, 3), True)
+    wanted = [(640 // stride, 640 // stride, 2 * values) for stride in (8, 16, 32) for values in (4, 1, 10)]
+    assert [(stream.type, stream.order, stream.shape) for stream in group.outputs] == [
+        ("UINT8", "NHWC", shape) for shape in wanted
+    ]
+    faces = [stream for stream in group.outputs if stream.shape[2] == 2]
+    assert all(stream.limits == (0, 1) and stream.qp_scale == pytest.approx(1 / 255) for stream in faces)
+
+
 def test_orders_on_the_wire_have_names(described):
     # numbers: shared facts on HailoRT's table
     for number, name in (

@@ -2,6 +2,7 @@
 public code.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, broken_pipe, error_line
 
-from fer_hailo.board import doctor
-from fer_hailo.board.doctor import run_doctor
+from fer_hailo.board.doctor import hailo_facts, host_facts
+from fer_hailo.board.doctor.board import Board, run_command
+from fer_hailo.board.doctor.report import run_doctor
 
 IDENTIFY = """\
 Executing on device: 0000:01:00.0
@@ -37,8 +39,8 @@ def deploy(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def linux(monkeypatch):
-    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(host_facts.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(host_facts.platform, "machine", lambda: "aarch64")
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ class Fake:
             "proc/meminfo": "MemTotal: 8245248 kB\nMemAvailable:    6291456 kB\n",
             "sys/bus/pci/devices/0000:00:00.0/vendor": "0x14e4\n",
             "sys/bus/pci/devices/0001:01:00.0/vendor": "0x1e60\n",
+            "sys/bus/pci/devices/0001:01:00.0/device": "0x2864\n",
             "sys/bus/pci/devices/0001:01:00.0/current_link_speed": "8.0 GT/s PCIe\n",
             "sys/bus/pci/devices/0001:01:00.0/current_link_width": "1\n",
             "sys/module/hailo_pci/version": f"{version}\n",
@@ -79,15 +82,16 @@ class Fake:
             "vcgencmd get_throttled": (0, "throttled=0x0\n"),
         }
 
+    def _answer(self, arguments):
+        return self.answers.get(" ".join(arguments))
+
     def examine(self, model=None) -> tuple[int, dict, str]:
         """Exit status; what: (level, found, fix); the whole output."""
         for name, text in self.files.items():
             if text is not None:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.root / name).write_text(text)
-        status = run_doctor(
-            model and str(model), self.root, lambda arguments: self.answers.get(" ".join(arguments))
-        )
+        status = run_doctor(model and str(model), self.root, self._answer, self.root)
         output = self._capsys.readouterr().out
         findings, last = {}, None
         for line in output.splitlines()[:-1]:
@@ -137,7 +141,7 @@ def test_a_board_on_which_all_is_well(fake, deploy):
             "no Hailo chip on the PCIe bus",
             "lspci",
         ),
-        ("dev/hailo0", None, "device node", "FAIL", "no /dev/hailo0", "sudo modprobe hailo_pci"),
+        ("dev/hailo0", None, "device node", "FAIL", "no /dev/hailo0: the driver is loaded, and", "dmesg"),
         (
             "sys/module/hailo_pci/version",
             None,
@@ -160,7 +164,7 @@ def test_a_board_on_which_all_is_well(fake, deploy):
             "camera",
             "WARN",
             "only libcamera can read",
-            "libcamerify",
+            "run.py picamera",
         ),
         ("dev/video0", None, "camera", "WARN", "none", "plug one in"),
         ("proc/meminfo", "MemAvailable: 102400 kB\n", "memory", "WARN", "100 MiB free", "end other programs"),
@@ -207,7 +211,7 @@ ERROR = (
             "chip",
             "FAIL",
             "ends with 76: [HailoRT] [error] CHECK failed - Driver",
-            "dmesg",
+            "in one version",
         ),
         (
             "hailortcli fw-control identify",
@@ -238,6 +242,88 @@ def test_a_driver_that_is_installed_but_not_loaded(fake):
     )
 
 
+def test_bookworms_own_driver_outranks_the_built_one(fake):
+    fake.files |= {
+        "etc/os-release": "VERSION_CODENAME=bookworm\n",
+        "proc/sys/kernel/osrelease": "6.6.51+rpt-rpi-2712\n",
+        "sys/module/hailo_pci/version": "4.20.0\n",
+    }
+    fake.answers |= {
+        "dpkg -S */hailo_pci.ko*": (
+            0,
+            "linux-image-6.6.51+rpt-rpi-2712: /lib/modules/6.6.51+rpt-rpi-2712/kernel/hailo_pci.ko.xz\n",
+        ),
+        "dkms status": (0, "hailo_pci/4.23.0, 6.6.51+rpt-rpi-2712, aarch64: installed\n"),
+    }
+    status, findings, output = fake.examine()
+    assert status == 1 and output.count("->") == 1
+    assert findings["HailoRT"][1].endswith("4.20.0, the kernel's own, which outranks a built one of 4.23.0")
+    assert "Trixie" in findings["HailoRT"][2]
+
+
+def test_facts_about_packages_service_and_options(fake):
+    """Their answers as dpkg, apt-mark, dkms, systemd and the kernel write them."""
+    fake.files |= {
+        "etc/os-release": 'VERSION_CODENAME="trixie"\n',
+        "etc/modprobe.d/mine.conf": "# mine\noptions hailo_pci x=Y force_desc_page_size=4096\n",
+        "proc/sys/kernel/osrelease": "6.12.47+rpt-rpi-2712\n",
+        "proc/stat": "cpu 1 2 3\nbtime 1000\n",
+        "tmp/hailort_uds.sock": "",
+        "var/lib/dpkg/info/hailort.list": "/usr/bin/hailortcli\n",
+        "hailort.log": "max_desc_page_size\n",
+        "sys/module/hailo_pci/version": "4.23.0\n",
+    }
+    query = "dpkg-query -W -f ${Package} ${db:Status-Status}\\n *hailo*"
+    show = "systemctl show hailort.service -p LoadState,ActiveState,ActiveEnterTimestampMonotonic"
+    fake.answers |= {
+        query: (
+            0,
+            "hailo-all installed\nhailo-h10-all not-installed\nhailort installed\nhailofw config-files\n",
+        ),
+        "apt-mark showhold": (0, "firefox\nhailort\n"),
+        "dkms status": (0, "hailo_pci, 4.22.0, 6.12.47+rpt-rpi-2712, aarch64: installed\n"),
+        "dpkg -S */hailo_pci.ko*": (1, "dpkg-query: no path found matching pattern"),
+        "dmesg": (0, "[1.0] usb 1-1: new\n[2.0] hailo 0001:01:00.0: Probing: Added board\n"),
+        "modinfo -F version hailo_pci": (0, "4.23.0\n"),
+        show: (0, "LoadState=loaded\nActiveState=active\nActiveEnterTimestampMonotonic=2500000\n"),
+    }
+    fake.examine()
+    os.utime(fake.root / "var/lib/dpkg/info/hailort.list", (1003, 1003))
+    facts = hailo_facts.gather_hailo(Board(fake.root, fake.root, fake._answer))
+    assert facts.devices == (hailo_facts.Pci("0001:01:00.0", "1e60:2864", "8.0 GT/s PCIe x1"),)
+    assert (facts.raspberry, facts.codename, facts.other, facts.loaded) == (True, "trixie", False, True)
+    assert (facts.driver, facts.on_disk, facts.built, facts.kernels_own) == (
+        "4.23.0",
+        "4.23.0",
+        "4.22.0",
+        False,
+    )
+    assert facts.packages == {"hailo-all", "hailort"} and facts.held == {"hailort"}
+    assert facts.messages == ("[2.0] hailo 0001:01:00.0: Probing: Added board",)
+    assert facts.service == hailo_facts.Service("active", True, 1002.5, 1003)
+    assert (facts.node, facts.log, facts.page_size) == ("open", "max_desc_page_size\n", True)
+    findings = fake.examine()[1]
+    assert "since before HailoRT 4.23.0 was installed" in findings["service"][1]
+    assert "descriptor pages" not in findings
+
+
+@pytest.mark.parametrize("sign", ["sys/module/hailo1x_pci/version", "dev/h1x-0", "device"])
+def test_a_hailo_10_hears_that_it_is_not_served_and_nothing_else(fake, deploy, sign):
+    """By its number on the bus, or where none can be read, by its driver or node; the HEF is not held
+    against it.
+    """
+    bus = "sys/bus/pci/devices/0001:01:00.0/"
+    fake.files |= (
+        {bus + "device": "0x45c4\n"} if sign == "device" else {bus + "vendor": "0x10de\n", sign: "5.1.0\n"}
+    )
+    fake.files |= {"dev/hailo0": None, "sys/module/hailo_pci/version": None}
+    fake.answers["hailortcli fw-control identify"] = (0, IDENTIFY.format("5.1.0", "HAILO10H"))
+    status, findings, output = fake.examine(deploy / "hailo8" / "model.hef")
+    assert status == 1 and output.count("->") == 1 and findings["model"][0] == "OK"
+    assert findings["device"][2] == "this project targets Hailo-8 and 8L"
+    assert not {"driver", "device node", "HailoRT", "chip", "HailoRT's Python"} & set(findings)
+
+
 def test_a_newer_hailort_is_looked_at_not_refused(tmp_path, capsys, order, deploy):
     order(version="4.99.0")
     status, findings, _ = Fake(tmp_path / "root", capsys, "4.99.0").examine(deploy / "hailo8" / "model.hef")
@@ -253,7 +339,7 @@ def test_a_newer_hailort_is_looked_at_not_refused(tmp_path, capsys, order, deplo
 def test_nodes_that_may_not_be_opened(fake, monkeypatch, name):
     real = os.access
     monkeypatch.setattr(
-        doctor.os, "access", lambda path, mode: not str(path).endswith(f"dev/{name}") and real(path, mode)
+        os, "access", lambda path, mode: not str(path).endswith(f"dev/{name}") and real(path, mode)
     )
     status, findings, _ = fake.examine()
     what, level, fix = (
@@ -302,24 +388,9 @@ def test_no_wheel(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_the_numpy_that_the_wheel_declares(fake, monkeypatch, declared, warns):
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: ["future", declared])
+    monkeypatch.setattr(hailo_facts.importlib.metadata, "requires", lambda name: ["future", declared])
     status, findings, _ = fake.examine()
     assert status == 0 and findings["HailoRT's Python"][0] == ("WARN" if warns else "OK")
-
-
-@pytest.mark.parametrize(
-    ("version", "sign", "bound", "holds"),
-    [
-        ("1.23.5", "==", "1.23.5", True), ("1.23.5", "==", "1.23.3", False), ("2.0", "==", "2.0.0", True),
-        ("1.26.4", "<", "2", True),
-        ("2.0.0rc1", "<", "2", False), ("1.9", "<", "1.23", True), ("1.24.1", "~=", "1.23", True), ("2.0",
-        "~=", "1.23", False),
-        ("1.24.1", "~=", "1.23.1", False), ("1.23.9", "~=", "1.23.1", True), ("1.23", ">=", "1.23.0", True),
-        ("1.23", "!=", "1.23", False),
-    ],
-)  # fmt: skip
-def test_versions_by_hand(version, sign, bound, holds):
-    assert doctor._holds(version, sign, bound) == holds
 
 
 def test_a_hef_for_another_chip(tmp_path, capsys, order, deploy):
@@ -394,10 +465,8 @@ def test_a_keras_file_needs_keras_and_yaml(fake, monkeypatch, tmp_path):
     (tmp_path / "m.keras").write_bytes(b"x")
     (tmp_path / "config.yaml").write_text("arch: tiny\n")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    real = doctor.importlib.util.find_spec
-    monkeypatch.setattr(
-        doctor.importlib.util, "find_spec", lambda name: None if name == "keras" else real(name)
-    )
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "keras" else real(name))
     status, findings, _ = fake.examine(tmp_path / "m.keras")
     assert (
         status == 1 and findings["Keras"][0] == "FAIL" and "pip install -e '.[train]'" in findings["Keras"][2]
@@ -410,34 +479,12 @@ def test_a_keras_file_needs_keras_and_yaml(fake, monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("needed", "level"), [(True, "FAIL"), (False, "WARN")])
-def test_litert_is_missing(monkeypatch, needed, level):
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    assert [finding.level for finding in doctor._litert(needed)] == [level]
-
-
-def test_opencv_is_missing_or_has_no_cascades(monkeypatch, tmp_path):
-    cv2 = pytest.importorskip("cv2")
-    monkeypatch.setattr(cv2.data, "haarcascades", str(tmp_path))
-    (finding,) = doctor._opencv()
-    assert finding.level == "WARN" and "--detector FILE.onnx" in finding.fix
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    (finding,) = doctor._opencv()
-    assert finding.level == "FAIL" and "opencv-python>=4.8,<4.12" in finding.fix
-
-
-def test_another_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "armv7l")
-    finding = next(doctor._system(doctor.Board(tmp_path)))
-    assert finding.level == "WARN" and "armv7l" in finding.found and "64-bit Linux" in finding.fix
-
-
 def test_commands_are_run():
-    assert doctor.run_command([sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]) == (
+    assert run_command([sys.executable, "-c", "import sys; print('said'); sys.exit(3)"]) == (
         3,
         "said\n",
     )
-    assert doctor.run_command(["no-such-command-anywhere"]) is None
+    assert run_command(["no-such-command-anywhere"]) is None
 
 
 def test_nobody_reads_the_findings():
@@ -452,7 +499,7 @@ def test_nobody_reads_the_findings():
 
 
 def test_a_source_beside_the_doctor_is_a_mistake(command):
-    assert "deploy/model.hef: --doctor and --benchmark take no SOURCE" in error_line(
+    assert "deploy/model.hef: --doctor, --cameras and --benchmark take no SOURCE" in error_line(
         command("run.py", "--doctor", "deploy/model.hef")
     )
     assert "not allowed with argument" in error_line(command("run.py", "--doctor", "--benchmark"))

@@ -220,6 +220,7 @@ FAULTS = [
     ({"node": "closed"}, "/dev/hailo0 cannot be opened"),
     ({"hef": "unsupported"}, "this HailoRT cannot use the file.*3.33 with 4.23"),
     ({"memory": "short"}, "memory ran out"),
+    ({"pages": "large"}, "options hailo_pci force_desc_page_size=4096.*8 .HAILO_INTERNAL_FAILURE"),
     ({"queue": 3}, "give a smaller --batch"),
     ({"import": "library"}, "cannot be imported .*libhailort.so.4.23.0.*the version of the package hailort"),
 ]

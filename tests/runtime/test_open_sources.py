@@ -423,7 +423,7 @@ def test_stop_does_not_wait_for_the_backoff():
 def test_how_cameras_and_addresses_are_opened():
     import cv2
 
-    assert camera([])[0].opened == [(0, cv2.CAP_ANY, [])]
+    assert camera([])[0].opened == [(0, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY, [])]
     assert camera([])[0].settings == {cv2.CAP_PROP_BUFFERSIZE: 1}
     assert camera([], argument="/dev/video2")[0].opened == [("/dev/video2", cv2.CAP_V4L2, [])]
     fake, source = camera([], argument="rtsp://me:secret@10.0.0.9:554/door?channel=1")

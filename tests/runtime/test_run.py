@@ -319,7 +319,8 @@ def test_damaged_frames_are_told_once_and_counted(model, monkeypatch, capfd, liv
         for number in range(3, 9)
     ]
     monkeypatch.setattr(
-        "fer_hailo.board.session.open_sources", lambda arguments, max_pixels: [Given(gone + damaged, live)]
+        "fer_hailo.board.session.open_sources",
+        lambda arguments, max_pixels, wish: [Given(gone + damaged, live)],
     )
     assert analyse(Settings(["clip.avi"], str(model))) == status
     *told, last = [
@@ -335,7 +336,7 @@ def test_ctrl_c_is_how_a_camera_ends_but_cuts_a_file_short(model, monkeypatch, c
     shots = [Shot("clip.avi", np.zeros((60, 80, 3), np.uint8), 0, 0.0), None]
     monkeypatch.setattr(
         "fer_hailo.board.session.open_sources",
-        lambda arguments, max_pixels: [Given(shots, arguments == ["0"])],
+        lambda arguments, max_pixels, wish: [Given(shots, arguments == ["0"])],
     )
     assert analyse(Settings(["0"], str(model), detector="none", form="json")) == 0
     out, said = capfd.readouterr()

@@ -356,7 +356,7 @@ def until(condition, seconds=20):
 
 
 def test_clients_that_never_read_do_not_slow_writing(serve, monkeypatch):
-    monkeypatch.setattr(server._Request, "timeout", 1.0)
+    monkeypatch.setattr(server, "PATIENCE_S", 1.0)
     served = serve()
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)  # JPEGs of some 250 KiB
     put(served, result())
@@ -421,17 +421,28 @@ def test_more_clients_than_places(serve, path):
 
 def test_more_connections_than_places(serve):
     served = serve()
-    idle = [socket.create_connection(("127.0.0.1", port(served))) for _ in range(CONNECTIONS)]
+
+    def come(number, count):
+        """Connections of another client on this machine."""
+        place, source = ("127.0.0.1", port(served)), (f"127.0.0.{number}", 0)
+        return [socket.create_connection(place, timeout=20, source_address=source) for _ in range(count)]
+
+    idle = come(7, CONNECTIONS - server.SPARE)
     time.sleep(0.3)
-    with socket.create_connection(("127.0.0.1", port(served)), timeout=20) as late:
-        assert late.recv(100).startswith(b"HTTP/1.0 503 ")
+    (greedy,) = come(7, 1)
+    assert greedy.recv(100).startswith(b"HTTP/1.0 503 ")
+    assert get(served, "/healthz").status == 200  # to others
+    idle += come(8, server.SPARE)
+    time.sleep(0.3)
+    (late,) = come(9, 1)
+    assert late.recv(100).startswith(b"HTTP/1.0 503 ")
     for client in idle:
         client.close()
     assert until(lambda: get(served, "/healthz").status == 200)
 
 
 def test_clients_that_vanish_leave_no_trace(serve, capfd, monkeypatch):
-    monkeypatch.setattr(server._Request, "timeout", 0.3)
+    monkeypatch.setattr(server, "REQUEST_S", 0.3)
     served = serve()
     for path in ("/", "/stream.mjpg", "/events"):
         client = connect(served, path)
@@ -447,6 +458,30 @@ def test_clients_that_vanish_leave_no_trace(serve, capfd, monkeypatch):
     assert half.recv(10) == b""  # dropped after the time limit
     served.close()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_request_in_crumbs_has_one_deadline(serve, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_S", 0.6)
+    served = serve()
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port(served)), timeout=5) as slow:
+        with contextlib.suppress(ConnectionError):
+            for crumb in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" * 2:
+                slow.sendall(bytes([crumb]))
+                time.sleep(0.05)
+        with contextlib.suppress(ConnectionError):
+            assert slow.recv(10) == b""
+    assert time.monotonic() - start < 5.5  # the crumbs alone take four seconds, were they all taken
+    assert until(lambda: served._server._taken.total() == 0)
+
+
+def test_headers_that_are_no_text(serve, capfd):
+    served = serve()
+    with socket.create_connection(("127.0.0.1", port(served)), timeout=5) as odd:
+        odd.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: token=\xff\xfe\r\n\r\n")
+        assert b" 400 " in odd.recv(100)
+    assert until(lambda: "a header of which is not UTF-8" in capfd.readouterr().err)
+    assert get(served, "/", Cookie="token=caf\u00e9".encode().decode("latin-1")).status == 200
 
 
 def test_close_ends_all_streams(serve):

@@ -78,6 +78,8 @@ class InferModel:
         size = switch("queue") or QUEUE
         if switch("memory") == "short":
             raise failure("HAILO_OUT_OF_HOST_CMA_MEMORY")
+        if switch("pages") == "large":
+            raise failure("HAILO_INTERNAL_FAILURE")
         if self._batch > size:
             raise failure("HAILO_INVALID_OPERATION")
         self._configured = True

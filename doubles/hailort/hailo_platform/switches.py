@@ -23,6 +23,7 @@ SWITCHES = {
     "service": ("silent",),  # the multi-process service does not answer
     "hef": ("unsupported",),  # made by a compiler that this version does not know
     "memory": ("short",),
+    "pages": ("large",),  # the driver's descriptor pages are larger than the device takes
     "queue": None,  # images that the device takes without waiting, instead of 32
     "lost_after": None,  # images after which the device is gone
     "hang_after": None,  # images after which it predictions no more

@@ -13,13 +13,14 @@ SWITCHES = {
     "rank": (2, 4),  # of the predictions: (N, C), the default, or (N, 1, 1, C)
     "hn_as_string": YES,  # get_hn() gives JSON text, as some versions do
     "parse": ("recommend",),  # without end nodes the parser stops, and recommends the network's own
+    "refuses": None,  # kinds of operators that the parser does not take, such as ["HARD_SWISH"]
     # The first convolution's channels are scaled by turns: native predictions are slightly wrong
     "parse_wrong": YES,
     "bad_shape": YES,  # optimize() finds the calibration set's shape wrong
     "downgrade": YES,  # there is no GPU: where the script states no level, 0 is taken
     "level": (0, 1, 2, 3, 4),  # the optimization level that takes effect, whatever the script states
     "compression4": YES,  # all weights become 4-bit ones, whatever the script says
-    "raises": None,  # {"optimize": [class, text]}: what optimize() or compile() raises
+    "raises": None,  # {"optimize": [class, text]}: what parsing, optimize() or compile() raises
     "nan": YES,  # optimize() makes all weights NaN
     "allocator": ("fail",),  # compile() finds no place on the chip
     "no_normalization_in_hef": YES,  # no original name tells of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import shutil
@@ -20,11 +20,12 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_json, write_text, written
 from fer_hailo.common.metrics import Splits
 from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.reading import DAMAGED, read_json
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import LABELS, RUNS, cache_of, environment
 from fer_hailo.deploy import bundle as parts
-from fer_hailo.deploy.home import Home, Use, resolve
+from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 from fer_hailo.deploy.manifest import Calibration, Data, Manifest, Network
 from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
@@ -43,6 +44,7 @@ from fer_hailo.training.convert.primitives import write_out_swishes
 from fer_hailo.training.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
 from fer_hailo.training.convert.ranges import TensorFacts, TensorRange, tensor_ranges
 from fer_hailo.training.convert.report import write_conversion_report
+from fer_hailo.training.convert.second_road import NoSecondRoad, SecondRoad, make_second_road
 from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.training.convert.trained_ranges import read_ranges
 from fer_hailo.training.convert.validated import selected, validated_side
@@ -71,6 +73,7 @@ def convert(
     # It warns of every network that is compiled anew, as is meant here
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     subject = resolve(path, Use.LEARN, overrides)
+    warn_if_drawn(subject)
     if subject.config.model.arch == "ensemble":
         raise UserError(
             f"{subject.model} is an ensemble, which serves as a teacher: convert one of its members, or what "
@@ -161,7 +164,7 @@ class Converter:
         float32.write_bytes(to_tflite(clean))
         ranges = tensor_ranges(float32, calibration, self.spec)
         raised = raise_small_kernels(float32, ranges)
-        network = read_tflite(float32)
+        network, second_road = read_tflite(float32), self._second_road(float32, calibration[:COUNT])
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
         # What widening h-swish channels moved is stated by itself
         exact = widened if equalised.straight else self.model
@@ -177,6 +180,7 @@ class Converter:
             equalised=equalised,
             kernels_raised=raised,
             unexpected=tuple(network.unexpected()),
+            second_road=second_road,
             quantised_from=Path(self.config.model.quantise).name,
             trials=tuple(trials),
             candidates=tuple(candidates),
@@ -205,6 +209,16 @@ class Converter:
             return self.model, self.model, READY, []
         clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
         return *equalise(clean, calibration, self.checks.images, self.spec), changes
+
+    def _second_road(self, float32: Path, images: np.ndarray) -> SecondRoad | str:
+        """Write the float network in plain operators. Returns what came of it, or why there is no such file,
+        which the bundle says too.
+        """
+        try:
+            return make_second_road(float32, self.deploy / parts.PRIMITIVE, images, self.spec)
+        except NoSecondRoad as reason:
+            self.without[parts.PRIMITIVE] = str(reason)
+            return str(reason)
 
     def _quantised(
         self, clean: keras.Model, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray,
@@ -334,6 +348,9 @@ class Converter:
             f"parity: {parity.same} of {parity.count} predictions equal, largest logit difference "
             f"{parity.difference:.1e}"
         )
+        if isinstance(facts.second_road, SecondRoad):
+            moved = facts.second_road.difference
+            print(f"second road: {parts.PRIMITIVE}, largest logit difference {moved:.1e}")
         for layer in facts.unexpected:
             print(f"warning: {layer.doubt}")
         for entry in facts.scored:
@@ -352,7 +369,8 @@ class Converter:
                 f"validation: of {self.selection.name}, whose settings it repeats on all of train: {scores}"
             )
         for name, reason in self.without.items():
-            print(f"warning: {name} was not made: {reason}")
+            kind = "note" if name == parts.PRIMITIVE else "warning"
+            print(f"{kind}: {name} was not made: {reason}")
         lost = facts.lost
         if lost > MOST_LOST and not self.trained_for:
             print(
@@ -364,9 +382,10 @@ class Converter:
 
 def _check_place(out: Path, subject: Home) -> None:
     """Raise UserError where `out` holds the conversion of another model, which must not be written over."""
-    try:
-        other = json.loads((out / CONVERSION).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError):
+    other = None
+    with contextlib.suppress(*DAMAGED):  # what no conversion wrote
+        other = read_json(out / CONVERSION)["model"]
+    if other is None:
         return
     if subject.run is None and other != str(subject.model.resolve()):
         raise UserError(f"{out} holds the conversion of {other}: choose another folder with --out")

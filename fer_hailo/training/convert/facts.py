@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.metrics import Splits, from_dicts, to_dicts
+from fer_hailo.common.reading import read_json
 from fer_hailo.deploy.manifest import Calibration
 from fer_hailo.deploy.selection import Selection
 from fer_hailo.formats.tflite import Layer
@@ -17,6 +17,7 @@ from fer_hailo.training.convert.equalise import Equalised
 from fer_hailo.training.convert.parity import Parity
 from fer_hailo.training.convert.quantise import Trial
 from fer_hailo.training.convert.ranges import TensorFacts
+from fer_hailo.training.convert.second_road import SecondRoad
 
 CONVERSION = "conversion.json"
 
@@ -52,7 +53,8 @@ class Conversion:
     """model: path of the .keras file. parity: float TFLite against Keras. kernels_raised: channels, see
     `raise_small_kernels`.
 
-    unexpected: layers that the Dataflow Compiler may not take. quantised_from: the run that was fine-tuned
+    unexpected: layers that the Dataflow Compiler may not take. second_road: text says why there is none.
+    quantised_from: the run that was fine-tuned
     for 8 bits, else empty. trials: the first was taken; none where there is no INT8 network. ranges: the
     worst used first.
     """
@@ -63,6 +65,7 @@ class Conversion:
     equalised: Equalised
     kernels_raised: int
     unexpected: tuple[Layer, ...]
+    second_road: SecondRoad | str
     quantised_from: str
     trials: tuple[Trial, ...]
     candidates: tuple[Scored, ...]
@@ -98,6 +101,9 @@ class Conversion:
             "unexpected_operators": [
                 {"name": layer.name, "operator": layer.operator} for layer in self.unexpected
             ],
+            "second_road": self.second_road
+            if isinstance(self.second_road, str)
+            else asdict(self.second_road),
             "quantised_from": self.quantised_from,
             "trials": [asdict(trial) for trial in self.trials],
             "candidates": [candidate.to_dict() for candidate in self.candidates],
@@ -113,6 +119,4 @@ def read_candidates(path: Path) -> tuple[Scored, ...]:
 
     Raises AttributeError, KeyError, OSError, TypeError or ValueError where it tells of none.
     """
-    return tuple(
-        Scored.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["candidates"]
-    )
+    return tuple(Scored.from_dict(values) for values in read_json(path)["candidates"])

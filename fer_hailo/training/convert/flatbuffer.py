@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,9 +29,13 @@ def bytes_of(file: Any) -> bytes:
 
 
 class Operator(Protocol):
-    """An operator of the file. inputs: int (N,), numbers of tensors; -1 for one that is left out."""
+    """An operator of the file. inputs: int (N,), numbers of tensors; -1 for one that is left out. outputs:
+    likewise. builtinOptions: its settings, an object of the schema.
+    """
 
     inputs: np.ndarray
+    outputs: np.ndarray
+    builtinOptions: Any
 
 
 def operators(file: Any) -> Iterator[tuple[str, Operator]]:
@@ -64,3 +69,50 @@ def replace_constant(file: Any, operator: Operator, place: int, values: np.ndarr
         file.buffers.append(copy.copy(file.buffers[tensor.buffer]))
         tensor.buffer = len(file.buffers) - 1
     file.buffers[tensor.buffer].data = data
+
+
+def add_tensor(file: Any, name: str, shape: Sequence[int], values: np.ndarray | None = None) -> int:
+    """Add a float32 tensor to a file, with values a constant. Returns its number.
+
+    Where its name is taken it gets a number behind it.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    (graph,) = file.subgraphs
+    taken, tensor = {other.name.decode() for other in graph.tensors}, schema.TensorT()
+    names = itertools.chain([name], (f"{name}#{number}" for number in itertools.count(2)))
+    tensor.name = next(free for free in names if free not in taken).encode()
+    tensor.shape, tensor.type = np.array(shape, np.int32), schema.TensorType.FLOAT32
+    tensor.buffer = 0  # empty by definition
+    if values is not None:
+        buffer, tensor.buffer = schema.BufferT(), len(file.buffers)
+        buffer.data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
+        file.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def set_kind(file: Any, operator: Any, kind: str, options: Any) -> None:
+    """Make an operator one of another kind, such as MUL. options: an object of the schema, such as
+    MulOptionsT.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+    code.version = 1
+    known = [max(other.builtinCode, other.deprecatedBuiltinCode) for other in file.operatorCodes]
+    if code.builtinCode not in known:
+        file.operatorCodes.append(code)
+    operator.opcodeIndex = [*known, code.builtinCode].index(code.builtinCode)
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    operator.builtinOptions = options
+
+
+def drop_unused_kinds(file: Any) -> None:
+    """Leave out of a file's list of kinds those that no operator has: a parser may judge by the list."""
+    (graph,) = file.subgraphs
+    used = sorted({operator.opcodeIndex for operator in graph.operators})
+    file.operatorCodes = [file.operatorCodes[index] for index in used]
+    for operator in graph.operators:
+        operator.opcodeIndex = used.index(operator.opcodeIndex)

@@ -9,11 +9,10 @@ all of it. Between the product and these kernels tensors hold six times their va
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
 
 import keras
 
-from fer_hailo.formats.tflite import GATE, multiple
+from fer_hailo.formats.tflite import GATE, SIXTH, multiple
 from fer_hailo.training.convert.folding import fold_constants, weighted_readers
 from fer_hailo.training.convert.graph import Graph, graph_of
 from fer_hailo.training.convert.kernels import is_weighted
@@ -22,13 +21,11 @@ from fer_hailo.training.convert.scaling import is_swish
 FACTOR = 6
 
 
-def write_out_swishes(model: keras.Model, shift: Literal["add", "depthwise"] = "add") -> keras.Model:
+def write_out_swishes(model: keras.Model) -> keras.Model:
     """A copy of a Functional classifier that computes the same, its h-swishes written as products.
 
     An h-swish stays where its factor has no place: not only layers with weights read it, but an Add, say.
-    Where no h-swish is replaced, that is `model` itself. shift: how x + 3 is written: "add", an addition of a
-    constant; "depthwise", for parsers that take no constants, the bias of a 1 x 1 depthwise convolution with
-    weights of 1 (of a vector it is an addition all the same).
+    Where no h-swish is replaced, that is `model` itself.
     """
     graph, operations = graph_of(model), {operation.name: operation for operation in model.operations}
     found = [name for name, operation in operations.items() if is_swish(operation)]
@@ -45,7 +42,7 @@ def write_out_swishes(model: keras.Model, shift: Literal["add", "depthwise"] = "
 
     def call(layer, *args, **options):
         if layer.name in swishes:
-            return _product(args[0], _name(graph, swishes, layer.name), shift)
+            return _product(args[0], _name(graph, swishes, layer.name))
         return layer(*args, **options)
 
     image = keras.Input(model.input_shape[1:], name="image")
@@ -56,16 +53,13 @@ def write_out_swishes(model: keras.Model, shift: Literal["add", "depthwise"] = "
     return fold_constants(copy)
 
 
-def _product(x, name: str, shift: str):
+def _product(x, name: str):
     """h-swish of a tensor x as an addition, a ReLU6, a product and a factor that is yet to be folded."""
-    if shift == "depthwise" and len(x.shape) == 4:
-        options = {"depthwise_initializer": "ones", "bias_initializer": keras.initializers.Constant(3.0)}
-        shifted = keras.layers.DepthwiseConv2D(1, name=name + GATE, **options)(x)
-    else:  # a layer, since a bare x + 3 gets a number for its name, which the network may have already
-        shifted = keras.layers.Rescaling(1.0, offset=3.0, name=name + GATE)(x)
+    # A layer, since a bare x + 3 gets a number for its name, which the network may have already
+    shifted = keras.layers.Rescaling(1.0, offset=3.0, name=name + GATE)(x)
     gate = keras.layers.ReLU(6.0, name=f"{name}_hard_swish_relu6")(shifted)
     product = keras.layers.Multiply(name=multiple(f"{name}_hard_swish", FACTOR))([x, gate])
-    return keras.layers.Rescaling(1 / FACTOR, name=f"{name}_hard_swish_sixth")(product)
+    return keras.layers.Rescaling(1 / FACTOR, name=name + SIXTH)(product)
 
 
 def _name(graph: Graph, swishes: set[str], name: str) -> str:

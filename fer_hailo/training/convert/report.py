@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_hailo.common.report import table, write_page
+from fer_hailo.deploy.bundle import FLOAT, PRIMITIVE
 from fer_hailo.training.convert.facts import Conversion
+from fer_hailo.training.convert.second_road import SEEN
 
 
 def write_conversion_report(path: Path, title: str, facts: Conversion) -> None:
@@ -22,6 +24,7 @@ def write_conversion_report(path: Path, title: str, facts: Conversion) -> None:
         sections.append(
             ("Operators that the Dataflow Compiler may not take", table(("layer", "operator"), rows))
         )
+    sections.append(("Second road through Hailo's parser", _second_road(facts)))
     sections.append(("Ranges of the tensors, the worst used first", _ranges(facts)))
     write_page(path, title, note, sections)
 
@@ -115,6 +118,23 @@ def _trials(facts: Conversion) -> str:
         table(("ranges end at the percentile", "divergence from float (nats)", "same prediction"), rows)
         + note
     )
+
+
+def _second_road(facts: Conversion) -> str:
+    road = facts.second_road
+    if isinstance(road, str):
+        return f"<p class=note>There is no {PRIMITIVE}: {road}.</p>"
+    note = (
+        f"<p class=note>{PRIMITIVE}, for where the parser does not take {FLOAT}: the same network in fewer "
+        f"kinds of operators. On {road.count:,} calibration images its logits differ by up to "
+        f"{road.difference:.1e}. Untried: no public trace was found of the operator in a TFLite that the "
+        "parser took.</p>"
+    )
+    rows = [
+        (kind, count, "seen to parse" if kind in SEEN else "untried")
+        for kind, count in road.operators.items()
+    ]
+    return table(("operator (RELU6: also fused into others)", "how many", "Hailo's parser"), rows) + note
 
 
 def _ranges(facts: Conversion) -> str:

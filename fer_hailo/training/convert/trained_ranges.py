@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
-from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
+from fer_hailo.common.reading import read_json, reading
 
 RANGES = "ranges.json"
 
@@ -20,18 +19,10 @@ def write_ranges(folder: Path, limits: dict[str, tuple[float, float]]) -> None:
 def read_ranges(folder: Path) -> dict[str, tuple[float, float]]:
     """{LiteRT's name of a tensor: (low, high)}. Raises UserError for a file that is missing or damaged."""
     path = folder / RANGES
-    try:
-        values = {
-            str(name): (float(low), float(high))
-            for name, (low, high) in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+    with reading(path, "does not tell the ranges that this network was trained for", "copy the run again"):
+        values = {str(name): (float(low), float(high)) for name, (low, high) in read_json(path).items()}
         if not values or not all(
             math.isfinite(high - low) and low <= 0 <= high for low, high in values.values()
         ):
             raise ValueError("a range is low, high with 0 between")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} does not tell the ranges that this network was trained for ({one_line(error, 80)}): "
-            "copy the run again"
-        ) from None
     return values

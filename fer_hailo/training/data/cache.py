@@ -7,8 +7,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec, to_source
 from fer_hailo.common.progress import track
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.training.data.duplicates import exact_groups, near_pairs
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS
@@ -168,7 +167,7 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
             values = {
                 f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"
             }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} is not a data cache of this project ({error})") from None
     if version != VERSION:
         raise UserError(
@@ -176,7 +175,7 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
         )
     try:
         images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise UserError(
             f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({error})"
         ) from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.reading import DAMAGED, read_text
 
 # Then: unknown, no face
 FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
@@ -47,9 +49,8 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
     data/sources.py names these).
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
+    except DAMAGED as error:
         raise UserError(f"cannot read the votes {path}: {error}") from None
     missing = [name for name in VOTES if not rows or name not in rows[0]]
     if missing or not ({"file", "Usage"} & set(rows[0])):

@@ -18,6 +18,7 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import track
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.training.data.entry import Entry
 from fer_hailo.training.data.ferplus import FERPLUS, majority
 
@@ -201,12 +202,12 @@ def _sorted(found: dict[str, tuple[str, Entry]]) -> Layout:
 def _text(read: Read, name: str, where: Path) -> str:
     try:
         return read(name).decode("utf-8-sig")
-    except (UnicodeDecodeError, ValueError, OSError) as error:
+    except DAMAGED as error:
         raise UserError(f"{where}: {name} cannot be read: {error}") from None
 
 
 def _number(read: Read, name: str, where: Path) -> int:
     try:
         return int(str(np.load(io.BytesIO(read(name)), allow_pickle=False)))
-    except (ValueError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise UserError(f"{where}: {name} holds no number: {error}") from None

@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import sys
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.training.data.copies import registered_pairs
 
 VERSION = 1  # of the rule and its file: another one makes the file again
@@ -49,7 +48,7 @@ def _read(path: Path, key: str, count: int) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:
             version, own, pairs = int(file["version_of_rule"]), str(file["key"]), file["pairs"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} does not hold pairs of copies ({error})") from None
     sound = (
         pairs.dtype == np.int64 and pairs.shape[1:] == (2,) and bool(((pairs >= 0) & (pairs < count)).all())

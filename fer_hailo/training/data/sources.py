@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import sys
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,12 +19,16 @@ import numpy as np
 from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.groups import FIVE_CLASSES
+from fer_hailo.common.reading import DAMAGED, check_regular, read_whole
+from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
 from fer_hailo.training.data.layouts import arrange
 
 # The order of FER2013's emotion column
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+MOST_TOLD = 5  # of odd files, a line each
+CODES = [str(number) for number in range(len(CSV_CLASSES))]
 CSV_SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
 CSV_SIDE = 48
 FERPLUS_CSV = "fer2013new.csv"
@@ -93,13 +97,17 @@ class FolderSource:
 
     def __init__(self, path: Path):
         self.path = path
-        self.name = "synthetic sample set" if (path / SYNTHETIC_MARK).exists() else path.name
-        files = (Path(folder, file) for folder, _, names in os.walk(path, followlinks=True) for file in names)
-        names = [file.relative_to(path).as_posix() for file in files]
-        self._files, self.entries = arrange(names, lambda name: (path / name).read_bytes(), path)
+        self.name = SYNTHETIC if (path / SYNTHETIC_MARK).exists() else path.name
+        self._files, self.entries = arrange(_names(path), self._file, path)
 
     def read(self, entry: Entry) -> bytes:
-        return (self.path / self._files[entry.id]).read_bytes()
+        return self._file(self._files[entry.id])
+
+    def _file(self, name: str) -> bytes:
+        try:
+            return read_whole(self.path / name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
     def digest(self) -> str:
         total = hashlib.sha256()
@@ -107,6 +115,41 @@ class FolderSource:
             total.update(f"{entry.id}\0{entry.label}\0{' '.join(map(str, entry.votes))}".encode())
             total.update(hashlib.sha256(self.read(entry)).digest())
         return total.hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    """The files in a folder and below it, relative to it, with /; those that cannot be read as images are
+    told, and left out: links that lead nowhere, pipes, devices, names that are not UTF-8. A folder that a
+    link leads back to counts once.
+    """
+    names: list[str] = []
+    odd: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for place, below, files in os.walk(folder, followlinks=True):
+        here = os.stat(place)
+        if (here.st_dev, here.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        for file in (Path(place, file) for file in files):
+            name = file.relative_to(folder).as_posix()
+            (names if file.is_file() and _is_utf8(name) else odd).append(name)
+    for name in odd[:MOST_TOLD]:
+        print(
+            f"{folder}: {ascii(name)[1:-1]} is passed over: it is no file with a readable name",
+            file=sys.stderr,
+        )
+    if len(odd) > MOST_TOLD:
+        print(f"{folder}: and {len(odd) - MOST_TOLD:,} more", file=sys.stderr)
+    return names
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class ZipSource:
@@ -117,7 +160,7 @@ class ZipSource:
         self.name = path.stem
         try:
             self.archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except DAMAGED as error:
             raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
         members = self.archive.infolist()
         self._check(members)
@@ -149,7 +192,7 @@ class ZipSource:
     def _member(self, name: str) -> bytes:
         try:
             return self.archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except DAMAGED as error:
             raise ValueError(f"damaged in the archive: {error}") from None
 
     def digest(self) -> str:
@@ -166,6 +209,7 @@ class CsvSource:
         self.entries: list[Entry] = []
         self._pixels: dict[str, str] = {}
         try:
+            check_regular(path)
             with open(path, newline="", encoding="utf-8-sig") as file:
                 self._load(csv.reader(file))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -192,9 +236,9 @@ class CsvSource:
                 raise UserError(
                     f"{self.path} line {number}: unknown Usage {kind!r}{nearest(kind, CSV_SPLITS)}"
                 )
-            if not (code.isascii() and code.isdigit() and int(code) < len(CSV_CLASSES)):
+            if code not in CODES:
                 raise UserError(
-                    f"{self.path} line {number}: emotion must be 0 to {len(CSV_CLASSES) - 1}, got {code!r}"
+                    f"{self.path} line {number}: emotion must be 0 to {CODES[-1]}, got {code[:20]!r}"
                 )
             label, split = CSV_CLASSES[int(code)], CSV_SPLITS[kind]
             entry = Entry(f"{split}/{label}/{kind}_{number - 2:05d}", label, split)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_json
 from fer_hailo.common.metrics import Bin, Metrics, read_metrics, reliability
+from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.report import (
     confusion_figure,
     line_figure,
@@ -85,18 +85,19 @@ def _read_metrics(path: Path) -> Metrics | None:
 
 def _read_bins(path: Path) -> list[Bin] | None:
     """As `_read_metrics`, of the reliability diagram."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return [Bin.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    with contextlib.suppress(UserError), reading(path, "holds no reliability diagram", "score again"):
+        return [Bin.from_dict(values) for values in read_json(path)]
     return None
 
 
 def read_history(folder: Path) -> list[dict]:
     """history.csv as rows of numbers, without those that a run on all of train leaves empty; no rows when
     there is none.
+
+    Raises UserError for a damaged file.
     """
     path = folder / "history.csv"
-    return (
-        [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)]
-        if path.exists()
-        else []
-    )
+    if not path.exists():
+        return []
+    with reading(path, "does not tell how the training went", "resume the run, which writes it again"):
+        return [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)]

@@ -4,7 +4,6 @@ seed by seed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
@@ -13,7 +12,7 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv, write_text
 from fer_hailo.common.metrics import read_metrics
-from fer_hailo.common.runs import ENVIRONMENT
+from fer_hailo.common.runs import ENVIRONMENT, data_key
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from fer_hailo.training.experiments.plan import CellRun, Grid
 
@@ -78,8 +77,7 @@ def _check_data(grid: Grid) -> None:
     keys: dict[tuple, CellRun] = {}
     for run in grid.runs:
         if run.done and (run.folder / ENVIRONMENT).is_file():
-            data = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))["data"]
-            keys.setdefault((run.config.preprocess.source_shape, data["key"]), run)
+            keys.setdefault((run.config.preprocess.source_shape, data_key(run.folder)), run)
     shapes = [shape for shape, _ in keys]
     if len(set(shapes)) < len(shapes):  # another size of image has another key, and may be compared
         names = " and ".join(str(run.folder) for run in keys.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,8 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
-from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment
+from fer_hailo.common.reading import reading
+from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment, note_resumed
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.training.data.balance import oversample_minority_classes
@@ -92,8 +92,7 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
             f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start "
             "a new run"
         )
-    record = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
-    write_json(run / ENVIRONMENT, record | {"resumed": [*record["resumed"], environment()]})
+    note_resumed(run)
     # A state holds every variable, so that the initial weights need not be there any more.
     targets = _kept_targets(run / TARGETS) if wanted.loss.votes else None
     prepared = _prepare(wanted.change(weights="none") if progress else wanted, dataset, place, targets)
@@ -334,10 +333,8 @@ def _keep_targets(path: Path, targets: np.ndarray) -> None:
 
 
 def _kept_targets(path: Path) -> np.ndarray | None:
-    try:
+    with reading(path, "is damaged", "remove its folder to start this run again"):
         return np.load(path, allow_pickle=False) if path.is_file() else None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
 
 
 def _has_tensorboard() -> bool:

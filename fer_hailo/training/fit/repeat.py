@@ -4,14 +4,14 @@ best model.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from fer_hailo.common.config import Config, config_values, load_config
-from fer_hailo.common.errors import UserError, one_line, with_class
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
-from fer_hailo.common.metrics import Metrics
-from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, STEPS
+from fer_hailo.common.metrics import read_metrics
+from fer_hailo.common.reading import reading
+from fer_hailo.common.runs import CONFIG, DONE, STEPS, data_key
 from fer_hailo.common.steps import in_folders, load_steps
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import Selection
@@ -61,9 +61,10 @@ def select(config: Config, dataset: Dataset) -> Selection:
     """
     run = Path(config.data.selected_by)
     own = _config_of(run)
-    try:
-        key = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
-        metrics = Metrics.from_dict(json.loads((run / "metrics_val.json").read_text(encoding="utf-8")))
+    fault, then = "does not tell how its model was chosen", "name another run, or train it again"
+    with reading(run, fault, then):
+        key = data_key(run)
+        metrics = read_metrics(run / "metrics_val.json")
         history = [
             (int(row["stage"]), int(row["epoch"]), float(row["val_accuracy"]))
             for row in read_csv(run / "history.csv")
@@ -71,11 +72,6 @@ def select(config: Config, dataset: Dataset) -> Selection:
         confidence = resolve(run, Use.LEARN).confidence
         if not history or confidence is None:
             raise ValueError("it lacks its history or its confidence")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = with_class(error, one_line(error, 80))
-        raise UserError(
-            f"{run} does not tell how its model was chosen ({reason}): name another run, or train it again"
-        ) from None
     if key != dataset.key:
         raise UserError(
             f"{run} was trained on other data than {config.data.source}: a run on all of train repeats it on "

@@ -7,8 +7,6 @@ resumed run would draw other dropout masks and stop at another epoch.
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
+from fer_hailo.common.reading import reading
 
 
 @dataclass
@@ -68,11 +67,11 @@ def load_variables(path: Path, variables: list) -> None:
 
 
 def _read(path: Path, take: Callable):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return take(file)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}): remove its folder to start this run again") from None
+    with (
+        reading(path, "is damaged", "remove its folder to start this run again"),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        return take(file)
 
 
 def keras_numpy(variable: Any) -> np.ndarray:

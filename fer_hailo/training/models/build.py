@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import keras
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.common.reading import DAMAGED
 from fer_hailo.common.released import absent
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
@@ -112,7 +112,7 @@ def load_model(path: Path | str) -> keras.Model:
         raise UserError(absent(path))
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} cannot be opened as a Keras model: {one_line(error, 200)}") from None
 
 

@@ -7,7 +7,6 @@ makes INT8 of the two.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
+from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.released import place
-from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, environment
+from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, data_key, environment, note_resumed
 from fer_hailo.deploy.bundle import file_sha256
 from fer_hailo.deploy.selection import Selection, read_selection, write_selection
 from fer_hailo.training.convert.calibration import calibration_set
@@ -89,8 +89,7 @@ def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
     else:
         quantised, facts = _prepare(config, source, dataset, selection)
         _keep_prepared(run, quantised, facts)
-    own = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
-    write_json(run / ENVIRONMENT, own | {"resumed": [*own["resumed"], environment()]})
+    note_resumed(run)
     return Run(run, config, dataset, source, quantised, progress or Progress(dataset.key), selection).finish()
 
 
@@ -230,13 +229,7 @@ def _source(config: Config, cache: Path) -> tuple[keras.Model, Dataset]:
     _say(describe(dataset))
     for side in ("train", "val") if config.data.validation_fraction else ("train",):
         dataset.part(side)
-    try:
-        key = json.loads((origin / ENVIRONMENT).read_text(encoding="utf-8"))["data"]["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{origin / ENVIRONMENT} does not tell which data {origin} was trained on: copy the folder again"
-        ) from None
-    if key != dataset.key:
+    if data_key(origin) != dataset.key:
         raise UserError(
             f"{config.data.source} is not the data that {origin} was trained on: point --data at that"
         )
@@ -272,11 +265,9 @@ def _keep_prepared(run: Path, quantised: FakeQuantised, facts: dict) -> None:
 
 def _record(run: Path) -> dict:
     """What a run wrote of its beginning."""
-    try:
-        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+    with reading(run / RECORD, "is missing or damaged", "start this run again"):
+        record = read_json(run / RECORD)
         record["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / RECORD} is missing or damaged ({error}): start this run again") from None
     return record
 
 

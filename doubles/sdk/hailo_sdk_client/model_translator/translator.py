@@ -10,7 +10,7 @@ from hailo_sdk_client.model_translator.exceptions import (
     UnsupportedModelError,
 )
 from hailo_sdk_client.sdk_backend.tflite import Network
-from hailo_sdk_client.switches import switch
+from hailo_sdk_client.switches import ordered_exception, switch
 
 # The HN's name of a layer (before its number) and its type.
 LAYERS = {
@@ -39,6 +39,7 @@ def translate(
     shapes: dict[str, list[int]] | None,
 ) -> tuple[bytes, dict]:
     """The TFLite file cut at the end nodes, and the HN. Raises the parser's exceptions."""
+    ordered_exception("parse")
     network = _opened(content, shapes or {})
     for name in [*(start or []), *(end or []), *(shapes or {})]:
         if name not in network.names:
@@ -86,7 +87,7 @@ def _check_operators(network: Network) -> None:
     }
     good, ends, bad = {network.graph.inputs[0]}, [], []
     for operator in network.graph.operators:
-        taken = network.kind(operator) in (*LAYERS, "RESHAPE")
+        taken = network.kind(operator) in {*LAYERS, "RESHAPE"} - set(switch("refuses") or ())
         read = made.intersection(operator.inputs)
         if taken and read <= good:
             good.update(operator.outputs)

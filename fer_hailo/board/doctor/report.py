@@ -1,0 +1,54 @@
+"""All findings, printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer_hailo.board.doctor.board import Board, Command, run_command
+from fer_hailo.board.doctor.finding import FAIL, OK, WARN, Finding
+from fer_hailo.board.doctor.hailo import chip_name, examine_hailo
+from fer_hailo.board.doctor.hailo_facts import gather_hailo
+from fer_hailo.board.doctor.host import examine_machine, examine_programs
+from fer_hailo.board.doctor.host_facts import gather_host
+from fer_hailo.board.doctor.model import examine_model, find_home
+from fer_hailo.deploy.home import Format
+
+
+def run_doctor(
+    model: str | None = None, root: Path | str = "/", command: Command | None = None, folder: Path | str = "."
+) -> int:
+    """Print all findings. model: as --model takes it; with one that is no HEF, Hailo's parts are not looked
+    at. root, folder, command: see Board.
+
+    Returns the exit status: 0, or 1 where one finding is FAIL.
+    """
+    counts = {OK: 0, WARN: 0, FAIL: 0}
+    for finding in examine(Board(Path(root), Path(folder), command or run_command), model):
+        counts[finding.level] += 1
+        print(f"{finding.level:4}  {finding.what}: {finding.found}")
+        if finding.fix:
+            print(f"      -> {finding.fix}")
+    print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at, {counts[OK]} right")
+    return 1 if counts[FAIL] else 0
+
+
+def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
+    """All findings: the programs, the device, the machine, the model."""
+    home, problem = find_home(model)
+    format, host = home.format if home else None, gather_host(board)
+    library, chip = "", ""
+    yield from examine_programs(host, format)
+    if format in (None, Format.HEF):
+        facts = gather_hailo(board)
+        findings = list(examine_hailo(facts))
+        yield from findings
+        if any(finding.what == "chip" and finding.level == OK for finding in findings):
+            chip = chip_name(facts)
+        if all(finding.level != FAIL for finding in findings):  # else the cure may change it
+            library = facts.library
+    yield from examine_machine(host)
+    if problem:
+        yield problem
+    elif home:
+        yield examine_model(home, library, chip)
