@@ -44,7 +44,7 @@ def check_still(data: bytes) -> None:
     gif = data.startswith(b"GIF8") and _gif_frames(data) > 1
     if gif or data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and data[20:21] and data[20] & 2:
         name = "GIF" if gif else "WebP"
-        raise ValueError(f"is an animated {name}: convert it to a video (ffmpeg -i FILE {name}.mp4)")
+        raise ValueError(f"is an animated {name}: convert it to a video (ffmpeg -i FILE VIDEO.mp4)")
 
 
 def webp_orientation(data: bytes) -> int:

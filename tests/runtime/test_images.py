@@ -78,7 +78,7 @@ def test_what_moves_is_no_image(tmp_path, kind):
     moving = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     told = said(tmp_path / "a", moving)
     name = {"GIF": "GIF", "WEBP": "WebP"}[kind]
-    assert told == f"is an animated {name}: convert it to a video (ffmpeg -i FILE {name}.mp4)"
+    assert told == f"is an animated {name}: convert it to a video (ffmpeg -i FILE VIDEO.mp4)"
     for cut in range(1, len(moving), 97):
         said(tmp_path / "a", moving[:cut])
     still = encoded(frames[0], kind)
