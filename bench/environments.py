@@ -1,5 +1,9 @@
-"""Python environments for the packages that the benchmarks compare with, made where they are missing."""
+"""Python environments for the packages that the benchmarks compare with, made where they are missing.
 
+python bench/environments.py fer     prints the path of its Python
+"""
+
+import argparse
 import importlib.metadata
 import os
 import subprocess
@@ -9,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
 
 FOLDER = Path(".venv-peers")
@@ -49,3 +54,13 @@ def environment(package: str) -> str:
         (folder / ".gitignore").write_text("*\n")
         ready.write_text(wanted)
     return str(python)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package", choices=INSTALLS)
+    print(environment(parser.parse_args(argv).package))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

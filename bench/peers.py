@@ -12,9 +12,7 @@ the one from which README's table is made.
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +33,7 @@ from fer_hailo.common.runs import RUNS
 from fer_hailo.deploy.bundle import FLOAT, MANIFEST
 from fer_hailo.deploy.home import resolve
 from fer_hailo.formats.tflite import read_tflite
+from fer_hailo.predict.outside import ask as ask_program
 from fer_hailo.predict.predictor import load
 from fer_hailo.training.data.dataset import Part, load_dataset
 
@@ -56,6 +55,11 @@ class Peer:
     kind: str
     environment: str
     input_size: int
+
+    @property
+    def command(self) -> list[str]:
+        """What asks it, see fer_hailo.predict.outside. Makes its environment where there is none."""
+        return [environment(self.environment), str(Path(__file__).with_name("peer.py")), self.kind]
 
 
 PEERS = (
@@ -91,14 +95,13 @@ def main(argv: list[str] | None = None) -> int:
         for path, name in names.items()
     ]
     failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "faces.npy", test.images)
-        for peer in PEERS:
-            try:
-                rows.append(_row(*ask(peer, Path(folder), dataset.names), test, dataset, run=peer.package))
-            except UserError as error:
-                failed += 1
-                print(f"error: {error}", file=sys.stderr)
+    for peer in PEERS:
+        try:
+            answers = ask(peer, np.asarray(test.images), dataset.names)
+            rows.append(_row(*answers, test, dataset, run=peer.package))
+        except UserError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
     now = time.strftime("%Y-%m-%dT%H:%M:%S")  # one for all: it tells which rows are of one run
     add_rows(arguments.results, [replace(row, date=now) for row in rows])
     print(
@@ -133,21 +136,12 @@ def own(path: Path, test: Part) -> tuple[np.ndarray, int, float, int, str]:
         return np.stack(answers), parameters, float(np.median(times[50:])), spec.input_size, predictor.stage
 
 
-def ask(peer: Peer, folder: Path, names: tuple[str, ...]) -> tuple[np.ndarray, int, float, int, str]:
+def ask(peer: Peer, faces: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, int, float, int, str]:
     """The same of a peer; its seven classes cut down to ours."""
-    python, answers = environment(peer.environment), folder / "answers.npz"
-    program = [python, Path(__file__).with_name("peer.py"), peer.kind, folder / "faces.npy", answers]
     print(f"asking {peer.package}", file=sys.stderr)
-    child = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if child.returncode:
-        raise UserError(
-            f"{peer.package} failed: {(child.stderr.strip().splitlines() or ['it said nothing'])[-1][:200]}"
-        )
-    with np.load(answers) as file:
-        columns = [list(file["labels"]).index(name) for name in names]
-        chosen = file["probabilities"][:, columns].astype(np.float64)
-        chosen = (chosen + 1e-12) / (chosen + 1e-12).sum(axis=1, keepdims=True)
-        return chosen, int(file["parameters"]), float(np.median(file["times_ms"])), peer.input_size, "peer"
+    answers = ask_program(peer.command, peer.package, faces, names)
+    parameters, times = (answers.rest[name] for name in ("parameters", "times_ms"))
+    return answers.probabilities, int(parameters), float(np.median(times)), peer.input_size, "peer"
 
 
 def _row(

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "score a model on a data set or a deploy bundle",
     "run": "read the expressions of faces in images, videos and from cameras",
     "ensemble": "join several runs into one model",
+    "refine": "refine the labels of the training images by models' predictions",
     "experiments": "run a grid of configurations and seeds, and sum it up",
 }
 

@@ -17,7 +17,7 @@ from fer_hailo.training.convert.conversion import convert
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.evaluate.evaluation import evaluate_file
 from fer_hailo.training.evaluate.score import Scorer
-from fer_hailo.training.fit.distill import Distillation, load_teachers
+from fer_hailo.training.fit.distill import Distillation, Teachers, load_teachers
 from fer_hailo.training.fit.loop import start
 from fer_hailo.training.models.build import build_model, load_model
 from fer_hailo.training.models.ensemble import fit_shares
@@ -84,8 +84,8 @@ def test_it_can_teach(joined, small):
     config = small.change(teacher=(str(joined),), weights="none")
     (teacher,) = load_teachers(config)
     faces = keras.random.uniform((4, 32, 32, 3), -1, 1, seed=1)
-    layer = Distillation([teacher], 2.0, 1.0)
-    layer(faces, build_model(config)(faces))
+    layer = Distillation(2.0, 1.0)
+    layer(Teachers([teacher])(faces), build_model(config)(faces))
     assert np.isfinite(float(layer.losses[0])) and float(layer.losses[0]) > 0
 
 

@@ -59,6 +59,7 @@ ROOMS = (
     "sdk",
     "board",
     "training",
+    "robustness",
     "api",
     "commands",
 )

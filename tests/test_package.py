@@ -29,7 +29,7 @@ from fer_hailo.common.runs import MODEL
 from fer_hailo.training.networks.weights import parse_weights
 
 MODULE = [sys.executable, "-m", "fer_hailo"]
-COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "experiments")
+COMMANDS = ("train", "convert", "compile", "evaluate", "run", "ensemble", "refine", "experiments")
 
 
 # The command

@@ -18,6 +18,7 @@ from fer_hailo.deploy.steps import read_steps
 from fer_hailo.formats.tflite import read_tflite
 from fer_hailo.training.data.ferplus import read_votes
 from fer_hailo.training.data.sources import open_source
+from fer_hailo.training.data.targets import read_targets
 
 DAMAGED = {
     "empty": b"",
@@ -127,7 +128,9 @@ def test_yaml_without_end(tmp_path):
         read_yaml(tmp_path / "large.yaml", "the configuration")
 
 
-@pytest.mark.parametrize("read", [read_votes, read_tflite, runs.read_labels, read_rows, open_source])
+@pytest.mark.parametrize(
+    "read", [read_votes, read_targets, read_tflite, runs.read_labels, read_rows, open_source]
+)
 def test_what_has_no_end_is_not_read(tmp_path, read):
     """--votes /dev/zero took all the memory that there was."""
     path = tmp_path / "endless.csv"

@@ -24,7 +24,7 @@ def row(seed):
 
 def test_row():
     r = row(3)
-    absent = ["drop", "latency_ms", *LATER, "parameters", "input_size", "selected_by"]
+    absent = ["drop", "latency_ms", *LATER, "parameters", "input_size", "selected_by", "corruption_loss"]
     assert [name for name in COLUMNS if getattr(r, name) == ""] == absent
     assert (r.accuracy, r.per_class_recall, r.count, r.seed) == ("0.750000", "a=1.0000 b=0.6667", 4, 3)
     with pytest.raises(ValueError, match="stage"):

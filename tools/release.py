@@ -41,7 +41,15 @@ from fer_hailo.training.convert.trained_ranges import RANGES
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_reliability
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
-PLACES = ("data", "weights", "votes", "teacher", "selected_by", "quantise")  # fields that name files
+PLACES = (
+    "data",
+    "weights",
+    "votes",
+    "targets",
+    "teacher",
+    "selected_by",
+    "quantise",
+)  # fields that name files
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
 STAGES = {"keras": "Keras, float32", "tflite": "TFLite, float32", "tflite-int8": "TFLite, INT8"}
@@ -272,6 +280,10 @@ def _learnt(config: Config) -> str:
         )
     if config.loss.votes:
         facts.append(f"FER+'s votes are {config.loss.votes_weight:.0%} of each target.")
+    if config.loss.targets:
+        facts.append(
+            f"Refined labels ({config.loss.targets}) are {config.loss.targets_weight:.0%} of each target."
+        )
     if config.model.quantise:
         return (
             f"It was fine-tuned for 8 bits from {config.model.quantise}, which taught it: the float "

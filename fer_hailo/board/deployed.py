@@ -72,14 +72,7 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
     bundle, model = load_bundle(folder), home.model
-    whole = bundle.evaluation()
-    chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
-    if not len(chosen):
-        raise UserError(
-            f"{folder} holds images of {' and '.join(sorted(set(whole.split)))}, none of "
-            f"{split}{_why(bundle)}"
-        )
-    pictures = whole.take(chosen)
+    chosen, pictures = side_of(bundle, split)
     with load(as_in(bundle, home)) as predictor:
         logits = logits_of(predictor.logits, pictures.images, len(bundle.labels), f"scoring {model.name}")
         latency_ms = 1000 * float(
@@ -115,6 +108,21 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     rows = [replace(row, commit=commit) for row in rows]
     add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
+
+
+def side_of(bundle: Bundle, split: str | None) -> tuple[np.ndarray, EvalSet]:
+    """Places in the bundle's evaluation set, int (N,), and images of one split; None: of all to score.
+
+    Raises UserError where it holds none.
+    """
+    whole = bundle.evaluation()
+    chosen = np.flatnonzero(whole.split == split if split else np.isin(whole.split, SPLITS))
+    if not len(chosen):
+        raise UserError(
+            f"{bundle.folder} holds images of {' and '.join(sorted(set(whole.split)))}, none of "
+            f"{split}{_why(bundle)}"
+        )
+    return chosen, whole.take(chosen)
 
 
 def _why(bundle: Bundle) -> str:

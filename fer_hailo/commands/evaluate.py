@@ -5,6 +5,8 @@ fer-hailo evaluate MODEL.keras --data PATH --split val
 fer-hailo evaluate MODEL.tflite                           on the images of the bundle that it lies in
 fer-hailo evaluate model.hef --data deploy/               on the board: needs numpy and HailoRT only
 fer-hailo evaluate --merge other/results.csv              join another machine's rows
+fer-hailo evaluate MODEL MODEL --corruptions --peer 'fer=.venv/bin/python peer.py'
+                                                          dark, blurred, turned, masked ... faces
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = command_parser("evaluate", __doc__)
     parser.add_argument(
         "model",
-        nargs="?",
-        help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]",
+        nargs="*",
+        help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]; several "
+        "with --corruptions",
     )
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="side to score [test; of a bundle val and test]"
+        "--split",
+        choices=("train", "val", "test"),
+        help="side to score [test; of a bundle val and test; corrupted: val]",
     )
     parser.add_argument(
         "--json", action="store_true", help="print the metrics object and nothing else on standard output"
@@ -44,6 +49,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--merge", metavar="FILE", help=f"add the rows of FILE to {RUNS}/results.csv and stop"
     )
+    parser.add_argument(
+        "--corruptions",
+        action="store_true",
+        help="accuracy on faces that are dark, blurred, noisy, turned, masked ...; stopped, the same command "
+        "goes on",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="with --corruptions: also ask this program, called with FACES.npy (uint8 (N, S, S) grey) and "
+        "ANSWERS.npz, which it writes: probabilities (N, K), labels (K,)",
+    )
     add_flags(parser)
     arguments = parser.parse_args(argv)
     if arguments.merge:
@@ -51,14 +70,32 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
+    if arguments.corruptions:
+        _on_corruptions(arguments)
+        return
+    if len(arguments.model) > 1 or arguments.peer:
+        raise UserError("several models, or --peer, go with --corruptions: else name one model")
     from fer_hailo.board.deployed import bundle_for
 
-    home = resolve(arguments.model, Use.SCORE, flag_values(arguments))
+    home = resolve(next(iter(arguments.model), None), Use.SCORE, flag_values(arguments))
     warn_if_drawn(home)
     if bundle := bundle_for(home):
         _on_bundle(home, bundle, arguments)
     else:
         _on_data(home, arguments)
+
+
+def _on_corruptions(arguments: argparse.Namespace) -> None:
+    from fer_hailo.robustness.evaluation import evaluate_corrupted
+    from fer_hailo.robustness.outputs import text, to_dict
+
+    flags = flag_values(arguments)
+    homes = [resolve(model, Use.SCORE, flags) for model in arguments.model or [None]]
+    for home in homes:
+        warn_if_drawn(home)
+    scores, paths = evaluate_corrupted(homes, arguments.peer, arguments.split or "val", arguments.out)
+    print(json.dumps(to_dict(scores)) if arguments.json else text(scores))
+    print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
 
 
 def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:

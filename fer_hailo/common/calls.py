@@ -16,6 +16,7 @@ SCRIPTS = {
     "evaluate": "evaluate.py",
     "run": "run.py",
     "ensemble": "python -m fer_hailo.ensemble",
+    "refine": "python -m fer_hailo.refine",
     "experiments": "python -m fer_hailo.experiments",
 }
 

@@ -59,6 +59,9 @@ class Data(Options):
         low=0,
         high=LAST_SEED,
     )
+    fold: str = option(
+        "", "i/K: leave the i-th of K folds of the training side out, for refined labels by cross-fitting"
+    )
     oversample_ratio: float = option(
         0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1
     )
@@ -74,6 +77,17 @@ class Data(Options):
         if twice:
             raise UserError(f"extra_classes names {twice[0]}, which is there already: leave it out")
         self._check_validation()
+        number, count = self.left_out or (1, 2)
+        if not (count >= 2 and 1 <= number <= count):
+            raise UserError(f"fold must be i/K, such as 1/5 to 5/5, got {self.fold!r}")
+
+    @property
+    def left_out(self) -> tuple[int, int] | None:
+        """The number of the fold that is left out, from 1, and how many there are; None: nothing is."""
+        parts = self.fold.split("/")
+        if len(parts) == 2 and all(part.isdecimal() for part in parts):
+            return int(parts[0]), int(parts[1])
+        return (0, 0) if self.fold else None
 
     def _check_validation(self) -> None:
         given = f"validation_fraction {self.validation_fraction:g}"
@@ -152,9 +166,29 @@ class Loss(Options):
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
     votes: str = option("", "CSV of several people's votes an image (FER+), which soften the labels")
     votes_weight: float = option(0.5, "part of each target that comes from the votes", low=0, high=1)
+    targets: str = option(
+        "",
+        "refined labels: models' probabilities of the training images, a .npz file of the command refine",
+    )
+    targets_weight: float = option(0.7, "part of each target that comes from them", low=0, high=1)
     teacher: tuple[str, ...] = option((), "run folders or .keras files to distil from, averaged")
     temperature: float = option(2.0, "temperature of the distillation", low=0.1, high=100)
-    distill_weight: float = option(0.5, "part of the loss that comes from the teacher", low=0, high=1)
+    distill_weight: float = option(
+        0.5, "part of the loss that comes from the teacher (1: the labels count for nothing)", low=0, high=1
+    )
+    views: int = option(
+        0,
+        "fixed augmented epochs on which the teacher answers once, given in turn (0: it is asked each step)",
+        low=0,
+        high=10000,
+    )
+    views_seed: int = option(
+        42, "seed of their order, MixUp and augmentation, whatever the run's", low=0, high=LAST_SEED
+    )
+
+    def check(self) -> None:
+        if self.views and not self.teacher:
+            raise UserError(f"views {self.views} are what a teacher answers on: name one with --teacher")
 
 
 @dataclass(frozen=True)

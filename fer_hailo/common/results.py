@@ -29,7 +29,8 @@ STAGES = (
     "peer",
 )
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
-LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by"}  # files of older versions lack these
+# Files of older versions lack these
+LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by", "corruption_loss"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Row:
     latency_p95_ms, latency_p99_ms: of one image, milliseconds. images_per_s_1, images_per_s_8: with one and
     eight images a call. memory_mib: the most that the process held. input_size: side, pixels. size_bytes: of
     the file. selected_by: the validated run that a run on all of train repeats, under whose name its
-    validation stands.
+    validation stands. corruption_loss: mean accuracy lost on corrupted faces, see fer_hailo.robustness.
     """
 
     date: str = ""
@@ -70,6 +71,7 @@ class Row:
     seed: int | str = ""
     sha256: str = ""
     selected_by: str = ""
+    corruption_loss: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -112,6 +114,7 @@ def row_of(
     parameters: int | str = "",
     input_size: int | str = "",
     selected_by: str = "",
+    corruption_loss: float | None = None,
 ) -> Row:
     """A row from metrics.
 
@@ -139,6 +142,7 @@ def row_of(
         seed=seed,
         sha256=metrics.sha256,
         selected_by=selected_by,
+        corruption_loss=_fraction(corruption_loss) if corruption_loss is not None else "",
     )
 
 

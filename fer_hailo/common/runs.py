@@ -121,6 +121,16 @@ def learnt_drawn(run: Path) -> bool:
     return False
 
 
+def taught_by(run: Path) -> list[str] | None:
+    """SHA-256 of each teacher that a run began with; None of a run of the time when that was not noted.
+
+    Raises UserError for a damaged file.
+    """
+    path = run / ENVIRONMENT
+    with reading(path, "does not tell how this run began", "start a new run"):
+        return read_json(path).get("teachers")
+
+
 def note_resumed(run: Path) -> None:
     """Add this process to those that environment.json says a run was resumed by.
 

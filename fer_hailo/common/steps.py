@@ -88,7 +88,7 @@ def _own(entry, number: int, path: Path) -> dict:
 def _check_sides(steps: Sequence[Config], path: Path) -> None:
     """What one step learns must not be validation, or test, in a later one."""
     for (first, one), (second, other) in itertools.combinations(enumerate(steps, 1), 2):
-        for name in (*SPLITS_BY, "classes") if one.data.source == other.data.source else ():
+        for name in (*SPLITS_BY, "fold", "classes") if one.data.source == other.data.source else ():
             ours, theirs = other.value(name), one.value(name)
             if ours != theirs:
                 raise UserError(

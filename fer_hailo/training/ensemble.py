@@ -28,13 +28,19 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     from fer_hailo.training.models.build import load_model
     from fer_hailo.training.models.ensemble import build_ensemble, fit_shares
 
-    subjects = _members(runs, overrides)
+    subjects = members(runs, overrides)
     first = subjects[0].config
     out = out or RUNS / time.strftime("ensemble_%Y%m%d-%H%M%S")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out")
     config = first.change(
-        arch="ensemble", weights="none", teacher=tuple(runs), input_size=first.face.source_size
+        arch="ensemble",
+        weights="none",
+        teacher=tuple(runs),
+        views=0,
+        targets="",
+        fold="",
+        input_size=first.face.source_size,
     )
     dataset = load_dataset(config, cache_of(out))
     check_lineage(config, dataset)
@@ -53,10 +59,10 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     print("shares: " + ", ".join(f"{share:.3f}" for share in shares), file=sys.stderr)
     ensemble = build_ensemble(models, shares, config.preprocess)
     out.mkdir(parents=True, exist_ok=True)
-    members = [{"run": place, "share": float(share)} for place, share in zip(runs, shares, strict=True)]
+    joined = [{"run": place, "share": float(share)} for place, share in zip(runs, shares, strict=True)]
     record = environment() | {
         "data": {"name": dataset.name, "key": dataset.key},
-        "members": members,
+        "members": joined,
         "resumed": [],
     }
     write_json(out / ENVIRONMENT, record)
@@ -70,14 +76,16 @@ def join(runs: list[str], equal: bool, overrides: dict, out: Path | None) -> Pat
     return out
 
 
-def _members(runs: list[str], overrides: dict) -> list[Home]:
+def members(runs: list[str], overrides: dict) -> list[Home]:
+    """Models that can answer together.
+
+    Raises UserError for what is no Keras model, knows other classes or sees other images.
+    """
     subjects = [resolve(place, Use.LEARN, overrides) for place in runs]
     for subject in subjects:
         warn_if_drawn(subject)
         if subject.format is not Format.KERAS:
-            raise UserError(
-                f"{subject.model} is no Keras model: an ensemble is made of run folders or .keras files"
-            )
+            raise UserError(f"{subject.model} is no Keras model: name run folders or .keras files")
         for name in ("classes", "color", "source_size"):
             theirs, others = subject.config.value(name), subjects[0].config.value(name)
             if theirs != others:

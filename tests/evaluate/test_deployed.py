@@ -140,6 +140,22 @@ def test_a_folder_with_a_model(board):
     )
 
 
+def test_corrupted_faces_of_a_bundle_need_opencv_besides(board):
+    """The HEF and the TFLite in one run; what the bundle's images were enlarged from is what is corrupted."""
+    arguments = ["deploy/hailo8/model.hef", "deploy/model_float32.tflite", "--corruptions", "--json"]
+    result = evaluate(*arguments, cwd=board, before=ALONE.replace('"numpy",', '"numpy", "cv2",'))
+    assert result.returncode == 0 and "no plot" in result.stderr, result.stderr
+    hef, tflite = json.loads(result.stdout)["models"]
+    assert hef["clean"]["accuracy"] == accuracies(device_logits(board / "deploy/hailo8/model.hef"))["val"]
+    images, truth = pictures()[0][:VAL], pictures()[1][:VAL]
+    dark = interpreted(networks()["float"], np.rint(images * 0.4).astype(np.uint8)).argmax(axis=1)
+    assert tflite["corruptions"]["darkness"][1]["accuracy"] == (dark == truth).mean() < 1
+    assert [row["stage"] for row in rows(board / "results.csv")] == ["hef", "tflite"]
+    assert sorted(path.name for path in (board / "deploy" / "corruptions").iterdir()) == [
+        "answers", "corruptions_val.csv", "corruptions_val.json"
+    ]  # fmt: skip
+
+
 def test_a_tflite_needs_litert_alone(board, converted):
     # In the bundle that it lies in
     result = evaluate("deploy/model_float32.tflite", "--json", cwd=board, before=ALONE, double=False)

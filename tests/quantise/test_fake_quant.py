@@ -20,7 +20,7 @@ from fer_hailo.training.convert.quantise import quantise_trained, quantise_with
 from fer_hailo.training.convert.ranges import TensorRange, tensor_ranges
 from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
 from fer_hailo.training.data.sample import draw_face
-from fer_hailo.training.fit.distill import Distillation
+from fer_hailo.training.fit.distill import Distillation, Teachers
 from fer_hailo.training.models.build import load_model
 from fer_hailo.training.quantise.fake import FASTER, FakeQuantised, kernel_steps, on_steps, round_input
 from fer_hailo.training.quantise.ranges import choose_ranges, ends_of, tensor_values
@@ -336,7 +336,8 @@ def test_a_network_that_rounding_spoils_gains(images, tmp_path):
         return float((LiteRT(target).logits(images, SPEC).argmax(axis=1) == expected).mean())
 
     before, image = agreement(), keras.Input((32, 32, 3))
-    trainer = keras.Model(image, Distillation([model], 1.0, 1.0)(image, quantised(image)))
+    taught = Distillation(1.0, 1.0)(Teachers([model])(image), quantised(image))
+    trainer = keras.Model(image, taught)
     trainer.compile(keras.optimizers.Adam(3e-5))
     trainer.fit(normalise(images, SPEC), batch_size=64, epochs=40, verbose=0)
     assert before < 0.7 and agreement() > 0.8

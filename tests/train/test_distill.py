@@ -1,6 +1,7 @@
 """Learning from more than the labels: a teacher's predictions, classes that are not scored, votes."""
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,15 @@ from scipy.special import softmax
 from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
-from fer_hailo.common.runs import CONFIG, LABELS, MODEL
+from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL
 from fer_hailo.training.data import dataset
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.data.ferplus import VOTES
+from fer_hailo.training.data.targets import Targets, image_digests, write_targets
 from fer_hailo.training.fit import loop
-from fer_hailo.training.fit.distill import Distillation, load_teachers
-from fer_hailo.training.fit.lineage import check_lineage
+from fer_hailo.training.fit.distill import Distillation, Teachers, load_teachers
+from fer_hailo.training.fit.lineage import check_lineage, split_of
 from fer_hailo.training.models.build import load_model
 from fer_hailo.training.start import resume
 
@@ -45,19 +47,20 @@ def test_divergence_by_hand():
     faces = np.zeros((2, 8, 8, 3), "f4")
     faces[:, 0, 0, 0] = 0.5, -1.0
     logits = np.array([[0.2, -0.1, 0.4], [1.0, 0.3, -2.0]], "f4")
-    layer = Distillation([linear(8, [1, 0, -1]), linear(8, [0, 2, 0])], temperature=2.0, weight=0.3)
-    assert (keras.ops.convert_to_numpy(layer(faces, logits)) == logits).all()
+    teachers = Teachers([linear(8, [1, 0, -1]), linear(8, [0, 2, 0])])
+    layer = Distillation(temperature=2.0, weight=0.3)
+    assert (keras.ops.convert_to_numpy(layer(teachers(faces), logits)) == logits).all()
     corner = np.array([[0.5], [-1.0]])
     wanted = (softmax(corner * [1, 0, -1] / 2, axis=1) + softmax(corner * [0, 2, 0] / 2, axis=1)) / 2
     expected = 0.3 * 2**2 * divergence(wanted, softmax(logits / 2, axis=1))
     assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-5)
-    assert not layer.trainable_variables  # a teacher does not learn
+    assert not teachers.trainable_variables  # a teacher does not learn
 
 
 def test_logits_of_extra_classes_are_left_out_of_the_comparison():
     faces, logits = np.ones((1, 8, 8, 3), "f4"), np.array([[0.2, -0.1, 9.0]], "f4")
-    layer = Distillation([linear(8, [0.2, -0.1])], temperature=1.0, weight=1.0)
-    layer(faces, logits)
+    layer = Distillation(temperature=1.0, weight=1.0)
+    layer(Teachers([linear(8, [0.2, -0.1])])(faces), logits)
     assert float(layer.losses[0]) == pytest.approx(0, abs=1e-6)
 
 
@@ -67,8 +70,8 @@ def test_a_teacher_of_another_input_size_sees_the_picture_resized_as_all_faces_a
     corner = cv2.resize(faces[0, :, :, 0], (16, 16), interpolation=cv2.INTER_CUBIC)[0, 0]
     assert abs(corner - faces[0, 0, 0, 0]) > 0.01
     logits = np.array([[0.3, -0.2]], "f4")
-    layer = Distillation([linear(16, [1, -1])], temperature=1.0, weight=1.0)
-    layer(faces, logits)
+    layer = Distillation(temperature=1.0, weight=1.0)
+    layer(Teachers([linear(16, [1, -1])])(faces), logits)
     expected = divergence(softmax(np.array([[corner, -corner]]), axis=1), softmax(logits, axis=1))
     assert float(layer.losses[0]) == pytest.approx(expected, rel=1e-4)
 
@@ -102,7 +105,8 @@ def test_a_model_that_has_learnt_from_validation_is_refused(trained, small):
         check_lineage(small.change(split_seed=7, **learnt), replace(data, key="another data set"))
 
 
-def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeypatch):
+@pytest.mark.parametrize("fold", ["", "2/4"])
+def test_no_copy_of_a_scored_or_left_out_image_is_learnt_from_under_an_extra_class(fold, monkeypatch):
     """With conflicts kept, an image may stand under a scored and under an extra class."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 48, 48), dtype=np.uint8)
@@ -115,10 +119,11 @@ def test_no_copy_of_a_scored_picture_is_learnt_from_under_an_extra_class(monkeyp
         np.empty((0, 2), np.int64), np.empty((0, 2), str), "made up", "key",
     )  # fmt: skip
     monkeypatch.setattr(dataset, "load_pictures", lambda *arguments: pictures)
-    data = load_dataset(
-        Config.of(classes=("angry", "happy"), extra_classes=("sad",), drop_conflicts=False), None
-    )
-    copies = {f"p{int(name[1:]) + 40}" for name in data.val.ids if int(name[1:]) < 20}
+    values = {"classes": ("angry", "happy"), "extra_classes": ("sad",), "drop_conflicts": False}
+    data = load_dataset(Config.of(**values, fold=fold), None)
+    assert len(data.left_out) == (8 if fold else 0)
+    unseen = [int(name[1:]) for name in (*data.val.ids, *data.left_out.ids)]
+    copies = {f"p{number + 40}" for number in unseen if number < 20}
     assert copies and set(data.extra.ids) == {f"p{i}" for i in range(40, 60)} - copies
     assert set(data.extra.labels) == {2}
 
@@ -131,7 +136,8 @@ def test_configuration_refuses_a_class_twice():
 
 @pytest.fixture(scope="module")
 def taught(small, trained, tmp_path_factory):
-    """A run of three classes with all that can be learnt from beside: two extra classes, votes, a teacher.
+    """A run of three classes with all that can be learnt from beside: two extra classes, votes, refined
+    labels, a teacher.
 
     And its arguments.
     """
@@ -149,7 +155,18 @@ def taught(small, trained, tmp_path_factory):
     }
     own = load_config(trained / CONFIG).change(**values)
     teacher = loop.start(own.change(stage2_epochs=0, votes=""), folder / "teacher")
-    config = own.change(teacher=(str(teacher),))
+    data, targets = load_dataset(own, None), str(folder / "labels.npz")
+    digests = np.unique(image_digests(data.train.images))
+    made = {
+        "models": [],
+        "data": {"key": data.key},
+        "split": split_of(own),
+        "source_size": 48,
+        "color": False,
+    }
+    likely = np.tile(np.float16([0.5, 0.25, 0.25]), (len(digests), 1))
+    write_targets(Path(targets), Targets(digests, likely, data.names, made))
+    config = own.change(teacher=(str(teacher),), views=2, targets=targets, targets_weight=0.4)
     return loop.start(config, folder / "whole"), config
 
 
@@ -173,7 +190,9 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
 
 
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):
-    """Cut after the first epoch of stage 2, and resumed without the votes: the same weights, bit for bit."""
+    """Cut after the first epoch of stage 2, and resumed without votes and refined labels: the same weights,
+    bit for bit. The teacher must be the same, and is not asked again.
+    """
     run, config = taught
     save = loop.cb.SaveState.on_epoch_end
 
@@ -186,8 +205,17 @@ def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         loop.start(config, tmp_path / "cut")
     monkeypatch.undo()
-    (votes := Path(config.loss.votes)).rename(votes.with_suffix(".away"))
+    for file in (config.loss.votes, config.loss.targets):
+        Path(file).rename(f"{file}.away")
+    answers = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("views/*/*/*.npy")}
+    record = (tmp_path / "cut" / ENVIRONMENT).read_text()
+    (digest,) = json.loads(record)["teachers"]
+    (tmp_path / "cut" / ENVIRONMENT).write_text(record.replace(digest, "0" * 64))
+    with pytest.raises(UserError, match="is not the model that it began with"):
+        resume(tmp_path / "cut", {})
+    (tmp_path / "cut" / ENVIRONMENT).write_text(record)
     resume(tmp_path / "cut", {})
+    assert len(answers) == 2 and all(path.stat().st_mtime_ns == time for path, time in answers.items())
     one, other = (load_model(folder / MODEL).get_weights() for folder in (run, tmp_path / "cut"))
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 

@@ -138,8 +138,10 @@ def test_another_setting_is_refused_and_what_is_free_is_not(trained, sample_set)
         repeated(None, {"selected_by": str(trained), "arch": "mobilenet_v3_small"})
     config = repeated(
         None,
-        {"selected_by": str(trained), "seed": "7", "stage2_epochs": "2", "data": str(sample_set / "train")},
+        {"selected_by": str(trained), "seed": "7", "stage2_epochs": "2", "data": str(sample_set / "train")}
+        | {"targets": "labels.npz"},
     )
+    assert config.loss.targets == "labels.npz"
     assert (config.seed, config.schedule.stage2_epochs, config.data.validation_fraction) == (7, 2, 0)
     assert repeated(None, {"seed": "7"}) is None
 

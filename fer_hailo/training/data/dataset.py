@@ -15,7 +15,7 @@ from fer_hailo.training.data.clean import clean, duplicate_groups
 from fer_hailo.training.data.ferplus import FERPLUS
 from fer_hailo.training.data.rows import Rows, blocks
 from fer_hailo.training.data.sources import require_classes
-from fer_hailo.training.data.split import split_groups
+from fer_hailo.training.data.split import assign_folds, split_groups
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,15 @@ class Dataset:
     """The three sides (an absent one is empty), class names in label order, and what cleaning took.
 
     extra: training images of the classes `extra_names`, which are not scored; their labels follow on those of
-    `names`. targets: float32 (L, C), what a network is to answer on `lessons`: the label, or the shares of
-    the votes.
+    `names`. left_out: the fold of the training side that is neither learnt from nor scored. targets: float32
+    (L, C), what a network is to answer on `lessons`: the label, or the shares of the votes.
     """
 
     train: Part
     val: Part
     test: Part
     extra: Part
+    left_out: Part
     targets: np.ndarray
     names: tuple[str, ...]
     extra_names: tuple[str, ...]
@@ -120,8 +121,14 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
             train, val = np.sort(np.concatenate([train, val])), val[:0]
     elif len(train) and config.data.validation_fraction:
         train, val = split(train, config.data.validation_fraction)
-    # Of a photograph that is scored, no copy is learnt from, under whatever label.
-    extra = np.flatnonzero(helping & ~test & ~np.isin(groups, groups[np.concatenate([val, held])]))
+    left_out = train[:0]
+    if config.data.left_out:
+        number, count = config.data.left_out
+        out = assign_folds(labels[train], groups[train], count, config.data.split_seed) == number - 1
+        train, left_out = train[~out], train[out]
+    # Of a photograph that is scored or left out, no copy is learnt from, under whatever label.
+    unseen = groups[np.concatenate([val, held, left_out])]
+    extra = np.flatnonzero(helping & ~test & ~np.isin(groups, unseen))
     labels[extra] = len(config.data.classes) + np.searchsorted(
         config.data.extra_classes, pictures.labels[extra]
     )
@@ -130,6 +137,7 @@ def load_dataset(config: Config, cache: Path | str | None) -> Dataset:
         val=part(val),
         test=part(held),
         extra=part(extra),
+        left_out=part(left_out),
         targets=_targets(pictures, np.concatenate([train, extra]), labels, config),
         names=config.data.classes,
         extra_names=config.data.extra_classes,
@@ -161,6 +169,8 @@ def _targets(pictures: Pictures, chosen: np.ndarray, labels: np.ndarray, config:
 def describe(dataset: Dataset) -> str:
     """Counts per class and side, and what cleaning dropped, as text."""
     sides = [("train", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
+    if len(dataset.left_out):
+        sides.append(("left out", dataset.left_out))
     lines = [f"{dataset.name}: " + ", ".join(f"{len(part):,} {name}" for name, part in sides)]
     for label, name in enumerate(dataset.names):
         lines.append(

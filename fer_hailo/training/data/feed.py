@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -24,7 +24,9 @@ class TrainingBatches(keras.utils.PyDataset):
     then leaves up to multiple - 1 images out. parts: pieces into which each batch will be cut before its
     images are mixed; labels are mixed within them. share: (i, n), of each batch only the i-th of n equal
     pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs too,
-    as "targets", for losses that a model computes inside.
+    as "targets", for losses that a model computes inside. answers: what T teachers said of a number of
+    epochs, the views, float32 (M, C) each in the order of that epoch: these epochs are given in turn, with
+    the answers (B, T, C) among the inputs, as "answers".
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TrainingBatches(keras.utils.PyDataset):
         parts: int = 1,
         share: tuple[int, int] = (0, 1),
         labelled: bool = False,
+        answers: Sequence[Sequence[np.ndarray]] = (),
     ):
         super().__init__()
         self.images, self.classes, self.batch_size, self.seed = images, classes, batch_size, seed
@@ -56,28 +59,34 @@ class TrainingBatches(keras.utils.PyDataset):
             parts,
             share,
         )
-        self.labelled = labelled
+        self.labelled, self.answers = labelled, answers
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the MixUp weights of an epoch (counted from 0 in its stage)."""
-        rng = np.random.default_rng([self.seed, epoch])
+        self.epoch = epoch % len(self.answers) if self.answers else epoch
+        rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(self.indices)
-        self._order = order[: len(order) // self.multiple * self.multiple]
-        self._weights = mixup_weights(len(self._order), self.mixup_alpha, self.mixup_share, rng)
+        self.order = order[: len(order) // self.multiple * self.multiple]
+        self._weights = mixup_weights(len(self.order), self.mixup_alpha, self.mixup_share, rng)
 
     def __len__(self) -> int:
-        return -(-len(self._order) // self.batch_size)
+        return -(-len(self.order) // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         window = slice(number * self.batch_size, (number + 1) * self.batch_size)
-        chosen, weights = self._order[window], self._weights[window, None]
+        chosen, weights = self.order[window], self._weights[window, None]
         pieces = zip(np.split(self.targets[chosen], self.parts), np.split(weights, self.parts), strict=True)
         targets = np.concatenate([blend(piece, share, np) for piece, share in pieces])
         number, count = self.share
         mine = slice(number * len(chosen) // count, (number + 1) * len(chosen) // count)
         inputs = {"images": np.asarray(self.images[chosen[mine]]), "mix": weights[mine]}
-        return inputs | ({"targets": targets[mine]} if self.labelled else {}), targets[mine]
+        if self.labelled:
+            inputs["targets"] = targets[mine]
+        if self.answers:
+            said = [logits[window] for logits in self.answers[self.epoch]]
+            inputs["answers"] = np.stack(said, axis=1)[mine]
+        return inputs, targets[mine]
 
 
 def feed(batches: TrainingBatches) -> Any:
@@ -121,8 +130,12 @@ def _as_tf_dataset(batches: TrainingBatches, epochs: int | None):
     shape = (None, *batches.images.shape[1:])
     targets = tf.TensorSpec((None, batches.classes), tf.float32)
     inputs = {"images": tf.TensorSpec(shape, tf.uint8), "mix": tf.TensorSpec((None, 1), tf.float32)}
-    signature = inputs | ({"targets": targets} if batches.labelled else {})
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=(signature, targets))
+    if batches.labelled:
+        inputs["targets"] = targets
+    if batches.answers:
+        teachers, classes = len(batches.answers[0]), batches.answers[0][0].shape[1]
+        inputs["answers"] = tf.TensorSpec((None, teachers, classes), tf.float32)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=(inputs, targets))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches) * (epochs or 1))).prefetch(2)
     # The autotuner sleeps for 10 ms, 20 ms, 40 ms ..., and the end of an epoch waits for it to wake: 3.4 s
     # became 5.1 s.

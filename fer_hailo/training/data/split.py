@@ -29,3 +29,23 @@ def split_groups(
     )
     chosen = np.isin(inverse, part)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def assign_folds(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The fold of each image, int64 (N,), 0 to count - 1: stratified by label, never parting a group.
+
+    labels, groups: int (N,), as in `split_groups`. Raises UserError when a class is too small.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    counts = np.bincount(labels[first])
+    if counts[counts > 0].min() < count:
+        raise UserError(
+            f"too few different images for {count} folds (a class has {counts[counts > 0].min()}): take fewer"
+        )
+    folds = np.empty(len(first), np.int64)
+    parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(first, labels[first])
+    for number, (_, part) in enumerate(parts):
+        folds[part] = number
+    return folds[inverse]

@@ -16,7 +16,7 @@ from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.home import Format, Home, Kind
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.predict.predictor import load
-from fer_hailo.training.data.dataset import Part, load_dataset
+from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.training.evaluate.score import evaluate_model, evaluate_predictor
 from fer_hailo.training.models.build import load_model
@@ -36,12 +36,10 @@ def check_split(home: Home, split: str) -> None:
             )
 
 
-def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
-    """Score a model on one side of a data set.
+def load_side(home: Home, split: str) -> tuple[Dataset, Part]:
+    """The data set that a model's configuration names, and the side of it to score.
 
-    Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained
-    on, so that its own metrics are renewed, else one named after model and data. Raises UserError where `val`
-    would not be the side that the run kept out of its training.
+    Raises UserError where `val` would not be the side that the run kept out of its training.
     """
     config, run, own = home.config, home.run, home.own
     if split == "val" and own and own.data.selected_by:
@@ -52,17 +50,29 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         )
     if split != "test":
         check_split(home, split)
-    if out and out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: --out takes a folder")
     dataset = load_dataset(config, cache_of(run) if run else RUNS / "cache")
-    trained_on = home.trained_on or dataset.key
-    if trained_on != dataset.key and split != "test":
+    if home.trained_on not in (None, dataset.key) and split != "test":
         print(
             f"note: {config.data.source} is not what this model was trained on; its {split} side may hold "
             "training images",
             file=sys.stderr,
         )
-    stage, metrics, probabilities = _score(home, dataset.part(split), data=dataset.name, split=split)
+    return dataset, dataset.part(split)
+
+
+def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
+    """Score a model on one side of a data set.
+
+    Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained
+    on, so that its own metrics are renewed, else one named after model and data. Raises UserError as
+    `load_side` does.
+    """
+    config, run, own = home.config, home.run, home.own
+    if out and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out takes a folder")
+    dataset, part = load_side(home, split)
+    trained_on = home.trained_on or dataset.key
+    stage, metrics, probabilities = _score(home, part, data=dataset.name, split=split)
     if out is None:
         # A released model's folder stays as it is: its files have been summed, and no face of the data may
         # come into it.
@@ -78,7 +88,7 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         kind = "" if stage == "keras" else f"_{stage}"
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
         out = run if run and same else home.results.parent / place
-    write_evaluation(out, metrics, dataset.part(split), probabilities)
+    write_evaluation(out, metrics, part, probabilities)
     write_report(
         out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,31 @@ def plot_grid(path: Path, images: np.ndarray, titles: Sequence[str], heading: st
     axis.set(xlim=(-0.04, columns), ylim=(-PITCH * rows + 0.3, 0.3), aspect="equal")
     axis.axis("off")
     axis.set_title(heading, fontsize=9)
+    save_figure(figure, path)
+
+
+def plot_corruptions(path: Path, curves: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> None:
+    """A small plot for each corruption: accuracy (fractions) of each model at strength 0, 1, 2, ...
+
+    curves: {corruption: {model: accuracies}}, the same models in each.
+    """
+    columns = 4
+    rows = -(-len(curves) // columns)
+    figure, axes = new_figure(10, 2.2 * rows + 1, rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis, (name, models) in zip(axes.flat, curves.items(), strict=False):
+        for model, values in models.items():
+            axis.plot(range(len(values)), [100 * value for value in values], marker="o", label=model)
+        axis.set_title(name, fontsize=9)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(curves) :]:
+        axis.axis("off")
+    axes[0, 0].set(xticks=range(len(values)))
+    for axis in axes[-1]:
+        axis.set_xlabel("strength (0: clean)", fontsize=8)
+    figure.supylabel("accuracy, %", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", fontsize=8, ncols=2)
     save_figure(figure, path)
 
 

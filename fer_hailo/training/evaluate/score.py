@@ -52,14 +52,19 @@ def evaluate_model(
     Returns (metrics, probabilities): probabilities float64 (N, C).
     Raises UserError when the network's outputs do not fit the names, or its values are not finite.
     """
+    probabilities = softmax(scorer_of(network, names, spec).logits(part.images))
+    return _metrics(probabilities, part, names, data, split), probabilities
+
+
+def scorer_of(network: keras.Model, names: Sequence[str], spec: PreprocessSpec) -> Scorer:
+    """Of a network that gives logits. Raises UserError when its outputs do not fit the names."""
     scorer = Scorer(network, spec)
     if network.output_shape[-1] != len(names):
         raise UserError(
             f"the model tells {network.output_shape[-1]} classes apart, the labels name {len(names)}: "
             f"{', '.join(names)}"
         )
-    probabilities = softmax(scorer.logits(part.images))
-    return _metrics(probabilities, part, names, data, split), probabilities
+    return scorer
 
 
 def evaluate_predictor(

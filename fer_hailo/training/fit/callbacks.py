@@ -25,7 +25,7 @@ from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit.devices import Devices
 from fer_hailo.training.fit.state import Progress, keras_numpy, save_state
 from fer_hailo.training.models.build import batch_norms
-from fer_hailo.training.models.inputs import FaceInput
+from fer_hailo.training.models.inputs import FACES, FaceInput
 
 HISTORY = [
     "stage",
@@ -44,7 +44,7 @@ STATISTICS_PICTURES, STATISTICS_BATCH = 2048, 128
 
 class Order(keras.callbacks.Callback):
     """Gives each epoch its own order, a function of seed, stage and epoch alone, so that a resumed run sees
-    the same.
+    the same; with views their augmentation too.
     """
 
     def __init__(self, batches: TrainingBatches):
@@ -53,6 +53,8 @@ class Order(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.batches.set_epoch(epoch)
+        if self.batches.answers:
+            self.model.get_layer(FACES).begin_view(self.batches.seed, self.batches.epoch)
 
 
 class StopOnNaN(keras.callbacks.Callback):

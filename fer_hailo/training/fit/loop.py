@@ -14,24 +14,35 @@ from fer_hailo.common.config import Config, save_config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.common.reading import reading
-from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, cache_of, environment, note_resumed
+from fer_hailo.common.runs import (
+    CONFIG,
+    ENVIRONMENT,
+    LABELS,
+    MODEL,
+    cache_of,
+    environment,
+    note_resumed,
+    taught_by,
+)
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
-from fer_hailo.training.data.balance import oversample_minority_classes
-from fer_hailo.training.data.dataset import Dataset, describe, load_dataset
+from fer_hailo.training.data.dataset import Dataset, Part, describe, load_dataset
 from fer_hailo.training.data.feed import TrainingBatches, feed
 from fer_hailo.training.data.ferplus import read_votes
+from fer_hailo.training.data.targets import read_targets, refined
 from fer_hailo.training.data.votes import soften
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit import callbacks as cb
+from fer_hailo.training.fit.batches import training_batches
 from fer_hailo.training.fit.devices import Devices, devices
-from fer_hailo.training.fit.distill import load_teachers
+from fer_hailo.training.fit.distill import load_teachers, teacher_digests
 from fer_hailo.training.fit.lineage import check_lineage
 from fer_hailo.training.fit.outcome import score_run
 from fer_hailo.training.fit.repeat import select
 from fer_hailo.training.fit.speed import fast_kernels
 from fer_hailo.training.fit.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.training.fit.step import make_loss, make_optimizer, training_model
+from fer_hailo.training.fit.views import view_answers
 from fer_hailo.training.models.build import build_model, load_model, set_stage
 from fer_hailo.training.networks.record import PLAIN, Setting, System
 from fer_hailo.training.networks.registry import network as known_network
@@ -54,25 +65,28 @@ def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
     dataset = _load(config, cache)
     selection = select(config, dataset) if config.data.selected_by else None
     # Before the folder is made: a mistake in arch or weights leaves nothing behind
-    prepared = _prepare(config, dataset, place)
+    prepared = _prepare(config, dataset, place, cache)
     run.mkdir(parents=True, exist_ok=True)
-    write_json(
-        run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []}
-    )
+    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}}
+    write_json(run / ENVIRONMENT, record | {"teachers": teacher_digests(config), "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     if selection:
         write_selection(run, selection)
     save_config(config, run / CONFIG)  # last: a folder with it can be resumed
-    if config.loss.votes:
+    if config.loss.votes or config.loss.targets:
         _keep_targets(run / TARGETS, prepared[0])
     return Run(run, config, dataset, place, *prepared, Progress(dataset.key), selection).finish()
 
 
 def check(config: Config, count: int = 1) -> None:
-    """Raise UserError for what can be told before data is read: devices, network, method, votes, teachers."""
+    """Raise UserError for what can be told before data is read: devices, network, method, votes, refined
+    labels, teachers.
+    """
     _check_method(config, _devices(config, count))
     if config.loss.votes:
         read_votes(config.loss.votes)
+    if config.loss.targets:
+        read_targets(config.loss.targets)
     for teacher in config.loss.teacher:
         resolve(teacher, Use.LEARN)
 
@@ -92,10 +106,13 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
             f"{wanted.data.source} is not the data that {run} was trained on: point --data at that, or start "
             "a new run"
         )
+    if taught_by(run) not in (None, teacher_digests(wanted)):
+        raise UserError(f"a teacher of {run} is not the model that it began with: start this run again")
     note_resumed(run)
     # A state holds every variable, so that the initial weights need not be there any more.
-    targets = _kept_targets(run / TARGETS) if wanted.loss.votes else None
-    prepared = _prepare(wanted.change(weights="none") if progress else wanted, dataset, place, targets)
+    targets = _kept_targets(run / TARGETS) if wanted.loss.votes or wanted.loss.targets else None
+    begun = wanted.change(weights="none") if progress else wanted
+    prepared = _prepare(begun, dataset, place, cache_of(run), targets)
     selection = read_selection(run)
     if bool(selection) != bool(wanted.data.selected_by):
         raise UserError(f"{run} lacks {SELECTION}, which tells how long to train: start this run again")
@@ -104,13 +121,15 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
 
 class Run:
     """One training run: its folder, configuration and data, the devices, the targets, the network that trains
-    and its float32 twin that is saved, the teachers; of a run on all of train what its validated run told.
+    and its float32 twin that is saved, the teachers, or with views their answers, as TrainingBatches takes
+    them; of a run on all of train what its validated run told.
     """
 
     def __init__(
         self, folder: Path, config: Config, dataset: Dataset, place: Devices, targets: np.ndarray,
         network: keras.Model,
-        export: keras.Model, teachers: list[keras.Model], progress: Progress,
+        export: keras.Model, teachers: list[keras.Model], answers: list[list[np.ndarray]],
+        progress: Progress,
         selection: Selection | None = None,
     ):  # fmt: skip
         self.selection = selection
@@ -121,7 +140,8 @@ class Run:
             place,
             progress,
         )
-        self.targets, self.network, self.export, self.teachers = targets, network, export, teachers
+        self.targets, self.network, self.export = targets, network, export
+        self.teachers, self.answers = teachers, answers
         whole = isinstance(known_network(config.model.arch), System)  # has no stage of its head alone
         self.epochs = {1: 0 if whole else config.schedule.stage1_epochs, 2: config.schedule.stage2_epochs}
         if selection:
@@ -159,12 +179,11 @@ class Run:
             )
         # What is drawn from here on must not depend on what ran before: a resumed process has run nothing.
         keras.utils.set_random_seed(config.seed + stage)
-        batches = self._batches(stage)
+        lessons = self.dataset.lessons()
+        batches = training_batches(config, lessons, self.targets, stage, self.place, self.answers)
         with self.place.scope():
-            counts, own = (
-                np.bincount(self.dataset.lessons().labels),
-                1 - config.loss.distill_weight if self.teachers else 1.0,
-            )
+            counts = np.bincount(lessons.labels)
+            own = 1 - config.loss.distill_weight if config.loss.teacher else 1.0
             model = training_model(self.network, Setting(config, counts, len(batches), own), self.teachers)
             loss, optimizer = make_loss(config, counts), make_optimizer(config, stage, len(batches))
             self.place.prepare_optimizer(optimizer)
@@ -203,22 +222,6 @@ class Run:
                 verbose=0,
                 shuffle=False,
             )
-
-    def _batches(self, stage: int) -> TrainingBatches:
-        config, lessons = self.config, self.dataset.lessons()
-        indices = np.arange(len(lessons))
-        if config.data.oversample_ratio:
-            indices = oversample_minority_classes(
-                indices, lessons.labels, config.data.oversample_ratio, config.seed
-            )
-        classes, seed = self.targets.shape[1], config.seed + stage
-        return TrainingBatches(
-            lessons.images, self.targets, classes, config.optimiser.batch_size, seed, indices=indices,
-            mixup_alpha=config.augmentation.mixup_alpha, mixup_share=config.augmentation.mixup_share,
-            multiple=self.place.count, parts=self.place.parts,
-            share=self.place.share,
-            labelled=objective(config).labelled,
-        )  # fmt: skip
 
     def _callbacks(self, stage: int, batches: TrainingBatches) -> list[keras.callbacks.Callback]:
         config, progress = self.config, self.progress
@@ -277,20 +280,19 @@ def _devices(config: Config, count: int) -> Devices:
 
 
 def _prepare(
-    config: Config, dataset: Dataset, place: Devices, targets: np.ndarray | None = None
-) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model]]:
+    config: Config, dataset: Dataset, place: Devices, cache: Path, targets: np.ndarray | None = None
+) -> tuple[np.ndarray, keras.Model, keras.Model, list[keras.Model], list[list[np.ndarray]]]:
     """The targets (N, C), unless they are known, the network that trains, in the configured precision, its
-    float32 twin that is scored and saved, and the teachers.
+    float32 twin that is scored and saved, and the teachers, or with views their answers.
     """
     _check_method(config, place)
     lessons, classes = dataset.lessons(), len(dataset.names) + len(dataset.extra_names)
-    check_lineage(config, dataset)
+    check_lineage(config if targets is None else config.change(targets=""), dataset)
     if targets is None:
-        targets = dataset.targets
-        if config.loss.votes:
-            targets = soften(lessons, targets, config.loss.votes, config.loss.votes_weight)
+        targets = _targets(config, dataset, lessons)
+    answers = view_answers(config, lessons, cache) if config.loss.views else []
     with place.scope():
-        teachers = load_teachers(config)
+        teachers = [] if answers else load_teachers(config)
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.optimiser.precision)
         try:
@@ -300,7 +302,18 @@ def _prepare(
     place.prepare(network)
     export = build_model(config, weights="none")
     cb.copy_weights(network, export)
-    return targets, network, export, teachers
+    return targets, network, export, teachers, answers
+
+
+def _targets(config: Config, dataset: Dataset, lessons: Part) -> np.ndarray:
+    """What the lessons are to be answered with: their labels, softened by votes, refined by models."""
+    targets = dataset.targets
+    if config.loss.votes:
+        targets = soften(lessons, targets, config.loss.votes, config.loss.votes_weight)
+    if config.loss.targets:
+        targets, count = refined(lessons.images, targets, config)
+        _say(f"{config.loss.targets} refines the labels of {count:,} of {len(lessons):,} training images")
+    return targets
 
 
 def _check_method(config: Config, place: Devices) -> None:
@@ -313,6 +326,8 @@ def _check_method(config: Config, place: Devices) -> None:
             f"sam_rho needs KERAS_BACKEND=tensorflow or jax, this is {keras.backend.backend()}: or set "
             "--sam-rho 0"
         )
+    if config.loss.views and max(place.count, place.share[1]) > 1:
+        raise UserError("views are drawn for one device: leave --devices out, or set --views 0")
     if place.parts > 1 and (config.optimiser.sam_rho or method is not PLAIN):
         what = (
             "sam_rho"

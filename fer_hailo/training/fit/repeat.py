@@ -19,7 +19,10 @@ from fer_hailo.training.data.dataset import Dataset
 
 # What may differ: where things lie, what it starts from and learns from (themselves runs on all of train, at
 # best), chance, logs.
-FREE = {"validation_fraction", "selected_by", "data", "weights", "teacher", "votes", "seed", "tensorboard"}
+FREE = {
+    "validation_fraction", "selected_by", "data", "weights", "teacher", "votes", "targets", "seed",
+    "tensorboard",
+}  # fmt: skip
 
 
 def repeated(path: Path | str | None, overrides: dict) -> Config | None:

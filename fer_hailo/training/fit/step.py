@@ -9,11 +9,11 @@ import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.training.data.balance import compute_class_weights_effective
-from fer_hailo.training.fit.distill import Distillation
+from fer_hailo.training.fit.distill import Distillation, Teachers
 from fer_hailo.training.fit.losses import FocalLoss
 from fer_hailo.training.fit.sam import SharpnessAware
 from fer_hailo.training.fit.schedules import WarmupCosine, WarmupSteps
-from fer_hailo.training.models.inputs import AugmentedFaceInput
+from fer_hailo.training.models.inputs import FACES, AugmentedFaceInput
 from fer_hailo.training.networks.record import Setting
 from fer_hailo.training.networks.registry import objective
 
@@ -22,19 +22,23 @@ def training_model(
     network: keras.Model, setting: Setting, teachers: Sequence[keras.Model] = ()
 ) -> keras.Model:
     """The compiled step's model: uint8 images and MixUp weights in (and targets, where a method asks for
-    them), augmentation inside, logits out. Teachers see the same augmented images; what they say is added to
-    the losses, and what the paper of the network or of the method adds.
+    them), augmentation inside, logits out. Added to the losses: what the paper of the network or of the
+    method adds, and how far the teachers' answers on the same augmented images are. These are asked for, or,
+    with views, one more input, "answers".
     """
     config, method = setting.config, objective(setting.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
-    faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
+    faces = AugmentedFaceInput(config, dtype="float32", name=FACES)(images, mix)
     inputs = {"images": images, "mix": mix}
     if method.labelled:
         inputs["targets"] = keras.Input((len(setting.counts),), name="targets")
     logits = method.answer(network, faces, inputs.get("targets"), setting)
-    if teachers:
-        logits = Distillation(teachers, config.loss.temperature, config.loss.distill_weight)(faces, logits)
+    if config.loss.views:
+        inputs["answers"] = keras.Input((len(config.loss.teacher), len(config.data.classes)), name="answers")
+    if config.loss.teacher:
+        answers = inputs["answers"] if config.loss.views else Teachers(teachers)(faces)
+        logits = Distillation(config.loss.temperature, config.loss.distill_weight)(answers, logits)
     if not config.optimiser.sam_rho:
         return keras.Model(inputs, logits)
     model = SharpnessAware(inputs, logits)

@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.preprocess import PreprocessSpec, border_matrix, cubic, cubic_matrix
 from fer_hailo.training.data.mix import blend
+
+FACES = "faces"  # the layer of the compiled step that draws the augmentation
 
 
 def resized(faces, side: int):
@@ -68,7 +71,8 @@ class AugmentedFaceInput(FaceInput):
     mix: float32 (B, 1), each image's weight in its mixture with its neighbour; None: nothing is mixed. Draws
     from a SeedGenerator of its own, one set of numbers an image: the crop's side (1 - zoom to 1) and place, a
     shift, a mirror; rotation, brightness, contrast, saturation and hue are Keras' own layers, on the small
-    image.
+    image. All draws are relative to the image's side: with the same draws two layers of different input_size
+    give the same view.
     """
 
     def __init__(self, config: Config, **options):
@@ -90,6 +94,12 @@ class AugmentedFaceInput(FaceInput):
         values = self._planes(values)
         rows, columns = self._sampling(ops.shape(images)[0])
         return self._finish(self._resize(values, rows, columns), mix)
+
+    def begin_view(self, seed: int, view: int) -> None:
+        """Make what the next calls draw a function of (seed, view), whatever was drawn before."""
+        for number, state in enumerate(self.variables):  # one a SeedGenerator: its seed and a counter
+            drawn = np.random.SeedSequence([seed, view, number]).generate_state(1)[0] >> 1  # fits an int32
+            state.assign(np.array([drawn, 0]).astype(keras.backend.standardize_dtype(state.dtype)))
 
     def compute_output_shape(self, images_shape: tuple, mix_shape: tuple | None = None) -> tuple:
         return super().compute_output_shape(images_shape)

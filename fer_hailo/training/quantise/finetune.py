@@ -34,7 +34,7 @@ from fer_hailo.training.data.dataset import Dataset, describe, load_dataset
 from fer_hailo.training.data.feed import TrainingBatches, feed
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit import callbacks as cb
-from fer_hailo.training.fit.distill import Distillation
+from fer_hailo.training.fit.distill import Distillation, Teachers
 from fer_hailo.training.fit.lineage import check_lineage
 from fer_hailo.training.fit.outcome import score_run
 from fer_hailo.training.fit.state import Progress, load_progress, load_variables, save_state
@@ -172,8 +172,8 @@ class Run:
         images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
         mix = keras.Input((1,), name="mix")
         faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
-        logits = Distillation([self.source], config.loss.temperature, config.loss.distill_weight)(
-            faces, self.quantised(faces)
+        logits = Distillation(config.loss.temperature, config.loss.distill_weight)(
+            Teachers([self.source])(faces), self.quantised(faces)
         )
         return keras.Model({"images": images, "mix": mix}, logits)
 

@@ -24,7 +24,8 @@ FREE = {
 FIXED = {
     "stage1_epochs": 0, "distill_weight": 1.0, "method": "plain", "sam_rho": 0.0, "ema": 0.0, "freeze": (),
     "unfreeze_layers": -1,
-    "precision": "float32", "extra_classes": (), "soft_labels": False, "votes": "", "tensorboard": False,
+    "precision": "float32", "extra_classes": (), "soft_labels": False, "votes": "", "targets": "", "views": 0,
+    "tensorboard": False,
 }  # fmt: skip
 
 
