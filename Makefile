@@ -18,7 +18,7 @@ test-slow: .venv/dev
 OLDEST := $(shell for p in python3.10 python3.11; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 OLD_TESTS := tests/test_home.py tests/test_report.py tests/test_results.py \
 	$(addprefix tests/hailo/test_,hef.py har.py problem.py xxh3.py script.py lint.py) \
-	$(addprefix tests/runtime/test_,images.py faces.py draw.py tracker.py pipeline.py outputs.py open_sources.py channel.py cameras.py doctor_findings.py)
+	$(addprefix tests/runtime/test_,images.py faces.py follow.py draw.py tracker.py pipeline.py outputs.py open_sources.py channel.py cameras.py doctor_findings.py)
 
 test-oldest:
 ifeq ($(OLDEST),)

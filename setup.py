@@ -42,7 +42,7 @@ setup(
     package_data={
         "fer_hailo.training.models": ["networks.csv"],
         "": ["recipe.yaml"],
-        "fer_hailo.board": ["page.html"],
+        "fer_hailo.board": ["page.html", "yunet/*"],
         **{package: HELD[folder] for package, folder in PACKAGES.items()},
     },
 )

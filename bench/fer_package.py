@@ -2,9 +2,9 @@
 without fer_hailo.
 
 Takes one JSON line for each order on standard input and answers with one on standard output: {"video",
-"variant": "tflite" or "keras", "threads": OpenCV's, "scale_factor", "min_neighbors", "min_size", "parts"} ->
-{"seconds", "faces": [number in each frame], "ms": {part: a frame}, "alone_ms": the network's own time}; ms
-only where "parts" is true.
+"variant": "tflite" or "keras", "threads": OpenCV's, "parts"} -> {"seconds", "boxes": for each frame those of
+its faces, [x, y, width, height], "ms": {part: a frame}, "alone_ms": the network's own time}; ms only where
+"parts" is true. All else is as the package's own defaults have it.
 """
 
 import contextlib
@@ -29,12 +29,9 @@ def _read(order: dict) -> dict:
     import cv2
 
     cv2.setNumThreads(order["threads"])
-    reader = _reader(order["variant"], order["scale_factor"], order["min_neighbors"], order["min_size"])
-    capture, faces, spent = (
-        cv2.VideoCapture(order["video"], cv2.CAP_FFMPEG),
-        [],
-        dict.fromkeys(("read", "detect", "classify"), 0.0),
-    )
+    reader = _reader(order["variant"])
+    capture, found = cv2.VideoCapture(order["video"], cv2.CAP_FFMPEG), []
+    spent = dict.fromkeys(("read", "detect", "classify"), 0.0)
 
     def timed(part, function, *arguments, **options):
         begin = time.perf_counter()
@@ -49,30 +46,24 @@ def _read(order: dict) -> dict:
             break
         if order["parts"]:  # its detection and the rest, one after the other; turns the frame to grey twice
             boxes = timed("detect", reader.find_faces, image)
-            faces.append(len(timed("classify", reader.detect_emotions, image, face_rectangles=boxes)))
+            found.append(timed("classify", reader.detect_emotions, image, face_rectangles=boxes))
         else:
-            faces.append(len(reader.detect_emotions(image)))
+            found.append(reader.detect_emotions(image))
     seconds = time.perf_counter() - start
-    ms = {part: 1000 * taken / len(faces) for part, taken in spent.items()}
+    ms = {part: 1000 * taken / len(found) for part, taken in spent.items()}
     return {
         "seconds": seconds,
-        "faces": faces,
+        "boxes": [[list(map(int, face["box"])) for face in faces] for faces in found],
         "ms": ms if order["parts"] else {},
         "alone_ms": _alone_ms(order["variant"]),
     }
 
 
 @functools.cache
-def _reader(variant: str, scale_factor: float, min_neighbors: int, min_size: int):
+def _reader(variant: str):
     from fer.fer import FER
 
-    return FER(
-        mtcnn=False,
-        use_tflite=variant == "tflite",
-        scale_factor=scale_factor,
-        min_neighbors=min_neighbors,
-        min_face_size=min_size,
-    )
+    return FER(use_tflite=variant == "tflite")
 
 
 def _alone_ms(variant: str) -> float:

@@ -1,16 +1,16 @@
-"""From video frame to labels: run.py's way against the package `fer`, on the same video and machine, in
-turns.
+"""From video frame to labels: run.py against the package `fer`, on the same video and machine, in turns.
 
     python bench/pipeline.py [--model FILE] [--photo FILE] [--fer-python PYTHON]
 
-(a) run.py's pipeline, its parts in threads, on each core a frame      (b) the same parts one after the other
-(c) fer with its quantized TFLite network, its default      (d) fer with its Keras network
-(e) as (a), with another detector; only where a YuNet file is given
+(a) run.py as it comes: YuNet, faces followed      (b) run.py --every 1: YuNet in each whole frame
+(c) run.py --detector haar --every 1, with fer's parameters: the same boxes as fer
+(d) fer as it comes: OpenCV's Haar cascade in each frame, a quantized TFLite network
+(e) fer with its Keras network
 
-Both sides look for faces in every frame with OpenCV's Haar cascade and the same parameters, and classify
-every face. The video is made here: a photograph, panned and zoomed. `fer` gets an environment of its own, see
-bench/environments.py. The photograph is data/photos/astronaut.png in ../shared or $FER_HAILO_SHARED where
-that is, else the portrait among Matplotlib's sample data.
+The video is made here (bench/film.py): a photograph three times, panned, zoomed and tilted, so that it is
+known where its faces are. `fer` gets an environment of its own, see bench/environments.py. The photograph is
+data/photos/astronaut.png in ../shared or $FER_HAILO_SHARED where that is, else the portrait among
+Matplotlib's sample data.
 """
 
 import argparse
@@ -28,28 +28,27 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.environments import environment
+from bench.film import HEIGHT, WIDTH, on_faces, write_film
 from fer_hailo.board import pipeline
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.faces import HaarDetector, open_detector
 from fer_hailo.board.frames import Result
-from fer_hailo.board.images import read_picture, to_bgr
 from fer_hailo.board.sources import open_sources
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.home import Home, resolve
+from fer_hailo.deploy.home import resolve
 from fer_hailo.predict.predictor import Predictor, load
 
 ROOT = Path(__file__).parents[1]
 FER = "fer"
-WIDTH, HEIGHT, RATE = 640, 480, 30
-HAAR = {"scale_factor": 1.1, "min_neighbors": 6, "min_size": HEIGHT // 12}
-PARTS = ("read", "detect", "cut + prepare", "classify")
+HAAR = {"scale_factor": 1.1, "min_neighbors": 5, "min_size": 50}  # fer's defaults
+PARTS = ("read", "detect", "classify")
 NAMES = {
     "a": "(a) run.py",
-    "b": "(b) one by one",
-    "c": "(c) fer, TFLite",
-    "d": "(d) fer, Keras",
-    "e": "(e) run.py, YuNet",
+    "b": "(b) run.py --every 1",
+    "c": "(c) run.py, Haar",
+    "d": "(d) fer",
+    "e": "(e) fer, Keras",
 }
 
 
@@ -57,210 +56,145 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--model",
-        help="model file or folder [the newest run's, else an untrained network of configs/finetune.yaml]",
+        help="model file or folder [the newest run's, else the released one]",
     )
     parser.add_argument("--photo", type=Path, help="photograph with a face seen from the front [see above]")
-    parser.add_argument("--yunet", metavar="FILE.onnx", help="also measure run.py with this detector")
     parser.add_argument(
         "--fer-python", metavar="PYTHON", help=f"Python that has {FER} [made by bench/environments.py]"
     )
-    parser.add_argument("--frames", type=int, default=60, help="frames of the video [60]")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds; the first is not counted [6]")
+    parser.add_argument("--frames", type=int, default=150, help="frames of the video [150]")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds; the first is not counted [4]")
     parser.add_argument("--threads", type=int, help="OpenCV's threads, on both sides [as OpenCV chooses]")
     arguments = parser.parse_args(argv)
     if arguments.frames < 2 or arguments.rounds < 2:
         raise UserError("--frames and --rounds must be 2 or more")
     photo = arguments.photo or _photo()
     python = arguments.fer_python or environment(FER)
-    with tempfile.TemporaryDirectory() as folder, load(_model(arguments.model, Path(folder))) as predictor:
-        video = write_video(Path(folder) / "pan.mp4", photo, arguments.frames)
+    with tempfile.TemporaryDirectory() as folder, load(resolve(arguments.model)) as predictor:
+        video = Path(folder) / "film.mp4"
+        faces = write_film(video, photo, arguments.frames)
         with _fer(python) as order:
-            compare(video, photo.name, predictor, order, arguments.rounds, arguments.threads, arguments.yunet)
-
-
-def write_video(path: Path, photo: Path, frames: int) -> Path:
-    """An MP4 of `frames` frames, WIDTH x HEIGHT: a window that moves over the photograph and back, and comes
-    nearer by a quarter.
-    """
-    import cv2
-
-    try:
-        picture = to_bgr(read_picture(photo))
-    except ValueError as error:
-        raise UserError(f"{photo} {error}") from None
-    side = min(picture.shape[:2])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
-    if not writer.isOpened():
-        raise UserError("this OpenCV cannot write MP4 files: install opencv-python")
-    for turn in np.linspace(0, 2 * np.pi, frames):
-        scale = HEIGHT / side * (1.125 - 0.125 * np.cos(turn))
-        middle = np.array(picture.shape[1::-1]) / 2 + side / 10 * np.array(
-            [np.sin(turn), np.sin(2 * turn) / 2]
-        )
-        shift = np.array([WIDTH, HEIGHT]) / 2 - scale * middle
-        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        writer.write(
-            cv2.warpAffine(
-                picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-        )
-    writer.release()
-    return path
+            compare(video, faces, predictor, order, arguments.rounds, arguments.threads)
 
 
 def compare(
-    video: Path, name: str, predictor: Predictor, order, rounds: int, threads: int | None, yunet: str | None
+    video: Path, faces: list[np.ndarray], predictor: Predictor, order, rounds: int, threads: int | None
 ) -> None:
-    """Time the four ways in turn, round by round, and print medians, parts and ratios."""
+    """Time the ways in turn, round by round, and print medians, parts, ratios and what they found.
+
+    faces: of each frame, see write_film. order: see _fer.
+    """
     import cv2
 
     cv2.setNumThreads(-1 if threads is None else threads)
-    threads = cv2.getNumThreads()
-    parallel = Analyzer(predictor, [HaarDetector(**HAAR) for _ in range(os.cpu_count() or 1)])
-    single = Analyzer(predictor, [HaarDetector(**HAAR)])
-    asked = {"video": str(video), "threads": threads, **HAAR}
+    threads, cores = cv2.getNumThreads(), os.cpu_count() or 1
+    asked = {"video": str(video), "threads": threads}
     ways = {
-        "a": lambda: whole(video, parallel, threads),
-        "b": lambda: one_by_one(video, single),
-        "c": lambda: order(asked | {"variant": "tflite", "parts": False}),
-        "d": lambda: order(asked | {"variant": "keras", "parts": False}),
+        "a": lambda: whole(video, Analyzer(predictor, [open_detector()]), None, threads),
+        "b": lambda: whole(video, Analyzer(predictor, [open_detector() for _ in range(cores)]), 1, 1),
+        "c": lambda: whole(video, Analyzer(predictor, [HaarDetector(**HAAR) for _ in range(cores)]), 1, 1),
+        "d": lambda: order(asked | {"variant": "tflite", "parts": False}),
+        "e": lambda: order(asked | {"variant": "keras", "parts": False}),
     }
-    if yunet:
-        other = Analyzer(predictor, [open_detector(yunet) for _ in parallel.detectors])
-        ways["e"] = lambda: whole(video, other, threads)
-    speeds, faces, parts = {way: [] for way in ways}, {}, {"b": [], "c": [], "d": []}
+    speeds, boxes, parts = {way: [] for way in ways}, {}, {way: [] for way in ways}
     for number in range(rounds):
         for way, play in ways.items():
             done = play()
-            faces[way] = done["faces"]
+            boxes[way] = done["boxes"]
             if number:
-                speeds[way].append(len(done["faces"]) / done["seconds"])
-                if way in "cd":  # its parts can only be told apart at a little cost: in a pass of their own
-                    done = order(asked | {"variant": {"c": "tflite", "d": "keras"}[way], "parts": True})
-                if done["ms"]:
-                    parts[way].append(done)
+                speeds[way].append(len(faces) / done["seconds"])
+                if way in "de":  # its parts can only be told apart at a little cost: in a pass of their own
+                    done = order(asked | {"variant": {"d": "tflite", "e": "keras"}[way], "parts": True})
+                parts[way].append(done["ms"])
         said = ", ".join(f"({way}) {s[-1]:.1f}" for way, s in speeds.items()) if number else "not counted"
         print(f"round {number}: {said}", file=sys.stderr)
-    found = _check(faces)
-    own = getattr(predictor.backend, "latency_ms", None)
-    parts["b"][-1]["alone_ms"] = own() if own else None
-    print(f"{name}, panned: {len(faces['a'])} frames of {WIDTH} x {HEIGHT}; Haar: {HAAR}; {found}")
+    cv2.setNumThreads(threads)
+    _print(predictor, faces, boxes, speeds, parts, threads)
+
+
+def _print(
+    predictor: Predictor, faces: list[np.ndarray], boxes: dict, speeds: dict, parts: dict, threads: int
+):
+    """The table and the ratios."""
+    found = check(faces, boxes)
     print(
-        f"{predictor.path.name} ({predictor.stage}, {predictor.spec.input_size} px), {os.cpu_count()} cores, "
-        f"{threads} OpenCV threads"
+        f"{len(faces)} frames of {WIDTH} x {HEIGHT}, {sum(map(len, faces))} faces; {predictor.path.name} "
+        f"({predictor.stage}, {predictor.spec.input_size} px); {os.cpu_count()} cores, {threads} threads"
     )
-    print(f"median of {rounds - 1} rounds [lowest, highest]; ms a frame")
     print(
-        f"{'':<18}{'frames/s':>24}{'ms':>9}"
-        + "".join(f"{part:>15}" for part in PARTS)
-        + f"{'network alone':>15}"
+        f"frames/s: median of {len(speeds['a'])} rounds [lowest, highest]; ms that each part works a frame,"
     )
-    for way in ways:
-        rate = f"{np.median(speeds[way]):.1f} [{min(speeds[way]):.1f}, {max(speeds[way]):.1f}]"
-        print(f"{NAMES[way]:<18}{rate:>24}{1000 / np.median(speeds[way]):>9.1f}{_parts(parts.get(way, []))}")
-    print("frames/s of ours over theirs, round by round:")
-    for one, other in [(ours, theirs) for theirs in "cd" for ours in "abe" if ours in ways]:
-        pairs = np.array(speeds[one]) / np.array(speeds[other])
-        print(f"  ({one})/({other}) {np.median(pairs):.3f}  [{pairs.min():.3f}, {pairs.max():.3f}]")
-    if own:
+    print("in run.py all at once; faces that got a box, in all frames, and boxes that are on none")
+    columns = "".join(f"{part:>10}" for part in PARTS) + f"{'faces':>8}{'others':>8}"
+    print(f"{'':<22}{'frames/s':>24}{columns}")
+    for way, rates in speeds.items():
+        rate = f"{np.median(rates):.1f} [{min(rates):.1f}, {max(rates):.1f}]"
+        cells = "".join(f"{np.median([ms[part] for ms in parts[way]]):>10.2f}" for part in PARTS)
+        others = sum(map(len, boxes[way])) - sum(found[way])
+        print(f"{NAMES[way]:<22}{rate:>24}{cells}{sum(found[way]):>8}{others:>8}")
+    for ours, theirs in [(ours, theirs) for theirs in "de" for ours in "abc"]:
+        pairs, more = np.array(speeds[ours]) / speeds[theirs], np.array(found[ours]) - found[theirs]
+        print(
+            f"({ours})/({theirs}): {np.median(pairs):.2f} times the frames/s [{pairs.min():.2f}, "
+            f"{pairs.max():.2f}]; more faces in {(more > 0).sum()} frames, fewer in {(more < 0).sum()}"
+        )
+    if getattr(predictor.backend, "latency_ms", None):
         print(f"around the network: {_overhead(predictor):.1%} of its own time, from bytes to probabilities")
 
 
-class Counts:
-    """An output that keeps the number of faces in each frame."""
+class Boxes:
+    """An output that keeps the boxes of each frame."""
 
     draws = False
 
     def __init__(self):
-        self.faces = []
+        self.boxes = []
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self.faces.append(len(result.faces))
+        self.boxes.append([face.box for face in result.faces])
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-def whole(video: Path, analyzer: Analyzer, threads: int) -> dict:
-    """The pipeline of run.py on a file, without an image or a line of output. threads: OpenCV's for the other
-    ways; here it has one.
+def whole(video: Path, analyzer: Analyzer, every: int | None, threads: int) -> dict:
+    """The pipeline of run.py on a file, without an image or a line of output. threads: OpenCV's, in each of
+    the pipeline's own.
     """
     import cv2
 
-    cv2.setNumThreads(1)  # as run.py does: each core has a frame of its own
-    counts, start = Counts(), time.perf_counter()
+    cv2.setNumThreads(threads)
+    kept, statistics, start = Boxes(), pipeline.Statistics(), time.perf_counter()
     pipeline.run(
-        open_sources([str(video)], 10**8), analyzer, [counts], smooth_s=0.5, watched=False,
-        statistics=pipeline.Statistics(),
-        on_problem=_stop, on_picture=lambda result: None,
+        open_sources([str(video)], 10**8), analyzer, [kept], smooth_s=0.5, watched=False,
+        statistics=statistics, on_problem=_stop, on_picture=lambda result: None, every=every,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    cv2.setNumThreads(threads)
-    return {"seconds": seconds, "faces": counts.faces, "ms": {}}
-
-
-def one_by_one(video: Path, analyzer: Analyzer) -> dict:
-    """The same parts in one thread, each timed."""
-    (source,) = open_sources([str(video)], 10**8)
-    faces, spent, shots = [], dict.fromkeys(PARTS, 0.0), source.shots()
-
-    def timed(part, function, *arguments):
-        begin = time.perf_counter()
-        result = function(*arguments)
-        spent[part] += time.perf_counter() - begin
-        return result
-
-    start = time.perf_counter()
-    while (shot := timed("read", next, shots, None)) is not None:
-        if shot.image is None:
-            _stop(shot)
-        found = timed("detect", analyzer.detect, shot.image)
-        if found:
-            analyzer.readings(
-                found,
-                timed(
-                    "classify",
-                    analyzer.predictor.predict,
-                    timed("cut + prepare", analyzer.inputs, shot.image, found),
-                ),
-            )
-        faces.append(len(found))
-    return {
-        "seconds": time.perf_counter() - start,
-        "faces": faces,
-        "ms": {part: 1000 * s / len(faces) for part, s in spent.items()},
-    }
+    ms = {part: 1000 * statistics.seconds[part] / len(kept.boxes) for part in PARTS}
+    return {"seconds": seconds, "boxes": kept.boxes, "ms": ms}
 
 
 def _stop(shot) -> None:
     raise UserError(f"the video could not be read back: {shot.problem}")
 
 
-def _check(faces: dict[str, list[int]]) -> str:
-    """How many faces the ways found. Raises UserError where the two sides had different work to do."""
-    found = {way: sum(counts) for way, counts in faces.items()}
-    if not found["c"]:
-        raise UserError(
-            "no face is found in the video: give another --photo, with a face seen from the front"
-        )
-    if not all(faces[way] == faces["c"] for way in "abd"):
-        raise UserError(
-            f"run.py and {FER} found other faces ({found}): no fair comparison; do both have one version of "
-            "OpenCV?"
-        )
-    return "faces found: " + ", ".join(f"({way}) {count}" for way, count in found.items())
+def check(faces: list[np.ndarray], boxes: dict[str, list]) -> dict[str, list[int]]:
+    """How many of each frame's faces the ways found.
 
-
-def _parts(done: list[dict]) -> str:
-    """Median ms of each part; fer does not tell cutting and preparing from classifying."""
-    if not done:
-        return ""
-    cells = []
-    for part in PARTS:
-        times = [entry["ms"][part] for entry in done if part in entry["ms"]]
-        cells.append(f"{np.median(times):>15.2f}" if times else f"{'(with classify)':>15}")
-    alone = done[-1]["alone_ms"]
-    return "".join(cells) + (f"{alone:>15.2f}" if alone else f"{'unknown':>15}")
+    Raises UserError where fer found none, or run.py found other boxes with fer's detector and parameters.
+    """
+    found = {
+        way: [on_faces(seen, there) for seen, there in zip(told, faces, strict=True)]
+        for way, told in boxes.items()
+    }
+    if not sum(found["d"]):
+        raise UserError(f"{FER} finds no face in the video: give another --photo")
+    if list(map(len, boxes["c"])) != list(map(len, boxes["d"])):
+        raise UserError(
+            f"run.py and {FER} found other faces with the same cascade: no fair comparison; do both have one "
+            "version of OpenCV?"
+        )
+    return found
 
 
 def _overhead(predictor: Predictor) -> float:
@@ -273,26 +207,6 @@ def _overhead(predictor: Predictor) -> float:
         alone = predictor.backend.latency_ms(100)
         ratios.append(1000 * np.median(call_times(lambda: predictor.predict(face), 0.1)) / alone)
     return float(np.median(ratios)) - 1
-
-
-def _model(name: str | None, folder: Path) -> Home:
-    """The model that is meant; without a name and a run, an untrained network, which is as fast as a trained
-    one.
-    """
-    try:
-        return resolve(name)
-    except UserError:
-        if name:
-            raise
-    from fer_hailo.common.config import load_config, save_config
-    from fer_hailo.training.convert.tflite import to_tflite
-    from fer_hailo.training.models.build import build_model
-
-    print("no run here: measuring an untrained network of configs/finetune.yaml", file=sys.stderr)
-    config = load_config(ROOT / "configs" / "finetune.yaml", {"weights": "none"})
-    save_config(config, folder / "config.yaml")
-    (folder / "untrained.tflite").write_bytes(to_tflite(build_model(config, stage=2)))
-    return resolve(folder / "untrained.tflite")
 
 
 def _photo() -> Path:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: Path | str | None = None, *, detector: str | None = None, threads: int = 1) -> Model:
+def load(path: Path | str | None = None, *, detector: str = "yunet", threads: int = 1) -> Model:
     """Open a model. Close it after use, or use it in a `with`.
 
     path: a .keras, .tflite or .hef file, a folder with one, or released:NAME; None: the released model,
-    whatever the current folder. detector: haar, none (each image is one face), or a YuNet .onnx file; None: a
-    YuNet file in the current folder or beside the model, else haar. threads: of the CPU, for a .tflite.
+    whatever the current folder. detector: yunet, haar, none (each image is one face), or a YuNet .onnx
+    file of your own. threads: of the CPU, for a .tflite.
 
     Raises UserError (fer_hailo.common.errors) where there is no such model or detector, or a package that it
     needs is missing.

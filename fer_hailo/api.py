@@ -37,12 +37,12 @@ class Model:
     labels: the expressions. path: the model file.
     """
 
-    def __init__(self, path: Path | str, detector: str | None = None, threads: int = 1):
+    def __init__(self, path: Path | str, detector: str = "yunet", threads: int = 1):
         home = resolve(path)
         if home.learnt_drawn:
             warnings.warn(f"{home.model} {DRAWN}", stacklevel=2)
         self.path = home.model
-        found = open_detector(detector, self.path.parent)
+        found = open_detector(detector)
         self._predictor = load(home, threads)
         self._analyzer = Analyzer(self._predictor, [found])
         self.labels = self._predictor.labels
@@ -57,7 +57,7 @@ class Model:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(f"a photograph must be uint8 (H, W, 3) RGB, got {pixels.dtype} {pixels.shape}")
         pixels = np.ascontiguousarray(pixels)
-        faces = self._analyzer.detect(pixels)
+        faces = self._analyzer.search(pixels)
         if not faces:
             return []
         readings = self._analyzer.readings(faces, self._analyzer.classify(pixels, faces))

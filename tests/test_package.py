@@ -304,7 +304,10 @@ def test_what_a_wheel_holds_by_itself_and_of_an_sdist(tmp_path):
         and {f"fer_hailo/training/networks/{name}/recipe.yaml" for name in ("dan", "lnsu")} <= library
     )
     assert len(scripts) >= 4 and library | recipes | scripts <= inside
-    models = {name.removeprefix("fer_hailo/shipped/") for name in inside - library - recipes - scripts}
+    detector = {f"fer_hailo/board/yunet/{name}" for name in ("yunet_n_640_640.onnx", "LICENSE.txt")}
+    assert {name for name in inside if "yunet" in name} == detector
+    models = inside - library - recipes - scripts - detector
+    models = {name.removeprefix("fer_hailo/shipped/") for name in models}
     for folder in RELEASED.values():
         own = {
             Path(name).name for name in models if Path(name).parent == Path("fer2013_keras_hailo") / folder

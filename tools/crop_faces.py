@@ -1,6 +1,6 @@
 """Turn your own photographs, sorted in class folders, into a data set of faces.
 
-    python tools/crop_faces.py my_photos my_faces [--detector face_detection_yunet.onnx]
+    python tools/crop_faces.py my_photos my_faces [--detector haar]
     python train.py --data my_faces --resplit --weights RUN/best_model_float32.keras
 
 my_photos holds one folder a class (or train/ and test/ with class folders). The largest face of each
@@ -29,9 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of class folders")
     parser.add_argument("faces", type=Path, help="folder to make")
-    parser.add_argument(
-        "--detector", help="haar, or a YuNet ONNX file [a *yunet*.onnx in the current folder, else haar]"
-    )
+    parser.add_argument("--detector", default="yunet", help="yunet, haar, or a YuNet ONNX file [yunet]")
     parser.add_argument("--margin", type=float, help="enlarge the box by this part [as FER2013 frames faces]")
     parser.add_argument("--all", action="store_true", help="crop every face, not the largest only")
     arguments = parser.parse_args(argv)
@@ -44,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     return crop_folder(arguments.photos, arguments.faces, arguments.detector, arguments.margin, arguments.all)
 
 
-def crop_folder(photos: Path, faces: Path, model: str | None, margin: float | None, every: bool) -> int:
+def crop_folder(photos: Path, faces: Path, model: str, margin: float | None, every: bool) -> int:
     """Crop all photographs. Returns 0, or 1 when some had no face or could not be read."""
     source = FolderSource(photos)
     if not source.entries:

@@ -1,6 +1,6 @@
 """Measure how FER2013 frames faces: where a detector sees the face in its images.
 
-    python tools/measure_framing.py --data fer2013.zip --detector yunet.onnx
+    python tools/measure_framing.py --data fer2013.zip --detector yunet
 
 The constants at the top of fer_hailo/board/faces.py come from it. Only training images are looked at. Each is
 enlarged, and its border repeated outwards, so that the detector may find the face larger than its frame. All
@@ -29,7 +29,7 @@ POINTS = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="FER2013: folder, zip or CSV")
-    parser.add_argument("--detector", default="haar", help="haar, or a YuNet ONNX file [haar]")
+    parser.add_argument("--detector", default="haar", help="haar, yunet, or a YuNet ONNX file [haar]")
     parser.add_argument(
         "--count", type=int, default=4000, help="images, evenly spread over the training set [4000]"
     )

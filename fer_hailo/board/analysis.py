@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_hailo.board.faces import Detector, Face, cut
+from fer_hailo.board.faces import LONGEST_SIDE, Detector, Face, cut, find_any_way
 from fer_hailo.board.frames import Reading
 from fer_hailo.common.preprocess import prepare
 from fer_hailo.predict.predictor import Predictor
@@ -18,20 +18,34 @@ class Analyzer:
 
     detectors: as many images can be searched at once, from as many threads; to classify belongs to one
     thread. margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the
-    training data are framed.
+    training data are framed. turn: whether images may lie on their sides, see find_any_way.
     """
 
-    def __init__(self, predictor: Predictor, detectors: Sequence[Detector], margin: float | None = None):
-        self.predictor, self.detectors, self.margin = predictor, detectors, margin
+    def __init__(
+        self,
+        predictor: Predictor,
+        detectors: Sequence[Detector],
+        margin: float | None = None,
+        turn: bool = True,
+    ):
+        self.predictor, self.detectors, self.margin, self.turn = predictor, detectors, margin, turn
         self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
         for detector in detectors:
             self._free.put(detector)
 
-    def detect(self, image: np.ndarray) -> list[Face]:
-        """Faces of a uint8 (H, W, 3) RGB image, the largest first."""
+    def detect(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
+        """Faces of a uint8 (H, W, 3) RGB image, the largest first. side: see Detector."""
         detector = self._free.get()
         try:
-            return detector.find(image)
+            return detector.find(image, side)
+        finally:
+            self._free.put(detector)
+
+    def search(self, image: np.ndarray) -> list[Face]:
+        """As `detect`, for a single image, which may lie on its side or stand on its head."""
+        detector = self._free.get()
+        try:
+            return find_any_way(detector, image) if self.turn else detector.find(image)
         finally:
             self._free.put(detector)
 
@@ -51,4 +65,6 @@ class Analyzer:
         """Faces with their predictions."""
         labels, least = self.predictor.labels, self.predictor.confidence.unsure_below
         pairs = zip(faces, probabilities, strict=True)
-        return tuple(Reading(face.box, face.score, labels, row, unsure_below=least) for face, row in pairs)
+        return tuple(
+            Reading(face.box, face.score, labels, row, None, least, face.detected) for face, row in pairs
+        )

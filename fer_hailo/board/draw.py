@@ -1,4 +1,7 @@
-"""Draw predictions into an image: a box and a label for each face, and beside it a bar for each class."""
+"""Draw predictions into an image: a box and a label for each face, and beside it a bar for each class.
+
+Of a face that was followed from an earlier frame, not detected in this one, the box has its corners only.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +81,16 @@ class _Pen:
         import cv2
 
         x, y, width, height = face.box
-        corners = (x, y), (x + width - 1, y + height - 1)
-        # An edge that also shows on a ground of the label's colour
-        cv2.rectangle(self.image, *corners, BLACK, self.line + 2)
-        cv2.rectangle(self.image, *corners, self.colours[face.label], self.line)
+        corners = [(x, y), (x + width - 1, y), (x + width - 1, y + height - 1), (x, y + height - 1)]
+        # The black is an edge that also shows on a ground of the label's colour
+        for colour, line in ((BLACK, self.line + 2), (self.colours[face.label], self.line)):
+            if face.detected:
+                cv2.rectangle(self.image, corners[0], corners[2], colour, line)
+                continue
+            for number, corner in enumerate(corners):
+                for other in (corners[number - 1], corners[(number + 1) % 4]):
+                    end = [a + round((b - a) / 4) for a, b in zip(corner, other, strict=True)]
+                    cv2.line(self.image, corner, end, colour, line)
 
     def _label(self, face: Reading) -> None:
         x, y, width, height = self._tag(face)

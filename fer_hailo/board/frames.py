@@ -46,7 +46,8 @@ class Reading:
     in `labels`.
 
     score: the detector's. track: the same number for the same face in all frames of a source; None for
-    images. unsure_below: a prediction of a lower probability is unsure.
+    images. unsure_below: a prediction of a lower probability is unsure. detected: False where the face was
+    not searched for in this frame, but followed from an earlier one.
     """
 
     box: tuple[int, int, int, int]
@@ -55,6 +56,7 @@ class Reading:
     probabilities: np.ndarray
     track: int | None = None
     unsure_below: float = 0.0
+    detected: bool = True
 
     @property
     def label(self) -> str:
@@ -78,6 +80,7 @@ class Reading:
         return {
             "box": list(self.box),
             "score": round(self.score, 4),
+            "detected": self.detected,
             "label": self.label,
             "sure": self.sure,
             "probabilities": {

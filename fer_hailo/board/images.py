@@ -11,6 +11,7 @@ import numpy as np
 from fer_hailo.common.decode import MAX_PIXELS, decode
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
+from fer_hailo.common.headers import check_still
 
 REMEDY = " (--max-pixels)"
 
@@ -33,13 +34,14 @@ def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file, as common/decode.py does.
 
     Returns uint8 (H, W, 3) RGB, grey copied to three channels. Raises ValueError with a predicate ("does not
-    exist") for what is no whole image, or one of more than `max_pixels`.
+    exist") for what is no whole image, is animated, or has more than `max_pixels`.
     """
     check_file(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    check_still(data)
     image = decode(data, max_pixels, REMEDY)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 

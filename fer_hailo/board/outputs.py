@@ -222,6 +222,7 @@ class Csv:
             "w",
             "h",
             "score",
+            "detected",
             "label",
             "sure",
         ]
@@ -237,6 +238,7 @@ class Csv:
                 face["track"],
                 *face["box"],
                 face["score"],
+                int(face["detected"]),
                 face["label"],
                 int(face["sure"]),
                 *face["probabilities"].values(),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.channel import Channel, Closed
 from fer_hailo.board.draw import draw
 from fer_hailo.board.faces import Face
+from fer_hailo.board.follow import Follower
 from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import Sink
 from fer_hailo.board.sources import Source
 from fer_hailo.board.tracker import Tracker
 
 PARTS = ("read", "detect", "classify", "output")
+READER_S = 1.0  # to wait at the end for what reads the sources
 REMEMBERED = 2_000  # latencies, of the last images
 
 
@@ -99,14 +102,16 @@ def run(
     statistics: Statistics,
     on_problem: Callable[[Shot], None],
     on_picture: Callable[[Result], None],
+    every: int | None = 1,
 ) -> None:
     """Take all shots of the sources to the sinks, in their order; the sinks run in the calling thread.
 
     As many images are searched for faces at once as the analyzer has detectors. Images of a live source are
-    dropped rather than late, those of files never. smooth_s: see Tracker. watched: play videos no faster than
-    in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for each
-    shot without an image. on_picture: called after each other one. Raises what a source, detector, predictor
-    or sink raises. The sinks stay open.
+    dropped rather than late, those of files never. every: 1: each frame of a video is searched whole, by
+    itself; else its faces are followed, see Follower. smooth_s: see Tracker. watched: play videos no faster
+    than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for
+    each shot without an image. on_picture: called after each other one. Raises what a source, detector,
+    predictor or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
     shots: Channel[Shot] = Channel(drop=live)
@@ -114,8 +119,16 @@ def run(
     read: Channel[Result] = Channel(drop=live)
 
     def detected(shot: Shot) -> tuple[Shot, list[Face]]:
+        find = analyzer.search if shot.frame is None else analyzer.detect
         with statistics.timing("detect"):
-            return shot, analyzer.detect(shot.image) if shot.image is not None else []
+            return shot, find(shot.image) if shot.image is not None else []
+
+    def searched() -> Iterator[tuple[Shot, list[Face]]]:
+        for followed, group in groupby(shots, lambda shot: every != 1 and shot.frame is not None):
+            if followed:
+                yield from _followed(group, analyzer, every, statistics)
+            else:
+                yield from _ahead(detected, group, pool, len(analyzer.detectors))
 
     def classified(item: tuple[Shot, list[Face]]) -> Result:
         shot, faces = item
@@ -124,13 +137,11 @@ def run(
                 return Result(shot)
             return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)))
 
-    pool, depth = ThreadPoolExecutor(len(analyzer.detectors), "detect"), len(analyzer.detectors)
+    pool = ThreadPoolExecutor(len(analyzer.detectors), "detect")
     counted = _counted(sources, watched and not live, statistics, on_problem)
     stages = [
         threading.Thread(target=_stage, args=(counted, shots), daemon=True, name="read"),
-        threading.Thread(
-            target=_stage, args=(_ahead(detected, shots, pool, depth), found), daemon=True, name="search"
-        ),
+        threading.Thread(target=_stage, args=(searched(), found), daemon=True, name="search"),
         threading.Thread(target=_stage, args=(map(classified, found), read), daemon=True, name="classify"),
     ]
     for stage in stages:
@@ -154,7 +165,9 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        # Not the reader: it may hang in a camera's driver, and as a daemon it ends with the program
+        # The reader may hang in a camera's driver, and as a daemon it ends with the program; but where Python
+        # ends while it is in the midst of OpenCV, the program aborts
+        stages[0].join(READER_S)
         for stage in stages[1:]:
             stage.join()
         pool.shutdown()
@@ -198,6 +211,22 @@ def _ahead(function: Callable, items: Iterable, pool: Executor, depth: int) -> I
         yield running.popleft().result()
     if not isinstance(failure, StopIteration):
         raise failure
+
+
+def _followed(
+    shots: Iterable[Shot], analyzer: Analyzer, every: int | None, statistics: Statistics
+) -> Iterator[tuple[Shot, list[Face]]]:
+    """Frames with their faces, followed in each video for itself: one frame after the other."""
+    last: Shot | None = None
+    for shot in shots:
+        if shot.image is None:
+            yield shot, []
+            continue
+        with statistics.timing("detect"):
+            if last is None or not shot.follows(last):
+                follower = Follower(analyzer.detect, every)
+            last, faces = shot, follower.step(shot.image, shot.time_s)
+        yield shot, faces
 
 
 def _stage(items: Iterable, target: Channel) -> None:

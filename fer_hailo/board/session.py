@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.camera import Wish
@@ -32,18 +33,21 @@ from fer_hailo.common.progress import Line, duration
 from fer_hailo.deploy.home import resolve, warn_if_drawn
 from fer_hailo.predict.predictor import load
 
+NAMED = 3  # videos without a face that are named
 FORMS = {"table": Table, "json": Json, "jsonl": JsonLines, "csv": Csv}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of `fer-hailo run`, see its help. form: a key of FORMS."""
+    """The flags of `fer-hailo run`, see its help. every: None: auto. form: a key of FORMS."""
 
     sources: list[str]
     model: str | None = None
     threads: int = 1
     batch: int = 8
-    detector: str | None = None
+    detector: str = "yunet"
+    every: int | None = None
+    turn: str = "auto"
     margin: float | None = None
     smooth: float = 0.5
     max_pixels: int = 10**8
@@ -68,18 +72,21 @@ def analyse(settings: Settings) -> int:
     warn_if_drawn(home)
     with ExitStack() as stack:
         watched = bool(settings.show or settings.web)
-        detectors = _detectors(settings.detector, home.model.parent, sources, alone=live or watched)
+        every = 1 if settings.detector == "none" else settings.every  # there is nothing to follow
+        detectors = _detectors(settings.detector, sources, alone=live or watched, each=every == 1)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
-        analyzer, statistics = Analyzer(predictor, detectors, settings.margin), Statistics()
+        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto")
+        statistics = Statistics()
         status = _Status(sources, statistics)
         print(
             f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr
         )
         try:
             run(
-                sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem, status.picture
-            )
+                sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
+                status.picture, every,
+            )  # fmt: skip
         except (KeyboardInterrupt, Stop) as end:
             if isinstance(end, KeyboardInterrupt) and not live:
                 raise KeyboardInterrupt(
@@ -91,17 +98,20 @@ def analyse(settings: Settings) -> int:
     return 1 if statistics.pictures else 2
 
 
-def _detectors(name: str | None, near: Path, sources: list[Source], alone: bool) -> list[Detector]:
-    """One detector, in which OpenCV's threads share each image, where the delay counts; else one for each
-    core, which is faster.
+def _detectors(name: str, sources: list[Source], alone: bool, each: bool) -> list[Detector]:
+    """One detector, in which OpenCV's threads share each image, where the delay counts, or where one frame
+    waits for the one before; else one for each core, which is faster.
+
+    each: whether frames of a video are searched each by itself.
     """
     import cv2
 
     cores = os.cpu_count() or 1
-    count = 1 if alone else min(cores, sum(source.count or cores for source in sources))
+    counts = [source.count or cores for source in sources]
+    count = 1 if alone else max(1, min(cores, sum(counts if each else [n for n in counts if n == 1])))
     if count > 1:
         cv2.setNumThreads(1)
-    return [open_detector(name, near) for _ in range(count)]
+    return [open_detector(name) for _ in range(count)]
 
 
 def _sinks(
@@ -154,6 +164,7 @@ class _Status:
         self._total = sum(known) if len(known) == len(counts) else None
         self._statistics, self._line = statistics, Line()
         self._damaged: set[str] = set()
+        self._faces: Counter[tuple[str, bool]] = Counter()  # of each source, and whether it is a video
 
     def problem(self, shot: Shot) -> None:
         """Damaged frames can be thousands: a source's first one is told, the others are counted."""
@@ -166,6 +177,7 @@ class _Status:
         self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
 
     def picture(self, result: Result) -> None:
+        self._faces[result.shot.source, result.shot.frame is not None] += len(result.faces)
         if not self._line.live:
             return
         done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
@@ -183,3 +195,21 @@ class _Status:
 
     def done(self, live: bool) -> None:
         self._line.done(self._statistics.line(live))
+        for line in faceless(self._faces):
+            self._line.done(line)
+
+
+def faceless(faces: Mapping[tuple[str, bool], int]) -> list[str]:
+    """What is to be said of videos without any face, and of several images none of which has one.
+
+    faces: number of them by source and whether it is a video.
+    """
+    videos = [printable(source) for (source, video), count in faces.items() if video and not count]
+    images = [count for (_, video), count in faces.items() if not video]
+    lines = []
+    if videos:
+        more = f" and {len(videos) - NAMED:,} more" if len(videos) > NAMED else ""
+        lines.append(f"no face in any frame of {', '.join(videos[:NAMED])}{more}")
+    if len(images) > 1 and not any(images):
+        lines.append(f"no face in any of the {len(images):,} images")
+    return [f"{line}: are faces upright, and larger than some 20 pixels?" for line in lines]

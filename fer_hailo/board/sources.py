@@ -33,6 +33,7 @@ VIDEOS = {
 DAMAGED_IN_A_ROW = (
     25  # failed reads after which a file has ended; OpenCV passes over up to 64 broken packets in each
 )
+TURNS = {90: 0, 180: 1, 270: 2}  # degrees clockwise: cv2.ROTATE_90_CLOCKWISE and so on
 USUAL_RATE = 25.0  # frames a second, for the timestamps of a file that tells neither times nor rate
 
 
@@ -132,7 +133,9 @@ class Picture:
 
 
 class Video:
-    """A video file, through OpenCV's FFmpeg. Rotation in its header is obeyed."""
+    """A video file, through OpenCV's FFmpeg. Rotation in its header is obeyed, here: of OpenCV's versions not
+    every one turns frames by itself (4.11 does not).
+    """
 
     live = False
 
@@ -183,6 +186,7 @@ class Video:
         check_file(self.path)
         # FFmpeg by name: other backends would take `clip01.avi` for one of a series of images.
         capture = self._new(str(self.path), cv2.CAP_FFMPEG, [])
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         if not capture.isOpened():
             capture.release()
             raise ValueError(
@@ -206,6 +210,8 @@ class Video:
 
         stated = capture.get(cv2.CAP_PROP_FPS)
         rate = float(stated) if 0 < stated <= 1000 else None
+        turned = capture.get(cv2.CAP_PROP_ORIENTATION_AUTO)  # where it could not be switched off
+        turn = None if turned else TURNS.get(round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360)
         number, failed, step, time_s = 0, 0, 1 / (rate or USUAL_RATE), -math.inf
         while not self._stopped.is_set() and failed < DAMAGED_IN_A_ROW:
             taken = time.perf_counter()
@@ -220,7 +226,8 @@ class Video:
                 number += 1
             failed = 0
             time_s = _next_time(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time_s, step)
-            yield Shot(self.name, to_rgb(image), number, time_s, rate, taken=taken)
+            image = to_rgb(image if turn is None else cv2.rotate(image, turn))
+            yield Shot(self.name, image, number, time_s, rate, taken=taken)
             number += 1
         return number
 

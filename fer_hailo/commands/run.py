@@ -80,7 +80,20 @@ def _parser() -> Parser:
     faces.add_argument(
         "--detector",
         metavar="NAME",
-        help="haar, none (images are faces), or a YuNet .onnx [a YuNet file found, else haar]",
+        default="yunet",
+        help="yunet, haar, none (images are faces), or a YuNet .onnx of your own [yunet]",
+    )
+    faces.add_argument(
+        "--every",
+        type=_every,
+        metavar="N|auto",
+        help="search each Nth frame of a video, follow faces in between; 1: each, whole [auto]",
+    )
+    faces.add_argument(
+        "--turn",
+        choices=("auto", "never"),
+        default="auto",
+        help="auto: search images turned, too, where no face is surely upright [auto]",
     )
     faces.add_argument(
         "--margin",
@@ -133,6 +146,15 @@ def _parser() -> Parser:
         "--doctor", action="store_true", help="check driver, firmware, packages, camera and model"
     )
     return parser
+
+
+def _every(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return _number(int, 1, 1000)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or auto") from None
 
 
 def _size(text: str) -> tuple[int, int]:

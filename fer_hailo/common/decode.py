@@ -12,7 +12,7 @@ import io
 import numpy as np
 
 from fer_hailo.common.errors import one_line
-from fer_hailo.common.headers import check_whole, picture_size
+from fer_hailo.common.headers import check_whole, picture_size, webp_orientation
 
 MAX_PIXELS = 100_000_000
 
@@ -128,18 +128,33 @@ def _to_array(picture) -> np.ndarray:
     return np.array(picture.convert("L" if picture.mode == "1" else "RGB"))
 
 
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """A view of an array (H, W, ...), turned as EXIF's orientation, 1 to 8, says; others leave it so."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+
+
 def _by_opencv(data: bytes) -> np.ndarray:
     import cv2
 
     check_whole(data)  # OpenCV gives the upper part of a truncated file without an error
     try:
-        # This flag alone gives alpha and 16 bits as they are and obeys EXIF too; decoding from memory never
-        # calls GDAL.
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_LOAD_GDAL)
+        # This flag alone gives alpha and 16 bits as they are and obeys EXIF too, but in WebP not in every
+        # version; decoding from memory never calls GDAL.
+        webp = data.startswith(b"RIFF")
+        flag = cv2.IMREAD_UNCHANGED if webp else cv2.IMREAD_LOAD_GDAL
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
         picture = None
+    if picture is None and data.startswith(b"GIF8"):
+        raise ValueError(f"is a GIF, which OpenCV {cv2.__version__} does not read: convert it to PNG")
     if picture is None:
         raise ValueError(f"is damaged, or of a kind that OpenCV {cv2.__version__} does not read")
+    if webp:
+        picture = np.ascontiguousarray(_upright(picture, webp_orientation(data)))
     if picture.dtype == np.uint16:
         picture = (picture // 257).astype(np.uint8)
     if picture.dtype != np.uint8:

@@ -218,6 +218,13 @@ class Augmentation(Options):
     erase: float = option(
         0.0, "part of the images in which a rectangle of 2 to 25 % is painted grey", low=0, high=1
     )
+    degrade: float = option(
+        0.0,
+        "part of the images that are blurred, smeared, coarse, noisy or of another gamma (with views the "
+        "teacher sees them as they were)",
+        low=0,
+        high=1,
+    )
     brightness: float = option(0.2, "add up to this part of the range", low=0, high=1)
     contrast: float = option(0.2, "change the contrast by up to this part", low=0, high=0.99)
     saturation: float = option(

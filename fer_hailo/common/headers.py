@@ -10,6 +10,7 @@ from pathlib import Path
 NO_PICTURE = "is not an image"
 CUT = "is cut off: its end is missing"
 
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 # In JPEG's compressed data FF is followed by 0, or by a restart marker; anything else begins the next
 # segment.
@@ -30,9 +31,37 @@ def picture_size(data: bytes) -> tuple[int, int]:
                 return size(data)
     except (struct.error, IndexError, KeyError):
         raise ValueError(CUT) from None
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):
-        raise ValueError("is a HEIC or AVIF image, which OpenCV does not read: convert it to JPEG")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        raise ValueError(
+            "is a HEIC or AVIF image, which OpenCV does not read: convert it to JPEG (an iPhone takes JPEG "
+            "by Settings, Camera, Formats, Most Compatible)"
+        )
     raise ValueError(NO_PICTURE)
+
+
+def check_still(data: bytes) -> None:
+    """Raise ValueError for an animated GIF or WebP, of which a decoder shows the first frame at most."""
+    gif = data.startswith(b"GIF8") and _gif_frames(data) > 1
+    if gif or data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and data[20:21] and data[20] & 2:
+        name = "GIF" if gif else "WebP"
+        raise ValueError(f"is an animated {name}: convert it to a video (ffmpeg -i FILE VIDEO.mp4)")
+
+
+def webp_orientation(data: bytes) -> int:
+    """What the EXIF data of a WebP say of how the image is stored: 1 (upright) to 8; 1 where nothing is said.
+
+    OpenCV before 4.13 does not look.
+    """
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        if kind == b"EXIF":
+            try:
+                return _tiff_tags(data[at + 8 : at + 8 + size].removeprefix(b"Exif\0\0")).get(0x112, 1)
+            except struct.error:
+                return 1
+        at += 8 + size + size % 2
+    return 1
 
 
 def check_whole(data: bytes) -> None:
@@ -140,7 +169,33 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
+def _gif_frames(data: bytes) -> int:
+    """How many images a GIF holds, 2 for any more: after the header a chain of blocks (GIF89a)."""
+
+    def table(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    count, at = 0, 13 + table(data[10]) if len(data) > 12 else 13
+    while at + 10 < len(data) and count < 2:
+        if data[at] == 0x2C:
+            count, at = count + 1, at + 11 + table(data[at + 9])
+        elif data[at] == 0x21:
+            at += 2
+        else:
+            break
+        while at < len(data) and data[at]:  # sub-blocks, each after its length
+            at += 1 + data[at]
+        at += 1
+    return count
+
+
 def _tiff_size(data: bytes) -> tuple[int, int]:
+    values = _tiff_tags(data)
+    return values[256], values[257]
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """The first values of the first directory's tags, as numbers."""
     order = "<" if data.startswith(b"II") else ">"
     start = struct.unpack_from(order + "I", data, 4)[0]
     values = {}
@@ -149,7 +204,7 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
         values[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, start + 10 + 12 * number)[
             0
         ]
-    return values[256], values[257]
+    return values
 
 
 def _pnm_size(data: bytes) -> tuple[int, int]:

@@ -51,6 +51,31 @@ def test_transparency_lies_on_white(decode):
     assert (out[:10] == 255).all() and (out[10:] == RGB[10:]).all()
 
 
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_is_obeyed(decode, kind, orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation  # 9 is none
+    smooth = Image.fromarray(np.dstack([np.add.outer(np.arange(20) * 9, np.arange(30))] * 3).astype(np.uint8))
+    data = encoded(smooth, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = np.asarray(ImageOps.exif_transpose(smooth_with(smooth, exif)))
+    out = decode(data)
+    assert out.shape == expected.shape and out.flags.c_contiguous
+    assert np.abs(out.astype(int) - expected).max() <= (3 if kind == "JPEG" else 0)
+
+
+def smooth_with(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    return Image.open(io.BytesIO(encoded(image, exif=exif)))
+
+
+def test_a_gif_that_opencv_does_not_read(monkeypatch):
+    import cv2
+
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: None)  # as before 4.12
+    with pytest.raises(ValueError, match="is a GIF, which OpenCV .* does not read: convert it to PNG"):
+        by_opencv(encoded(Image.fromarray(GREY), "GIF"))
+
+
 def test_cmyk_becomes_rgb(decode):
     cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     out = decode(encoded(cyan, "JPEG", quality=95))

@@ -179,31 +179,40 @@ def test_the_answers_of_a_batch_are_those_of_its_pictures(converted):
         assert whole.dtype == np.float32 and np.array_equal(whole, singles) and np.array_equal(whole, kept)
 
 
-def test_the_bench_finds_the_same_faces_at_once_and_one_by_one(shared, converted, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+def test_the_bench_knows_where_its_faces_are_and_finds_them(shared, converted, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
     import cv2
-    import pipeline as bench
 
+    from bench import film
+    from bench import pipeline as bench
     from fer_hailo.board.analysis import Analyzer
-    from fer_hailo.board.faces import HaarDetector
+    from fer_hailo.board.faces import open_detector
 
-    video = bench.write_video(tmp_path / "pan.mp4", shared / "data" / "photos" / "astronaut.png", 8)
+    video = tmp_path / "film.mp4"
+    faces = film.write_film(video, shared / "data" / "photos" / "astronaut.png", 8)
     capture = cv2.VideoCapture(str(video))
-    assert (
-        capture.get(cv2.CAP_PROP_FRAME_COUNT),
-        capture.get(cv2.CAP_PROP_FRAME_WIDTH),
-        capture.get(cv2.CAP_PROP_FPS),
-    ) == (8, 640, 30)
-    with load(resolve(converted / "model_float32.tflite")) as predictor:
-        analyzer = Analyzer(predictor, [HaarDetector(**bench.HAAR)])
-        whole, single = bench.whole(video, analyzer, cv2.getNumThreads()), bench.one_by_one(video, analyzer)
-    assert whole["faces"] == single["faces"] and len(whole["faces"]) == 8 and min(whole["faces"]) >= 1
-    assert (
-        set(single["ms"]) == {"read", "detect", "cut + prepare", "classify"}
-        and min(single["ms"].values()) > 0
+    seen = [cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FPS]
+    assert [capture.get(setting) for setting in seen] == [8, 640, 30] and len(faces) == 8
+    # The first frame's middle is a fifth of the scene from the left, at 0.7 times its size
+    assert faces[0][0] == pytest.approx(
+        (223 - 0.2 * 3 * 512 + 320 / 0.7, 120 - 0.4 * 614 + 240 / 0.7, 75), 0.3
     )
-    assert sum(single["ms"].values()) <= 1000 * single["seconds"] / 8
-    with pytest.raises(UserError, match="no face is found"):
-        bench._check({"a": [0, 1], "b": [0, 1], "c": [0, 0], "d": [0, 0]})
-    with pytest.raises(UserError, match="found other faces .*: no fair comparison"):
-        bench._check({"a": [2, 1], "b": [2, 1], "c": [1, 2], "d": [1, 2]})
+    with load(resolve(converted / "model_float32.tflite")) as predictor:
+        done = bench.whole(video, Analyzer(predictor, [open_detector()]), None, 1)
+    found = bench.check(faces, {"a": done["boxes"], "c": done["boxes"], "d": done["boxes"]})["a"]
+    assert found == list(map(len, faces)) and sum(found) >= 8
+    assert set(done["ms"]) == {"read", "detect", "classify"} and min(done["ms"].values()) > 0
+    with pytest.raises(UserError, match="finds no face in the video"):
+        bench.check(faces, {"c": [[]] * 8, "d": [[]] * 8})
+    with pytest.raises(UserError, match="found other faces with the same cascade"):
+        bench.check(faces, {"c": [[]] * 8, "d": done["boxes"]})
+
+
+def test_a_box_is_on_a_face_by_its_middle_and_width():
+    from bench.film import on_faces
+
+    faces = np.array([(100.0, 100.0, 40.0), (200.0, 100.0, 40.0)])
+    assert on_faces([(80, 80, 40, 40)], faces) == 1
+    assert on_faces([(80, 80, 40, 40), (85, 80, 40, 40)], faces) == 1  # two boxes on one face
+    assert on_faces([(101, 80, 40, 40), (160, 60, 79, 79)], faces) == 1  # off by 21 of 20; 79 of 80 wide
+    assert on_faces([(60, 60, 80, 80), (191, 91, 20, 20)], faces) == 0  # twice, and half as wide

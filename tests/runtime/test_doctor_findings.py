@@ -317,13 +317,13 @@ def test_versions_by_hand(version, sign, bound, expected):
 
 
 def test_programs():
-    right = HostFacts(opencv="4.11.0", cascades=True, litert="ai_edge_litert", keras=True)
+    right = HostFacts(opencv="4.11.0", yunet=True, litert="ai_edge_litert", keras=True)
     assert {host.system(right).level, host.opencv(right).level, host.litert(right, True).level} == {OK}
-    assert "4.11.0, with Haar cascades" in host.opencv(right).found
+    assert host.opencv(right).found == "4.11.0"
     arm = host.system(replace(right, machine="armv7l", says="armv7l"))
     assert arm.level == WARN and arm.found == "armv7l" and "64-bit Linux" in arm.fix
-    bare = host.opencv(replace(right, cascades=False))
-    assert bare.level == WARN and "--detector FILE.onnx" in bare.fix
+    bare = host.opencv(replace(right, yunet=False))
+    assert bare.level == WARN and "cannot run YuNet" in bare.found and "opencv-python>=4.8" in bare.fix
     none = host.opencv(replace(right, opencv_problem="ImportError: libGL"))
     assert none.level == FAIL and "libGL" in none.found and "opencv-python>=4.8,<4.12" in none.fix
     missing = replace(right, litert="", keras=False)

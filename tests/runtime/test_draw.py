@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,15 @@ def test_the_edge_of_the_box_has_the_colour_of_the_label(winner):
     for y, x in ((450, 500), (450, 699), (400, 690), (499, 600)):  # left, right, top, bottom
         assert tuple(drawn[y, x]) == expected
     assert (drawn[415:485, 515:685] == 128).all()  # the face itself stays visible
+
+
+def test_a_face_that_was_followed_has_the_corners_of_its_box_only():
+    (face,) = [reading((500, 400, 200, 100), (0.6, 0.1, 0.1, 0.1, 0.1))]
+    drawn = draw(GREY, [replace(face, detected=False)])
+    for y, x in ((410, 500), (490, 500), (410, 699), (499, 540), (400, 660)):  # a quarter of each side
+        assert tuple(drawn[y, x]) == colours(LABELS)["angry"]
+    for y, x in ((450, 500), (450, 699), (499, 600)):
+        assert tuple(drawn[y, x]) == (128, 128, 128)
 
 
 @pytest.mark.parametrize(

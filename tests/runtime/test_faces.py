@@ -8,6 +8,7 @@ from conftest import error_line
 from fer_hailo.board.faces import (
     HAAR_MARGIN,
     TEMPLATE,
+    YUNET,
     Face,
     HaarDetector,
     WholePicture,
@@ -15,13 +16,13 @@ from fer_hailo.board.faces import (
     _fit,
     crop,
     cut,
+    find_any_way,
     open_detector,
 )
 from fer_hailo.board.images import read_picture, write_picture
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 
-YUNET = "data/detectors/yunet_n_640_640.onnx"
 EYES_AND_MOUTH = [(204, 104), (247, 104), (224, 128), (204, 143), (243, 144)]  # of the astronaut, seen by eye
 
 
@@ -30,9 +31,9 @@ def photo(shared):
     return read_picture(shared / "data/photos/astronaut.png")
 
 
-@pytest.fixture(params=["haar", YUNET], ids=["haar", "yunet"])
-def detector(request, shared):
-    return open_detector(request.param if request.param == "haar" else shared / request.param)
+@pytest.fixture(params=["haar", "yunet"])
+def detector(request):
+    return open_detector(request.param)
 
 
 def middle(box):
@@ -49,8 +50,8 @@ def test_the_one_face_of_the_photograph(detector, photo):
     assert type(face.score) is float and all(type(value) is int for value in face.box)
 
 
-def test_landmarks(shared, photo):
-    (face,) = YuNetDetector(shared / YUNET).find(photo)
+def test_landmarks(photo):
+    (face,) = open_detector().find(photo)
     assert np.abs(np.array(face.landmarks) - EYES_AND_MOUTH).max() < 5
     haar = HaarDetector().find(photo)[0]
     assert haar.landmarks is None and haar.margin == HAAR_MARGIN and face.margin == 0
@@ -111,20 +112,71 @@ def test_no_detector(photo):
     assert WholePicture().find(photo[:30, :50]) == [Face((0, 0, 50, 30), 1.0)]
 
 
-def test_which_detector_is_opened(shared, tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    (tmp_path / "model").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+def test_which_detector_is_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a file of that name changes nothing: the package's own is meant
+    (tmp_path / "my_yunet.onnx").write_bytes(b"junk")
+    assert type(open_detector()) is YuNetDetector and type(open_detector("yunet")) is YuNetDetector
     assert type(open_detector("haar")) is HaarDetector and type(open_detector("none")) is WholePicture
-    assert type(open_detector(None, tmp_path / "model")) is HaarDetector
-    shutil.copy(shared / YUNET, tmp_path / "model/face_detection_yunet_2023mar.onnx")
-    assert type(open_detector(None)) is HaarDetector
-    assert type(open_detector(None, tmp_path / "model")) is YuNetDetector
-    (tmp_path / "here/my_yunet.onnx").write_bytes(b"junk")
-    with pytest.raises(UserError, match="my_yunet.onnx is no YuNet model"):  # the current folder comes first
-        open_detector(None, tmp_path / "model")
-    with pytest.raises(UserError, match="no face detector at x.onnx: give haar, none, or"):
+    shutil.copy(YUNET, tmp_path / "own.onnx")
+    assert type(open_detector("own.onnx")) is YuNetDetector
+    with pytest.raises(UserError, match="my_yunet.onnx is no YuNet model"):
+        open_detector("my_yunet.onnx")
+    with pytest.raises(UserError, match="no face detector at x.onnx: give yunet, haar, none, or"):
         open_detector("x.onnx")
+
+
+def test_the_smaller_the_search_the_larger_the_smallest_face(photo):
+    """The face is 95 pixels wide: in an image reduced to 320 pixels 59, to 40 pixels 7, too few for any."""
+    for name in ("haar", "yunet"):
+        detector = open_detector(name)
+        whole, small = detector.find(photo)[0], detector.find(photo, 320)[0]
+        assert np.array(small.box) == pytest.approx(np.array(whole.box), abs=14)
+        assert detector.find(photo, 40) == []
+    assert np.abs(np.array(small.landmarks) - EYES_AND_MOUTH).max() < 6
+
+
+@pytest.mark.parametrize("name", ["haar", "yunet"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photograph_on_its_side_is_searched_turned(photo, name, turns):
+    """Its face is where the upright one's is, turned; and cut upright, as the upright one is."""
+    upright = np.ascontiguousarray(photo[:300, 40:440])
+    lying = np.ascontiguousarray(np.rot90(upright, turns))
+    detector = open_detector(name)
+    wanted, (face, *_) = detector.find(upright)[0], find_any_way(detector, lying)
+    expected = [(wanted.box, wanted.landmarks or ())]
+    for wide in (400, 300, 400)[:turns]:  # counter-clockwise: what was right comes to the top
+        (x, y, w, h), points = expected[-1]
+        expected.append(((y, wide - x - w, h, w), [(v, wide - u) for u, v in points]))
+    assert face.turn == turns and face.box == expected[-1][0]
+    assert np.array(face.landmarks or ()) == pytest.approx(np.array(expected[-1][1]))
+    difference = cut(lying, face).astype(int) - cut(upright, wanted)
+    assert np.abs(difference).max() <= 8 and np.abs(difference).mean() < 0.1  # warpAffine rounds
+
+
+def test_a_wall_has_no_face_however_it_is_turned():
+    assert find_any_way(open_detector(), np.full((60, 80, 3), 128, np.uint8)) == []
+
+
+def test_an_image_with_a_sure_face_is_not_searched_again():
+    """Else the way of the highest score is the image's; upright where they are equal."""
+
+    class Scores:
+        sure = 0.8
+
+        def __init__(self, *scores):
+            self.left = list(scores)
+
+        def find(self, image):
+            return [Face((1, 2, 3, 4), score) for score in self.left.pop(0)]
+
+    def turn(*scores):
+        detector = Scores(*scores)
+        (face, *_) = find_any_way(detector, np.zeros((10, 20, 3), np.uint8))
+        return face.turn, len(detector.left)
+
+    assert turn([0.3, 0.8], [0.9], [], []) == (0, 3)
+    assert turn([0.79, 0.79], [0.7], [0.7], [0.79]) == (0, 0)
+    assert turn([], [0.1], [], [0.2]) == (3, 0) and turn([0.3], [], [0.7, 0.1], [0.5]) == (2, 0)
 
 
 # Cutting
@@ -213,11 +265,11 @@ def test_beyond_the_border_the_edge_is_repeated():
     assert square.shape == (40, 40, 3) and (square[:, :21] == 200).all() and (square[:, 21:] == 50).all()
 
 
-def test_real_landmarks_lie_where_the_template_says(shared, photo):
+def test_real_landmarks_lie_where_the_template_says(photo):
     """Cut, and look again: eyes level, and in their places."""
     import cv2
 
-    detector = YuNetDetector(shared / YUNET)
+    detector = open_detector()
     tilted = cv2.warpAffine(photo, cv2.getRotationMatrix2D((223, 120), 12, 1), (512, 512))
     for image in (photo, tilted):
         square = cut(image, detector.find(image)[0], 0.6)  # with something around it, for the detector
@@ -230,7 +282,7 @@ def test_real_landmarks_lie_where_the_template_says(shared, photo):
 def test_the_framing_is_fer2013s(command, shared):
     """The constants, on some hundred of the images that they were measured on."""
     medians = {}
-    for name in ("haar", shared / YUNET):
+    for name in ("haar", "yunet"):
         result = command(
             "tools/measure_framing.py",
             "--data",
@@ -241,11 +293,11 @@ def test_the_framing_is_fer2013s(command, shared):
             150,
         )
         assert result.returncode == 0, result.stderr
-        medians[str(name)] = {
+        medians[name] = {
             key.strip(): float(value)
             for key, value in re.findall(r"(?m)^(\S.{21}) +(-?\d\.\d+) ", result.stdout)
         }
-    haar, yunet = medians["haar"], medians[str(shared / YUNET)]
+    haar, yunet = medians["haar"], medians["yunet"]
     assert haar["margin of the box"] == pytest.approx(HAAR_MARGIN, abs=0.04)
     assert all(
         values[f"box, middle {axis}"] == pytest.approx(0.5, abs=0.03)
@@ -260,7 +312,7 @@ def test_the_framing_is_fer2013s(command, shared):
 # The tools
 
 
-def test_crop_faces_command(command, shared, photo, tmp_path):
+def test_crop_faces_command(command, photo, tmp_path):
     for name in ("happy/astronaut.png", "happy/astronaut.jpg"):
         write_picture(tmp_path / "photos" / name, photo)
     write_picture(tmp_path / "photos/angry/wall.png", np.full((200, 200, 3), 128, np.uint8))
@@ -273,18 +325,16 @@ def test_crop_faces_command(command, shared, photo, tmp_path):
         and rows["angry/broken.jpg"]["problem"] == "is not an image"
     )
     face = read_picture(tmp_path / "faces/happy/astronaut_png_0.png")
-    assert (face == cut(photo, HaarDetector().find(photo)[0])).all() and (
+    assert (face == cut(photo, open_detector().find(photo)[0])).all() and (
         tmp_path / "faces/happy/astronaut_jpg_0.png"
     ).is_file()
     assert "not an empty folder" in error_line(command("tools/crop_faces.py", "photos", "faces"))
     assert (
-        command(
-            "tools/crop_faces.py", "photos", "aligned", "--detector", shared / YUNET, "--margin", 0.2
-        ).returncode
+        command("tools/crop_faces.py", "photos", "haar", "--detector", "haar", "--margin", 0.2).returncode
         == 1
     )
-    expected = cut(photo, YuNetDetector(shared / YUNET).find(photo)[0], 0.2)
-    assert (read_picture(tmp_path / "aligned/happy/astronaut_png_0.png") == expected).all()
+    expected = cut(photo, HaarDetector().find(photo)[0], 0.2)
+    assert (read_picture(tmp_path / "haar/happy/astronaut_png_0.png") == expected).all()
 
 
 def test_mistakes(command, tmp_path):

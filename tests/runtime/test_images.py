@@ -72,6 +72,26 @@ def test_exif_turns_the_picture(tmp_path, orientation):
     assert image.shape == expected.shape and np.abs(image.astype(int) - expected).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_what_moves_is_no_image(tmp_path, kind):
+    frames = [photo(), photo().rotate(180)]
+    moving = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    told = said(tmp_path / "a", moving)
+    name = {"GIF": "GIF", "WEBP": "WebP"}[kind]
+    assert told == f"is an animated {name}: convert it to a video (ffmpeg -i FILE VIDEO.mp4)"
+    for cut in range(1, len(moving), 97):
+        said(tmp_path / "a", moving[:cut])
+    still = encoded(frames[0], kind)
+    (tmp_path / "b").write_bytes(still)
+    assert read_picture(tmp_path / "b").shape == (37, 61, 3)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif"])
+def test_heic_is_named(tmp_path, brand):
+    told = said(tmp_path / "a.heic", b"\0\0\0\x18ftyp" + brand + bytes(40))
+    assert told.startswith("is a HEIC or AVIF image, which OpenCV does not read: convert it to JPEG")
+
+
 def test_exif_and_transparency_together(tmp_path):
     exif = Image.Exif()
     exif[0x112] = 6  # stored lying on its left side

@@ -177,14 +177,51 @@ def test_a_variable_frame_rate_keeps_its_times(place):
     assert [shot.time_s for shot in found] == pytest.approx([0, 0.1, 0.4, 0.5, 1.0, 1.1], abs=1e-3)
 
 
-def test_a_turned_video_is_turned_back(place):
+# The matrix of the track's header, by which a player turns the film clockwise (ISO/IEC 14496-12)
+MATRICES = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+
+
+def turned_film(place, degrees):
+    """A film of 64 x 48 whose upper half is white, and whose header turns it."""
     image = plain((0, 0, 0))
-    image[:24] = 255  # the upper half
-    path = film(place / "phone.mp4", [image] * 3)
-    # A quarter turn clockwise
-    patch(path, b"tkhd", 40, ">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
-    first = shots(path)[0].image
-    assert first.shape == (64, 48, 3) and first[:, 30:].mean() > 240 and first[:, :18].mean() < 15
+    image[:24] = 255
+    path = film(place / f"phone{degrees}.mp4", [image] * 3)
+    a, b, c, d = (value * 65536 for value in MATRICES[degrees])
+    patch(path, b"tkhd", 40, ">6i", a, b, 0, c, d, 0)
+    return path
+
+
+@pytest.mark.parametrize("degrees", MATRICES)
+def test_a_turned_video_is_turned_back_once(place, degrees):
+    """With OpenCVs that turn by themselves, and with those that do not."""
+    first = shots(turned_film(place, degrees))[0].image
+    assert first.shape == ((64, 48, 3) if degrees % 180 else (48, 64, 3)) and first.flags.c_contiguous
+    white = {0: np.s_[:18], 90: np.s_[:, 30:], 180: np.s_[30:], 270: np.s_[:, :18]}[degrees]
+    assert first[white].mean() > 240 and first.mean() == pytest.approx(127.5, abs=8)
+
+
+def test_a_video_that_opencv_turns_whatever_it_is_told_is_not_turned_again(place):
+    import cv2
+
+    class Stubborn:
+        def __init__(self, *arguments):
+            self.film = cv2.VideoCapture(*arguments)
+
+        def set(self, key, value):
+            return False
+
+        def __getattr__(self, name):
+            return getattr(self.film, name)
+
+        def get(self, key):
+            turns = key == cv2.CAP_PROP_ORIENTATION_AUTO
+            return 1.0 if turns else self.film.get(key)
+
+    path = turned_film(place, 90)
+    captured = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [])
+    expected = captured.read()[1]
+    first = next(Video(path, PIXELS, Stubborn).shots()).image
+    assert (first == expected[..., ::-1]).all()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
@@ -245,6 +282,9 @@ class Tape:
 
     def isOpened(self):
         return True
+
+    def set(self, key, value):
+        return False
 
     def get(self, key):
         import cv2

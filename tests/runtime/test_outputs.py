@@ -116,7 +116,7 @@ def test_json_is_a_list_written_as_it_comes(capsys):
         {
             "source": "a.png", "width": 60, "height": 40,
             "faces": [
-                {"box": [1, 2, 30, 31], "score": 5.5, "label": "happy", "sure": True,
+                {"box": [1, 2, 30, 31], "score": 5.5, "detected": True, "label": "happy", "sure": True,
                  "probabilities": {"angry": 0.25, "happy": 0.75}, "track": None},
             ],
         }
@@ -163,6 +163,7 @@ def test_csv(capsys):
                 "30",
                 "31",
                 "5.5",
+                "1",
                 "happy",
                 "1",
                 "0.25",
@@ -181,6 +182,7 @@ def test_csv(capsys):
                 "30",
                 "31",
                 "5.5",
+                "1",
                 "angry",
                 "1",
                 "0.8",
@@ -199,6 +201,7 @@ def test_csv(capsys):
                 "30",
                 "31",
                 "5.5",
+                "1",
                 "happy",
                 "1",
                 "0.25",
@@ -208,7 +211,7 @@ def test_csv(capsys):
     ]
     assert (
         ",".join(rows[0])
-        == "source,frame,time_s,width,height,face,track,x,y,w,h,score,label,sure,p_angry,p_happy"
+        == "source,frame,time_s,width,height,face,track,x,y,w,h,score,detected,label,sure,p_angry,p_happy"
     )
 
 

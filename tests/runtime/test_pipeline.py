@@ -1,6 +1,7 @@
 import math
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,16 +48,20 @@ class Analysis:
 
     detectors = (None,)
 
-    def detect(self, image):
+    def detect(self, image, side=1280):
         return [Face((5, 5, 20, 20), 1.0)]
+
+    def search(self, image):
+        return self.detect(image)
 
     def classify(self, image, faces):
         happy = image[0, 0, 0] / 255
         return np.array([[1 - happy, happy]])
 
     def readings(self, faces, probabilities):
+        pairs = zip(faces, probabilities, strict=True)
         return tuple(
-            Reading(face.box, face.score, LABELS, row) for face, row in zip(faces, probabilities, strict=True)
+            Reading(face.box, face.score, LABELS, row, detected=face.detected) for face, row in pairs
         )
 
 
@@ -75,7 +80,7 @@ class Kept:
         pass
 
 
-def through(sources, sink, analysis=None, smooth=0.0, watched=False):
+def through(sources, sink, analysis=None, smooth=0.0, watched=False, every=1):
     statistics, problems = Statistics(), []
     try:
         run(
@@ -87,6 +92,7 @@ def through(sources, sink, analysis=None, smooth=0.0, watched=False):
             statistics,
             problems.append,
             lambda result: None,
+            every,
         )
     finally:
         assert all(source.stopped for source in sources)
@@ -153,7 +159,7 @@ def test_the_next_frame_is_detected_while_this_one_is_classified():
     class Meeting(Analysis):
         barrier = threading.Barrier(2)
 
-        def detect(self, image):
+        def detect(self, image, side=1280):
             if image[0, 0, 0] == 1:
                 met.append(self.barrier.wait(WAIT))
             return super().detect(image)
@@ -172,7 +178,7 @@ def test_with_two_detectors_two_pictures_are_searched_at_once_and_their_order_st
         detectors = (None, None)
         barrier = threading.Barrier(2)
 
-        def detect(self, image):
+        def detect(self, image, side=1280):
             self.barrier.wait(WAIT)  # raises if no second image ever comes
             time.sleep(0.02 if image[0, 0, 0] % 2 == 0 else 0)  # the later one is done first
             return super().detect(image)
@@ -181,6 +187,33 @@ def test_with_two_detectors_two_pictures_are_searched_at_once_and_their_order_st
     statistics, _ = through([Given([shot(n) for n in range(20)])], sink, Two())
     assert [r.shot.frame for r in sink.results] == list(range(20)) and statistics.counts["detect"] == 20
     assert [r.faces[0].probabilities[1] for r in sink.results] == [pytest.approx(n / 255) for n in range(20)]
+
+
+def test_frames_are_followed_in_order_and_images_between_them_searched_at_once():
+    """Each plain grey frame is searched, since nothing in it can be followed; a textured one is not."""
+    rng = np.random.default_rng(0)
+    textured = np.repeat(rng.integers(0, 256, (40, 60, 1), np.uint8), 3, axis=2)
+
+    class Two(Analysis):
+        detectors = (None, None)
+        barrier = threading.Barrier(2)
+
+        def detect(self, image, side=1280):
+            if image.shape == (9, 9, 3):
+                self.barrier.wait(WAIT)  # raises if no second image ever comes
+            return super().detect(image)
+
+    film = [replace(shot(n), image=textured) for n in range(4)]
+    again = [shot(0), Shot("clip.mp4", None, frame=1, time_s=0.1, problem="is damaged"), shot(2)]
+    stills = [Shot(name, np.zeros((9, 9, 3), np.uint8)) for name in "ab"]
+    sink = Kept()
+    statistics, problems = through([Given(film), Given(again), Given(stills)], sink, Two(), every=3)
+    assert [(r.shot.source, r.shot.frame) for r in sink.results] == [
+        *[("clip.mp4", n) for n in (0, 1, 2, 3, 0, 1, 2)], ("a", None), ("b", None),
+    ]  # fmt: skip
+    found = [result.faces[0].detected if result.faces else None for result in sink.results]
+    assert found == [True, False, False, True, True, None, True, True, True]
+    assert statistics.counts["detect"] == 8 and len(problems) == 1
 
 
 def test_what_was_searched_before_an_error_of_the_source_arrives():

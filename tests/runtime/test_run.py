@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import films
 import handmade
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from conftest import PATHS, ROOT, error_line
 from handmade import compile_hef, write_bundle
 
 from fer_hailo.board.frames import Shot
+from fer_hailo.board.images import read_picture, write_picture
 from fer_hailo.board.mp4 import Mp4
-from fer_hailo.board.session import Settings, analyse
+from fer_hailo.board.session import Settings, analyse, faceless
 from fer_hailo.common.metrics import softmax
 from fer_hailo.common.runs import CONFIDENCE, MODEL
 
@@ -134,6 +136,7 @@ def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
         (["faces", "--save", "faces/00.jpg"], "faces/00.jpg"),
         (["faces", "--detector", "none.onnx"], "none.onnx"),
         (["faces", "--margin", "9"], "must be a number from -0.5 to 2, not 9"),
+        (["faces", "--every", "0"], "must be a whole number from 1 to 1000, not 0; or auto"),
         (["faces", "--model", "none.tflite"], "no model at none.tflite"),
         (["faces", "--web", "0.0.0.0:0"], "token"),
         (["faces", "--jsonn"], "did you mean --json"),
@@ -163,6 +166,52 @@ def test_a_video(command, model, tmp_path):
     assert [line["time_s"] for line in lines] == pytest.approx([n / 20 for n in range(40)], abs=1e-3)
     assert frames_of(tmp_path / "out.mp4") == (40, 20)
     assert "40 images in" in result.stderr
+
+
+def test_faces_of_a_video_are_followed(inside, model, shared, tmp_path):
+    photo = read_picture(shared / "data/photos/astronaut.png")
+    films.film(tmp_path / "clip.mp4", [photo[:240, 60 + 2 * n : 380 + 2 * n] for n in range(6)])
+
+    def found(*options):
+        result = inside("run.py", "clip.mp4", "--model", model, "--jsonl", *options)
+        assert result.returncode == 0, result.stderr
+        return [json.loads(line)["faces"] for line in result.stdout.splitlines()]
+
+    followed, each = found("--every", 4), found("--every", 1)
+    assert [[face["detected"] for face in faces] for faces in followed] == [
+        [True], [False], [False], [False], [True], [False],
+    ]  # fmt: skip
+    assert all(face["detected"] and face["track"] == 1 for faces in each for face in faces)
+    for one, other in zip(followed, each, strict=True):
+        assert one[0]["box"] == pytest.approx(other[0]["box"], abs=5)
+    assert all(face["detected"] for faces in found("--detector", "none") for face in faces)
+
+
+def test_what_has_no_face_says_so_at_the_end(inside, model, shared, tmp_path):
+    write_picture(tmp_path / "a.png", films.plain())
+    write_picture(tmp_path / "b.png", films.plain())
+    films.film(tmp_path / "clip.mp4", [films.plain()] * 3)
+    result = inside("run.py", "a.png", "clip.mp4", "b.png", "--model", model)
+    asked = ": are faces upright, and larger than some 20 pixels?"
+    said = [f"no face in any frame of clip.mp4{asked}", f"no face in any of the 2 images{asked}"]
+    assert result.returncode == 0 and result.stderr.splitlines()[-2:] == said
+    assert "no face in any" not in inside("run.py", "a.png", "--model", model).stderr  # its one line says it
+    photo = read_picture(shared / "data/photos/astronaut.png")[:240, 100:340]
+    write_picture(tmp_path / "b.png", np.ascontiguousarray(np.rot90(photo)))
+    lying = inside("run.py", "a.png", "b.png", "--model", model, "--json")
+    ((), (face,)) = [image["faces"] for image in json.loads(lying.stdout)]
+    # The face's middle is at (223 - 100, 120), see test_faces.py: turned to the left at (120, 240 - 123)
+    x, y, wide, high = face["box"]
+    assert (x + wide / 2, y + high / 2) == pytest.approx((120, 117), abs=15) and "no face" not in lying.stderr
+    haar = ("a.png", "b.png", "--model", model, "--detector", "haar", "--turn", "never")
+    assert inside("run.py", *haar).stderr.splitlines()[-1] == said[1]
+
+
+def test_many_videos_without_a_face_are_one_line():
+    faces = {(f"{number}.mp4", True): 0 for number in range(5)} | {("good.mp4", True): 3, ("a.png", False): 0}
+    (line,) = faceless(faces)
+    assert line.startswith("no face in any frame of 0.mp4, 1.mp4, 2.mp4 and 2 more: ")
+    assert faceless({("good.mp4", True): 3, ("a.png", False): 0, ("b.png", False): 1}) == []
 
 
 def test_csv_and_saved_pictures(command, model, faces, tmp_path):
@@ -214,8 +263,9 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     for _ in range(30):
         assert process.stdout.readline()
     process.send_signal(number)
-    rest, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in said and "interrupted: after" in said, said
+    # Not communicate(), which loses what readline() had read beyond the line
+    rest, said = process.stdout.read(), process.stderr.read()
+    assert process.wait(60) == 130 and "Traceback" not in said and "interrupted: after" in said, said
     written = 30 + len(rest.splitlines())
     count, rate = frames_of(tmp_path / "out.mp4")
     # Stopped between the line and the frame
@@ -360,7 +410,7 @@ def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
         seen["load"] = threads, batch
         return load(path, threads, batch)
 
-    def ran(sources, analyzer, sinks, smooth, watched, *_):
+    def ran(sources, analyzer, sinks, smooth, watched, statistics, problem, picture, every):
         seen["run"] = (
             analyzer.margin,
             type(analyzer.detectors[0]).__name__,
@@ -368,6 +418,8 @@ def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
             smooth,
             watched,
             sources[0].max_pixels,
+            analyzer.turn,
+            every,
         )
 
     monkeypatch.setattr(module, "load", loaded)
@@ -375,38 +427,29 @@ def test_flags_reach_what_they_are_for(model, faces, monkeypatch, capfd):
     given = [str(faces), "--model", str(model)]
     assert script.main(given) == 0 and seen == {
         "load": (1, 8),
-        "run": (None, "HaarDetector", 1, 0.5, False, 10**8),
+        "run": (None, "YuNetDetector", 1, 0.5, False, 10**8, True, None),
     }
     flags = [
         "--threads=3",
         "--batch=5",
         "--margin=0.25",
-        "--detector=none",
+        "--detector=haar",
+        "--turn=never",
+        "--every=3",
         "--smooth=2.5",
         "--max-pixels=7",
         "--web=0",
     ]
     assert script.main([*given, *flags]) == 0 and seen == {
         "load": (3, 5),
-        "run": (0.25, "WholePicture", 2, 2.5, True, 7),
+        "run": (0.25, "HaarDetector", 2, 2.5, True, 7, False, 3),
     }
     assert "look at http://127.0.0.1:" in capfd.readouterr().err
 
 
-def test_a_yunet_beside_the_model_is_taken(command, shared, converted, tmp_path):
-    deploy = shutil.copytree(converted, tmp_path / "deploy")
-    shutil.copy(shared / "data/detectors/yunet_n_640_640.onnx", deploy)
-    result = command("run.py", shared / "data/photos/astronaut.png", "--model", deploy, "--json")
-    assert (
-        result.returncode == 0
-        and "YuNetDetector" in result.stderr
-        and len(json.loads(result.stdout)[0]["faces"]) == 1
-    ), result.stderr
-
-
 def test_the_photograph(command, shared, model):
     photo = shared / "data/photos/astronaut.png"
-    for detector in ("haar", shared / "data/detectors/yunet_n_640_640.onnx"):
+    for detector in ("haar", "yunet"):
         result = command("run.py", photo, "--model", model, "--detector", detector, "--json")
         assert result.returncode == 0, result.stderr
         (entry,) = json.loads(result.stdout)

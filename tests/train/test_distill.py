@@ -166,7 +166,7 @@ def taught(small, trained, tmp_path_factory):
     }
     likely = np.tile(np.float16([0.5, 0.25, 0.25]), (len(digests), 1))
     write_targets(Path(targets), Targets(digests, likely, data.names, made))
-    config = own.change(teacher=(str(teacher),), views=2, targets=targets, targets_weight=0.4)
+    config = own.change(teacher=(str(teacher),), views=2, degrade=0.3, targets=targets, targets_weight=0.4)
     return loop.start(config, folder / "whole"), config
 
 

@@ -12,10 +12,7 @@ from fer_hailo.deploy.home import Format
 MACHINES = ("x86_64", "aarch64")
 HOT, LITTLE = 80, 256  # degrees Celsius; MiB of memory
 LOW = 0x50005  # under-voltage or throttling, now or since the start
-OPENCV = (
-    "pip install 'opencv-python>=4.8,<4.12' in this Python (newer ones need numpy 2, 5.x has no Haar "
-    "cascades)"
-)
+OPENCV = "pip install 'opencv-python>=4.8,<4.12' in this Python (newer ones need numpy 2)"
 
 
 def examine_programs(facts: HostFacts, format: Format | None) -> Iterator[Finding]:
@@ -51,10 +48,9 @@ def system(facts: HostFacts) -> Finding:
 def opencv(facts: HostFacts) -> Finding:
     if facts.opencv_problem:
         return Finding(FAIL, "OpenCV", f"cannot be imported ({facts.opencv_problem})", OPENCV)
-    if facts.cascades:
-        return Finding(OK, "OpenCV", f"{facts.opencv}, with Haar cascades")
-    fix = f"{OPENCV}, or give --detector FILE.onnx"
-    return Finding(WARN, "OpenCV", f"{facts.opencv}, without Haar cascades", fix)
+    if facts.yunet:
+        return Finding(OK, "OpenCV", facts.opencv)
+    return Finding(WARN, "OpenCV", f"{facts.opencv}, which cannot run YuNet, the face detector", OPENCV)
 
 
 def litert(facts: HostFacts, needed: bool) -> Finding:

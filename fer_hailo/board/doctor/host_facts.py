@@ -18,10 +18,10 @@ from fer_hailo.common.errors import first_line, with_class
 
 @dataclass(frozen=True)
 class HostFacts:
-    """system, machine: platform's names for them. says: both and the board's, for people. opencv, cascades,
-    opencv_problem: its version, whether it holds Haar cascades, or why it cannot be imported. litert: the
-    package that runs a .tflite. free_mib, degrees: memory and temperature (Celsius), None where unknown.
-    throttled: as vcgencmd tells it, bits of under-voltage and throttling, now and since the start.
+    """system, machine: platform's names for them. says: both and the board's, for people. opencv, yunet,
+    opencv_problem: its version, whether it runs YuNet, the face detector, or why it cannot be imported.
+    litert: the package that runs a .tflite. free_mib, degrees: memory and temperature (Celsius), None where
+    unknown. throttled: as vcgencmd tells it, bits of under-voltage and throttling, now and since the start.
     """
 
     system: str = "Linux"
@@ -29,7 +29,7 @@ class HostFacts:
     says: str = ""
     python: str = ""
     opencv: str = ""
-    cascades: bool = False
+    yunet: bool = False
     opencv_problem: str = ""
     litert: str = ""
     keras: bool = False
@@ -51,14 +51,14 @@ def gather_host(board: Board) -> HostFacts:
     zones = [board.text(f"/{path.relative_to(board.root)}") for path in _zones(board)]
     degrees = [int(text) / 1000 for text in zones if text.lstrip("-").isdigit()]
     bits = re.search(r"throttled=(0x[0-9a-fA-F]+)", board.says("vcgencmd", "get_throttled"))
-    version, cascades, problem = _opencv()
+    version, yunet, problem = _opencv()
     return HostFacts(
         platform.system(),
         platform.machine(),
         ", ".join(part for part in parts if part),
         f"{platform.python_version()} at {sys.executable}, numpy {np.__version__}",
         version,
-        cascades,
+        yunet,
         problem,
         next((name for name in ("ai_edge_litert", "tensorflow") if importlib.util.find_spec(name)), ""),
         importlib.util.find_spec("keras") is not None,
@@ -74,10 +74,9 @@ def _zones(board: Board) -> list[Path]:
 
 
 def _opencv() -> tuple[str, bool, str]:
-    """Version, whether it holds Haar cascades, and why it cannot be imported."""
+    """Version, whether it runs YuNet, and why it cannot be imported."""
     try:
         import cv2
     except Exception as error:  # a missing system library, or another numpy, fails in many ways
         return "", False, with_class(error, first_line(error, 160, "nothing"))
-    folder = Path(cv2.data.haarcascades) if hasattr(cv2, "data") else Path()
-    return cv2.__version__, (folder / "haarcascade_frontalface_default.xml").is_file(), ""
+    return cv2.__version__, hasattr(cv2, "FaceDetectorYN"), ""

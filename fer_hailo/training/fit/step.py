@@ -13,7 +13,7 @@ from fer_hailo.training.fit.distill import Distillation, Teachers
 from fer_hailo.training.fit.losses import FocalLoss
 from fer_hailo.training.fit.sam import SharpnessAware
 from fer_hailo.training.fit.schedules import WarmupCosine, WarmupSteps
-from fer_hailo.training.models.inputs import FACES, AugmentedFaceInput
+from fer_hailo.training.models.inputs import augmented_faces
 from fer_hailo.training.networks.record import Setting
 from fer_hailo.training.networks.registry import objective
 
@@ -29,7 +29,7 @@ def training_model(
     config, method = setting.config, objective(setting.config)
     images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
     mix = keras.Input((1,), name="mix")
-    faces = AugmentedFaceInput(config, dtype="float32", name=FACES)(images, mix)
+    faces = augmented_faces(config, images, mix)
     inputs = {"images": images, "mix": mix}
     if method.labelled:
         inputs["targets"] = keras.Input((len(setting.counts),), name="targets")

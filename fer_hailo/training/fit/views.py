@@ -32,6 +32,7 @@ from fer_hailo.training.fit.distill import load_teacher
 from fer_hailo.training.models.inputs import AugmentedFaceInput
 
 FACTS = "views.json"
+STUDENT_ONLY = ("degrade",)  # augmentation that no teacher sees
 
 
 def view_answers(config: Config, lessons: Part, cache: Path) -> list[list[np.ndarray]]:
@@ -131,7 +132,7 @@ def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
         "indices": hashlib.sha256(batches.indices.astype("<i8").tobytes()).hexdigest(),
         "batch_size": config.optimiser.batch_size,
         "views_seed": config.loss.views_seed,
-        "augmentation": asdict(config.augmentation),
+        "augmentation": {k: v for k, v in asdict(config.augmentation).items() if k not in STUDENT_ONLY},
         "source_size": config.face.source_size,
         "color": config.face.color,
         # Keras' layers draw the augmentation, and backends draw other numbers

@@ -16,6 +16,7 @@ from keras import ops
 from fer_hailo.common.config import Config
 from fer_hailo.common.preprocess import PreprocessSpec, border_matrix, cubic, cubic_matrix
 from fer_hailo.training.data.mix import blend
+from fer_hailo.training.models.degrade import Degraded
 
 FACES = "faces"  # the layer of the compiled step that draws the augmentation
 
@@ -130,6 +131,16 @@ class AugmentedFaceInput(FaceInput):
 
     def _uniform(self, count, low: float, high: float):
         return keras.random.uniform((count, 1), low, high, dtype="float32", seed=self.seeds)
+
+
+def augmented_faces(config: Config, images: Any, mix: Any) -> Any:
+    """What a network in training sees: float32 (B, I, I, 3) of uint8 images (B, S, S[, 3]) and MixUp weights
+    (B, 1).
+    """
+    share, side = config.augmentation.degrade, config.face.source_size
+    if share:
+        images = Degraded(share, side, config.seed, dtype="float32", name="degraded")(images)
+    return AugmentedFaceInput(config, dtype="float32", name=FACES)(images, mix)
 
 
 def _keras_augmentation(config: Config) -> list[keras.layers.Layer]:

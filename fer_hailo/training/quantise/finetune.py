@@ -40,7 +40,7 @@ from fer_hailo.training.fit.outcome import score_run
 from fer_hailo.training.fit.state import Progress, load_progress, load_variables, save_state
 from fer_hailo.training.fit.step import make_optimizer
 from fer_hailo.training.models.build import load_model
-from fer_hailo.training.models.inputs import AugmentedFaceInput
+from fer_hailo.training.models.inputs import augmented_faces
 from fer_hailo.training.quantise.fake import FakeQuantised
 from fer_hailo.training.quantise.judge import Judge, Keep
 from fer_hailo.training.quantise.places import places_of
@@ -171,7 +171,7 @@ class Run:
         config = self.config
         images = keras.Input(config.preprocess.source_shape, dtype="uint8", name="images")
         mix = keras.Input((1,), name="mix")
-        faces = AugmentedFaceInput(config, dtype="float32", name="faces")(images, mix)
+        faces = augmented_faces(config, images, mix)
         logits = Distillation(config.loss.temperature, config.loss.distill_weight)(
             Teachers([self.source])(faces), self.quantised(faces)
         )

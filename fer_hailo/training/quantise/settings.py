@@ -17,8 +17,8 @@ FREE = {
     "stage2_epochs", "stage2_lr",
     "stage2_floor_lr", "stage2_warmup_epochs", "stage2_schedule", "stage2_decay", "stage2_decay_epochs",
     "temperature", "oversample_ratio",
-    "mixup_alpha", "mixup_share", "flip", "zoom", "shift", "rotation", "erase", "brightness", "contrast",
-    "saturation", "hue",
+    "mixup_alpha", "mixup_share", "flip", "zoom", "shift", "rotation", "erase", "degrade", "brightness",
+    "contrast", "saturation", "hue",
 }  # fmt: skip
 # The float network is all that teaches, in one stage, and all weights learn.
 FIXED = {
