@@ -5,8 +5,7 @@ fer-hailo evaluate MODEL.keras --data PATH --split val
 fer-hailo evaluate MODEL.tflite                           on the images of the bundle that it lies in
 fer-hailo evaluate model.hef --data deploy/               on the board: needs numpy and HailoRT only
 fer-hailo evaluate --merge other/results.csv              join another machine's rows
-fer-hailo evaluate MODEL MODEL --corruptions --peer 'fer=.venv/bin/python peer.py'
-                                                          dark, blurred, turned, masked ... faces
+fer-hailo evaluate MODEL MODEL --corruptions               dark, blurred, turned, masked ... faces
 """
 
 from __future__ import annotations

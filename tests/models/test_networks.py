@@ -74,8 +74,12 @@ NOT_CONVERTED = {  # but in the slow test
 }
 
 
-# Keras' own backbones but two: they share one road, and are large even when they are made small.
-SLOW_TO_CONVERT = ("dlib_resnet", "densenet121", "nasnet_mobile", "vgg19", "resnet50", "efficientnet_b0")
+# All but one with a head of its own (Ada-DF) and the MobileNets: they share one road, and are large even when
+# they are made small.
+SLOW_TO_CONVERT = (
+    "dlib_resnet", "densenet121", "nasnet_mobile", "vgg19", "resnet18", "resnet50", "efficientnet_b0",
+    "mini_xception", "ddamfn",
+)  # fmt: skip
 
 
 def _some_slow(names, slow):
@@ -83,7 +87,7 @@ def _some_slow(names, slow):
     return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in names]
 
 
-@pytest.mark.parametrize("name", _some_slow(NOT_CONVERTED, ("dan", "poster", "poster_v2")))
+@pytest.mark.parametrize("name", _some_slow(NOT_CONVERTED, ("dan", "poster", "poster_v2", "ada_df_fusion")))
 def test_train_and_evaluate(name, sample_set, tmp_path, monkeypatch):
     if name in NETWORKS:
         shrink(name, monkeypatch)

@@ -113,7 +113,12 @@ def test_what_a_folder_means(trained, tmp_path, monkeypatch):
     (tmp_path / "fer2013_keras_hailo/released").mkdir(parents=True)
     shutil.copy(run / MODEL, tmp_path / "fer2013_keras_hailo/released")
     assert resolve().model.parent.name == "released"
-    shutil.copytree(trained, tmp_path / "fer2013_keras_hailo/20261121-101737_tiny_s42")
+    newest = tmp_path / "fer2013_keras_hailo/20261121-101737_tiny_s42"
+    shutil.copytree(trained, newest)
+    assert resolve().model.parent.name == "released"  # the run learnt drawn faces
+    record = json.loads((newest / "environment.json").read_text())
+    record["data"]["name"] = "photographs"
+    (newest / "environment.json").write_text(json.dumps(record))
     assert "20261121-101737_tiny_s42" in (resolve().model.parent.name, resolve().model.parent.parent.name)
 
 

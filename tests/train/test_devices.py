@@ -77,6 +77,7 @@ def settings_of(sample_set, **changes):
     )
 
 
+@pytest.mark.slow
 def test_tensorflow_on_two_devices(sample_set, trained, tmp_path):
     """With plain SGD, a norm that clips and a teacher: a gradient or loss of another size would show."""
     step = {"optimizer": "sgd", "momentum": 0, "clipnorm": 0.3, "weight_decay": 0.01, "stage2_lr": 0.5}
