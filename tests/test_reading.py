@@ -2,9 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from fer_hailo.common import runs
 from fer_hailo.common.errors import UserError
@@ -137,3 +140,10 @@ def test_what_has_no_end_is_not_read(tmp_path, read):
     path.symlink_to("/dev/zero")
     with pytest.raises(UserError, match="endless.csv"):
         read(path)
+
+
+def test_a_python_without_lzma_will_do():
+    """As those are that were built where its headers were missing."""
+    code = "import sys; sys.modules['lzma'] = None; import fer_hailo.common.files; print(1)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout == "1\n"

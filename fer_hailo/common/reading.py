@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import lzma
 import os
 import stat
 import struct
@@ -19,6 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError, one_line, with_class
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it reads no such archives
+
+    class LZMAError(Exception):  # type: ignore[no-redef]
+        """Never raised."""
+
 
 # What parsers (JSON, YAML, CSV, zip, NumPy's, HDF5's), and the code that takes values out of what they give,
 # raise over content that nobody foresaw
@@ -34,7 +41,7 @@ DAMAGED = (
     MemoryError,
     SyntaxError,
     csv.Error,
-    lzma.LZMAError,
+    LZMAError,
     struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,

@@ -4,9 +4,7 @@ where they would write elsewhere or expand absurdly.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
+import importlib
 import tarfile
 import tempfile
 import threading
@@ -25,9 +23,17 @@ LARGEST_RATIO = 200  # JPEG and PNG hardly shrink in a zip; a bomb shrinks a tho
 CHUNK = 2**20
 # What files begin with
 ZIP, SEVEN_ZIP, RAR = (b"PK\x03\x04", b"PK\x05\x06"), b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
-COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# The module that unpacks them: a Python may have been built without one
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"}
 USTAR = slice(257, 262)
 SUFFIXES = {"zip": (".zip",), "tar": (".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz")}
+
+
+def _module(name: str, path: Path) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f"{path} needs the module {name}, which this Python lacks: pack it as .zip") from None
 
 
 class Archive(Protocol):
@@ -145,9 +151,10 @@ def _plain(path: Path) -> IO[bytes]:
     """The tar itself, unpacked where it is compressed."""
     with open(path, "rb") as file:
         start = file.read(8)
-    unpack = next((unpack for mark, unpack in COMPRESSED.items() if start.startswith(mark)), None)
-    if unpack is None:
+    name = next((name for mark, name in COMPRESSED.items() if start.startswith(mark)), None)
+    if name is None:
         return open(path, "rb")
+    unpack = _module(name, path).open
     most = min(LARGEST_ARCHIVE, LARGEST_RATIO * max(path.stat().st_size, 2**16))
     plain = tempfile.TemporaryFile()  # noqa: SIM115, as long as the archive
     with unpack(path) as packed:
