@@ -137,6 +137,7 @@ def test_a_csv_without_usage_is_one_side(tmp_path, capsys):
         ("x.tar.gz", b"nonsense" * 100, "not a whole tar"),
         ("x.dat", b"nonsense" * 100, "neither a folder nor a .zip, .tar, .csv"),
     ],
+    ids=range(8),  # gzip keeps the time, by which the workers of one run would call a test differently
 )
 def test_what_cannot_be_read_is_called_what_it_is(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
