@@ -37,7 +37,7 @@ DAMAGED = (
     TypeError,
     AttributeError,
     ArithmeticError,
-    RuntimeError,  # NotImplementedError and RecursionError too
+    RuntimeError,  # and what zipfile and deep nesting raise, which derives from it
     MemoryError,
     SyntaxError,
     csv.Error,
