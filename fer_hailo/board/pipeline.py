@@ -165,8 +165,7 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        # The reader may hang in a camera's driver, and as a daemon it ends with the program; but where Python
-        # ends while it is in the midst of OpenCV, the program aborts
+        # So that it gives a camera back; but where it hangs in the driver, it ends with the program
         stages[0].join(READER_S)
         for stage in stages[1:]:
             stage.join()

@@ -63,7 +63,8 @@ class Settings:
 def analyse(settings: Settings) -> int:
     """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could.
 
-    Ctrl-C is how a live source ends: 0.
+    Raises KeyboardInterrupt, with what was done until then, and BrokenPipeError where nobody reads standard
+    output any more.
     """
     wish = Wish(settings.size, settings.rate)
     sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
@@ -87,11 +88,12 @@ def analyse(settings: Settings) -> int:
                 sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
                 status.picture, every,
             )  # fmt: skip
-        except (KeyboardInterrupt, Stop) as end:
-            if isinstance(end, KeyboardInterrupt) and not live:
-                raise KeyboardInterrupt(
-                    f"after {statistics.line(live)}; what was written until here is kept"
-                ) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"after {statistics.line(live)}; what was written until here is kept"
+            ) from None
+        except Stop:
+            pass
         status.done(live)
     if live or not statistics.problems:
         return 0
