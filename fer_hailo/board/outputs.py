@@ -8,7 +8,6 @@ import contextlib
 import csv
 import glob
 import io
-import json
 import os
 import re
 import signal
@@ -27,6 +26,7 @@ from fer_hailo.board.frames import Reading, Result
 from fer_hailo.board.images import to_bgr, write_picture
 from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
 from fer_hailo.common.streams import settle
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
@@ -175,7 +175,7 @@ class Json:
         self._out, self._closed = _Text(), False
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write((",\n" if self._out.pieces else "[\n") + json.dumps(result.to_dict()))
+        self._out.write((",\n" if self._out.pieces else "[\n") + to_json(result.to_dict()))
 
     def close(self) -> None:
         if not self._closed:
@@ -192,7 +192,7 @@ class JsonLines:
         self._out = _Text()
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write(json.dumps(result.to_dict()) + "\n")
+        self._out.write(to_json(result.to_dict()) + "\n")
 
     def close(self) -> None:
         pass
