@@ -98,10 +98,9 @@ def test_a_pipe_that_nobody_reads_any_more_ends_it_by_141(place, source):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("source", ["long.avi", "0"])
-def test_a_full_disk_ends_it_by_2(place, source):
+def test_a_full_disk_ends_it_by_2(place):
     with open("/dev/full", "w") as full:
-        assert "error: No space left on device" in end(start(place, source, stdout=full), 2)
+        assert "error: No space left on device" in end(start(place, "0", stdout=full), 2)
 
 
 def test_a_command_may_end_while_a_thread_is_inside_opencv():
@@ -123,7 +122,7 @@ def test_a_command_may_end_while_a_thread_is_inside_opencv():
     assert (done.returncode, done.stdout, done.stderr) == (3, b"kept", b"")
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "<&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- 2>&-", "2>/dev/full"])
 def test_without_standard_error_the_predictions_are_the_same(place, tmp_path, closed):
     if "full" in closed and not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
@@ -137,11 +136,11 @@ def test_without_standard_error_the_predictions_are_the_same(place, tmp_path, cl
     assert done.returncode == 1 and len(lines[0]["faces"]) == 1 and "problem" in lines[1]
 
 
-@pytest.mark.parametrize("script", ["run.py", "train.py", "evaluate.py"])
-def test_help_on_a_full_disk_is_one_line(script):
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_help_on_a_full_disk_is_one_line():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, str(ROOT / script), "--help"],
+            [sys.executable, str(ROOT / "train.py"), "--help"],
             env=os.environ | PATHS, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
