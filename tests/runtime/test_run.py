@@ -252,7 +252,7 @@ def test_a_video_cut_in_half_is_read_as_far_as_it_goes(command, model, tmp_path)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
-    film(tmp_path / "long.mp4", frames=1000, size=(640, 480))
+    film(tmp_path / "long.mp4", frames=800)  # more than the pipe holds lines
     arguments = ["long.mp4", "--model", model, "--detector", "none", "--jsonl", "--save", "out.mp4"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=tmp_path, env=os.environ | PATHS,
@@ -269,7 +269,7 @@ def test_a_stopped_run_leaves_a_video_that_plays(model, tmp_path, number):
     written = 30 + len(rest.splitlines())
     count, rate = frames_of(tmp_path / "out.mp4")
     # Stopped between the line and the frame
-    assert rate == 20 and 29 <= count < 1000 and abs(count - written) <= 1
+    assert rate == 20 and 29 <= count < 800 and abs(count - written) <= 1
     assert listing(tmp_path) == ["long.mp4", "out.mp4"]
 
 
@@ -479,16 +479,3 @@ def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):
         "bottle",
         "hailo_platform",
     }
-
-
-def test_a_broken_pipe_ends_quietly(model, tmp_path):
-    film(tmp_path / "long.mp4", frames=400)
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), "long.mp4", "--model", str(model), "--detector", "none",
-        "--jsonl"],
-        cwd=tmp_path, env=os.environ | PATHS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout.readline()
-    process.stdout.close()
-    said = process.stderr.read()
-    assert process.wait(60) is not None and "Traceback" not in said and "Exception" not in said

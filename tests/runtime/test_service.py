@@ -197,7 +197,8 @@ def test_a_full_tmpfs(service, full, tmp_path):
     until(lambda: health()["frames"] > 3)
     assert kept.stop() == 130
 
-    kept, health = service("--save", str(full / "day.mp4"), env=environment)
+    saving = ["--detector", "none", "--save", str(full / "day.mp4")]
+    kept, health = service(*saving, env=environment)
     until(lambda: kept.ended)
     assert kept.ended[0] == 2 and "the disk is full" in kept.said() and os.listdir(full) == ["rest"]
     (full / "rest").unlink()
