@@ -9,7 +9,8 @@ from fer_hailo.deploy.bundle import check_network
 from fer_hailo.deploy.home import Format, Home, resolve
 from fer_hailo.formats.hef import Hef, read_hef
 from fer_hailo.formats.tflite import read_tflite
-from fer_hailo.predict.hailort import check_hef, misfit, runs_on
+from fer_hailo.predict.device import misfit, runs_on
+from fer_hailo.predict.hailort import check_hef, compiled_for
 
 
 def find_home(model: str | None) -> tuple[Home | None, Finding | None]:
@@ -34,7 +35,7 @@ def examine_model(home: Home, library: str, chip: str) -> Finding:
     except UserError as error:
         return Finding(FAIL, "model", *split(str(error)))
     if chip and not runs_on(hef, chip):
-        return Finding(FAIL, "model", *split(f"{path} {misfit(hef, chip)}"))
+        return Finding(FAIL, "model", *split(f"{path} {misfit(hef, chip, compiled_for)}"))
     normalised = "takes bytes" if doubt else "normalised on the chip"
     says = f"{path}, for {hef.architecture}, compiler {hef.sdk_version}, {normalised}, {', '.join(labels)}"
     return _pair(hef, says, library)
