@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.board.faces import LONGEST_SIDE, Detector, Face, largest_first
-from fer_hailo.board.scrfd import ZOO, decode, recognise
+from fer_hailo.board.scrfd import decode, file_for, recognise
 from fer_hailo.formats.hef import read_hef
 from fer_hailo.predict.device import Network
 
@@ -53,11 +53,6 @@ class ScrfdDetector(Detector):
 
     def close(self) -> None:
         self._network.close()
-
-
-def file_for(architecture: str) -> str:
-    """What to do with a detector that is for another chip than this one."""
-    return f"take {ZOO} for {architecture}"
 
 
 def fit(image: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

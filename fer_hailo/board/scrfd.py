@@ -20,7 +20,7 @@ from fer_hailo.predict.device import RUNNABLE
 
 STRIDES, ANCHORS = (8, 16, 32), 2  # places are the upper left corners of the strides
 SCORE, BOX, POINTS = 1, 4, 10  # numbers of an anchor
-ZOO = "scrfd_500m.hef, scrfd_2.5g.hef or scrfd_10g.hef of Hailo's Model Zoo"
+ZOO = "Hailo's Model Zoo"
 LARGEST = {"UINT8": 0xFF, "UINT16": 0xFFFF}  # stored values
 SLACK = 0.1  # by which probabilities may lie beyond 0 and 1
 DOUBTFUL = -1.0  # a logit that says "no face" lies below; so high a one still means 27 %
@@ -52,7 +52,7 @@ def recognise(hef: Hef, path: Path | str) -> Scrfd:
     """
     if hef.architecture not in RUNNABLE:
         raise UserError(
-            f"{path} is for {hef.architecture}, none of {', '.join(RUNNABLE)}: take {ZOO} for one"
+            f"{path} is for {hef.architecture}, none of {', '.join(RUNNABLE)}: {file_for('your chip')}"
         )
     inputs, outputs = hef.groups[0].inputs, hef.groups[0].outputs
     source = inputs[0]
@@ -75,6 +75,11 @@ def recognise(hef: Hef, path: Path | str) -> Scrfd:
         score, box, points = (by_shape[shape] for shape in level)
         levels.append(Level(stride, score.name, box.name, points.name, _are_logits(score, path)))
     return Scrfd((high, wide), tuple(levels))
+
+
+def file_for(chip: str) -> str:
+    """What to do with a detector that is for another chip than this one."""
+    return f"take the file that {ZOO} has for {chip}"
 
 
 def decode(
@@ -125,8 +130,12 @@ def _are_logits(score: Stream, path: Path | str) -> bool:
             return True
         if -SLACK <= low < high <= 1 + SLACK:
             return False
-    raise _other(path, f"its scores ({score.name}, scale {scale}, zero point {zero}) are no probabilities")
+    raise _other(
+        path,
+        f"its scores ({score.name}, scale {scale}, zero point {zero}) are neither probabilities nor logits",
+    )
 
 
 def _other(path: Path | str, why: str) -> UserError:
-    return UserError(f"{path} is no SCRFD face detector, {why}: take {ZOO}")
+    names = "scrfd_500m.hef, scrfd_2.5g.hef or scrfd_10g.hef"
+    return UserError(f"{path} is no SCRFD face detector, {why}: take {names} of {ZOO}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fer_hailo.board.chip_faces import file_for
 from fer_hailo.board.doctor.finding import COPY, FAIL, OK, WARN, Finding, split
 from fer_hailo.board.doctor.versions import PAIRS, release
-from fer_hailo.board.scrfd import recognise
+from fer_hailo.board.scrfd import file_for, recognise
 from fer_hailo.common.errors import UserError
 from fer_hailo.deploy.bundle import check_network
 from fer_hailo.deploy.home import Format, Home, resolve
