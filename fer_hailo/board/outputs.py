@@ -8,7 +8,6 @@ import contextlib
 import csv
 import glob
 import io
-import json
 import os
 import re
 import signal
@@ -27,6 +26,8 @@ from fer_hailo.board.frames import Reading, Result
 from fer_hailo.board.images import to_bgr, write_picture
 from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
+from fer_hailo.common.streams import settle
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
 # In which an image is saved as it came; else .png
@@ -35,10 +36,7 @@ QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
 class Stop(Exception):
-    """The user has seen enough: the window was closed, or the program that reads standard output has ended.
-
-    No failure.
-    """
+    """The user has seen enough, and closed the window. No failure."""
 
 
 class Sink(Protocol):
@@ -71,7 +69,8 @@ class _Text:
     def write(self, text: str) -> None:
         """Write and flush.
 
-        Raises Stop when nobody reads standard output any more, and OSError on a full disk.
+        Raises BrokenPipeError when nobody reads standard output any more, and another OSError on a full disk;
+        what is still buffered is thrown away.
         """
         data = text.encode(sys.stdout.encoding, "backslashreplace")  # names of files may be no valid text
         try:
@@ -81,11 +80,8 @@ class _Text:
                     data = data[sys.stdout.buffer.write(data) :]
                 sys.stdout.buffer.flush()
                 self.pieces += 1
-        except OSError as error:
-            # What is still buffered would fail once more, with a traceback, when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                raise Stop from None
+        except OSError:
+            settle()
             raise
 
 
@@ -179,7 +175,7 @@ class Json:
         self._out, self._closed = _Text(), False
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write((",\n" if self._out.pieces else "[\n") + json.dumps(result.to_dict()))
+        self._out.write((",\n" if self._out.pieces else "[\n") + to_json(result.to_dict()))
 
     def close(self) -> None:
         if not self._closed:
@@ -196,7 +192,7 @@ class JsonLines:
         self._out = _Text()
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write(json.dumps(result.to_dict()) + "\n")
+        self._out.write(to_json(result.to_dict()) + "\n")
 
     def close(self) -> None:
         pass

@@ -61,9 +61,11 @@ class Settings:
 
 
 def analyse(settings: Settings) -> int:
-    """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could.
+    """Returns the exit status: 0; 1 where some inputs could not be read, or got no answer from the network;
+    2 where none could be read.
 
-    Ctrl-C is how a live source ends: 0.
+    Raises KeyboardInterrupt, with what was done until then, and BrokenPipeError where nobody reads standard
+    output any more.
     """
     wish = Wish(settings.size, settings.rate)
     sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
@@ -89,12 +91,15 @@ def analyse(settings: Settings) -> int:
                 sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
                 status.picture, every,
             )  # fmt: skip
-        except (KeyboardInterrupt, Stop) as end:
-            if isinstance(end, KeyboardInterrupt) and not live:
-                raise KeyboardInterrupt(
-                    f"after {statistics.line(live)}; what was written until here is kept"
-                ) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"after {statistics.line(live)}; what was written until here is kept"
+            ) from None
+        except Stop:
+            pass
         status.done(live)
+    if statistics.unanswered:
+        return 1
     if live or not statistics.problems:
         return 0
     return 1 if statistics.pictures else 2
@@ -167,16 +172,17 @@ class _Status:
         known = [count for count in counts if count is not None]
         self._total = sum(known) if len(known) == len(counts) else None
         self._statistics, self._line = statistics, Line()
-        self._damaged: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # sources, and what is wrong with frames of theirs
         self._faces: Counter[tuple[str, bool]] = Counter()  # of each source, and whether it is a video
 
     def problem(self, shot: Shot) -> None:
         """Damaged frames can be thousands: a source's first one is told, the others are counted."""
-        if shot.source in self._damaged and shot.frame is not None:
+        kind = shot.source, shot.problem
+        if kind in self._told and shot.frame is not None:
             return
         note = ""
         if shot.frame is not None:
-            self._damaged.add(shot.source)
+            self._told.add(kind)
             note = f" (frame {shot.frame}; the next such frames are counted)"
         self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
 
@@ -184,7 +190,8 @@ class _Status:
         self._faces[result.shot.source, result.shot.frame is not None] += len(result.faces)
         if not self._line.live:
             return
-        done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
+        taken = self._statistics
+        done, rate = taken.pictures + taken.problems + taken.unanswered, taken.rate()
         if self._total is None:
             middle, high = self._statistics.latency_ms(50, 95)
             self._line.show(

@@ -11,7 +11,6 @@ fer-hailo evaluate MODEL MODEL --corruptions               dark, blurred, turned
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from fer_hailo.common.calls import install
 from fer_hailo.common.cli import command_parser
 from fer_hailo.common.config import add_flags, flag_values
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
 from fer_hailo.common.runs import RUNS
 from fer_hailo.deploy.home import Home, Use, resolve, warn_if_drawn
 
@@ -93,7 +93,7 @@ def _on_corruptions(arguments: argparse.Namespace) -> None:
     for home in homes:
         warn_if_drawn(home)
     scores, paths = evaluate_corrupted(homes, arguments.peer, arguments.split or "val", arguments.out)
-    print(json.dumps(to_dict(scores)) if arguments.json else text(scores))
+    print(to_json(to_dict(scores)) if arguments.json else text(scores))
     print(f"written: {', '.join(map(str, paths))}", file=sys.stderr)
 
 
@@ -103,7 +103,7 @@ def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
 
     done = evaluate_deployed(home, folder, arguments.split, arguments.out)
     shown = done.metrics[arguments.split].to_dict() if arguments.split else to_dicts(done.metrics)
-    print(json.dumps(shown) if arguments.json else "\n\n".join(map(format_metrics, done.metrics.values())))
+    print(to_json(shown) if arguments.json else "\n\n".join(map(format_metrics, done.metrics.values())))
     tell(done, arguments.json)
     print(f"written: {done.out / 'report.html'}", file=sys.stderr)
 
@@ -120,5 +120,5 @@ def _on_data(home: Home, arguments: argparse.Namespace) -> None:
     from fer_hailo.common.metrics import format_metrics
 
     metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
-    print(json.dumps(metrics.to_dict()) if arguments.json else format_metrics(metrics))
+    print(to_json(metrics.to_dict()) if arguments.json else format_metrics(metrics))
     print(f"written: {out / 'report.html'}", file=sys.stderr)

@@ -8,8 +8,9 @@ fer-hailo run --cameras                              the cameras here, by name
 fer-hailo run --benchmark A.tflite B.hef             images/s, latency, memory
 fer-hailo run --doctor                               what is wrong on this board, and how to mend it
 
-Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read, 2 nothing
-could be done.
+Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read or gave no
+answer, 2 nothing could be done or the disk is full, 130 ended by Ctrl-C or SIGTERM, 141 nobody reads the
+output any more.
 """
 
 from __future__ import annotations
