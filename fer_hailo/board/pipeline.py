@@ -135,7 +135,9 @@ def run(
         with statistics.timing("classify"):
             if shot.image is None or not faces:
                 return Result(shot)
-            return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)))
+            readings = analyzer.readings(faces, analyzer.classify(shot.image, faces))
+            single = shot.frame is None
+            return Result(shot, analyzer.explained(shot.image, faces, readings) if single else readings)
 
     pool = ThreadPoolExecutor(len(analyzer.detectors), "detect")
     counted = _counted(sources, watched and not live, statistics, on_problem)
