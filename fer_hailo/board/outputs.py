@@ -315,7 +315,7 @@ class SavedPictures:
 def _explained(result: Result) -> list[list[np.ndarray]]:
     """A row for each face that is explained."""
     return [
-        [strip(face.explanation, f"{face.said} {face.probability:.0%}", EXPLAINED)]
+        [strip(face.explanation, f"{face.said} {100 * face.probability:.0f} %", EXPLAINED)]
         for face in result.faces
         if face.explanation
     ]
