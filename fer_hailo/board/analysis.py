@@ -18,7 +18,7 @@ from fer_hailo.predict.predictor import Predictor
 class Analyzer:
     """Detectors and a predictor, in two steps so that a pipeline can overlap them.
 
-    detectors: as many images can be searched at once, from as many threads; to classify belongs to one
+    detectors: alike; as many images can be searched at once, from as many threads; to classify belongs to one
     thread. margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the
     training data are framed. turn: whether images may lie on their sides, see find_any_way. explain: heat
     maps for single images.
@@ -34,6 +34,7 @@ class Analyzer:
     ):
         self.predictor, self.detectors, self.margin, self.turn = predictor, detectors, margin, turn
         self._explainer = Explainer(predictor) if explain else None
+        self.sides = detectors[0].sides
         self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
         for detector in detectors:
             self._free.put(detector)
