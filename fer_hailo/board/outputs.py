@@ -28,10 +28,12 @@ from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import to_json
 from fer_hailo.common.streams import settle
+from fer_hailo.explain.sheet import sheet, strip
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
 # In which an image is saved as it came; else .png
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+EXPLAINED = 224  # side of a face on the sheet of explanations, pixels
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
@@ -254,7 +256,8 @@ class Csv:
 
 
 class SavedPictures:
-    """Annotated copies in a folder: images in their own format, videos and cameras as MP4.
+    """Annotated copies in a folder: images in their own format, videos and cameras as MP4. Beside an image
+    whose faces are explained lies NAME-explained.png.
 
     Sources of the same name get -2, -3, ... A file of an earlier run is replaced, a source never: `sources`
     are the arguments of the command (files, folders, patterns). Raises UserError when the folder cannot be
@@ -284,6 +287,8 @@ class SavedPictures:
             write_picture(
                 self._free(_stem(shot.source), suffix if suffix.lower() in SUFFIXES else ".png"), drawn
             )
+            if rows := _explained(result):
+                write_picture(self._free(f"{_stem(shot.source)}-explained", ".png"), sheet(rows))
 
     def close(self) -> None:
         video, self._video = self._video, None
@@ -301,6 +306,15 @@ class SavedPictures:
                 self._numbers[stem + suffix] = number
                 return path
             number += 1
+
+
+def _explained(result: Result) -> list[list[np.ndarray]]:
+    """A row for each face that is explained."""
+    return [
+        [strip(face.explanation, f"{face.said} {100 * face.probability:.0f} %", EXPLAINED)]
+        for face in result.faces
+        if face.explanation
+    ]
 
 
 class SavedVideo:

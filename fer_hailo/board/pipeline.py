@@ -139,7 +139,10 @@ def run(
             if shot.image is None or not faces:
                 return Result(shot)
             try:
-                return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)))
+                readings = analyzer.readings(faces, analyzer.classify(shot.image, faces))
+                if shot.frame is None:  # a single image
+                    readings = analyzer.explained(shot.image, faces, readings)
+                return Result(shot, readings)
             except NoAnswer as error:
                 lost = replace(shot, image=None, problem=str(error))
         statistics.unanswered += 1

@@ -27,7 +27,7 @@ from fer_hailo.board.outputs import (
     printable,
 )
 from fer_hailo.board.pipeline import Statistics, run
-from fer_hailo.board.sources import Source, open_sources
+from fer_hailo.board.sources import Source, Video, open_sources
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line, duration
 from fer_hailo.deploy.home import resolve, warn_if_drawn
@@ -55,6 +55,7 @@ class Settings:
     rate: float | None = None
     form: str = "table"
     save: str | None = None
+    explain: bool = False
     show: bool = False
     web: str | None = None
     token: str | None = None
@@ -70,6 +71,8 @@ def analyse(settings: Settings) -> int:
     wish = Wish(settings.size, settings.rate)
     sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
     live = any(source.live for source in sources)
+    if settings.explain:
+        _check_explain(settings.save, sources)
     home = resolve(settings.model)
     warn_if_drawn(home)
     with ExitStack() as stack:
@@ -80,7 +83,7 @@ def analyse(settings: Settings) -> int:
             stack.callback(detector.close)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
-        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto")
+        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto", settings.explain)
         statistics = Statistics()
         status = _Status(sources, statistics)
         print(
@@ -121,6 +124,19 @@ def _detectors(name: str, sources: list[Source], alone: bool, each: bool) -> lis
     if count > 1:
         cv2.setNumThreads(1)
     return [open_detector(name) for _ in range(count)]
+
+
+def _check_explain(save: str | None, sources: list[Source]) -> None:
+    """Heat maps are for images: an occlusion map asks the network a hundred times about each face."""
+    if not save or save.lower().endswith(".mp4"):
+        raise UserError("--explain writes its heat maps into the folder of --save: add --save DIR")
+    moving = [source.name for source in sources if source.live or isinstance(source, Video)]
+    if len(moving) == len(sources):
+        raise UserError(f"--explain is for images, and {printable(moving[0])} is a video or camera")
+    if moving:
+        print(
+            f"note: --explain leaves videos out: {', '.join(map(printable, moving[:NAMED]))}", file=sys.stderr
+        )
 
 
 def _sinks(

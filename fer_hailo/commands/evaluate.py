@@ -4,6 +4,7 @@ fer-hailo evaluate                                        the newest complete ru
 fer-hailo evaluate MODEL.keras --data PATH --split val
 fer-hailo evaluate MODEL.tflite                           on the images of the bundle that it lies in
 fer-hailo evaluate model.hef --data deploy/               on the board: needs numpy and HailoRT only
+fer-hailo evaluate MODEL --explain                        and heat maps: where it saw what it said
 fer-hailo evaluate --merge other/results.csv              join another machine's rows
 fer-hailo evaluate MODEL MODEL --corruptions               dark, blurred, turned, masked ... faces
 """
@@ -49,6 +50,11 @@ def main(argv: list[str] | None = None) -> None:
         "--merge", metavar="FILE", help=f"add the rows of FILE to {RUNS}/results.csv and stop"
     )
     parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="also explained_SPLIT.png: heat maps of some images of each class, right and wrong",
+    )
+    parser.add_argument(
         "--corruptions",
         action="store_true",
         help="accuracy on faces that are dark, blurred, noisy, turned, masked ...; stopped, the same command "
@@ -69,6 +75,8 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"{merge(RUNS / 'results.csv', arguments.merge)} new rows in {RUNS / 'results.csv'}")
         return
+    if arguments.explain and arguments.corruptions:
+        raise UserError("--explain does not go with --corruptions")
     if arguments.corruptions:
         _on_corruptions(arguments)
         return
@@ -101,11 +109,11 @@ def _on_bundle(home: Home, folder: Path, arguments: argparse.Namespace) -> None:
     from fer_hailo.board.deployed import evaluate_deployed, tell
     from fer_hailo.common.metrics import format_metrics, to_dicts
 
-    done = evaluate_deployed(home, folder, arguments.split, arguments.out)
+    done = evaluate_deployed(home, folder, arguments.split, arguments.out, arguments.explain)
     shown = done.metrics[arguments.split].to_dict() if arguments.split else to_dicts(done.metrics)
     print(to_json(shown) if arguments.json else "\n\n".join(map(format_metrics, done.metrics.values())))
     tell(done, arguments.json)
-    print(f"written: {done.out / 'report.html'}", file=sys.stderr)
+    _written(done.out, list(done.metrics) if arguments.explain else [])
 
 
 def _on_data(home: Home, arguments: argparse.Namespace) -> None:
@@ -119,6 +127,12 @@ def _on_data(home: Home, arguments: argparse.Namespace) -> None:
         ) from None
     from fer_hailo.common.metrics import format_metrics
 
-    metrics, out = evaluate_file(home, arguments.split or "test", arguments.out)
+    metrics, out = evaluate_file(home, arguments.split or "test", arguments.out, arguments.explain)
     print(to_json(metrics.to_dict()) if arguments.json else format_metrics(metrics))
-    print(f"written: {out / 'report.html'}", file=sys.stderr)
+    _written(out, [metrics.split] if arguments.explain else [])
+
+
+def _written(folder: Path, explained: list[str]) -> None:
+    """Say where the report is, and the heat maps of some splits."""
+    names = ["report.html", *(f"explained_{split}.png" for split in explained)]
+    print(f"written: {', '.join(str(folder / name) for name in names)}", file=sys.stderr)

@@ -459,13 +459,14 @@ def test_the_photograph(command, shared, model):
         assert abs(x + width / 2 - 223) < 20 and abs(y + height / 2 - 120) < 25 and 60 < width < 140
 
 
-def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces):
+def test_a_board_needs_numpy_opencv_and_litert_only(command, model, faces, tmp_path):
     code = (
         "import sys; sys.modules['PIL'] = None; import run; status = run.run(run.main, sys.argv[1:]); "
         "print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(status)"
     )
-    result = command([sys.executable, "-c", code], "faces", "--detector", "none", "--model", model)
-    assert result.returncode == 0, result.stderr
+    arguments = ["faces", "--detector", "none", "--model", model, "--save", "out", "--explain"]
+    result = command([sys.executable, "-c", code], *arguments)
+    assert result.returncode == 0 and (tmp_path / "out/00-explained.png").is_file(), result.stderr
     loaded = set(result.stderr.splitlines()[-1].split())
     assert not loaded & {
         "tensorflow",
