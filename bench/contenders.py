@@ -1,4 +1,6 @@
-"""What bench/peers.py compares: TFLite files of ours, and networks of other packages in programs of their own."""
+"""What bench/peers.py compares: TFLite files of ours, and networks of other packages, each asked by a program
+of its own.
+"""
 
 from __future__ import annotations
 

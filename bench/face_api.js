@@ -2,9 +2,9 @@
 //
 //     node face_api.js NODE_MODULES SIDE TIMED < FACES
 //
-// FACES: bytes (N, SIDE, SIDE), grey. One JSON object to standard output, as bench/peer.py describes its file.
-// A face goes in as RGB tensor, as the package's own demo of this backend gives it; predictExpressions enlarges
-// it to 112x112 (bilinear), takes the mean RGB away and divides by 255.
+// FACES: bytes (N, SIDE, SIDE), grey. One JSON object to standard output, as bench/peer.py describes its
+// file. A face goes in as RGB tensor, as the package's own demo of this backend gives it; predictExpressions
+// enlarges it to 112x112 (bilinear), takes the mean RGB away and divides by 255.
 
 const { createRequire } = require('node:module');
 const fs = require('node:fs');
@@ -53,4 +53,4 @@ function split(bytes, size) {
 }
 
 const [modules, side, timed] = process.argv.slice(2);
-main(path.resolve(modules), Number(side), Number(timed)).then((answers) => console.log(JSON.stringify(answers)));
+main(path.resolve(modules), Number(side), Number(timed)).then((found) => console.log(JSON.stringify(found)));

@@ -4,8 +4,8 @@ without fer_hailo.
     python peer.py NAME FACES.npy ANSWERS.npz
 
 FACES: uint8 (N, 48, 48), grey, cut as FER2013 cuts them; no detector runs. ANSWERS gets probabilities float
-(N, 7), labels str (7,) in FER2013's words, parameters, times_ms float (T,): the first hundred faces once more,
-one by one, one thread, from bytes to probabilities.
+(N, 7), labels str (7,) in FER2013's words, parameters, times_ms float (T,): the first hundred faces once
+more, one by one, one thread, from bytes to probabilities.
 """
 
 import json

@@ -44,10 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
     dataset = load_dataset(Config.of(data=arguments.data), RUNS / "cache")
     contenders = [*(own(path, dataset.names) for path in arguments.model), *PEERS]
-    faces = np.asarray(dataset.part("test").images[: arguments.limit])
+    test = dataset.part("test")
+    chosen = spread(len(test.labels), arguments.limit)
+    faces, labels = np.asarray(test.images)[chosen], np.asarray(test.labels)[chosen]
     scored = scores(contenders, faces, dataset.names)
     times = in_turns(list(scored), faces[:TIMED], dataset.names, arguments.rounds)
-    rows = measured(scored, times, dataset)
+    rows = measured(scored, times, dataset, labels)
     print(
         f"{dataset.name}, test: {len(faces):,} images; one thread, one face at a time, {os.cpu_count()} cores"
     )
@@ -76,13 +78,16 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="ours: INT8 TFLite files beside their manifest.json [the released]",
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of timing [5]")
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="only the first N images, and no rows: a trial"
-    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only N images, and no rows: a trial")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or (arguments.limit is not None and arguments.limit < 1):
         raise UserError("--rounds and --limit must be 1 or more")
     return arguments
+
+
+def spread(count: int, limit: int | None) -> np.ndarray:
+    """Places of at most `limit` of `count` images, evenly: they lie class by class."""
+    return np.linspace(0, count - 1, min(count, limit or count)).round().astype(int)
 
 
 def scores(
@@ -107,12 +112,16 @@ def in_turns(
     )
 
 
-def measured(scored: dict[Contender, Answers], times: np.ndarray, dataset: Dataset) -> list[Row]:
-    """A row of each. All have one date: it tells which rows are of one run."""
+def measured(
+    scored: dict[Contender, Answers], times: np.ndarray, dataset: Dataset, labels: np.ndarray
+) -> list[Row]:
+    """A row of each. labels: of the faces that were scored.
+
+    All have one date: it tells which rows are of one run.
+    """
     test, now = dataset.part("test"), time.strftime("%Y-%m-%dT%H:%M:%S")
     rows = []
     for (contender, answers), milliseconds in zip(scored.items(), times.T, strict=True):
-        labels = test.labels[: len(answers.probabilities)]
         row = row_of(
             compute_metrics(
                 answers.probabilities,

@@ -1,5 +1,5 @@
-"""bench/peers.py: turns, ratios and intervals by hand; what it refuses; face-api's program with a package that
-only counts.
+"""bench/peers.py: turns, ratios and intervals by hand; what it refuses; face-api's program with a package
+that only counts.
 """
 
 import shutil
@@ -58,7 +58,7 @@ def test_rounds_ratios_and_intervals_by_hand(monkeypatch, capsys):
     assert calls == ["a", "gone", "fer"] + 3 * ["a", "fer"] and times.tolist() == [[3, 1], [4, 2], [5, 10]]
     test = SimpleNamespace(labels=truth, sha256=lambda: "x")
     dataset = SimpleNamespace(part=lambda split: test, names=LABELS, name="d")
-    first, second = peers.measured(scored, times, dataset)
+    first, second = peers.measured(scored, times, dataset, truth)
     # Ratios of the rounds 3, 2 and 0.5; 10 images gained, 2 lost
     assert (first.latency_ms, first.time_ratio, second.latency_ms, second.time_ratio) == (
         "4.000",
@@ -77,8 +77,13 @@ def test_without_the_reference_nothing_is_compared():
     contender = Scripted("a", (0,), (1,), [])
     test = SimpleNamespace(labels=np.arange(5), sha256=lambda: "x")
     dataset = SimpleNamespace(part=lambda split: test, names=LABELS, name="d")
-    (row,) = peers.measured({contender: answers}, np.ones((1, 1)), dataset)
+    (row,) = peers.measured({contender: answers}, np.ones((1, 1)), dataset, test.labels)
     assert (row.reference, row.difference, row.time_ratio, row.accuracy) == ("", "", "", "1.000000")
+
+
+def test_a_trial_takes_images_of_all_classes():
+    assert peers.spread(9, 3).tolist() == [0, 4, 8] and peers.spread(4, None).tolist() == [0, 1, 2, 3]
+    assert peers.spread(4, 9).tolist() == [0, 1, 2, 3]
 
 
 def test_ours_are_int8_throughout():
