@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.board.images import write_picture
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.config import SPLITS_BY
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Metrics
+from fer_hailo.common.preprocess import prepare
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS, cache_of
 from fer_hailo.deploy.home import Home, Kind
 from fer_hailo.deploy.selection import read_selection
+from fer_hailo.explain.contact import contact_sheet
 from fer_hailo.predict.predictor import load
 from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.order import check_order
@@ -65,12 +68,12 @@ def load_side(home: Home, split: str) -> tuple[Dataset, Part]:
     return dataset, dataset.part(split)
 
 
-def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
+def evaluate_file(home: Home, split: str, out: Path | None, explain: bool = False) -> tuple[Metrics, Path]:
     """Score a model on one side of a data set.
 
     Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained
-    on, so that its own metrics are renewed, else one named after model and data. Raises UserError as
-    `load_side` does.
+    on, so that its own metrics are renewed, else one named after model and data. explain: also write
+    explained_SPLIT.png, see `contact_sheet`. Raises UserError as `load_side` does.
     """
     config, run, own = home.config, home.run, home.own
     if out and out.exists() and not out.is_dir():
@@ -98,6 +101,12 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
         out = run if run and same else home.results.parent / place
     write_evaluation(out, metrics, part, probabilities)
+    if explain:
+        with load(home) as predictor:
+            shown = contact_sheet(
+                predictor, lambda i: prepare(part.images[i], predictor.spec), part.labels, probabilities
+            )
+        write_picture(out / f"explained_{split}.png", shown)
     write_report(
         out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}."
     )

@@ -9,7 +9,6 @@ and other input sizes share them.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import locked, write_json, written
+from fer_hailo.common.files import locked, to_json, write_json, written
 from fer_hailo.common.progress import Line, duration
 from fer_hailo.common.reading import DAMAGED
 from fer_hailo.deploy.bundle import file_sha256
@@ -144,4 +143,4 @@ def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
 
 
 def _digest(facts: dict) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()[:16]
