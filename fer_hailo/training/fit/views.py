@@ -125,7 +125,8 @@ def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
     """All that makes the views, but how many there are: more of them leave the first as they are."""
     generator = keras.random.SeedGenerator(config.loss.views_seed)
-    return {
+    drawn = {} if config.data.sampling == "each" else {"sampling": config.data.sampling}
+    return drawn | {
         "images": lessons.sha256(),
         "classes": list(config.data.classes),
         "indices": hashlib.sha256(batches.indices.astype("<i8").tobytes()).hexdigest(),
