@@ -103,10 +103,13 @@ class Bundle:
 
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
-        return np.load(self.folder / CALIBRATION)
+        path = self.folder / CALIBRATION
+        with reading(path, "cannot be read as calibration images", AGAIN):
+            return np.load(path, allow_pickle=False)
 
     def evaluation(self) -> EvalSet:
-        with np.load(self.folder / EVALUATION) as file:
+        path = self.folder / EVALUATION
+        with reading(path, "is damaged", AGAIN), np.load(path, allow_pickle=False) as file:
             return EvalSet(*(file[field.name] for field in fields(EvalSet)))
 
 
@@ -145,6 +148,9 @@ def load_bundle(folder: Path | str) -> Bundle:
     spec, labels = manifest.preprocess, manifest.labels
     older = set() if PRIMITIVE in manifest.files else {PRIMITIVE}  # older bundles know of none
     names = files_of(older.union(manifest.without))
+    unknown = [name for name in names if name not in manifest.files]
+    if unknown:
+        raise UserError(f"{folder / MANIFEST} has no digest of {unknown[0]}: {AGAIN}")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
@@ -190,7 +196,7 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
         schema, digest = content["schema"], content.pop("sha256", None)
     if schema != SCHEMA:
         raise UserError(
-            f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the "
+            f"{folder} is a bundle of version {schema!r:.40}, this program reads version {SCHEMA}: use the "
             f"{PROGRAM} in it"
         )
     if digest != own_sha256(content):
@@ -202,7 +208,8 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
             PreprocessSpec(**content["preprocess"])
         except TypeError as error:
             raise UserError(
-                f"{path} describes a preprocessing that this version does not know ({error}): {AGAIN}"
+                f"{path} describes a preprocessing that this version does not know "
+                f"({one_line(error, 120)}): {AGAIN}"
             ) from None
         return Manifest.from_dict(content)
 
@@ -235,7 +242,7 @@ def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tup
     if network.output.shape[-1] != len(labels):
         raise UserError(
             f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} "
-            f"({', '.join(labels)}): {AGAIN}"
+            f"({_listed(labels)}): {AGAIN}"
         )
     warn_of_float_layers(path, network)
 
@@ -308,9 +315,14 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
 def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
     if read_labels(path) != labels:
         raise UserError(
-            f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: "
+            f"{path} names {_listed(read_labels(path))}, the network was trained on {_listed(labels)}: "
             f"{AGAIN}"
         )
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    """In a part of a line: what a damaged file calls labels may be long."""
+    return one_line(", ".join(labels), 200)
 
 
 def file_sha256(path: Path) -> str:
