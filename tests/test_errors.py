@@ -42,7 +42,7 @@ def test_debug_shows_what_an_error_was_made_of(capsys):
 
 
 def test_what_a_file_says_cannot_command_the_terminal(capsys):
-    """Line ends, colours, the mark that turns the direction of writing, halves of letters, of file names too."""
+    """Line ends, colours, the mark that turns the direction of writing, halves of letters."""
 
     def main(argv):
         raise UserError("x.csv has the column 'a\nb\x1b[31mc\u202ed\udc80', and Grüße, 顔")

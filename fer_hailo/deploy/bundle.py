@@ -239,10 +239,10 @@ def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tup
         raise UserError(
             f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}"
         )
-    if network.output.shape[-1] != len(labels):
+    if network.output.shape[-1:] != (len(labels),):
+        count = network.output.shape[-1] if network.output.shape else "no"
         raise UserError(
-            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} "
-            f"({_listed(labels)}): {AGAIN}"
+            f"{path} tells {count} classes apart, labels.txt names {len(labels)} ({_listed(labels)}): {AGAIN}"
         )
     warn_of_float_layers(path, network)
 

@@ -15,8 +15,17 @@ from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, compile_hef, pictures, write_bundle
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.bundle import FILES, FLOAT, PRIMITIVE, EvalSet, load_bundle, newest_bundle
+from fer_hailo.deploy.bundle import (
+    FILES,
+    FLOAT,
+    PRIMITIVE,
+    EvalSet,
+    check_network,
+    load_bundle,
+    newest_bundle,
+)
 from fer_hailo.deploy.home import resolve
+from fer_hailo.formats.tflite import Tensor, Tflite
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +307,13 @@ def test_lines_stay_short(copy):
     assert "is a bundle of version 'xxx" in refusal(copy) and len(refusal(copy)) < 300
     handmade.reseal(copy, schema=1, preprocess={"x" * 5000: 1})
     assert "does not know" in refusal(copy) and len(refusal(copy)) < 500
+
+
+def test_a_network_whose_output_has_no_dimension():
+    source = Tensor("in", (1, 16, 16, 3), "float32", (), False)
+    nothing = Tensor("out", (), "float32", (), False)
+    with pytest.raises(UserError, match=r"x.tflite tells no classes apart, labels.txt names 4 \("):
+        check_network(Tflite(source, nothing, ()), Path("x.tflite"), handmade.SPEC, NAMES)
 
 
 def test_a_manifest_without_a_files_digest(copy):

@@ -16,13 +16,15 @@ from typing import Any
 
 from fer_hailo.common.files import write_json
 from fer_hailo.common.progress import Line, duration
-from tools.fuzz.formats import mutants
+from tools.fuzz.formats import mutants, whole
 from tools.fuzz.reading import ROOT
+from tools.fuzz.samples import Sample
 
-LONGEST = 30.0  # seconds that a file may take: what takes longer hangs
-STARTING = 120.0  # and the first one of a worker, which loads libraries
+LONGEST = 60.0  # seconds that a file may take: what takes longer hangs
+STARTING = 600.0  # and the first one of a worker, which loads libraries
 SAVED_EVERY = 100  # files, after which the count is kept on disk
-WARNED = 1 << 30  # bytes above the start that no file may take
+PROGRAM = ["-m", "tools.fuzz.worker"]
+MOST_BYTES = 1 << 30  # above the start, that no file may take
 
 
 @dataclass
@@ -52,10 +54,14 @@ class Worker:
         self._process: subprocess.Popen | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, as long as this
         self._start = 0
-        self.started = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started, and has not died since."""
+        return self._process is not None
 
     def ask(self, name: str, path: Path) -> tuple[str, int]:
-        """The outcome of reading a file, and the most bytes above the start that the worker held until now."""
+        """The outcome of reading a file, and the most bytes above its start that the worker held so far."""
         fresh = self._process is None
         process = self._process or self._new()
         assert process.stdin and process.stdout
@@ -69,7 +75,7 @@ class Worker:
         if not answer:
             return self._end(), 0
         found = json.loads(answer)
-        self._start = self._start or found["peak"]  # after the first file, with all libraries loaded
+        self._start = self._start or found["peak"]  # after the first file, a whole one
         return found["outcome"], found["peak"] - self._start
 
     def close(self) -> None:
@@ -81,10 +87,10 @@ class Worker:
     def _new(self) -> subprocess.Popen:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, as long as this
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tools.fuzz.worker"], cwd=ROOT, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            [sys.executable, *PROGRAM], cwd=ROOT,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
-        self.started += 1
         return self._process
 
     def _answer(self, process: subprocess.Popen, seconds: float) -> bytes:
@@ -102,43 +108,41 @@ class Worker:
             status = self._process.wait(0.5)
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").split("Extension modules")[0].split()
-            why = f"the process died ({status}): {' '.join(said)[-300:]}"
+            why = f"the process died ({status}): {' '.join(said)[:400]}"
         except subprocess.TimeoutExpired:
             why = f"it took more than {LONGEST:g} s"
         self.close()
         return why
 
 
-def fuzz(name: str, count: int, seed: int, folder: Path, state: Path | None = None) -> Count:
+def fuzz(name: str, count: int, seed: int, folder: Path, worker: Worker, state: Path | None = None) -> Count:
     """Read `count` damaged files of a format, each written into `folder` and removed again; those that show a
     fault stay. state: where the count is kept, from which an interrupted campaign goes on.
     """
     total = Count.of(json.loads(state.read_bytes())) if state and state.is_file() else Count()
-    worker, line = Worker(), Line()
+    line = Line()
     try:
-        _warm(worker, name, seed, folder)
         start, before = time.perf_counter(), total.done
         for number, sample in enumerate(mutants(name, seed, total.done), total.done):
             if number >= count:
                 break
-            _one(worker, name, seed, number, sample, folder, total)
+            if number == before or not worker.alive:
+                _warm(worker, name, folder)
+            _one(worker, name, folder / f"{name}-{seed}-{number}__{sample.name}", sample, total)
             spent = time.perf_counter() - start
             left = duration(spent / (number + 1 - before) * (count - number - 1))
             line.show(f"{name}: {number + 1:,} of {count:,}, {len(total.faults)} faults, {left} left")
             if state and total.done % SAVED_EVERY == 0:
                 write_json(state, vars(total))
     finally:
-        worker.close()
         if state:
             write_json(state, vars(total))
     return total
 
 
-def _warm(worker: Worker, name: str, seed: int, folder: Path) -> None:
-    """Let the worker load its libraries by a whole file."""
-    from tools.fuzz.formats import FORMATS
-
-    sample = FORMATS[name].samples()[0]
+def _warm(worker: Worker, name: str, folder: Path) -> None:
+    """Let the worker load its libraries by a whole file; what they take is no file's."""
+    sample = whole(name)
     path = folder / f"whole__{sample.name}"
     path.write_bytes(sample.content)
     outcome, _ = worker.ask(name, path)
@@ -146,20 +150,19 @@ def _warm(worker: Worker, name: str, seed: int, folder: Path) -> None:
     assert outcome == "read", f"a whole file of {name} gives: {outcome}"
 
 
-def _one(worker: Worker, name: str, seed: int, number: int, sample, folder: Path, total: Count) -> None:
-    path = folder / f"{name}-{seed}-{number}__{sample.name}"
+def _one(worker: Worker, name: str, path: Path, sample: Sample, total: Count) -> None:
+    """Ask about a file, and count the answer."""
     path.write_bytes(sample.content)
     start = time.perf_counter()
-    started = worker.started
     outcome, above = worker.ask(name, path)
-    if above > WARNED and above > total.peak:
+    if above > MOST_BYTES and above > total.peak:
         outcome = f"it takes {above >> 20} MiB above the start"
     seconds = time.perf_counter() - start
-    total.done, total.spent, total.peak = number + 1, total.spent + seconds, max(total.peak, above)
-    total.slowest = max(total.slowest, seconds) if worker.started == started else total.slowest
-    total.restarts += worker.started - started
+    total.spent, total.slowest = total.spent + seconds, max(total.slowest, seconds)
+    total.peak, total.restarts = max(total.peak, above), total.restarts + (not worker.alive)
     if outcome in ("read", "refused"):
         total.outcomes[outcome] += 1
         path.unlink()
     else:
-        total.faults[str(number)] = outcome
+        total.faults[str(total.done)] = outcome
+    total.done += 1

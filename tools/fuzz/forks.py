@@ -1,9 +1,9 @@
-"""A process that has loaded a command's libraries, and runs the command in copies of itself, which may be
-killed: loading TensorFlow anew would take most of the time of each kill.
+"""A process that has loaded the libraries of a side, training or sdk, and runs commands in copies of itself,
+which may be killed: loading TensorFlow anew would take most of the time of each kill.
 
-Each line of standard input is JSON: folder to run in, arguments, and when the copy is killed: `after` seconds
-of its life, at its `event`-th change of a file below the folder, or never. The answer is JSON, too: status (as
-subprocess tells it), seconds, events, and the end of what was printed.
+Each line of standard input is JSON: folder to run in, command and arguments, and when the copy is killed:
+`after` seconds of its life, at its `event`-th change of a file below the folder, or never. The answer is
+JSON, too: status (as subprocess tells it), seconds, events, and the end of what was printed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TextIO
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def main(command: str) -> None:
-    answers, module = _loaded(command)
+def main(side: str) -> None:
+    answers = _loaded(side)
     for line in sys.stdin:
         wish = json.loads(line)
         log, counted = Path(wish["folder"]) / "log.txt", Path(wish["folder"]) / "events.txt"
         start = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            _run(module, wish, log, counted)
+            _run(wish, log, counted)
         status = _wait(pid, wish.get("after"))
         events = int(counted.read_text() or 0) if counted.exists() else 0
         found = {"status": status, "seconds": time.monotonic() - start, "events": events}
@@ -39,24 +39,21 @@ def main(command: str) -> None:
         print(json.dumps(found | {"said": said}), file=answers, flush=True)
 
 
-def _loaded(command: str) -> tuple[Any, Any]:
-    """The output for answers alone, and the command's module, with all that it will import."""
+def _loaded(side: str) -> TextIO:
+    """Load what the commands of a side import. Returns the output for answers alone."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    module = importlib.import_module(f"fer_hailo.commands.{command}")
-    if command == "compile":
+    if side == "sdk":
         _load_double()
-        return answers, module
-    import tiny  # noqa: F401, registers the smallest network
-
-    import fer_hailo.training.convert.conversion
-    import fer_hailo.training.start
+        return answers
+    for name in ("tiny", "fer_hailo.training.start", "fer_hailo.training.convert.conversion"):
+        importlib.import_module(name)  # the first registers the smallest network
     from fer_hailo.training.evaluate import plots
 
     # Plots take most of a small run, and nothing is made of them
     plots.save_figure = lambda figure, path: path.touch()
-    return answers, module
+    return answers
 
 
 def _load_double() -> None:
@@ -64,12 +61,11 @@ def _load_double() -> None:
     import hef_writer
     from hailo_sdk_client.runner import har
 
-    import fer_hailo.sdk.chain  # noqa: F401
-
+    importlib.import_module("fer_hailo.sdk.chain")
     har.time = hef_writer.time = SimpleNamespace(time=lambda: 1_700_000_000.0)
 
 
-def _run(module: Any, wish: dict, log: Path, counted: Path) -> None:
+def _run(wish: dict, log: Path, counted: Path) -> None:
     """Of the copy: run the command, and end."""
     status = 1
     try:
@@ -81,7 +77,8 @@ def _run(module: Any, wish: dict, log: Path, counted: Path) -> None:
         sys.addaudithook(events)
         from fer_hailo.common.cli import run
 
-        status = run(module.main, wish["arguments"])
+        command, *arguments = wish["arguments"]
+        status = run(importlib.import_module(f"fer_hailo.commands.{command}").main, arguments)
         counted.write_text(str(events.count))
     except BaseException:
         traceback.print_exc()

@@ -24,6 +24,7 @@ class Format:
 
     rebuilt: a mutant of a sample whose sizes and checksums fit. drawn: gives a strategy of texts, which take
     the place of a third of the mutants. named: a refusal names the file; else it may name what is in it.
+    limit: how the faults begin that are known and stated (docs/fuzzing.md), and cannot be mended here.
     """
 
     samples: Callable[[], Sequence[Sample]]
@@ -31,6 +32,7 @@ class Format:
     rebuilt: Callable[[bytes, Rng], bytes] | None = None
     drawn: Callable[[], texts.Text] | None = None
     named: bool = True
+    limit: str = "-"
 
 
 def tables() -> texts.Text:
@@ -50,10 +52,18 @@ FORMATS = {
     "har": Format(lambda: samples.shared("har/*.har"), (read_models.har,), har_mutant),
     "tflite": Format(
         lambda: samples.files("run/deploy/*.tflite", top=samples.SAVED),
-        (read_models.tables, read_models.graph, read_models.interpreted),
+        (read_models.tables, read_models.graph, read_models.described),
+        named=False,
+    ),
+    "litert": Format(
+        lambda: samples.files("run/deploy/*.tflite", top=samples.SAVED),
+        (read_models.interpreted,),
+        limit="the process died",
     ),
     "keras": Format(
-        lambda: samples.files("run/*.keras", "layers.keras", top=samples.SAVED), (read_models.keras,), zip_mutant
+        lambda: samples.files("run/*.keras", "layers.keras", top=samples.SAVED),
+        (read_models.keras,),
+        zip_mutant,
     ),
     "h5": Format(samples.weights, (read_models.weights,), h5_mutant),
     "pth": Format(
@@ -121,6 +131,11 @@ def mutants(name: str, seed: int, first: int = 0) -> Iterator[Sample]:
             content = format.rebuilt(sample.content, rng)
         yield Sample(sample.name, content)
         number += 1
+
+
+def whole(name: str) -> Sample:
+    """A whole file of a format."""
+    return _whole(name)[0]
 
 
 @functools.cache

@@ -17,7 +17,7 @@ def hef_file(
     version: int,
     content: bytes,
     payload: bytes = b"payload" * 9,
-    additional: bytes = b"",
+    additional: bytes = b"more",
     message_checksum: int | None = None,
 ) -> bytes:
     """A HEF of header version 0 to 3 around a message. additional, message_checksum: of version 3."""

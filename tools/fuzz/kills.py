@@ -10,7 +10,6 @@ import io
 import json
 import os
 import random
-import re
 import select
 import shutil
 import subprocess
@@ -27,18 +26,17 @@ from fer_hailo.common.progress import Line, duration
 from tools.fuzz.reading import ROOT, SAVED
 
 LONGEST = 300.0  # seconds that an undisturbed run may take
-OBJECT = re.compile(rb'"shared_object_id": \d+')  # an address in memory, which Keras writes into its files
 Digests = dict[str, str]
 
 
 class Server:
-    """A process of forks.py for a command."""
+    """A process of forks.py for a side: training or sdk."""
 
-    def __init__(self, command: str):
+    def __init__(self, side: str):
         places = [str(ROOT), str(ROOT / "tests"), str(ROOT / "doubles" / "sdk")]
         variables = {"PYTHONPATH": os.pathsep.join(places), "FER_HAILO_SDK_DOUBLE": "{}"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tools.fuzz.forks", command], env=os.environ | variables,
+            [sys.executable, "-m", "tools.fuzz.forks", side], env=os.environ | variables,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -59,10 +57,11 @@ class Server:
 
 @dataclass(frozen=True)
 class Target:
-    """prepare: fills an empty folder. first: the arguments of a run there. again: those with which a user goes
-    on, or None where nothing is left to do. digests: of what it made.
+    """side: what must be loaded. prepare: fills an empty folder. first: the command and its arguments there.
+    again: those with which a user goes on, or None where nothing is left to do. digests: of what it made.
     """
 
+    side: str
     prepare: Callable[[Path], object]
     first: list[str]
     again: Callable[[Path], list[str] | None]
@@ -79,15 +78,16 @@ def _go_on_training(folder: Path) -> list[str] | None:
     run = folder / "run"
     if (run / "DONE").exists():
         return None
-    return ["--resume", "run"] if (run / "config.yaml").is_file() else TARGETS["train"].first
+    return ["train", "--resume", "run"] if (run / "config.yaml").is_file() else TRAIN
 
 
-def _of_training(folder: Path) -> Digests:
-    """The model but for its date, the history but for its times, the scores."""
+def of_training(folder: Path) -> Digests:
+    """The model's weights (Keras writes addresses in memory into the rest), the history but for its times,
+    the scores.
+    """
     run = folder / "run"
     with zipfile.ZipFile(run / "best_model_float32.keras") as archive:
-        found = {name: archive.read(name) for name in archive.namelist() if name != "metadata.json"}
-    found["config.json"] = OBJECT.sub(b"", found["config.json"])
+        found = {"weights": archive.read("model.weights.h5")}
     rows = csv.DictReader(io.StringIO((run / "history.csv").read_text()))
     found["history.csv"] = json.dumps([row | {"seconds": ""} for row in rows]).encode()
     names = ("labels.txt", "config.yaml", "confidence.json", "metrics_val.json", "metrics_test.json", "DONE")
@@ -99,7 +99,7 @@ def _prepare_conversion(folder: Path) -> None:
     shutil.rmtree(folder / "run" / "deploy")
 
 
-def _of_conversion(folder: Path) -> Digests:
+def of_conversion(folder: Path) -> Digests:
     """The bundle, its manifest but for dates."""
     deploy = folder / "run" / "deploy"
     found = {path.name: path.read_bytes() for path in deploy.iterdir() if path.suffix != ".pyz"}
@@ -123,12 +123,14 @@ def _digests(found: dict[str, bytes]) -> Digests:
     return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(found.items())}
 
 
-COMPILE = ["deploy", "--max-drop", "100"]
+COMPILE = ["compile", "deploy", "--max-drop", "100"]
+TRAIN = ["train", "--config", "recipe.yaml", "--out", "run"]
+CONVERT = ["convert", "run"]
 TARGETS = {
-    "train": Target(_prepare_training, ["--config", "recipe.yaml", "--out", "run"], _go_on_training, _of_training),
-    "convert": Target(_prepare_conversion, ["run"], lambda folder: ["run"], _of_conversion),
-    "compile": Target(_prepare_compilation, COMPILE, lambda folder: COMPILE, _of_compilation),
-}  # fmt: skip
+    "train": Target("training", _prepare_training, TRAIN, _go_on_training, of_training),
+    "convert": Target("training", _prepare_conversion, CONVERT, lambda _: CONVERT, of_conversion),
+    "compile": Target("sdk", _prepare_compilation, COMPILE, lambda _: COMPILE, _of_compilation),
+}
 
 
 @dataclass(frozen=True)
@@ -140,25 +142,23 @@ class Reference:
     events: int
 
 
-def undisturbed(command: str, server: Server) -> Reference:
-    """Of the second of two runs: the first one warms up."""
-    target = TARGETS[command]
-    for _ in range(2):
+def undisturbed(target: Target, server: Server, runs: int = 2) -> Reference:
+    """Of the last of some runs: the first one warms up."""
+    for _ in range(runs):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place).resolve()
             target.prepare(folder)
             done = server.run(folder, target.first)
-            assert done["status"] == 0, f"{command} undisturbed: {done['said']}"
+            assert done["status"] == 0, f"{target.first} undisturbed: {done['said']}"
             reference = Reference(target.digests(folder), done["seconds"], done["events"])
     return reference
 
 
-def kill_once(command: str, server: Server, reference: Reference, rng: random.Random) -> tuple[str, str]:
+def kill_once(target: Target, server: Server, reference: Reference, rng: random.Random) -> tuple[str, str]:
     """Kill a run at a moment of its time or at a change of a file, and go on until it is done.
 
     Returns the moment, and what went wrong: "" where all is as in the undisturbed run.
     """
-    target = TARGETS[command]
     if rng.random() < 0.5:
         when: dict[str, float] = {"event": rng.randrange(1, reference.events + 1)}
     else:
@@ -188,20 +188,21 @@ def kill(count: int, seed: int, out: Path) -> int:
     """
     state = out / f"kills_{seed}.json"
     done: list[list[str]] = json.loads(state.read_bytes()) if state.is_file() else []
-    servers = {command: Server(command) for command in TARGETS}
+    sides = {side: Server(side) for side in ("training", "sdk")}
+    servers = {command: sides[target.side] for command, target in TARGETS.items()}
     line, start, before = Line(), time.monotonic(), len(done)
     try:
-        references = {command: undisturbed(command, server) for command, server in servers.items()}
+        references = {command: undisturbed(TARGETS[command], server) for command, server in servers.items()}
         for number in range(len(done), count):
             command = list(TARGETS)[number % len(TARGETS)]
             rng = random.Random(f"{command} {seed} {number}")
-            moment, fault = kill_once(command, servers[command], references[command], rng)
+            moment, fault = kill_once(TARGETS[command], servers[command], references[command], rng)
             done.append([command, moment, fault])
             write_json(state, done)
             left = (time.monotonic() - start) / (number + 1 - before) * (count - number - 1)
             line.show(f"kills: {number + 1} of {count}, {duration(left)} left")
     finally:
-        for server in servers.values():
+        for server in sides.values():
             server.close()
     return _tell(done)
 

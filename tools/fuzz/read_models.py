@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.preprocess import PreprocessSpec
-from tools.fuzz.reading import said
+from tools.fuzz.reading import SAVED, copied, said
 
 SPEC = PreprocessSpec(48, 32, False)
 LABELS = ("angry", "disgust", "happy", "neutral", "surprise")
@@ -78,10 +79,22 @@ def graph(path: Path) -> str:
     return said(read_graph(path))
 
 
+def described(path: Path) -> str:
+    """As `run --model FILE.tflite` opens it in its bundle, whose manifest says what it was."""
+    from fer_hailo.deploy.home import resolve
+    from fer_hailo.predict.predictor import load
+
+    name = path.name.split("__")[1]
+    folder, _ = copied(SAVED / "run" / "deploy", path)
+    try:
+        with load(resolve(folder / name)) as predictor:
+            return said(predictor.logits(IMAGE))
+    finally:
+        shutil.rmtree(folder)
+
+
 def interpreted(path: Path) -> str:
-    """As `run --model FILE.tflite` opens it beside a manifest that knows nothing of the file; one image is
-    answered.
-    """
+    """As evaluate opens a file that no manifest describes, with one image answered."""
     from fer_hailo.deploy.bundle import check_network
     from fer_hailo.formats.tflite import read_tflite
     from fer_hailo.predict.litert import LiteRT

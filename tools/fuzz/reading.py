@@ -28,8 +28,8 @@ def either(problem: str, path: Path) -> str:
 
 
 def copied(template: Path, path: Path) -> tuple[Path, Path]:
-    """A temporary copy, by links, of a folder in which the file `path`, named 7__FOLDER__NAME, takes the place of
-    FOLDER/NAME: (copy, its file). The caller removes it.
+    """A temporary copy, by links, of a folder in which the file `path`, named 7__FOLDER__NAME, takes the
+    place of FOLDER/NAME: (copy, its file). The caller removes it.
     """
     folder = Path(tempfile.mkdtemp(prefix="fuzz_"))
     # Links, since copies of all files would take most of the time; nothing is written through them

@@ -179,7 +179,7 @@ def _write(path: Path, pictures: Pictures) -> None:
 def _check(values: dict[str, np.ndarray]) -> None:
     """Raise one of DAMAGED where what is known about the images is not what `_write` wrote."""
     count = len(values["ids"])
-    shapes = {name: (count,) for name in ("ids", "labels", "splits", "exact")}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("ids", "labels", "splits", "exact"), (count,))
     shapes |= {"votes": (count, len(FERPLUS)), "sizes": (count, 2)}
     shapes |= {name: (len(values[name]), 2) for name in ("near", "bad")}
     for name, shape in shapes.items():
