@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.fuzz import http, read_data, read_media, read_models, read_records, samples, texts
+from tools.fuzz.chunks import png_mutant
 from tools.fuzz.h5 import h5_mutant
 from tools.fuzz.har import har_mutant
 from tools.fuzz.hef import hef_mutant
@@ -110,7 +111,7 @@ FORMATS = {
     ),
     "zip": Format(samples.data_sets, (read_data.data_set,), zip_mutant),
     "jpeg": Format(samples.jpegs, (read_media.shots, read_media.decoded, read_media.by_opencv)),
-    "png": Format(samples.pngs, (read_media.shots, read_media.decoded, read_media.by_opencv)),
+    "png": Format(samples.pngs, (read_media.shots, read_media.decoded, read_media.by_opencv), png_mutant),
     "mp4": Format(samples.videos, (read_media.shots,)),
     "http": Format(samples.http, (http.answered,), http.http_mutant),
 }  # fmt: skip

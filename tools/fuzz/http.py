@@ -121,7 +121,7 @@ def _server() -> tuple[object, int, io.StringIO]:
     from fer_hailo.board.web import Web
 
     log = sys.stderr = io.StringIO()
-    served = Web("0", None, LABELS, "fuzzed")
+    served = Web("0", TOKEN, LABELS, "fuzzed")
     image = np.full((120, 160, 3), 200, np.uint8)
     face = Reading((40, 30, 50, 50), 5.0, LABELS, np.array([0.1, 0.8, 0.1]), 7)
     served.write(Result(Shot("0", image, 1, 0.1, 10.0), (face,)), image)

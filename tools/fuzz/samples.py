@@ -19,6 +19,7 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.training.data.ferplus import VOTES
+from tools.fuzz.chunks import png_of
 from tools.fuzz.http import requests
 from tools.fuzz.reading import ROOT, SAVED
 from tools.fuzz.zips import zip_of
@@ -66,10 +67,7 @@ def png(shade: int, side: int = 24) -> bytes:
     """A grey image, by zlib alone, so that every machine makes the same bytes."""
     rows = b"".join(b"\0" + bytes((x * y + 40 * shade) % 251 for x in range(side)) for y in range(side))
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    chunks = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-              for kind, data in parts)  # fmt: skip
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    return png_of([(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")])
 
 
 def jpegs() -> list[Sample]:
