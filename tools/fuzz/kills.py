@@ -100,11 +100,11 @@ def _prepare_conversion(folder: Path) -> None:
 
 
 def of_conversion(folder: Path) -> Digests:
-    """The bundle, its manifest but for dates."""
+    """The bundle, its manifest but for dates and the name of the run's folder."""
     deploy = folder / "run" / "deploy"
     found = {path.name: path.read_bytes() for path in deploy.iterdir() if path.suffix != ".pyz"}
     manifest = json.loads(found.pop("manifest.json"))
-    manifest["environment"] = manifest["sha256"] = None
+    manifest["environment"] = manifest["sha256"] = manifest["name"] = None
     manifest["files"] = sorted(manifest["files"])
     return _digests(found | {"manifest.json": json.dumps(manifest, sort_keys=True).encode()})
 
