@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +43,12 @@ class Model:
         if home.learnt_drawn:
             warnings.warn(f"{home.model} {DRAWN}", stacklevel=2)
         self.path = home.model
-        found = open_detector(detector)
-        self._predictor = load(home, threads)
-        self._analyzer = Analyzer(self._predictor, [found])
+        with ExitStack() as stack:
+            found = open_detector(detector)
+            stack.callback(found.close)
+            self._predictor = stack.enter_context(load(home, threads))
+            self._analyzer = Analyzer(self._predictor, [found])
+            self._open = stack.pop_all()
         self.labels = self._predictor.labels
 
     def predict(self, image: Path | str | np.ndarray) -> list[Face]:
@@ -72,8 +76,8 @@ class Model:
         ]
 
     def close(self) -> None:
-        """Give back what the network holds (a device)."""
-        self._predictor.close()
+        """Give back what the networks hold (a device)."""
+        self._open.close()
 
     def __enter__(self) -> Model:
         return self

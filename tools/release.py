@@ -30,7 +30,7 @@ from fer_hailo.common.metrics import (
     scores_to_dict,
     wilson,
 )
-from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, LABELS, MODEL, RUNS
+from fer_hailo.common.runs import CONFIG, DONE, DROPPED, ENVIRONMENT, LABELS, MODEL, RUNS
 from fer_hailo.deploy.bundle import FLOAT, INT8, MANIFEST, Bundle, EvalSet, load_bundle
 from fer_hailo.deploy.manifest import Manifest
 from fer_hailo.deploy.scoring import logits_of
@@ -49,6 +49,7 @@ PLACES = (
     "teacher",
     "selected_by",
     "quantise",
+    "drop",
 )  # fields that name files
 MODELS = (MODEL, FLOAT, INT8)
 LARGEST = 24 * 2**20  # of all that is released
@@ -145,7 +146,8 @@ def _check_place(out: Path) -> None:
 
 def _fill(folder: Path, run: Path, bundle: Bundle) -> None:
     ranges = [RANGES] if load_config(run / CONFIG).model.quantise else []
-    for name in (MODEL, "history.csv", LABELS, *ranges):
+    left_out = [DROPPED] if (run / DROPPED).is_file() else []
+    for name in (MODEL, "history.csv", LABELS, *ranges, *left_out):
         shutil.copy(run / name, folder)
     _without_places(folder, run)
     for name in (FLOAT, INT8):

@@ -1,4 +1,4 @@
-"""Writes a HEF (header version 0) that describes a classifier and holds nothing to run: for tests of what
+"""Writes a HEF (header version 0) that describes a network and holds nothing to run: for tests of what
 reads HEFs.
 
 Source of the layout: the fields of HailoRT's public protocol file; values that only the compiler knows are

@@ -16,7 +16,7 @@ from fer_hailo.predict.predictor import Predictor
 class Analyzer:
     """Detectors and a predictor, in two steps so that a pipeline can overlap them.
 
-    detectors: as many images can be searched at once, from as many threads; to classify belongs to one
+    detectors: alike; as many images can be searched at once, from as many threads; to classify belongs to one
     thread. margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the
     training data are framed. turn: whether images may lie on their sides, see find_any_way.
     """
@@ -29,6 +29,7 @@ class Analyzer:
         turn: bool = True,
     ):
         self.predictor, self.detectors, self.margin, self.turn = predictor, detectors, margin, turn
+        self.sides = detectors[0].sides
         self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
         for detector in detectors:
             self._free.put(detector)

@@ -1,15 +1,15 @@
 """Find faces in an image and cut them out as the training images are framed.
 
-YuNet (its file comes with this package), the Haar cascade (comes with opencv-python 4.x), or none, for images
-that are faces already.
+YuNet (its file comes with this package), the Haar cascade (comes with opencv-python 4.x), SCRFD on a Hailo
+device (chip_faces.py), or none, for images that are faces already.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +24,8 @@ YUNET = Path(__file__).with_name("yunet") / "yunet_n_640_640.onnx"
 YUNET_LEAST = 10  # pixels; it was trained on faces from this size on, and may see any in less
 YUNET_WHOLE = 40  # pixels to which smaller images are continued at their right and lower edge
 LONGEST_SIDE = 1280  # pixels to which a larger image is reduced before faces are looked for
+# Longer sides of the images that are searched: few, since OpenCV plans its network anew for each other size.
+SIDES = (160, 240, 320, 480, 640, 960, LONGEST_SIDE)
 
 # How FER2013 frames faces: medians over 4,102 of its training images, enlarged 4 times with repeated borders
 # (tools/measure_framing.py). Haar found 3,084 faces, YuNet 3,780. The boxes of both lie in the middle of the
@@ -53,14 +55,17 @@ class Face:
     turn: int = 0
 
 
-class Detector(Protocol):
+class Detector(ABC):
     """One detector belongs to one thread: OpenCV's are not thread-safe.
 
-    sure: a face of this score is upright in the image.
+    sure: a face of this score is upright in the image. sides: the longer sides, in pixels, of reduced images
+    that are worth a search, ascending; the last one shows all that this detector can see.
     """
 
-    sure: float
+    sure: float = 0.0
+    sides: tuple[int, ...] = SIDES
 
+    @abstractmethod
     def find(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
         """Faces of a uint8 (H, W, 3) RGB or (H, W) grey image, the largest first.
 
@@ -68,9 +73,12 @@ class Detector(Protocol):
         done, and the larger the smallest face that is found.
         """
 
+    def close(self) -> None:  # noqa: B027
+        """Give back what the detector holds (a device)."""
+
 
 def open_detector(name: str | Path = "yunet") -> Detector:
-    """A detector by name: yunet, haar, none, or a YuNet .onnx file of the user's.
+    """A detector by name: yunet, haar, none, a YuNet .onnx or an SCRFD .hef file of the user's.
 
     Raises UserError when there is no such detector.
     """
@@ -81,28 +89,35 @@ def open_detector(name: str | Path = "yunet") -> Detector:
     if name == "haar":
         return HaarDetector()
     if not Path(name).is_file():
-        raise UserError(f"no face detector at {name}: give yunet, haar, none, or a YuNet .onnx file")
+        raise UserError(
+            f"no face detector at {name}: give yunet, haar, none, a YuNet .onnx or an SCRFD .hef file"
+        )
+    if is_on_chip(name):
+        from fer_hailo.board.chip_faces import ScrfdDetector
+
+        return ScrfdDetector(name)
     return YuNetDetector(name)
 
 
-class WholePicture:
-    """No detector: each image is one face, whole."""
+def is_on_chip(name: str | Path) -> bool:
+    """Whether a detector of this name runs on a Hailo device."""
+    return Path(name).suffix.lower() == ".hef"
 
-    sure = 0.0
+
+class WholePicture(Detector):
+    """No detector: each image is one face, whole."""
 
     def find(self, image: np.ndarray, side: int = LONGEST_SIDE) -> list[Face]:
         return [Face((0, 0, image.shape[1], image.shape[0]), 1.0)]
 
 
-class HaarDetector:
+class HaarDetector(Detector):
     """OpenCV's frontal-face cascade (Viola and Jones 2001). Needs no file of its own.
 
     scale_factor: from one size of faces to the next. min_neighbors: hits that a face needs. min_size: pixels
     of the smallest face's side; None: a twelfth of the image's shorter side, 24 at least (the cascade's own
-    size).
+    size). It finds upright faces only.
     """
-
-    sure = 0.0  # it finds no others
 
     def __init__(self, scale_factor: float = 1.1, min_neighbors: int = 6, min_size: int | None = None):
         import cv2
@@ -135,10 +150,10 @@ class HaarDetector:
             Face(_box(box, scale), float(score), margin=HAAR_MARGIN)
             for box, score in zip(boxes, np.ravel(scores), strict=True)
         ]
-        return _largest_first(faces)
+        return largest_first(faces)
 
 
-class YuNetDetector:
+class YuNetDetector(Detector):
     """YuNet (Wu et al. 2023) through OpenCV's FaceDetectorYN. threshold: the least score, 0 to 1."""
 
     # It also finds faces that lie or stand on their heads, with eyes where the mouth is: the astronaut's by
@@ -171,7 +186,7 @@ class YuNetDetector:
         self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
         rows = self._net.detect(bgr)[1]
         rows = [] if rows is None else rows.astype(float)  # x, y, width, height, five points, score
-        return _largest_first(
+        return largest_first(
             [
                 Face(_box(row[:4], scale), float(row[14]), _points(row[4:14] * scale))
                 for row in rows
@@ -294,5 +309,6 @@ def _points(values: np.ndarray) -> tuple[tuple[float, float], ...]:
     return tuple(map(tuple, values.reshape(5, 2).tolist()))
 
 
-def _largest_first(faces: list[Face]) -> list[Face]:
+def largest_first(faces: list[Face]) -> list[Face]:
+    """By the areas of their boxes."""
     return sorted(faces, key=lambda face: -face.box[2] * face.box[3])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer_hailo.board.faces import LONGEST_SIDE, Face, crop, window
+from fer_hailo.board.faces import SIDES, Face, crop, window
 from fer_hailo.board.tracker import OVERLAP, overlap
 
 # Faces that move little are searched for again after EVERY_S seconds of the video, and new ones found in the
@@ -22,8 +22,6 @@ ROUNDED_S = 0.001  # timestamps are
 # in the mean, of detected ones by 4.8 %; with 1.0 by 5.4 % in half the searches, but real heads turn away.
 FAR = 0.5
 NEED = 48  # pixels of the smallest known face in the searched image; YuNet's landmarks are worse below 40
-# Longer sides of the images that are searched: few, since OpenCV plans its network anew for each other size.
-SIDES = (160, 240, 320, 480, 640, 960, LONGEST_SIDE)
 EMPTY = 320  # the side that is searched in each frame while no face is known: a large one is seen at once
 
 PATCH = 72  # pixels to which a face and a quarter of its side around it are brought to be compared
@@ -66,13 +64,18 @@ class _Known:
 class Follower:
     """Finds the faces of one video's frames, given in order.
 
-    find: a detector's (see Detector). every: while all faces move little, search each frame of this number;
-    None: after EVERY_S. A face that is lost, or not found again in a reduced image, is looked for in the
-    whole frame at once.
+    find, sides: a detector's (see Detector). every: while all faces move little, search each frame of this
+    number; None: after EVERY_S. A face that is lost, or not found again in a reduced image, is looked for in
+    the whole frame at once.
     """
 
-    def __init__(self, find: Callable[[np.ndarray, int], list[Face]], every: int | None):
-        self._find, self._every = find, every
+    def __init__(
+        self,
+        find: Callable[[np.ndarray, int], list[Face]],
+        every: int | None,
+        sides: tuple[int, ...] = SIDES,
+    ):
+        self._find, self._every, self._sides = find, every, sides
         self._known: list[_Known] = []
         self._last: np.ndarray | None = None
         self._frames, self._searched_s, self._whole_s = 0, 0.0, 0.0  # since, and times of, the last search
@@ -109,9 +112,9 @@ class Follower:
         return self._frames >= self._every
 
     def _search(self, image: np.ndarray, time_s: float, whole: bool) -> None:
-        longest = min(max(image.shape[:2]), LONGEST_SIDE)
+        longest = min(max(image.shape[:2]), self._sides[-1])
         boxes = [known.now().box for known in self._known]
-        side = longest if whole else min(longest, _side(boxes, max(image.shape[:2])))
+        side = longest if whole else min(longest, _side(boxes, max(image.shape[:2]), self._sides))
         found = self._find(image, side)
         if side < longest and not all(any(overlap(b, f.box) >= OVERLAP for f in found) for b in boxes):
             side, found = longest, self._find(image, longest)
@@ -162,12 +165,10 @@ def _patch(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     return cv2.resize(grey, (PATCH, PATCH), interpolation=cv2.INTER_AREA)
 
 
-def _side(boxes: list[tuple[int, int, int, int]], longest: int) -> int:
-    """The least of SIDES in which the smallest face has NEED pixels."""
-    if not boxes:
-        return EMPTY
-    wanted = longest * NEED / max(1, min(max(box[2:]) for box in boxes))
-    return next((side for side in SIDES if side >= wanted), LONGEST_SIDE)
+def _side(boxes: list[tuple[int, int, int, int]], longest: int, sides: tuple[int, ...]) -> int:
+    """The least of `sides` in which the smallest face has NEED pixels; that of EMPTY where there is none."""
+    wanted = longest * NEED / max(1, min(max(box[2:]) for box in boxes)) if boxes else EMPTY
+    return next((side for side in sides if side >= wanted), sides[-1])
 
 
 def _is_inside(box: tuple[int, int, int, int], image: np.ndarray) -> bool:

@@ -224,7 +224,7 @@ def _followed(
             continue
         with statistics.timing("detect"):
             if last is None or not shot.follows(last):
-                follower = Follower(analyzer.detect, every)
+                follower = Follower(analyzer.detect, every, analyzer.sides)
             last, faces = shot, follower.step(shot.image, shot.time_s)
         yield shot, faces
 

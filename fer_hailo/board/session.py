@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fer_hailo.board.analysis import Analyzer
 from fer_hailo.board.camera import Wish
-from fer_hailo.board.faces import Detector, open_detector
+from fer_hailo.board.faces import Detector, is_on_chip, open_detector
 from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import (
     Csv,
@@ -74,6 +74,8 @@ def analyse(settings: Settings) -> int:
         watched = bool(settings.show or settings.web)
         every = 1 if settings.detector == "none" else settings.every  # there is nothing to follow
         detectors = _detectors(settings.detector, sources, alone=live or watched, each=every == 1)
+        for detector in detectors:
+            stack.callback(detector.close)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
         analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto")
@@ -100,12 +102,14 @@ def analyse(settings: Settings) -> int:
 
 def _detectors(name: str, sources: list[Source], alone: bool, each: bool) -> list[Detector]:
     """One detector, in which OpenCV's threads share each image, where the delay counts, or where one frame
-    waits for the one before; else one for each core, which is faster.
+    waits for the one before; else one for each core, which is faster. One on a chip needs no other beside it.
 
     each: whether frames of a video are searched each by itself.
     """
     import cv2
 
+    if is_on_chip(name):
+        return [open_detector(name)]
     cores = os.cpu_count() or 1
     counts = [source.count or cores for source in sources]
     count = 1 if alone else max(1, min(cores, sum(counts if each else [n for n in counts if n == 1])))

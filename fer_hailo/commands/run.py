@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.doctor:
         from fer_hailo.board.doctor.report import run_doctor
 
-        return run_doctor(arguments.model)
+        return run_doctor(arguments.model, detector=arguments.detector)
     if arguments.benchmark is not None:
         from fer_hailo.board.benchmark import run_benchmark
 
@@ -81,7 +81,8 @@ def _parser() -> Parser:
         "--detector",
         metavar="NAME",
         default="yunet",
-        help="yunet, haar, none (images are faces), or a YuNet .onnx of your own [yunet]",
+        help="yunet, haar, none (images are faces), a YuNet .onnx of your own, or an SCRFD .hef, such as "
+        "scrfd_2.5g.hef, which runs on the Hailo device [yunet]",
     )
     faces.add_argument(
         "--every",
@@ -143,7 +144,9 @@ def _parser() -> Parser:
     other.add_argument("--cameras", action="store_true", help="list the cameras by name")
     other.add_argument("--benchmark", nargs="*", metavar="MODEL", help="measure models")
     other.add_argument(
-        "--doctor", action="store_true", help="check driver, firmware, packages, camera and model"
+        "--doctor",
+        action="store_true",
+        help="check driver, firmware, packages, camera, model, and a detector that is a .hef",
     )
     return parser
 

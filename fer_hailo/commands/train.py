@@ -9,12 +9,15 @@ fer-hailo train --resume         go on with the newest interrupted run
 fer-hailo train --selected-by RUN   the settings of a validated run on all of train, for a release
 fer-hailo train --quantise RUN   fine-tune a run's network, or a released one, for 8 bits
 fer-hailo train --data-report    what the data holds, without training
+fer-hailo train --data-report RUN [RUN ...]   and the images whose labels these runs doubt
+fer-hailo train --drop confirmed.csv   without the images that a person has confirmed to be mislabelled
 fer-hailo train --save-split DIR     the split as folders train, val and test, without training
 fer-hailo train --smoke          both stages on drawn faces, in under two minutes
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from fer_hailo.common.cli import command_parser
@@ -36,7 +39,13 @@ def main(argv: list[str] | None = None) -> None:
         const="",
         help="go on with RUN, by default the newest unfinished one",
     )
-    parser.add_argument("--data-report", action="store_true", help="report on the data set and stop")
+    parser.add_argument(
+        "--data-report",
+        nargs="*",
+        metavar="RUN",
+        help="report on the data set and stop; with runs, list the images whose labels they doubt and have "
+        "not learnt: those of validation, and by runs of all folds (--fold i/K) those of train",
+    )
     parser.add_argument(
         "--save-split", metavar="DIR", type=Path, help="write the split as folders of images and stop"
     )
@@ -61,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if arguments.resume is not None:
         others = ("config", "out", "smoke", "sample", "data_report", "save_split")
-        if any(getattr(arguments, name) for name in others):
+        if any(getattr(arguments, name) not in (None, False) for name in others):
             raise UserError("--resume takes its configuration from the run: give it alone")
         from fer_hailo.training.start import resume
 
@@ -80,10 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     recipe = arguments.config or (resource("configs/smoke.yaml") if arguments.smoke else None)
     configs = _steps(recipe, overrides)
     config = configs[-1] if configs else _single(recipe, overrides)
-    if arguments.data_report:
-        from fer_hailo.training.evaluate.data_report import write_data_report
-
-        print(write_data_report(config, RUNS / "cache", arguments.out or RUNS / "data_report"))
+    if arguments.data_report is not None:
+        _report(config, arguments, overrides)
         return
     if arguments.save_split:
         from fer_hailo.training.data.dataset import load_dataset
@@ -98,6 +105,23 @@ def main(argv: list[str] | None = None) -> None:
         start_steps(configs, run, arguments.devices)
     else:
         start(config, run, arguments.devices)
+
+
+def _report(config: Config, arguments: argparse.Namespace, overrides: dict) -> None:
+    """Report on the data of the configuration, or of the runs that are named."""
+    from fer_hailo.training.evaluate.data_report import write_data_report
+
+    runs, cache, folder = arguments.data_report, RUNS / "cache", arguments.out or RUNS / "data_report"
+    doubted = ""
+    if runs:
+        if arguments.config or set(overrides) - {"data"}:
+            raise UserError(
+                "--data-report RUN takes the settings of the run: give it --data and --out at most"
+            )
+        from fer_hailo.training.doubts import settings_of, write_doubts
+
+        config, doubted = settings_of(runs, overrides), "\n\n" + write_doubts(runs, overrides, cache, folder)
+    print(write_data_report(config, cache, folder) + doubted)
 
 
 def _steps(recipe: Path | str | None, overrides: dict) -> tuple[Config, ...]:

@@ -18,6 +18,7 @@ from fer_hailo.common.groups import LAST_SEED, Augmentation, Data, Face, Loss, M
 from fer_hailo.common.options import Options, is_option, key_of, option
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import find, shipped
+from fer_hailo.common.runs import DROPPED
 
 # The keys that decide which images stand on which side, beside the data and its classes.
 SPLITS_BY = (
@@ -194,6 +195,8 @@ def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
     values = over_base(values, path, above)
     if path.name == "config.yaml" and "seed" in values:
         values.setdefault("split_seed", values["seed"])  # a run of the time when one seed decided both
+        if values.get("drop") and (own := path.with_name(DROPPED)).is_file():
+            values["drop"] = str(own)  # what the run left out, wherever the list came from
     return values
 
 

@@ -57,6 +57,11 @@ class Data(Options):
         "registered (one lies on the other: also moved, cropped, turned or mirrored)",
         choices=("thumbnail", "registered"),
     )
+    drop: str = option(
+        "",
+        "file that names training images to leave out: of --data-report's list the confirmed lines, or one "
+        "name or digest a line; validation and test stay as they are",
+    )
     validation_fraction: float = option(
         0.2, "part of train kept for validation; 0, with selected_by: train on everything", low=0, high=0.9
     )

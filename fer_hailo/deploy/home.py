@@ -189,8 +189,11 @@ class Home:
         """
         from fer_hailo.common.config import load_config
 
+        if self.overrides.get("drop"):
+            raise UserError("drop is for training: what is scored or converted stays whole, leave it out")
         config = load_config(self._settings, self.overrides)
-        config = config.change(extra_classes=(), soft_labels=False)  # scoring needs neither
+        # Scoring needs none of these, and its data may be others than were learnt
+        config = config.change(extra_classes=(), soft_labels=False, drop="")
         if self.format is not Format.KERAS:
             taken = {name: getattr(self.spec, name) for name in PREPARED_BY}
             for name, value in taken.items():

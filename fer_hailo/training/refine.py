@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fer_hailo.common.config import Config
-from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import softmax
 from fer_hailo.common.progress import track
 from fer_hailo.common.runs import cache_of, environment
 from fer_hailo.deploy.bundle import file_sha256
 from fer_hailo.deploy.home import Home
+from fer_hailo.training.crossfit import left_out_folds
 from fer_hailo.training.data.dataset import Dataset, Part, describe, load_dataset
 from fer_hailo.training.data.feed import TrainingBatches
 from fer_hailo.training.data.targets import Targets, image_digests, write_targets
@@ -40,7 +40,7 @@ def refine(places: list[str], cross_fitted: bool, overrides: dict, views: int, s
     dataset = load_dataset(first, cache)
     print(describe(dataset), file=sys.stderr)
     check_lineage(first, dataset)
-    parts = _folds(homes, first, cache) if cross_fitted else [dataset.train] * len(homes)
+    parts = left_out_folds(homes, first, cache) if cross_fitted else [dataset.train] * len(homes)
     augmented = first.change(**PLAIN, teacher=())
     digests, likely = [], []
     for place, home, part in zip(places, homes, parts, strict=True):
@@ -51,24 +51,6 @@ def refine(places: list[str], cross_fitted: bool, overrides: dict, views: int, s
     write_targets(out, _told(targets, homes, dataset, first, cross_fitted, views, seed))
     _say_agreement(out, targets, dataset.train)
     return out
-
-
-def _folds(homes: list[Home], config: Config, cache: Path) -> list[Part]:
-    """What each model's run left out. Raises UserError where together that is not the training side."""
-    own = [home.own.data.left_out if home.own else None for home in homes]
-    for home, fold in zip(homes, own, strict=True):
-        if fold is None:
-            raise UserError(
-                f"{home.model} left no fold out: train it with --fold i/K, or drop --cross-fitted"
-            )
-    folds = [fold for fold in own if fold]
-    counts = sorted({count for _, count in folds})
-    missing = set(range(1, counts[0] + 1)) - {number for number, _ in folds}
-    if len(counts) > 1:
-        raise UserError(f"the runs are of {' and '.join(map(str, counts))} folds: name those of one number")
-    if missing:
-        raise UserError(f"no run left fold {min(missing)}/{counts[0]} out: train one with --fold")
-    return [load_dataset(config.change(fold=f"{i}/{k}"), cache).left_out for i, k in folds]
 
 
 def _probabilities(place: str, home: Home, part: Part, config: Config, views: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config, load_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.runs import CONFIG, DONE, ENVIRONMENT, LABELS, STEPS, cache_of
+from fer_hailo.common.runs import CONFIG, DONE, DROPPED, ENVIRONMENT, LABELS, STEPS, cache_of
 from fer_hailo.common.steps import load_steps
 from fer_hailo.deploy.selection import SELECTION
 from fer_hailo.training.fit import loop, steps
@@ -64,7 +64,7 @@ def _resume_steps(run: Path, overrides: dict, count: int) -> Path:
 
 
 def _check_new(run: Path) -> None:
-    begun = {ENVIRONMENT, LABELS, SELECTION}  # all that a run has that was cut before it began
+    begun = {ENVIRONMENT, LABELS, SELECTION, DROPPED}  # all that a run has that was cut before it began
     if run.exists() and not (run.is_dir() and {path.name for path in run.iterdir()} <= begun):
         raise UserError(f"{run} is not an empty folder: choose another --out, or go on with --resume {run}")
 

@@ -5,6 +5,7 @@ hailo_platform.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,44 @@ def make_deploy(folder: Path) -> Path:
         result = compile_hef("deploy", "--hw-arch", chip, "--quick", 8, cwd=folder)
         assert (folder / "deploy" / chip / "model.hef").is_file(), result.stderr
     return folder / "deploy"
+
+
+def hef_writer():
+    """The module doubles/sdk/hef_writer.py."""
+    spec = importlib.util.spec_from_file_location("hef_writer", ROOT / "doubles/sdk/hef_writer.py")
+    sys.modules["hef_writer"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Real values of what SCRFD 2.5g gives at its three strides, at 0 and 255, as in shared/data/hef
+RANGES = {2: (0.0, 1.0), 8: (-0.08, 4.98), 20: (-3.16, 3.5)}
+
+
+def scrfd_hef(path: Path, chip: str = "hailo8", ranges=RANGES, parts=(8, 2, 20), side: int = 640) -> Path:
+    """A HEF with the inputs and outputs of SCRFD. parts: numbers of a place's outputs, in their order."""
+    writer = hef_writer()
+    normalised = ("model_script_layer_normalization1",)
+    image = writer.Stream("scrfd/input_layer1", (side, side, 3), 0, 255, normalised)
+    outputs = [
+        writer.Stream(f"scrfd/conv{stride}_{part}", (side // stride, side // stride, part), *ranges[part])
+        for stride in (8, 16, 32)
+        for part in parts
+    ]
+    path.write_bytes(writer.write_hef("scrfd", chip, "3.33.0", [image], outputs))
+    return path
+
+
+def classifier_hef(folder: Path) -> Path:
+    """The handmade bundle with a HEF that its INT8 TFLite stands for: folder/hailo8/model.hef."""
+    writer = hef_writer()
+    write_bundle(folder)
+    (folder / "hailo8").mkdir()
+    image = writer.Stream("colours/input_layer1", (16, 16, 3), 0, 255, ("model_script_layer_normalization1",))
+    answer = writer.Stream("colours/fc1", (1, 1, 4), -12, 12, order=writer.NC)
+    path = folder / "hailo8" / "model.hef"
+    path.write_bytes(writer.write_hef("colours", "hailo8", "3.33.0", [image], [answer]))
+    return path
 
 
 @contextlib.contextmanager

@@ -85,13 +85,13 @@ class Fake:
     def _answer(self, arguments):
         return self.answers.get(" ".join(arguments))
 
-    def examine(self, model=None) -> tuple[int, dict, str]:
+    def examine(self, model=None, detector="") -> tuple[int, dict, str]:
         """Exit status; what: (level, found, fix); the whole output."""
         for name, text in self.files.items():
             if text is not None:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.root / name).write_text(text)
-        status = run_doctor(model and str(model), self.root, self._answer, self.root)
+        status = run_doctor(model and str(model), self.root, self._answer, self.root, str(detector))
         output = self._capsys.readouterr().out
         findings, last = {}, None
         for line in output.splitlines()[:-1]:
@@ -515,3 +515,23 @@ def test_the_command(command):
         f"{levels.count('FAIL')} to mend, {levels.count('WARN')} to look at, {levels.count('OK')} right"
         in result.stdout
     )
+
+
+def test_a_detector_on_the_chip(tmp_path, capsys, order, deploy):
+    order()
+    hef, light = board.scrfd_hef(tmp_path / "scrfd.hef"), board.scrfd_hef(tmp_path / "light.hef", "hailo8l")
+    tflite = deploy / "model_float32.tflite"  # Hailo's parts are looked at all the same
+    status, findings, _ = Fake(tmp_path / "a", capsys).examine(tflite, hef)
+    assert status == 0 and findings["chip"][0] == findings["detector"][0] == "OK", findings
+    assert "compiler 3.33.0, SCRFD, takes images of 640x640" in findings["detector"][1]
+    status, findings, _ = Fake(tmp_path / "b", capsys, chip="HAILO8L").examine(None, hef)
+    level, found, fix = findings["detector"]
+    assert status == 1 and level == "FAIL" and "for HAILO8, but the device is a HAILO8L" in found
+    assert fix == "take the file that Hailo's Model Zoo has for HAILO8L"
+    order(version="4.21.0")
+    fix = Fake(tmp_path / "c", capsys, "4.21.0", "HAILO8L").examine(None, light)[1]["detector"][2]
+    assert fix == "where it does not load: install HailoRT 4.23, or take one that was compiled with 3.31"
+    level, found, _ = Fake(tmp_path / "d", capsys, "4.21.0").examine(None, deploy / "hailo8/model.hef")[1][
+        "detector"
+    ]
+    assert level == "FAIL" and "no SCRFD face detector" in found

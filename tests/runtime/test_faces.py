@@ -121,7 +121,7 @@ def test_which_detector_is_opened(tmp_path, monkeypatch):
     assert type(open_detector("own.onnx")) is YuNetDetector
     with pytest.raises(UserError, match="my_yunet.onnx is no YuNet model"):
         open_detector("my_yunet.onnx")
-    with pytest.raises(UserError, match="no face detector at x.onnx: give yunet, haar, none, or"):
+    with pytest.raises(UserError, match="no face detector at x.onnx: give yunet, haar, none, a YuNet"):
         open_detector("x.onnx")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_hailo.board.faces import Face, open_detector
+from fer_hailo.board.faces import SIDES, Face, open_detector
 from fer_hailo.board.follow import FAR, Follower, _Known, _side, follow
 from fer_hailo.board.images import read_picture
 
@@ -82,9 +82,9 @@ class Seen:
         return [Face(self.box, 0.9)] if self.box and side > self.least else []
 
 
-def played(find, every, count=12, rate=10.0, images=None):
+def played(find, every, count=12, rate=10.0, images=None, sides=SIDES):
     """For each frame: the sides that were searched, and whether its face was detected; None without one."""
-    follower, told = Follower(find, every), []
+    follower, told = Follower(find, every, sides), []
     for number, image in enumerate(images or [texture()] * count):
         before = len(find.sides)
         faces = follower.step(image, number / rate)
@@ -108,7 +108,16 @@ def test_large_faces_are_searched_in_a_small_image_and_the_whole_one_each_second
     assert [(n, sides) for n, (sides, _) in enumerate(told) if sides] == [
         (0, [960]), (4, [160]), (8, [160]), (10, [960]),
     ]  # fmt: skip
-    assert [_side([(0, 0, 9, side)], 1920) for side in (600, 150, 100, 20)] == [160, 640, 960, 1280]
+    assert [_side([(0, 0, 9, side)], 1920, SIDES) for side in (600, 150, 100, 20)] == [160, 640, 960, 1280]
+
+
+def test_a_detector_of_one_size_is_asked_once_a_search_and_for_no_smaller_image():
+    large, small = texture(size=(960, 720)), texture()
+    told = played(Seen((300, 200, 300, 300)), 4, images=[large] * 9, sides=(640,))
+    assert [(n, sides) for n, (sides, _) in enumerate(told) if sides] == [(0, [640]), (4, [640]), (8, [640])]
+    for image, side in ((large, 640), (small, 320)):
+        gone = played(Seen(box=None), 4, images=[image] * 3, sides=(640,))
+        assert [sides for sides, _ in gone] == [[side]] * 3
 
 
 def test_without_a_face_each_frame_is_searched_small_and_now_and_then_whole():

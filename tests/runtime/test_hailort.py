@@ -13,7 +13,7 @@ from handmade import NAMES, SPEC, interpreted, networks, pictures
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.formats.hef import read_hef
-from fer_hailo.predict import hailort
+from fer_hailo.predict import advice, device, hailort
 from fer_hailo.predict.hailort import HailoRT, check_hef
 
 BATCH = 4
@@ -27,7 +27,7 @@ def deploy(tmp_path_factory):
 
 @pytest.fixture
 def order(monkeypatch, tmp_path):
-    monkeypatch.setattr(hailort, "SERVICE", tmp_path / "no-service")
+    monkeypatch.setattr(device, "SERVICE", tmp_path / "no-service")
     with board.double_of_hailort(monkeypatch, tmp_path / "record") as put:
         yield put
 
@@ -197,14 +197,14 @@ def test_the_double_and_hailort_agree_on_what_runs(deploy, order):
     import hailo_platform.hef
 
     files = {chip: deploy / chip / "model.hef" for chip in ("hailo8", "hailo8l", "hailo8r")}
-    for device in ("HAILO8", "HAILO8L", "HAILO15H"):
+    for chip in ("HAILO8", "HAILO8L", "HAILO15H"):
         for path in files.values():
             try:
-                hailo_platform.hef.HEF(str(path)).check(device)
+                hailo_platform.hef.HEF(str(path)).check(chip)
                 runs = True
             except hailo_platform.HailoRTException:
                 runs = False
-            assert runs == hailort.runs_on(read_hef(path), device)
+            assert runs == device.runs_on(read_hef(path), chip)
 
 
 # What is ordered from the double, and the line that a user sees.
@@ -255,7 +255,7 @@ def test_a_device_that_is_lost_in_the_last_job(order, open_hef):
 
 @pytest.mark.parametrize("api", ["jobs", "vstreams"])
 def test_a_device_that_hangs(order, open_hef, monkeypatch, api):
-    monkeypatch.setattr(hailort, "TIMEOUT_MS", 200)
+    monkeypatch.setattr(device, "TIMEOUT_MS", 200)
     order(hang_after=2, **({"api": "vstreams"} if api == "vstreams" else {}))
     with pytest.raises(UserError, match="the device gave no answer within 10 s.*HailoRTTimeout"):
         open_hef().logits(pictures()[0][:20], SPEC)
@@ -265,7 +265,7 @@ def test_the_service_shares_the_device(order, open_hef, tmp_path):
     record = order(busy="service")
     with pytest.raises(UserError, match="another program uses the device"):
         open_hef()
-    hailort.SERVICE.touch()
+    device.SERVICE.touch()
     open_hef()
     assert [line["service"] for line in calls(record, "open")] == [True] and calls(record, "open")[0][
         "group"
@@ -274,7 +274,7 @@ def test_the_service_shares_the_device(order, open_hef, tmp_path):
 
 def test_a_service_that_does_not_answer(order, open_hef):
     order(service="silent")
-    hailort.SERVICE.touch()
+    device.SERVICE.touch()
     with pytest.raises(UserError, match="service of HailoRT does not answer.*restart hailort.service"):
         open_hef()
 
@@ -291,7 +291,7 @@ def test_without_hailort(open_hef, monkeypatch):
 def test_another_exception_is_not_dressed_up(order, open_hef, monkeypatch):
     order()
     model = open_hef()
-    monkeypatch.setattr(hailort._Slot, "start", lambda self, images: 1 / 0)
+    monkeypatch.setattr(device._Slot, "start", lambda self, images: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.logits(pictures()[0][:1], SPEC)
 
@@ -342,7 +342,7 @@ def changed(**fields):
 def test_a_hef_that_is_none_of_this_classifier(deploy, open_hef, monkeypatch, change, line):
     hef = change(read_hef(deploy / "hailo8" / "model.hef"))
     monkeypatch.setattr(hailort, "read_hef", lambda path: hef)
-    monkeypatch.setattr(hailort, "import_hailort", lambda: pytest.fail("the device was touched"))
+    monkeypatch.setattr(device, "import_hailort", lambda: pytest.fail("the device was touched"))
     with pytest.raises(UserError, match=line):
         open_hef()
 
@@ -366,7 +366,7 @@ def test_a_real_hef(shared):
     )
     hef = read_hef(folder / "arcface_mobilefacenet_hailo8.hef")
     check_hef(hef, "face.hef", spec, labels)
-    assert hailort.runs_on(hef, "HAILO8") and not hailort.runs_on(hef, "HAILO8L")
+    assert device.runs_on(hef, "HAILO8") and not device.runs_on(hef, "HAILO8L")
     with pytest.raises(UserError, match="512 values, its files name 5"):
         check_hef(hef, "face.hef", spec, labels[:5])
     with pytest.raises(UserError, match="HAILO15H"):
@@ -380,9 +380,9 @@ def test_impossible_batches(open_hef, batch):
 
 
 def test_every_advice_is_one_line_that_says_what_to_do():
-    for name, text in hailort.ADVICE.items():
+    for name, text in advice.ADVICE.items():
         assert re.match(r"^[a-z].*[^.]$", text) and ": " in text, name
-    assert set(hailort.NUMBERS.values()) <= set(hailort.ADVICE)
+    assert set(advice.NUMBERS.values()) <= set(advice.ADVICE)
 
 
 # The double itself: what it must refuse, so that the tests above mean something.
@@ -435,9 +435,9 @@ def test_the_double_refuses_settings_that_come_too_late(configured):
 
 
 def test_the_double_refuses_what_the_queue_does_not_hold(configured, monkeypatch):
-    platform, _, ready = configured
-    gate = threading.Event()
-    monkeypatch.setattr(ready._chip, "run", lambda stored: gate.wait(5) and np.zeros(4, np.uint8))
+    platform, model, ready = configured
+    gate, (name,) = threading.Event(), model.output_names
+    monkeypatch.setattr(ready._chip, "run", lambda stored: gate.wait(5) and {name: np.zeros(4, np.uint8)})
     bindings = ready.create_bindings()
     bindings.input().set_buffer(np.zeros((16, 16, 3), np.uint8))
     for _ in range(ready.get_async_queue_size()):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_hailo.board.faces import Face
+from fer_hailo.board.faces import SIDES, Face
 from fer_hailo.board.frames import Reading, Shot
 from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.common.errors import UserError
@@ -47,6 +47,7 @@ class Analysis:
     """One face in each image; its probability of `happy` is the image's grey level / 255."""
 
     detectors = (None,)
+    sides = SIDES
 
     def detect(self, image, side=1280):
         return [Face((5, 5, 20, 20), 1.0)]

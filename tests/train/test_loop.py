@@ -21,7 +21,8 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 from fer_hailo.common.metrics import softmax
 from fer_hailo.common.preprocess import normalise, prepare
-from fer_hailo.common.runs import CONFIG, DONE, MODEL, RUNS, cache_of, newest_run
+from fer_hailo.common.runs import CONFIG, DONE, DROPPED, MODEL, RUNS, cache_of, newest_run
+from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.fit import callbacks, loop
 from fer_hailo.training.fit.state import load_progress
 from fer_hailo.training.fit.step import make_optimizer
@@ -123,10 +124,21 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, cu
 
 
 def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
-    """Ada-DF's step and class distributions, its twin and the averages are part of the state."""
-    config = small.change(method="ada_df_fusion", stage1_epochs=0, tensorboard=False)
+    """Ada-DF's step and class distributions, its twin and the averages are part of the state; a run that
+    leaves images out has a list of its own.
+    """
+    listed = tmp_path / "confirmed.txt"
+    listed.write_text("\n".join(load_dataset(small, None).train.ids[::4]))
+    config = small.change(method="ada_df_fusion", stage1_epochs=0, tensorboard=False, drop=str(listed))
     whole = loop.start(config, tmp_path / "whole")
     run = cut(config, tmp_path / "cut")
+    assert json.loads((run / "environment.json").read_text())["dropped"]["images"] == 20
+    own = (run / DROPPED).read_text()
+    (run / DROPPED).write_text(own[:100])
+    with pytest.raises(UserError, match="is not the list that this run began with"):
+        resume(run, {})
+    (run / DROPPED).write_text(own)
+    listed.unlink()
     resume(run, {})
     assert same(run, whole)
     assert len(read_csv(run / "history.csv")) == 2

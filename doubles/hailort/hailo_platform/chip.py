@@ -1,24 +1,53 @@
-"""The chip: bytes in, bytes out. Its network is an INT8 TFLite."""
+"""The chip: bytes in, bytes out. A classifier is an INT8 TFLite, a face detector a made-up one."""
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
+from hailo_platform.detector import RedFaces
 from hailo_platform.errors import failure
 from hailo_platform.hef import HEF
 from hailo_platform.switches import switch
 
 INT8 = "model_int8.tflite"
+_turn = threading.Lock()  # the networks of a device have it one after the other
 
 
 class Chip:
     """Runs the network of a HEF, image by image, until it is lost."""
 
     def __init__(self, hef: HEF):
-        self._hef = hef
+        self._network = RedFaces(hef) if len(hef.outputs) > 1 else Classifier(hef)
+        self.done = 0
+
+    @property
+    def lost(self) -> bool:
+        return switch("lost_after") is not None and self.done >= switch("lost_after")
+
+    @property
+    def hangs(self) -> bool:
+        return switch("hang_after") is not None and self.done >= switch("hang_after")
+
+    def run(self, stored: np.ndarray) -> dict[str, np.ndarray]:
+        """Stored bytes uint8 (H, W, 3) to stored bytes uint8 of each output's shape."""
+        if self.lost:
+            raise failure("HAILO_STREAM_ABORT")
+        with _turn:
+            time.sleep(switch("seconds") or 0)
+            answers = self._network.run(stored)
+        self.done += 1
+        return answers
+
+
+class Classifier:
+    """The INT8 TFLite that lies beside a HEF, or one folder up."""
+
+    def __init__(self, hef: HEF):
+        self._input, (self._output,) = hef.input, hef.outputs
         folder = Path(hef.path).absolute().parent
         path = switch("tflite") or next(
             path for path in (folder / INT8, folder.parent / INT8) if path.is_file()
@@ -31,22 +60,9 @@ class Chip:
         )
         if self._source["dtype"] is not np.int8 or tuple(self._source["shape"][1:]) != hef.input.shape:
             raise ValueError(f"{path} is no INT8 network for the input of {hef.path}")
-        self.done = 0
 
-    @property
-    def lost(self) -> bool:
-        return switch("lost_after") is not None and self.done >= switch("lost_after")
-
-    @property
-    def hangs(self) -> bool:
-        return switch("hang_after") is not None and self.done >= switch("hang_after")
-
-    def run(self, stored: np.ndarray) -> np.ndarray:
-        """Stored bytes uint8 (H, W, 3) to stored bytes uint8 of the output's shape."""
-        if self.lost:
-            raise failure("HAILO_STREAM_ABORT")
-        time.sleep(switch("seconds") or 0)
-        source, answer = self._hef.input, self._hef.output
+    def run(self, stored: np.ndarray) -> dict[str, np.ndarray]:
+        source, answer = self._input, self._output
         values = source.scale * (stored.astype(np.float64) - source.zero)
         if source.normalised:
             mean, scale = switch("normalization") or (127.5, 127.5)
@@ -62,24 +78,7 @@ class Chip:
             self._interpreter.get_tensor(self._answer["index"]).reshape(answer.shape).astype(np.float64)
             - zero
         ) * step
-        self.done += 1
-        return np.clip(np.rint(real / answer.scale) + answer.zero, 0, 255).astype(np.uint8)
-
-    def to_stored(self, values: np.ndarray) -> np.ndarray:
-        """Bytes of the host to the chip's: the same; float32 values are quantized."""
-        if values.dtype == np.uint8:
-            return values
-        source = self._hef.input
-        return np.clip(np.rint(values / source.scale + source.zero), 0, 255).astype(np.uint8)
-
-    def to_host(self, stored: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The chip's bytes to the host's: the same, or dequantized."""
-        answer = self._hef.output
-        return (
-            stored
-            if dtype == np.uint8
-            else ((stored.astype(np.float64) - answer.zero) * answer.scale).astype(np.float32)
-        )
+        return {answer.name: answer.to_stored(real)}
 
 
 def _interpreter():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 from hailo_platform.errors import HailoRTException, bare, failure
@@ -87,8 +88,13 @@ class OldVDevice:
         if not Device.scan() or elsewhere or held:
             raise failure("HAILO_OUT_OF_PHYSICAL_DEVICES")
         record(call="open", service=params.multi_process_service, group=params.group_id)
-        self.params = params
+        self.params, self.under_way, self._counting = params, 0, threading.Lock()
         held.append(self)
+
+    def count(self, images: int) -> None:
+        """Images that a network of this device has begun (or, below 0, ended)."""
+        with self._counting:
+            self.under_way += images
 
     @staticmethod
     def create_params() -> VDeviceParams:

@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hailo_platform.errors import failure
 from hailo_platform.switches import switch
 
@@ -25,6 +27,18 @@ class Stream:
     zero: float
     scale: float
     normalised: bool
+
+    def to_stored(self, values: np.ndarray) -> np.ndarray:
+        """Real values to the chip's bytes; bytes stay."""
+        if values.dtype == np.uint8:
+            return values
+        return np.clip(np.rint(values / self.scale) + self.zero, 0, 255).astype(np.uint8)
+
+    def to_host(self, stored: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """The chip's bytes to the host's: the same, or dequantized."""
+        if dtype == np.uint8:
+            return stored
+        return ((stored.astype(np.float64) - self.zero) * self.scale).astype(np.float32)
 
 
 class HEF:
@@ -48,7 +62,8 @@ class HEF:
         self.name = _fields(group[1][0])[1][0].decode()
         edges = [_fields(edge) for context in group[3] for edge in _fields(_fields(context)[3][0])[2]]
         (self.input,) = [_stream(edge) for edge in edges if not edge.get(1, [0])[0]]
-        (self.output,) = [_stream(edge) for edge in edges if edge.get(1, [0])[0]]
+        found = {stream.name: stream for stream in (_stream(edge) for edge in edges if edge.get(1, [0])[0])}
+        self.outputs = [found[name.decode()] for name in group[4]]
 
     def check(self, architecture: str) -> None:
         """Raise as HailoRT does where a device does not run it."""

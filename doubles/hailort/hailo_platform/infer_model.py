@@ -26,15 +26,15 @@ class _InferStream:
     """An input or output of the model, before it is configured."""
 
     def __init__(self, model: InferModel, stream: Stream):
-        self._model, self._stream, self.dtype = model, stream, np.dtype(np.uint8)
+        self._model, self.stream, self.dtype = model, stream, np.dtype(np.uint8)
 
     @property
     def name(self) -> str:
-        return self._stream.name
+        return self.stream.name
 
     @property
     def shape(self) -> list[int]:
-        return list(self._stream.shape)
+        return list(self.stream.shape)
 
     def set_format_type(self, type: FormatType) -> None:
         self._model.check_changeable()
@@ -46,7 +46,8 @@ class _InferStream:
 class InferModel:
     def __init__(self, device, hef: HEF, architecture: str):
         self._device, self._hef, self._architecture, self._configured = device, hef, architecture, False
-        self._input, self._output = _InferStream(self, hef.input), _InferStream(self, hef.output)
+        self._input = {hef.input.name: _InferStream(self, hef.input)}
+        self._outputs = {stream.name: _InferStream(self, stream) for stream in hef.outputs}
         self._batch = 0
 
     def check_changeable(self) -> None:
@@ -61,16 +62,14 @@ class InferModel:
         self._batch = batch_size
 
     def input(self, name: str = "") -> _InferStream:
-        return self._named(self._input, name)
+        return _named(self._input, name)
 
     def output(self, name: str = "") -> _InferStream:
-        return self._named(self._output, name)
+        return _named(self._outputs, name)
 
-    @staticmethod
-    def _named(stream: _InferStream, name: str) -> _InferStream:
-        if name not in ("", stream.name):
-            raise failure("HAILO_NOT_FOUND")
-        return stream
+    @property
+    def output_names(self) -> list[str]:
+        return list(self._outputs)
 
     def configure(self) -> ConfiguredInferModel:
         self._device.check_open()
@@ -83,8 +82,17 @@ class InferModel:
         if self._batch > size:
             raise failure("HAILO_INVALID_OPERATION")
         self._configured = True
-        record(call="configure", batch=self._batch)
-        return ConfiguredInferModel(self._device, Chip(self._hef), self._input, self._output, size)
+        record(call="configure", network=self._hef.name, batch=self._batch)
+        return ConfiguredInferModel(self._device, self._hef, self._input, self._outputs, size)
+
+
+def _named(streams: dict, name: str):
+    """What has this name; without one, the only one."""
+    if not name and len(streams) == 1:
+        (name,) = streams
+    if name not in streams:
+        raise failure("HAILO_NOT_FOUND")
+    return streams[name]
 
 
 class _Edge:
@@ -111,14 +119,15 @@ class _Edge:
 class Bindings:
     """A request for one image."""
 
-    def __init__(self, source: _InferStream, answer: _InferStream):
-        self._input, self._output = _Edge(source), _Edge(answer)
+    def __init__(self, source: dict[str, _InferStream], answers: dict[str, _InferStream]):
+        self._input = {name: _Edge(stream) for name, stream in source.items()}
+        self.outputs = {name: _Edge(stream) for name, stream in answers.items()}
 
     def input(self, name: str = "") -> _Edge:
-        return self._input
+        return _named(self._input, name)
 
     def output(self, name: str = "") -> _Edge:
-        return self._output
+        return _named(self.outputs, name)
 
 
 class AsyncInferCompletionInfo:
@@ -136,8 +145,9 @@ class AsyncInferJob:
 
 
 class ConfiguredInferModel:
-    def __init__(self, device, chip: Chip, source: _InferStream, answer: _InferStream, size: int):
-        self._device, self._chip, self._source, self._answer, self._size = device, chip, source, answer, size
+    def __init__(self, device, hef: HEF, source: dict, answers: dict, size: int):
+        self._device, self._hef, self._chip, self._size = device, hef, Chip(hef), size
+        self._source, self._answers = source, answers
         self._under_way, self._closed = 0, False
         self._changed = threading.Condition()
         self._jobs: queue.SimpleQueue = queue.SimpleQueue()
@@ -156,7 +166,7 @@ class ConfiguredInferModel:
 
     def create_bindings(self) -> Bindings:
         self._check()
-        return Bindings(self._source, self._answer)
+        return Bindings(self._source, self._answers)
 
     def get_async_queue_size(self) -> int:
         return self._size
@@ -178,13 +188,19 @@ class ConfiguredInferModel:
             if self._under_way + len(bindings) > self._size:
                 raise failure("HAILO_QUEUE_IS_FULL")
             for one in bindings:
-                if one.input().target is None or one.output().target is None:
+                if any(edge.target is None for edge in (one.input(), *one.outputs.values())):
                     raise failure("HAILO_NOT_FOUND")
-                own = np.empty_like(one.output().target)
-                requests.append((one.input().target, one.output().target, own))
-                one.output().target = own
+                asked = {name: edge.target for name, edge in one.outputs.items()}
+                own = {name: np.empty_like(target) for name, target in asked.items()}
+                requests.append((one.input().target, asked, own))
+                for name, edge in one.outputs.items():
+                    edge.target = own[name]
             self._under_way += len(bindings)
-            record(call="run_async", pictures=len(bindings), under_way=self._under_way)
+            self._device.count(len(bindings))
+            record(
+                call="run_async", network=self._hef.name, pictures=len(bindings), under_way=self._under_way,
+                on_device=self._device.under_way,
+            )  # fmt: skip
         job = AsyncInferJob()
         self._jobs.put((requests, callback, job))
         return job
@@ -199,16 +215,20 @@ class ConfiguredInferModel:
         while (item := self._jobs.get()) is not None:
             requests, callback, job = item
             problem = None
-            for source, answer, own in requests:
+            for source, asked, own in requests:
                 if self._chip.hangs:
                     return
                 try:
-                    own[...] = self._chip.to_host(self._chip.run(self._chip.to_stored(source)), own.dtype)
-                    answer[...] = own
+                    answers = self._chip.run(self._hef.input.to_stored(source))
+                    for stream in self._hef.outputs:
+                        buffer = own[stream.name]
+                        buffer[...] = stream.to_host(answers[stream.name], buffer.dtype)
+                        asked[stream.name][...] = buffer
                 except HailoRTException as error:
                     problem = error
             with self._changed:
                 self._under_way -= len(requests)
+                self._device.count(-len(requests))
                 self._changed.notify_all()
             if callback:
                 callback(completion_info=AsyncInferCompletionInfo(problem))

@@ -28,7 +28,7 @@ class ConfiguredNetwork:
     def __init__(self, device, hef: HEF, params):
         self.device, self.hef, self.name = device, hef, hef.name
         self.scheduled = device.params.scheduling_algorithm is HailoSchedulingAlgorithm.ROUND_ROBIN
-        record(call="configure", batch=params.batch_size)
+        record(call="configure", network=self.name, batch=params.batch_size)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class OutputVStreamParams:
         format_type=FormatType.AUTO,
         timeout_ms: int = 10_000,
     ) -> dict:
-        return {configured_network.hef.output.name: _Params(TYPES[format_type], timeout_ms)}
+        streams = configured_network.hef.outputs
+        return {stream.name: _Params(TYPES[format_type], timeout_ms) for stream in streams}
 
 
 class InferVStreams:
@@ -68,7 +69,7 @@ class InferVStreams:
     ):
         self._network = configured_net_group
         ((self._input, self._source),) = input_vstreams_params.items()
-        ((self._output, self._answer),) = output_vstreams_params.items()
+        self._answers = output_vstreams_params
         self._chip: Chip | None = None
 
     def __enter__(self):
@@ -89,17 +90,19 @@ class InferVStreams:
             or not data.flags.c_contiguous
         ):
             raise failure("HAILO_INVALID_ARGUMENT")
-        record(call="infer", pictures=len(data))
+        hef = self._network.hef
+        record(call="infer", network=hef.name, pictures=len(data))
         rows = []
         for picture in data:
             if self._chip.hangs:
                 raise failure("HAILO_TIMEOUT")
-            rows.append(
-                self._chip.to_host(
-                    self._chip.run(self._chip.to_stored(picture)), np.dtype(self._answer.dtype)
-                )
+            rows.append(self._chip.run(hef.input.to_stored(picture)))
+        return {
+            stream.name: stream.to_host(
+                np.stack([row[stream.name] for row in rows]), np.dtype(self._answers[stream.name].dtype)
             )
-        return {self._output: np.stack(rows)}
+            for stream in hef.outputs
+        }
 
     def __exit__(self, *problem):
         self._chip = None

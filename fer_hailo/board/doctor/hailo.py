@@ -15,7 +15,7 @@ from fer_hailo.board.doctor.finding import FAIL, OK, WARN, Finding, split
 from fer_hailo.board.doctor.hailo_facts import NODE, SERVICE_UNIT, HailoFacts
 from fer_hailo.board.doctor.versions import PAIRS, meets, release
 from fer_hailo.common.errors import first_line
-from fer_hailo.predict.hailort import PAGES, page_size_refused
+from fer_hailo.predict.advice import PAGES, page_size_refused
 
 OURS, HAILO10 = "1e60:2864", "1e60:45c4"
 NO_DEVICE, OTHER_DRIVER = 74, 76  # exit status of hailortcli

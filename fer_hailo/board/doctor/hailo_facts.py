@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fer_hailo.board.doctor.board import Board
 from fer_hailo.common.errors import UserError
-from fer_hailo.predict.hailort import SERVICE, import_hailort
+from fer_hailo.predict.advice import import_hailort
+from fer_hailo.predict.device import SERVICE
 
 VENDOR = "1e60"  # Hailo's number on the PCIe bus
 DRIVER = "/sys/module/hailo_pci"

@@ -11,20 +11,25 @@ from fer_hailo.board.doctor.hailo import chip_name, examine_hailo
 from fer_hailo.board.doctor.hailo_facts import gather_hailo
 from fer_hailo.board.doctor.host import examine_machine, examine_programs
 from fer_hailo.board.doctor.host_facts import gather_host
-from fer_hailo.board.doctor.model import examine_model, find_home
+from fer_hailo.board.doctor.model import examine_detector, examine_model, find_home
+from fer_hailo.board.faces import is_on_chip
 from fer_hailo.deploy.home import Format
 
 
 def run_doctor(
-    model: str | None = None, root: Path | str = "/", command: Command | None = None, folder: Path | str = "."
+    model: str | None = None,
+    root: Path | str = "/",
+    command: Command | None = None,
+    folder: Path | str = ".",
+    detector: str = "",
 ) -> int:
-    """Print all findings. model: as --model takes it; with one that is no HEF, Hailo's parts are not looked
-    at. root, folder, command: see Board.
+    """Print all findings. model, detector: as --model and --detector take them; with a model that is no HEF,
+    Hailo's parts are looked at only where the detector is one. root, folder, command: see Board.
 
     Returns the exit status: 0, or 1 where one finding is FAIL.
     """
     counts = {OK: 0, WARN: 0, FAIL: 0}
-    for finding in examine(Board(Path(root), Path(folder), command or run_command), model):
+    for finding in examine(Board(Path(root), Path(folder), command or run_command), model, detector):
         counts[finding.level] += 1
         print(f"{finding.level:4}  {finding.what}: {finding.found}")
         if finding.fix:
@@ -33,13 +38,13 @@ def run_doctor(
     return 1 if counts[FAIL] else 0
 
 
-def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
-    """All findings: the programs, the device, the machine, the model."""
+def examine(board: Board, model: str | None = None, detector: str = "") -> Iterator[Finding]:
+    """All findings: the programs, the device, the machine, the model, the detector where it is a HEF."""
     home, problem = find_home(model)
     format, host = home.format if home else None, gather_host(board)
     library, chip = "", ""
     yield from examine_programs(host, format)
-    if format in (None, Format.HEF):
+    if format in (None, Format.HEF) or is_on_chip(detector):
         facts = gather_hailo(board)
         findings = list(examine_hailo(facts))
         yield from findings
@@ -52,3 +57,5 @@ def examine(board: Board, model: str | None = None) -> Iterator[Finding]:
         yield problem
     elif home:
         yield examine_model(home, library, chip)
+    if is_on_chip(detector):
+        yield examine_detector(detector, library, chip)

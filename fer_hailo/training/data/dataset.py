@@ -12,8 +12,10 @@ import numpy as np
 from fer_hailo.common.classes import EXPRESSIONS, canonical
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import say_once
 from fer_hailo.training.data.cache import Pictures
 from fer_hailo.training.data.clean import clean, duplicate_groups
+from fer_hailo.training.data.drop import named_images
 from fer_hailo.training.data.entry import SIDES
 from fer_hailo.training.data.ferplus import FERPLUS
 from fer_hailo.training.data.pictures import read_pictures
@@ -111,6 +113,13 @@ def load_dataset(config: Config, cache: Path | str | None, order: Sequence[str] 
     if config.data.validation_fraction:
         held |= pictures.splits == "val"
     extra = np.flatnonzero(keep & (labels >= len(names)) & ~held)
+    if config.data.drop:  # last, so that the sides are those of a run without it
+        named = named_images(config.data.drop, pictures, groups)
+        dropped[f"named in {Path(config.data.drop).name}"] = _say_named(
+            named, (train, extra, left_out), config
+        )
+        train, extra, left_out = (side[~named[side]] for side in (train, extra, left_out))
+        _check_left(labels[train], names, config)
 
     def part(chosen: np.ndarray) -> Part:
         return Part(Rows(pictures.images, chosen), labels[chosen], pictures.ids[chosen])
@@ -147,6 +156,26 @@ def _check_classes(pictures: Pictures, keep: np.ndarray, config: Config) -> None
                 f"class '{name}' has no images to learn from in {data.source}: its images stand in test, or "
                 "are dropped by the cleaning"
             )
+
+
+def _say_named(named: np.ndarray, sides: Sequence[np.ndarray], config: Config) -> int:
+    """How many of the images of the training side are named: bool (N,); say how many stay elsewhere."""
+    count = int(sum(named[side].sum() for side in sides))
+    if stay := int(named.sum()) - count:
+        say_once(
+            f"{config.data.drop}: {stay:,} of the {int(named.sum()):,} images that it names, with their "
+            "copies, are not learnt from anyway; those of validation and test stay there"
+        )
+    return count
+
+
+def _check_left(labels: np.ndarray, names: Sequence[str], config: Config) -> None:
+    """Raise UserError where no image of a class is left to learn from."""
+    gone = sorted(set(range(len(names))) - set(labels.tolist()))
+    if len(labels) and gone:
+        raise UserError(
+            f"{config.data.drop} names all training images of class '{names[gone[0]]}': keep some"
+        )
 
 
 def _numbers(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:

@@ -84,7 +84,10 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         trained = home.kind is Kind.RUN and stage == "keras"
         renewed = (
             config.change(
-                data=own.data.source, extra_classes=own.data.extra_classes, soft_labels=own.data.soft_labels
+                data=own.data.source,
+                extra_classes=own.data.extra_classes,
+                soft_labels=own.data.soft_labels,
+                drop=own.data.drop,
             )
             if own
             else None

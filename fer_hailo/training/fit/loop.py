@@ -27,6 +27,7 @@ from fer_hailo.common.runs import (
 from fer_hailo.deploy.home import Use, resolve
 from fer_hailo.deploy.selection import SELECTION, Selection, read_selection, write_selection
 from fer_hailo.training.data.dataset import Dataset, Part, describe, load_dataset
+from fer_hailo.training.data.drop import check_kept, drop_text, keep_drop, read_drop
 from fer_hailo.training.data.feed import TrainingBatches, feed
 from fer_hailo.training.data.ferplus import read_votes
 from fer_hailo.training.data.targets import read_targets, refined
@@ -62,12 +63,13 @@ def start(config: Config, run: Path, count: int = 1) -> Path:
 
 
 def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
+    listed = drop_text(config)  # as it is now, whatever becomes of the file
     dataset = _load(config, cache)
     selection = select(config, dataset) if config.data.selected_by else None
     # Before the folder is made: a mistake in arch or weights leaves nothing behind
     prepared = _prepare(config, dataset, place, cache)
     run.mkdir(parents=True, exist_ok=True)
-    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}}
+    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}} | keep_drop(run, listed)
     write_json(run / ENVIRONMENT, record | {"teachers": teacher_digests(config), "resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     if selection:
@@ -79,10 +81,12 @@ def _start(config: Config, run: Path, place: Devices, cache: Path) -> Path:
 
 
 def check(config: Config, count: int = 1) -> None:
-    """Raise UserError for what can be told before data is read: devices, network, method, votes, refined
-    labels, teachers.
+    """Raise UserError for what can be told before data is read: devices, network, method, what is left out,
+    votes, refined labels, teachers.
     """
     _check_method(config, _devices(config, count))
+    if config.data.drop:
+        read_drop(config.data.drop)
     if config.loss.votes:
         read_votes(config.loss.votes)
     if config.loss.targets:
@@ -100,6 +104,8 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
             "run"
         )
     progress = load_progress(run / STATE)
+    if wanted.data.drop:
+        check_kept(run)
     dataset = _load(wanted, cache_of(run))
     if progress and progress.data_key != dataset.key:
         raise UserError(

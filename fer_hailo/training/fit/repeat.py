@@ -20,7 +20,7 @@ from fer_hailo.training.data.dataset import Dataset
 # What may differ: where things lie, what it starts from and learns from (themselves runs on all of train, at
 # best), chance, logs.
 FREE = {
-    "validation_fraction", "selected_by", "data", "weights", "teacher", "votes", "targets", "seed",
+    "validation_fraction", "selected_by", "data", "weights", "teacher", "votes", "targets", "drop", "seed",
     "tensorboard",
 }  # fmt: skip
 

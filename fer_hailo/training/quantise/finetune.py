@@ -31,6 +31,7 @@ from fer_hailo.training.convert.graph import as_logits, flatten
 from fer_hailo.training.convert.validated import validated_side
 from fer_hailo.training.data.balance import oversample_minority_classes
 from fer_hailo.training.data.dataset import Dataset, describe, load_dataset
+from fer_hailo.training.data.drop import check_kept, drop_text, keep_drop
 from fer_hailo.training.data.feed import TrainingBatches, feed
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit import callbacks as cb
@@ -58,13 +59,13 @@ def start_quantised(config: Config, run: Path, cache: Path) -> Path:
 
     Returns the folder.
     """
+    listed = drop_text(config)
     source, dataset = _source(config, cache)
     selection = read_selection(place(config.model.quantise))
     quantised, facts = _prepare(config, source, dataset, selection)
     run.mkdir(parents=True, exist_ok=True)
-    write_json(
-        run / ENVIRONMENT, environment() | {"data": {"name": dataset.name, "key": dataset.key}, "resumed": []}
-    )
+    record = environment() | {"data": {"name": dataset.name, "key": dataset.key}} | keep_drop(run, listed)
+    write_json(run / ENVIRONMENT, record | {"resumed": []})
     write_text(run / LABELS, "\n".join(dataset.names) + "\n")
     if selection:
         write_selection(run, selection)
@@ -76,6 +77,8 @@ def start_quantised(config: Config, run: Path, cache: Path) -> Path:
 def resume_quantised(run: Path, config: Config, cache: Path) -> Path:
     """Go on with an interrupted run, whose configuration is known to be its own."""
     progress = load_progress(run / STATE)
+    if config.data.drop:
+        check_kept(run)
     source, dataset = _source(config, cache)
     selection = read_selection(run)
     if progress:
