@@ -9,12 +9,20 @@ from fer_hailo.common.errors import UserError
 from tools.fuzz import samples
 from tools.fuzz.campaign import Worker, fuzz
 from tools.fuzz.formats import FORMATS, mutants
+from tools.fuzz.reading import SAVED
 from tools.fuzz.worker import outcome_of_all
 
 SEED = 2
 REAL = ("hef", "har")  # of shared/
 APART = ("http", "litert")  # what may print, or die, is read by a process of its own
 SLOW = {"keras": 8, "h5": 8, "run": 15}  # files, where a usual format has 30
+
+
+def _sealed():
+    return {path: path.read_bytes() for path in sorted(SAVED.rglob("*")) if path.is_file()}
+
+
+SEALED = _sealed()
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in APART])
@@ -30,6 +38,7 @@ def test_damaged_files_of_each_format(name, tmp_path, request):
     assert {
         number: outcome for number, outcome in outcomes.items() if outcome not in ("read", "refused")
     } == {}
+    assert _sealed() == SEALED  # nothing was written through a link into tests/saved
     # Behind checksums, too: some are still what they say they are
     assert "read" in outcomes.values() or name in SLOW
     assert "refused" in outcomes.values() or name == "run"

@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import write_text
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import recipes
 from tools.fuzz.reading import SAVED, copied, said
@@ -105,7 +106,7 @@ def _reseal_files(folder: Path, place: Path) -> None:
 
 def _write(path: Path, content: dict) -> None:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(content | {"sha256": digest}))
+    write_text(path, json.dumps(content | {"sha256": digest}))  # which replaces a link, and leaves its end
 
 
 def home(path: Path) -> str:
