@@ -15,6 +15,7 @@ from tools.fuzz.mutate import Rng
 
 LABELS = ("angry", "happy", "neutral")
 TOKEN = "a token"
+LONGEST_S = 20.0  # in which a server that goes on tells its health
 PATIENCE_S = 0.3  # that a connection is listened to: streams never end
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "", "G\0T", "X" * 3000)
 PATHS = (
@@ -76,7 +77,7 @@ def answered(path: Path) -> str:
     log.truncate()
     first = _ask(port, path.read_bytes())
     assert "Traceback" not in log.getvalue(), f"the server printed {log.getvalue()[-300:]!r}"
-    health = _ask(port, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    health = _ask(port, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n", LONGEST_S)
     assert b'"status": "' in health, f"the server does not go on: {health[:200]!r}"
     if first.startswith((b"HTTP/1.0 200", b"<!")):  # without a version it is the page alone
         _check_json(first)
@@ -96,14 +97,14 @@ def _no_json(name: str) -> None:
     raise AssertionError(f"the answer holds {name}, which is no JSON")
 
 
-def _ask(port: int, request: bytes) -> bytes:
-    """The beginning of the answer."""
+def _ask(port: int, request: bytes, patience: float = PATIENCE_S) -> bytes:
+    """The beginning of the answer; as much of it as comes within `patience` seconds of the part before."""
     found = b""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(PATIENCE_S)
+        connection.settimeout(patience)
         with contextlib.suppress(OSError):
             while len(found) < 4096 and (part := connection.recv(4096)):
                 found += part
