@@ -43,25 +43,35 @@ def test_train(training, trained, small, tmp_path):
     assert kill_once(target, training, reference, At(60)) == ("event 60", "")
 
 
-@pytest.mark.parametrize("event", [40, 150])
-def test_convert(training, trained, converted, tmp_path, event):
+def killed_before(prepare, server, arguments, event):
+    """Prepares a folder in which the command was killed once already."""
+
+    def prepared(folder):
+        prepare(folder)
+        assert server.run(folder, arguments, event=event)["status"] == -9
+
+    return prepared
+
+
+def test_convert(training, trained, converted, tmp_path):
     def prepare(folder):
         shutil.copytree(trained, folder / "run", ignore=shutil.ignore_patterns("deploy", "conversion*"))
 
-    target = dataclasses.replace(TARGETS["convert"], prepare=prepare)
+    twice = killed_before(prepare, training, kills.CONVERT, 40)
+    target = dataclasses.replace(TARGETS["convert"], prepare=twice)
     reference = Reference(of_conversion(linked(tmp_path / "whole", trained)), 0, 0)
-    assert kill_once(target, training, reference, At(event)) == (f"event {event}", "")
+    assert kill_once(target, training, reference, At(100)) == ("event 100", "")
 
 
 def test_compile():
+    target = TARGETS["compile"]
     with contextlib.closing(Server("sdk")) as server:
-        reference = undisturbed(TARGETS["compile"], server, runs=1)
+        reference = undisturbed(target, server, runs=1)
         assert len(reference.digests) == 5 and reference.events > 50
-        for event in (45, 90):
-            found = kill_once(TARGETS["compile"], server, reference, At(event))
-            assert found == (f"event {event}", "")
+        twice = dataclasses.replace(target, prepare=killed_before(target.prepare, server, kills.COMPILE, 90))
+        assert kill_once(twice, server, reference, At(20)) == ("event 20", "")
         other = dataclasses.replace(reference, digests=reference.digests | {"model.hef": "another"})
-        assert kill_once(TARGETS["compile"], server, other, At(90))[1] == "model.hef differ"
+        assert kill_once(target, server, other, At(90)) == ("event 90", "model.hef differ")
 
 
 def test_what_is_told(capsys):
