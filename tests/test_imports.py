@@ -55,6 +55,7 @@ ROOMS = (
     "script",
     "deploy",
     "predict",
+    "explain",
     "emulation",
     "sdk",
     "board",

@@ -97,10 +97,11 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
 
 
-def test_the_papers_losses_and_sharpness_on_jax(command):
+def test_the_papers_losses_sharpness_and_heat_maps_on_jax(command):
     pytest.importorskip("jax")
     losses = sorted((ROOT / "fer_hailo" / "training" / "networks").glob("*/test_loss.py"))
-    files = [ROOT / "tests" / "train" / "test_sam.py", *losses]
+    others = [ROOT / "tests" / "train" / "test_sam.py", ROOT / "tests" / "evaluate" / "test_heat_maps.py"]
+    files = [*others, *losses]
     assert len(losses) >= 4
     done = command([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)], **JAX)
     assert done.returncode == 0 and "[100%]" in done.stdout, done.stdout

@@ -327,7 +327,7 @@ def test_what_a_wheel_holds_by_itself_and_of_an_sdist(tmp_path):
     assert not [
         name
         for name in names
-        if name.split("/")[0] in ("tests", "doubles", "tools", "bench", "docs", "configs", "alls")
+        if name.split("/")[0] in ("tests", "doubles", "tools", "bench", "docs", "examples", "configs", "alls")
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import write_json
+from fer_hailo.common.files import to_json, write_json
 from fer_hailo.common.metrics import (
     Bin,
     Metrics,
@@ -141,3 +141,24 @@ def test_a_step_that_cannot_be_read_is_left_out(tmp_path, damage):
     assert read_steps(tmp_path / "steps.json") == {"parse": step}
     (tmp_path / "steps.json").write_text("[1]")
     assert read_steps(tmp_path / "steps.json") == {}
+
+
+def test_json_of_numbers_that_it_does_not_have():
+    """RFC 8259: "Numeric values that cannot be represented in the grammar (such as Infinity and NaN) are not
+    permitted"; JavaScript's JSON.stringify gives null for them.
+    """
+    nan = float("nan")
+    assert to_json({"a": [1.5, nan], "b": ({"c": -float("inf")}, np.float64(nan), True, 2, None, "x")}) == (
+        '{"a": [1.5, null], "b": [{"c": null}, null, true, 2, null, "x"]}'
+    )
+    assert to_json({"b": 1, "a": 0.1}, sort_keys=True) == '{"a": 0.1, "b": 1}'
+
+
+def test_nothing_else_makes_json():
+    """The state of an interrupted training is no JSON file, and keeps the NaN that it had."""
+    makes = {
+        path.relative_to(ROOT / "fer_hailo").as_posix()
+        for path in (ROOT / "fer_hailo").rglob("*.py")
+        if "json.dump" in path.read_text(encoding="utf-8") and not path.name.startswith("test_")
+    }
+    assert makes == {"common/files.py", "training/fit/state.py"}

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 ARCHITECTURES = {"hailo8": 1, "hailo8r": 2, "hailo8l": 3}  # 1 is called HAILO8P
+ALIGNED = 8  # bytes of a buffer, which holds a row: in each real file a multiple of it
 NHWC, NC = 0, 2  # order on the wire of an input, and of an output without height and width
 
 
@@ -51,7 +52,9 @@ def _edge(stream: Stream, direction: int) -> bytes:
     sizes = b"".join(
         _number(2 * place + twin, size) for place, size in enumerate(stream.shape) for twin in (1, 2)
     )
-    base = sizes + _number(7, stream.order) + _number(12, 1)
+    row = -(-stream.shape[1] * stream.shape[2] // ALIGNED) * ALIGNED
+    buffers = _number(9, row) + _number(10, stream.shape[0])
+    base = sizes + _number(7, stream.order) + buffers + _number(12, 1)
     numeric = (
         _float(1, float(round(-stream.low / scale)))
         + _float(2, scale)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fer_hailo.board.faces import LONGEST_SIDE, Detector, Face, cut, find_any_way
 from fer_hailo.board.frames import Reading
 from fer_hailo.common.preprocess import prepare
+from fer_hailo.explain.explainer import Explainer
 from fer_hailo.predict.predictor import Predictor
 
 
@@ -18,7 +20,8 @@ class Analyzer:
 
     detectors: alike; as many images can be searched at once, from as many threads; to classify belongs to one
     thread. margin: by how much a face's box is enlarged in all, as a part of its longer side; None: as the
-    training data are framed. turn: whether images may lie on their sides, see find_any_way.
+    training data are framed. turn: whether images may lie on their sides, see find_any_way. explain: heat
+    maps for single images.
     """
 
     def __init__(
@@ -27,8 +30,10 @@ class Analyzer:
         detectors: Sequence[Detector],
         margin: float | None = None,
         turn: bool = True,
+        explain: bool = False,
     ):
         self.predictor, self.detectors, self.margin, self.turn = predictor, detectors, margin, turn
+        self._explainer = Explainer(predictor) if explain else None
         self.sides = detectors[0].sides
         self._free: queue.SimpleQueue[Detector] = queue.SimpleQueue()
         for detector in detectors:
@@ -69,3 +74,14 @@ class Analyzer:
         return tuple(
             Reading(face.box, face.score, labels, row, None, least, face.detected) for face, row in pairs
         )
+
+    def explained(
+        self, image: np.ndarray, faces: Sequence[Face], readings: tuple[Reading, ...]
+    ) -> tuple[Reading, ...]:
+        """The readings of a single image's faces with their explanations, where those are wanted."""
+        if not self._explainer:
+            return readings
+        classes = [int(reading.probabilities.argmax()) for reading in readings]
+        found = self._explainer.explain(self.inputs(image, faces), classes)
+        pairs = zip(readings, found, strict=True)
+        return tuple(replace(reading, explanation=explanation) for reading, explanation in pairs)

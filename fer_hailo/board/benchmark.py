@@ -19,6 +19,7 @@ import numpy as np
 
 from fer_hailo.common.cli import run
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
 from fer_hailo.common.progress import Line
 from fer_hailo.common.resources import importable
 from fer_hailo.common.results import Speed, add_rows, speed_row
@@ -178,7 +179,7 @@ def _in_process(path: Path, threads: int, seconds: float) -> Speed:
 
 def _child(argv: list[str] | None = None) -> None:
     path, threads, seconds = argv or sys.argv[1:]
-    print(json.dumps(asdict(measure(resolve(path), int(threads), float(seconds)))))
+    print(to_json(asdict(measure(resolve(path), int(threads), float(seconds)))))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ ADDRESS = re.compile(r"(?i)(rtsps?|https?)://")
 PICAMERA = re.compile(r"picamera(?::(\d))?")
 GSTREAMER = "gst:"
 TIMEOUT_MS = 5000  # to open a stream, and to wait for its next frame
+DIGITS = 4  # of a camera's number; OpenCV fails over those that its own integers cannot hold
 Open = Callable[..., Capture]  # as cv2.VideoCapture: of a file, address or number, a backend and settings
 Sleep = Callable[[float], object]
 
@@ -95,6 +96,8 @@ def _device(argument: str, wish: Wish, capture: Open) -> Feed:
     """A camera of the system, set as asked. Raises OSError."""
     import cv2
 
+    if argument.isdigit() and len(argument) > DIGITS:
+        raise OSError
     # By number the system's own interface, and not GStreamer, where OpenCV has both
     backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
     feed = capture(int(argument) if argument.isdigit() else argument, backend, [])

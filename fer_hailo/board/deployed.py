@@ -20,9 +20,9 @@ from fer_hailo.common.metrics import Splits, reliability, softmax
 from fer_hailo.common.report import confusion_figure, metrics_table, reliability_figure, table, write_page
 from fer_hailo.common.results import add_rows, git_commit, row_of
 from fer_hailo.deploy.bundle import Bundle, EvalSet, load_bundle
-from fer_hailo.deploy.home import Format, Home, Stated, is_bundle, resolve
+from fer_hailo.deploy.home import Home, Stated, is_bundle, resolve
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
-from fer_hailo.predict.predictor import load
+from fer_hailo.predict.predictor import Predictor, load
 
 LATENCY_S = 0.5
 HEADINGS = {"val": "Validation", "test": "Test"}
@@ -43,7 +43,7 @@ def bundle_for(home: Home) -> Path | None:
 
     None: a data set is meant. Raises UserError where neither is there, or a flag does not go with a bundle.
     """
-    if home.format is Format.KERAS:
+    if not home.format.converted:
         return None
     data = home.overrides.get("data")
     if data:
@@ -62,12 +62,15 @@ def bundle_for(home: Home) -> Path | None:
     return folder
 
 
-def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | None) -> Evaluation:
+def evaluate_deployed(
+    home: Home, folder: Path, split: str | None, out: Path | None, explain: bool = False
+) -> Evaluation:
     """Score a model on a bundle's images of one split, by default of both; write metrics, report and rows of
     results.csv.
 
-    out: by default a folder in the bundle, named after the stage. A .hef is held against what the SDK
-    machine's INT8 emulation answered. Raises UserError where model and bundle do not belong together.
+    out: by default a folder in the bundle, named after the stage. explain: also write explained_SPLIT.png,
+    see `contact_sheet`. A .hef is held against what the SDK machine's INT8 emulation answered. Raises
+    UserError where model and bundle do not belong together.
     """
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
@@ -79,6 +82,9 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
             np.median(call_times(lambda: predictor.predict(pictures.images[:1]), LATENCY_S))
         )
         stage = predictor.stage
+        out = out or folder / f"evaluation_{stage}"
+        if explain:
+            _explain(out, predictor, pictures, softmax(logits))
     manifest, reference = bundle.manifest, bundle.manifest.metrics["keras"]
     metrics = score(
         logits, pictures, bundle.labels, data=manifest.data.name, digests=manifest.digests, stage=stage
@@ -89,7 +95,6 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
         emulation, note = find_emulation(model, bundle)
         if emulation:
             comparison = compare(logits, chosen, pictures, bundle.labels, metrics, emulation)
-    out = out or folder / f"evaluation_{stage}"
     _write(out, model, bundle, pictures, logits, metrics, comparison, note)
     commit = git_commit() or manifest.commit  # a board may have no checkout
     rows = [
@@ -108,6 +113,18 @@ def evaluate_deployed(home: Home, folder: Path, split: str | None, out: Path | N
     rows = [replace(row, commit=commit) for row in rows]
     add_rows(resolve(bundle.folder).results, rows)  # the model may lie elsewhere
     return Evaluation(metrics, comparison, note, out)
+
+
+def _explain(out: Path, predictor: Predictor, pictures: EvalSet, probabilities: np.ndarray) -> None:
+    """explained_SPLIT.png. It needs OpenCV, which scoring alone does not."""
+    from fer_hailo.board.images import write_picture
+    from fer_hailo.explain.contact import contact_sheet
+
+    for split in np.unique(pictures.split):
+        side = pictures.split == split
+        own = pictures.take(side)
+        shown = contact_sheet(predictor, own.images.__getitem__, own.labels, probabilities[side])
+        write_picture(out / f"explained_{split}.png", shown)
 
 
 def side_of(bundle: Bundle, split: str | None) -> tuple[np.ndarray, EvalSet]:

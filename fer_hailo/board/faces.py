@@ -167,6 +167,8 @@ class YuNetDetector(Detector):
 
         try:
             self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=threshold)
+            # Another network shows itself only by what it answers
+            self.find(np.zeros((64, 64, 3), np.uint8))
         except cv2.error as error:
             raise UserError(
                 f"{model} is no YuNet model that OpenCV {cv2.__version__} can read ({error.err})"

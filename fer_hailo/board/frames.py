@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fer_hailo.explain.explainer import Explanation
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -47,7 +49,7 @@ class Reading:
 
     score: the detector's. track: the same number for the same face in all frames of a source; None for
     images. unsure_below: a prediction of a lower probability is unsure. detected: False where the face was
-    not searched for in this frame, but followed from an earlier one.
+    not searched for in this frame, but followed from an earlier one. explanation: why, where that was asked.
     """
 
     box: tuple[int, int, int, int]
@@ -57,6 +59,7 @@ class Reading:
     track: int | None = None
     unsure_below: float = 0.0
     detected: bool = True
+    explanation: Explanation | None = None
 
     @property
     def label(self) -> str:

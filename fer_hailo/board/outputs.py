@@ -8,7 +8,6 @@ import contextlib
 import csv
 import glob
 import io
-import json
 import os
 import re
 import signal
@@ -27,18 +26,19 @@ from fer_hailo.board.frames import Reading, Result
 from fer_hailo.board.images import to_bgr, write_picture
 from fer_hailo.board.mp4 import Mp4
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
+from fer_hailo.common.streams import settle
+from fer_hailo.explain.sheet import sheet, strip
 
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
 # In which an image is saved as it came; else .png
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+EXPLAINED = 224  # side of a face on the sheet of explanations, pixels
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
 
 class Stop(Exception):
-    """The user has seen enough: the window was closed, or the program that reads standard output has ended.
-
-    No failure.
-    """
+    """The user has seen enough, and closed the window. No failure."""
 
 
 class Sink(Protocol):
@@ -71,7 +71,8 @@ class _Text:
     def write(self, text: str) -> None:
         """Write and flush.
 
-        Raises Stop when nobody reads standard output any more, and OSError on a full disk.
+        Raises BrokenPipeError when nobody reads standard output any more, and another OSError on a full disk;
+        what is still buffered is thrown away.
         """
         data = text.encode(sys.stdout.encoding, "backslashreplace")  # names of files may be no valid text
         try:
@@ -81,11 +82,8 @@ class _Text:
                     data = data[sys.stdout.buffer.write(data) :]
                 sys.stdout.buffer.flush()
                 self.pieces += 1
-        except OSError as error:
-            # What is still buffered would fail once more, with a traceback, when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                raise Stop from None
+        except OSError:
+            settle()
             raise
 
 
@@ -179,7 +177,7 @@ class Json:
         self._out, self._closed = _Text(), False
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write((",\n" if self._out.pieces else "[\n") + json.dumps(result.to_dict()))
+        self._out.write((",\n" if self._out.pieces else "[\n") + to_json(result.to_dict()))
 
     def close(self) -> None:
         if not self._closed:
@@ -196,7 +194,7 @@ class JsonLines:
         self._out = _Text()
 
     def write(self, result: Result, drawn: np.ndarray | None) -> None:
-        self._out.write(json.dumps(result.to_dict()) + "\n")
+        self._out.write(to_json(result.to_dict()) + "\n")
 
     def close(self) -> None:
         pass
@@ -258,7 +256,8 @@ class Csv:
 
 
 class SavedPictures:
-    """Annotated copies in a folder: images in their own format, videos and cameras as MP4.
+    """Annotated copies in a folder: images in their own format, videos and cameras as MP4. Beside an image
+    whose faces are explained lies NAME-explained.png.
 
     Sources of the same name get -2, -3, ... A file of an earlier run is replaced, a source never: `sources`
     are the arguments of the command (files, folders, patterns). Raises UserError when the folder cannot be
@@ -288,6 +287,8 @@ class SavedPictures:
             write_picture(
                 self._free(_stem(shot.source), suffix if suffix.lower() in SUFFIXES else ".png"), drawn
             )
+            if rows := _explained(result):
+                write_picture(self._free(f"{_stem(shot.source)}-explained", ".png"), sheet(rows))
 
     def close(self) -> None:
         video, self._video = self._video, None
@@ -305,6 +306,15 @@ class SavedPictures:
                 self._numbers[stem + suffix] = number
                 return path
             number += 1
+
+
+def _explained(result: Result) -> list[list[np.ndarray]]:
+    """A row for each face that is explained."""
+    return [
+        [strip(face.explanation, f"{face.said} {100 * face.probability:.0f} %", EXPLAINED)]
+        for face in result.faces
+        if face.explanation
+    ]
 
 
 class SavedVideo:

@@ -22,6 +22,7 @@ from fer_hailo.board.frames import Result, Shot
 from fer_hailo.board.outputs import Sink
 from fer_hailo.board.sources import Source
 from fer_hailo.board.tracker import Tracker
+from fer_hailo.predict.predictor import NoAnswer
 
 PARTS = ("read", "detect", "classify", "output")
 READER_S = 1.0  # to wait at the end for what reads the sources
@@ -30,11 +31,12 @@ REMEMBERED = 2_000  # latencies, of the last images
 
 class Statistics:
     """What a run took. seconds, counts: how long and how often each of PARTS worked. latencies: seconds from
-    capture to the end of all outputs.
+    capture to the end of all outputs. problems: images that could not be read; unanswered: those for which
+    the network gave no answer.
     """
 
     def __init__(self):
-        self.pictures = self.problems = self.dropped = 0
+        self.pictures = self.problems = self.unanswered = self.dropped = 0
         self.seconds, self.counts = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0)
         self.latencies: deque[float] = deque(maxlen=REMEMBERED)
         self.ends: deque[float] = deque(maxlen=100)
@@ -79,15 +81,16 @@ class Statistics:
             f"{self.pictures:,} image{'' if self.pictures == 1 else 's'} in {seconds:.1f} s "
             f"({self.pictures / seconds:.1f}/s)"
         )
-        unread = f", {self.problems:,} could not be read" if self.problems else ""
+        lost = f", {self.problems:,} could not be read" if self.problems else ""
+        lost += f", {self.unanswered:,} got no answer" if self.unanswered else ""
         if not live:
-            return count + unread
+            return count + lost
         middle, high, highest = self.latency_ms(50, 95, 99)
         parts = ", ".join(
             f"{part} {1000 * self.seconds[part] / max(1, self.counts[part]):.1f}" for part in PARTS
         )
         return (
-            f"{count}, {self.dropped:,} dropped{unread}; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, p99 "
+            f"{count}, {self.dropped:,} dropped{lost}; latency p50 {middle:.1f} ms, p95 {high:.1f} ms, p99 "
             f"{highest:.1f} ms; "
             f"ms each: {parts}"
         )
@@ -110,8 +113,8 @@ def run(
     dropped rather than late, those of files never. every: 1: each frame of a video is searched whole, by
     itself; else its faces are followed, see Follower. smooth_s: see Tracker. watched: play videos no faster
     than in real time. statistics: counted while it runs. on_problem: called at once, in another thread, for
-    each shot without an image. on_picture: called after each other one. Raises what a source, detector,
-    predictor or sink raises. The sinks stay open.
+    each shot without an image or an answer. on_picture: called after each other one. Raises what a source,
+    detector, predictor or sink raises. The sinks stay open.
     """
     live = any(source.live for source in sources)
     shots: Channel[Shot] = Channel(drop=live)
@@ -135,7 +138,16 @@ def run(
         with statistics.timing("classify"):
             if shot.image is None or not faces:
                 return Result(shot)
-            return Result(shot, analyzer.readings(faces, analyzer.classify(shot.image, faces)))
+            try:
+                readings = analyzer.readings(faces, analyzer.classify(shot.image, faces))
+                if shot.frame is None:  # a single image
+                    readings = analyzer.explained(shot.image, faces, readings)
+                return Result(shot, readings)
+            except NoAnswer as error:
+                lost = replace(shot, image=None, problem=str(error))
+        statistics.unanswered += 1
+        on_problem(lost)
+        return Result(lost)
 
     pool = ThreadPoolExecutor(len(analyzer.detectors), "detect")
     counted = _counted(sources, watched and not live, statistics, on_problem)
@@ -165,8 +177,7 @@ def run(
             source.stop()
         for channel in (shots, found, read):
             channel.cancel()
-        # The reader may hang in a camera's driver, and as a daemon it ends with the program; but where Python
-        # ends while it is in the midst of OpenCV, the program aborts
+        # So that it gives a camera back; but where it hangs in the driver, it ends with the program
         stages[0].join(READER_S)
         for stage in stages[1:]:
             stage.join()

@@ -27,7 +27,7 @@ from fer_hailo.board.outputs import (
     printable,
 )
 from fer_hailo.board.pipeline import Statistics, run
-from fer_hailo.board.sources import Source, open_sources
+from fer_hailo.board.sources import Source, Video, open_sources
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line, duration
 from fer_hailo.deploy.home import resolve, warn_if_drawn
@@ -55,19 +55,24 @@ class Settings:
     rate: float | None = None
     form: str = "table"
     save: str | None = None
+    explain: bool = False
     show: bool = False
     web: str | None = None
     token: str | None = None
 
 
 def analyse(settings: Settings) -> int:
-    """Returns the exit status: 0; 1 where some inputs could not be read; 2 where none could.
+    """Returns the exit status: 0; 1 where some inputs could not be read, or got no answer from the network;
+    2 where none could be read.
 
-    Ctrl-C is how a live source ends: 0.
+    Raises KeyboardInterrupt, with what was done until then, and BrokenPipeError where nobody reads standard
+    output any more.
     """
     wish = Wish(settings.size, settings.rate)
     sources = open_sources(settings.sources, settings.max_pixels, wish=wish)
     live = any(source.live for source in sources)
+    if settings.explain:
+        _check_explain(settings.save, sources)
     home = resolve(settings.model)
     warn_if_drawn(home)
     with ExitStack() as stack:
@@ -78,7 +83,7 @@ def analyse(settings: Settings) -> int:
             stack.callback(detector.close)
         predictor = stack.enter_context(load(home, settings.threads, settings.batch))
         sinks = _sinks(settings, sources, predictor.labels, stack)
-        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto")
+        analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto", settings.explain)
         statistics = Statistics()
         status = _Status(sources, statistics)
         print(
@@ -89,12 +94,15 @@ def analyse(settings: Settings) -> int:
                 sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
                 status.picture, every,
             )  # fmt: skip
-        except (KeyboardInterrupt, Stop) as end:
-            if isinstance(end, KeyboardInterrupt) and not live:
-                raise KeyboardInterrupt(
-                    f"after {statistics.line(live)}; what was written until here is kept"
-                ) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"after {statistics.line(live)}; what was written until here is kept"
+            ) from None
+        except Stop:
+            pass
         status.done(live)
+    if statistics.unanswered:
+        return 1
     if live or not statistics.problems:
         return 0
     return 1 if statistics.pictures else 2
@@ -116,6 +124,19 @@ def _detectors(name: str, sources: list[Source], alone: bool, each: bool) -> lis
     if count > 1:
         cv2.setNumThreads(1)
     return [open_detector(name) for _ in range(count)]
+
+
+def _check_explain(save: str | None, sources: list[Source]) -> None:
+    """Heat maps are for images: an occlusion map asks the network a hundred times about each face."""
+    if not save or save.lower().endswith(".mp4"):
+        raise UserError("--explain writes its heat maps into the folder of --save: add --save DIR")
+    moving = [source.name for source in sources if source.live or isinstance(source, Video)]
+    if len(moving) == len(sources):
+        raise UserError(f"--explain is for images, and {printable(moving[0])} is a video or camera")
+    if moving:
+        print(
+            f"note: --explain leaves videos out: {', '.join(map(printable, moving[:NAMED]))}", file=sys.stderr
+        )
 
 
 def _sinks(
@@ -167,16 +188,17 @@ class _Status:
         known = [count for count in counts if count is not None]
         self._total = sum(known) if len(known) == len(counts) else None
         self._statistics, self._line = statistics, Line()
-        self._damaged: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # sources, and what is wrong with frames of theirs
         self._faces: Counter[tuple[str, bool]] = Counter()  # of each source, and whether it is a video
 
     def problem(self, shot: Shot) -> None:
         """Damaged frames can be thousands: a source's first one is told, the others are counted."""
-        if shot.source in self._damaged and shot.frame is not None:
+        kind = shot.source, shot.problem
+        if kind in self._told and shot.frame is not None:
             return
         note = ""
         if shot.frame is not None:
-            self._damaged.add(shot.source)
+            self._told.add(kind)
             note = f" (frame {shot.frame}; the next such frames are counted)"
         self._line.done(f"error: {printable(shot.source)}: {shot.problem}{note}")
 
@@ -184,7 +206,8 @@ class _Status:
         self._faces[result.shot.source, result.shot.frame is not None] += len(result.faces)
         if not self._line.live:
             return
-        done, rate = self._statistics.pictures + self._statistics.problems, self._statistics.rate()
+        taken = self._statistics
+        done, rate = taken.pictures + taken.problems + taken.unanswered, taken.rate()
         if self._total is None:
             middle, high = self._statistics.latency_ms(50, 95)
             self._line.show(

@@ -257,7 +257,7 @@ def _is_cut(path: Path) -> bool:
 
 def _files(argument: str, max_pixels: int, capture: Open) -> list[Source]:
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(path):  # of a name that is too long, Path.is_dir raises what the system says
         return _folder(path, max_pixels, capture)
     if not os.path.lexists(path) and glob.has_magic(argument):
         found = [Path(name) for name in glob.glob(argument, recursive=True)]

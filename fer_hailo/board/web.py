@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import ipaddress
-import json
 import re
 import socket
 import threading
@@ -25,6 +24,7 @@ from fer_hailo.board.images import to_bgr
 from fer_hailo.board.live import STALLED_S, Live
 from fer_hailo.board.server import Server
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
 
 CLIENTS = 16  # so many may watch the image at once, and as many the events
 CONNECTIONS = 2 * CLIENTS + 16  # of any kind at once, so that the state of health is seen also when all watch
@@ -120,7 +120,7 @@ def _shown(host: str) -> str:
 
 
 def _event(result: Result) -> bytes:
-    return json.dumps(result.to_dict()).encode()
+    return to_json(result.to_dict()).encode()
 
 
 def _jpeg(drawn: np.ndarray) -> bytes:
@@ -163,7 +163,7 @@ def _events(live: Live) -> Iterator[bytes]:
         yield b"id: %d\ndata: %b\n\n" % (number, event)
         if time.monotonic() - told >= STATUS_S:
             told = time.monotonic()
-            yield b"event: status\ndata: %b\n\n" % json.dumps(live.status()).encode()
+            yield b"event: status\ndata: %b\n\n" % to_json(live.status()).encode()
 
 
 def _page(labels: Sequence[str], title: str, run: str) -> tuple[str, str]:
@@ -181,7 +181,7 @@ def _page(labels: Sequence[str], title: str, run: str) -> tuple[str, str]:
     )
     shown = {label: "#" + bytes(rgb).hex() for label, rgb in colours(labels).items()}
     setup = {"run": run, "labels": list(labels), "colours": shown}
-    values = {"title": escape(title), "setup": json.dumps(setup).replace("<", "\\u003c")}
+    values = {"title": escape(title), "setup": to_json(setup).replace("<", "\\u003c")}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], html), policy
 
 
@@ -257,7 +257,8 @@ def _application(live: Live, guard: _Guard, page: str, policy: str):
     def health():
         known = live.health()
         response.status = 200 if known["status"] == "ok" else 503
-        return known
+        response.content_type = "application/json"
+        return to_json(known)
 
     def plain(error) -> str:
         response.content_type = "text/plain; charset=utf-8"

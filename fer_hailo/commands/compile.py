@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 from pathlib import Path
 
 from fer_hailo.common.calls import tool
 from fer_hailo.common.cli import Parser, command_parser, nearest
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.files import to_json
 from fer_hailo.common.resources import find
 
 
@@ -170,10 +170,10 @@ def _inspect(path: Path, as_json: bool) -> int:
 
     if path.suffix == ".har":
         har = read_har(path)
-        print(json.dumps(har.to_dict(), indent=2) if as_json else format_har(har))
+        print(to_json(har.to_dict(), indent=2) if as_json else format_har(har))
     else:
         hef = read_hef(path)
-        print(json.dumps(hef.to_dict(), indent=2) if as_json else format_hef(hef))
+        print(to_json(hef.to_dict(), indent=2) if as_json else format_hef(hef))
     return 0
 
 

@@ -2,14 +2,16 @@
 
 fer-hailo run photo.jpg                              an image, by the newest run's model or the released one
 fer-hailo run photos/ 'more/**/*.png' clip.mp4 --save out --json
+fer-hailo run photo.jpg --save out --explain         where in the faces the network saw it
 fer-hailo run 0 --model deploy/hailo8/model.hef --web 8080      the first camera; look at 127.0.0.1:8080
 fer-hailo run picamera --size 1280x720 --rate 30     a Raspberry Pi camera
 fer-hailo run --cameras                              the cameras here, by name
 fer-hailo run --benchmark A.tflite B.hef             images/s, latency, memory
 fer-hailo run --doctor                               what is wrong on this board, and how to mend it
 
-Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read, 2 nothing
-could be done.
+Nothing is stored unless --save asks for it. Exit status: 0 done, 1 some inputs could not be read or gave no
+answer, 2 nothing could be done or the disk is full, 130 ended by Ctrl-C or SIGTERM, 141 nobody reads the
+output any more.
 """
 
 from __future__ import annotations
@@ -135,6 +137,11 @@ def _parser() -> Parser:
         )
     more = parser.add_argument_group("images")
     more.add_argument("--save", metavar="DIR|FILE.mp4", help="write annotated images and videos")
+    more.add_argument(
+        "--explain",
+        action="store_true",
+        help="with --save: beside each image NAME-explained.png, heat maps of where the network looked",
+    )
     more.add_argument("--show", action="store_true", help="show them in a window; q ends")
     more.add_argument("--web", metavar="[HOST:]PORT", help="show them on a web page")
     more.add_argument(

@@ -5,6 +5,7 @@ statuses.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import errno
@@ -17,6 +18,7 @@ from typing import NoReturn
 
 from fer_hailo.common.calls import calls, tool
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.streams import leave, prepare, settle
 
 # Errors of the place that a user chose, not of the program.
 PLACES = {
@@ -50,6 +52,11 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown option {flag}{nearest(flag, self._option_string_actions)} (see --help)"
         raise UserError(message)
 
+    def _print_message(self, message: str, file=None) -> None:
+        """argparse would take a full disk for done."""
+        if message and file:
+            file.write(message)
+
 
 class _Noted(argparse.Action):
     """A flag that `run` looks for by itself: no command need know it."""
@@ -80,15 +87,32 @@ def nearest(word: object, known: Iterable) -> str:
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> int:
     """Call `main(argv)` and return its exit status: a UserError or a full disk becomes one line on standard
-    error and 2.
+    error and 2; Ctrl-C and SIGTERM 130; a pipe that nobody reads any more 141.
 
-    SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way.
+    SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way. argv: None: the
+    program's own, which then ends with this status whatever its threads are at.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the CPU would bury our lines
     with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
         signal.signal(signal.SIGTERM, _interrupt)
+    statuses = [1]  # Python's own, of an exception that comes through
+    if argv is None:
+        prepare()
+        # Called last, as it is registered first
+        atexit.register(lambda: leave(statuses[-1]))
+    statuses.append(_status(main, argv))
+    settle()
+    return statuses[-1]
+
+
+def _status(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int:
     try:
-        status = main(argv) or 0
+        try:
+            status = main(argv) or 0
+        except SystemExit as end:  # of --help and --version
+            if end.code:
+                raise
+            status = 0
         if sys.stdout:  # None where it is closed
             sys.stdout.flush()
         return status
@@ -101,8 +125,6 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
         print(f"interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered would fail once more, with a traceback, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
     except OSError as error:
         if error.errno not in PLACES:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.reading import DAMAGED, read_text, read_whole
+
+LONG = 230  # bytes of a file's name, of the 255 that it may have, that leave no room for more
 
 
 @contextlib.contextmanager
@@ -24,7 +28,9 @@ def written(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    long = len(os.fsencode(path.name)) > LONG
+    stem = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:32] if long else path.stem
+    beside = path.with_name(f".{stem}.{os.getpid()}{path.suffix}")
     try:
         yield beside
         with open(beside, "r+b") as file:
@@ -40,9 +46,28 @@ def write_text(path: Path | str, text: str) -> None:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
+def to_json(value: object, **layout: Any) -> str:
+    """A value as JSON that every reader takes: NaN and infinity, which JSON does not have, become null.
+
+    layout: as json.dumps takes it.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **layout)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, **layout)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path | str, value: object) -> None:
-    """Write a value as indented JSON atomically."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write a value as indented JSON atomically, see `to_json`."""
+    write_text(path, to_json(value, indent=2) + "\n")
 
 
 def write_csv(path: Path | str, columns: list[str], rows: list[dict]) -> None:

@@ -6,12 +6,12 @@ Standard library only, but for the records of other modules.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fer_hailo.common.confidence import Confidence
+from fer_hailo.common.files import to_json
 from fer_hailo.common.metrics import Scores, scores_from_dict, scores_to_dict
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.deploy.selection import Selection
@@ -183,4 +183,4 @@ def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def own_sha256(content: Mapping[str, Any]) -> str:
     """The digest that a manifest holds of all else in it, however it is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json(content, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Splits, compute_metrics, softmax
 from fer_hailo.common.progress import track
+from fer_hailo.common.workers import shared_out
 from fer_hailo.deploy.bundle import EvalSet
 
 CHUNK = 256
@@ -25,18 +26,21 @@ class Images(Protocol):
     def __getitem__(self, part: slice, /) -> np.ndarray: ...
 
 
-def logits_of(
-    infer: Callable[[np.ndarray], np.ndarray], images: Images, classes: int, label: str
-) -> np.ndarray:
+Infer = Callable[[np.ndarray], np.ndarray]
+
+
+def logits_of(infer: Infer | Sequence[Infer], images: Images, classes: int, label: str) -> np.ndarray:
     """Logits float64 (N, C) of a network, chunk by chunk. images: uint8 (N, I, I, 3).
 
-    infer: such images to (N, C), (N, 1, 1, C) or the like. Raises UserError where it does not give `classes`
-    numbers an image.
+    infer: such images to (N, C), (N, 1, 1, C) or the like; several, which are the same network, share the
+    images. Raises UserError where it does not give `classes` numbers an image.
     """
+    workers = [infer] if callable(infer) else infer
     starts = range(0, len(images), CHUNK)
+    answers = shared_out(workers, (images[start : start + CHUNK] for start in starts))
     parts = [
-        _rows(infer(images[i : i + CHUNK]), classes, len(images[i : i + CHUNK]))
-        for i in track(starts, len(starts), label)
+        _rows(answer, classes, min(CHUNK, len(images) - start))
+        for start, answer in zip(starts, track(answers, len(starts), label), strict=True)
     ]
     return np.concatenate(parts)
 

@@ -90,6 +90,9 @@ class Stream:
     # names are those of the input's first reader, none where that changes the precision, others where the
     # script calls it so.
     normalised_on_chip: bool | None
+    # What an image takes on the bus, with the padding of the chip's buffers; None where the file states none.
+    # Where the chip pads by itself, HailoRT sends less: the values alone.
+    bus_bytes: int | None = None
 
     @property
     def damaged(self) -> bool:
@@ -98,12 +101,23 @@ class Stream:
         """
         return self.type == "UINT8" and self.qp_zp is not None and self.qp_zp > 255
 
+    @property
+    def bytes(self) -> int:
+        """Of the values of one image."""
+        return math.prod(self.shape) * (2 if self.type == "UINT16" else 1)
+
+    @property
+    def transfer(self) -> str:
+        """For people, how much an image takes on the bus."""
+        padded = self.bus_bytes not in (None, self.bytes)
+        return f"{self.bytes:,} bytes an image" + (f" ({self.bus_bytes:,} padded)" if padded else "")
+
     def to_dict(self) -> dict:
         """Plain JSON values."""
         limits = None if self.limits is None else list(self.limits)
-        values = vars(self) | {"shape": list(self.shape), "limits": limits}
-        for_inputs = ("takes_bytes", "normalised_on_chip")
-        return {key: value for key, value in values.items() if key not in for_inputs or value is not None}
+        values = vars(self) | {"shape": list(self.shape), "limits": limits, "bytes": self.bytes}
+        optional = ("takes_bytes", "normalised_on_chip", "bus_bytes")
+        return {key: value for key, value in values.items() if key not in optional or value is not None}
 
 
 @dataclass(frozen=True)
@@ -122,13 +136,18 @@ class Group:
     outputs: tuple[Stream, ...]
 
     def to_dict(self) -> dict:
-        """Plain JSON values."""
+        """Plain JSON values; besides, the bytes that an image takes on the bus."""
+        taken = {
+            name: sum(stream.bus_bytes or stream.bytes for stream in side)
+            for name, side in (("bytes_to_chip", self.inputs), ("bytes_from_chip", self.outputs))
+        }
         streams = {
             side: [stream.to_dict() for stream in getattr(self, side)] for side in ("inputs", "outputs")
         }
         return (
             {"network_group": self.name}
             | {key: value for key, value in vars(self).items() if key != "name"}
+            | taken
             | streams
         )
 
@@ -203,7 +222,7 @@ def format_hef(hef: Hef) -> str:
 def _line(side: str, stream: Stream) -> str:
     shape = "x".join(map(str, stream.shape))
     parts = [
-        f"  {side:6}  {stream.name}  {stream.type} {stream.order}({shape})",
+        f"  {side:6}  {stream.name}  {stream.type} {stream.order}({shape}), {stream.transfer}",
         f"scale {stream.qp_scale}",
         f"zero point {stream.qp_zp}",
     ]
@@ -416,7 +435,8 @@ def _stream(layer: Message, transposed: bool, is_input: bool) -> Stream:
     # says.
     raw = (zero, scale, limits) == (0, 1, (0, 255)) if is_input else None
     named = raw and any(NORMALISATION.fullmatch(text) for text in layer.texts(5))
-    return Stream(name, TYPES[base.uint32(12)], order, shape, zero, scale, limits, raw, named)
+    bus = base.uint32(9) * base.uint32(10) or None  # bytes of a buffer, buffers of an image
+    return Stream(name, TYPES[base.uint32(12)], order, shape, zero, scale, limits, raw, named, bus)
 
 
 def _finite(number: float) -> float | None:

@@ -16,7 +16,8 @@ BATCH = 64
 class KerasModel:
     """A Keras classifier that gives logits, on the backend of KERAS_BACKEND.
 
-    Raises UserError where Keras is missing, or the model's shapes do not fit `spec` and `labels`.
+    model: the network itself. Raises UserError where Keras is missing, or the model's shapes do not fit
+    `spec` and `labels`.
     """
 
     stage = "keras"
@@ -29,9 +30,9 @@ class KerasModel:
                 f"{path} needs Keras, which cannot be imported ({error}): {install('train')}, or use a "
                 ".tflite"
             ) from None
-        self._model = load_model(path)
+        self.model = load_model(path)
         shapes, wanted = (
-            (self._model.input_shape, self._model.output_shape),
+            (self.model.input_shape, self.model.output_shape),
             (spec.input_size, spec.input_size, 3),
         )
         if shapes[0][1:] != wanted or shapes[1][1:] != (len(labels),):
@@ -45,7 +46,7 @@ class KerasModel:
         # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see
         # fer_hailo.training.data.feed.
         parts = [
-            self._model.predict_on_batch(normalise(images[i : i + BATCH], spec))
+            self.model.predict_on_batch(normalise(images[i : i + BATCH], spec))
             for i in range(0, len(images), BATCH)
         ]
         return np.concatenate([np.asarray(part) for part in parts])

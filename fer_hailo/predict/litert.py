@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.reading import read_whole
 from fer_hailo.common.results import FLOAT_STEM
+from fer_hailo.common.workers import cores
 from fer_hailo.formats.tflite import MOST_BYTES, read_tflite
 from fer_hailo.predict import private
 
@@ -31,14 +33,7 @@ class LiteRT:
     def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
         self.path = Path(path)
         try:
-            # About the memory that keeping tensors takes; about TensorFlow's copy being old
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._interpreter = _interpreter()(
-                    model_content=read_whole(path, MOST_BYTES),
-                    num_threads=threads,
-                    experimental_preserve_all_tensors=keep_tensors,
-                )
+            self._interpreter = interpreter_of(read_whole(path, MOST_BYTES), threads, keep_tensors)
             self._interpreter.allocate_tensors()
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -144,9 +139,26 @@ class LiteRT:
         return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
 
 
+def on_all_cores(path: Path | str, spec: PreprocessSpec) -> list[Callable[[np.ndarray], np.ndarray]]:
+    """Functions of images, as `LiteRT.logits` takes them, to logits, one for each core: the same network."""
+    return [functools.partial(LiteRT(path).logits, spec=spec) for _ in range(cores())]
+
+
 def _real(values: np.ndarray, detail: dict) -> np.ndarray:
     scale, zero = detail["quantization"]
     return (values.astype(np.float32) - zero) * np.float32(scale) if scale else np.array(values, np.float32)
+
+
+def interpreter_of(content: bytes, threads: int = 1, keep_tensors: bool = False) -> Any:
+    """LiteRT's interpreter of a TFLite file's bytes, no tensors allocated yet. Raises as LiteRT does, and
+    UserError where it is missing.
+    """
+    # About the memory that keeping tensors takes; about TensorFlow's copy being old
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _interpreter()(
+            model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep_tensors
+        )
 
 
 def _interpreter():

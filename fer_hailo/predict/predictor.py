@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fer_hailo.common.confidence import PLAIN, Confidence
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.deploy.home import Format, Home
 
@@ -24,6 +25,10 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back what the network holds (a device)."""
+
+
+class NoAnswer(UserError):
+    """A network gave values that are no predictions."""
 
 
 class Predictor:
@@ -68,8 +73,11 @@ class Predictor:
         return self.backend.logits(np.ascontiguousarray(images), self.spec)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `logits`, to probabilities float64 (N, C)."""
-        return self.confidence.probabilities(self.logits(images))
+        """As `logits`, to probabilities float64 (N, C). Raises NoAnswer for values that are not finite."""
+        logits = self.logits(images)
+        if not np.isfinite(logits).all():
+            raise NoAnswer("the network gave no answer (NaN or infinity): is the model file whole?")
+        return self.confidence.probabilities(logits)
 
     def close(self) -> None:
         self.backend.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import written
+from fer_hailo.common.files import to_json, written
 from fer_hailo.deploy.bundle import MANIFEST
 from fer_hailo.deploy.steps import RECORD
 from fer_hailo.formats.har import read_har
@@ -62,7 +62,7 @@ def report_problem(target: Path, bundle: Path | None, out: Path | None, hw_arch:
     scrubber = _knowing(found, bundle, out)
     lines = [f"{_name(scrubber, what)}: {scrubber.text(reason)}" for what, reason in missing]
     facts = {"made": time.strftime("%Y-%m-%d"), **machine(), **sdk, "missing": lines}
-    about = scrubber.names_out_of(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    about = scrubber.names_out_of(to_json(facts, indent=1, ensure_ascii=False) + "\n")
     pieces = [(VERSIONS, about.encode("utf-8", "replace"), "")]
     pieces += [_packed(raw, scrubber) for raw in found]
     _show(pieces, lines)
@@ -191,7 +191,7 @@ def _knowing(found: list[Raw], bundle: Path | None, out: Path | None) -> Scrubbe
     scrubber = of_this_machine()
     for raw in found:
         with contextlib.suppress(RecursionError):
-            scrubber.learn(raw.content if isinstance(raw.content, str) else json.dumps(raw.content))
+            scrubber.learn(raw.content if isinstance(raw.content, str) else to_json(raw.content))
     folders = [str(form) for path in (bundle, out, Path.cwd()) if path for form in (path, path.resolve())]
     scrubber.name((folder for folder in folders if len(Path(folder).parts) > 1), PATH)
     manifest = next((raw.content for raw in found if raw.name == MANIFEST), None)
@@ -210,7 +210,7 @@ def _packed(raw: Raw, scrubber: Scrubber) -> tuple[str, bytes, str]:
         if isinstance(raw.content, str):
             text = scrubber.text(raw.content)
         else:
-            text = json.dumps(scrubber.values(raw.content), indent=1, ensure_ascii=False) + "\n"
+            text = to_json(scrubber.values(raw.content), indent=1, ensure_ascii=False) + "\n"
     except RecursionError:
         text = "left out: it lies too deep in itself\n"
     return _name(scrubber, raw.name), text.encode("utf-8", "replace"), raw.note

@@ -166,7 +166,7 @@ def test_what_is_stated_goes_into_bundle_and_script(trained, sample_set, tmp_pat
     "place",
     [
         "fer_hailo.training.convert.conversion.quantise",
-        "numpy.savez_compressed",
+        "fer_hailo.deploy.bundle.write_evaluation",
         "fer_hailo.deploy.bundle.write_json",
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.formats.tflite import read_tflite
-from fer_hailo.predict.litert import LiteRT
+from fer_hailo.predict.litert import LiteRT, on_all_cores
 from fer_hailo.training.convert.flatbuffer import object_of
 from fer_hailo.training.convert.parity import check_parity
 from fer_hailo.training.convert.quantise import NoInt8Kernel, quantise
@@ -207,15 +207,14 @@ def test_a_layer_without_an_int8_kernel_is_named(tmp_path, images):
 
 
 def test_a_network_that_no_quantizer_can_run_is_named(tmp_path, images, float32, monkeypatch):
-    def refuse(*arguments):
-        raise UserError("x cannot be run by LiteRT: failed to prepare")
+    def refuse(path, spec):
+        if path != float32:
+            raise UserError("x cannot be run by LiteRT: failed to prepare")
+        return on_all_cores(path, spec)
 
     ranges = tensor_ranges(float32, images, SPEC)
     ranges["join"].low[:] = ranges["join"].high[:] = 0
-    exact = LiteRT(float32)
-    monkeypatch.setattr(
-        "fer_hailo.training.convert.quantise.LiteRT", lambda path: exact if path == float32 else refuse()
-    )
+    monkeypatch.setattr("fer_hailo.training.convert.quantise.on_all_cores", refuse)
     with pytest.raises(
         UserError,
         match=r"no INT8 version of this network runs .*failed to prepare.* 1 tensors never change, the first "

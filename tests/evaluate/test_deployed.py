@@ -132,12 +132,13 @@ def test_on_the_board_numpy_and_hailort_are_enough(board):
 
 
 def test_a_folder_with_a_model(board):
-    result = evaluate("deploy/hailo8", "--split", "val", "--json", cwd=board)
+    result = evaluate("deploy/hailo8", "--split", "val", "--json", "--explain", cwd=board)
     assert result.returncode == 0, result.stderr
     assert (
         json.loads(result.stdout)["accuracy"]
         == accuracies(device_logits(board / "deploy/hailo8/model.hef"))["val"]
     )
+    assert (board / "deploy/evaluation_hef/explained_val.png").is_file()
 
 
 def test_corrupted_faces_of_a_bundle_need_opencv_besides(board):

@@ -222,7 +222,13 @@ def test_the_int8_answers_are_kept_picture_by_picture(compiled):
         right[VAL:].mean(),
     ]
     assert recorded()["answers"] == hashlib.sha256((out / "int8_answers.npz").read_bytes()).hexdigest()
-    assert "int8_answers.npz keeps the INT8 predictions" in (out / "compile_report.html").read_text()
+    page = (out / "compile_report.html").read_text()
+    assert "int8_answers.npz keeps the INT8 predictions" in page
+    for name, count in (
+        ("bytes_to_chip", 16 * 16 * 3),
+        ("bytes_from_chip", 8),
+    ):  # four bytes, in a buffer of 8
+        assert report(out)["hef"][name] == count and f"<td>{name}</td><td>{count}</td>" in page
 
     (out / "int8_answers.npz").write_bytes(b"damaged")  # scored again, though nothing is made again
     again = compile_hef("deploy", "--max-drop", 2, cwd=compiled)

@@ -231,6 +231,7 @@ def test_every_header_version(version, described):
         "qp_zp": 0,
         "qp_scale": 1,
         "limits": [0, 255],
+        "bytes": 128 * 128 * 3,
     }
     logits = {
         "name": "net/fc",
@@ -239,6 +240,7 @@ def test_every_header_version(version, described):
         "qp_zp": 131,
         "qp_scale": 0.1,
         "limits": [-13.1, 12.4],
+        "bytes": 7,
     }
     assert hef.to_dict() == {
         "header_version": version, "checksum_kind": kind, "checksum": checksum,
@@ -247,7 +249,8 @@ def test_every_header_version(version, described):
         "sdk_version": "3.33.0", "timestamp": "2023-11-14T22:13:20Z", "network_group": "net",
         "contexts": 1,
         "bottleneck_fps": 1234.5,
-        "latency_s": 0.002, "inputs": [picture | {"type": "UINT8",
+        "latency_s": 0.002, "bytes_to_chip": 128 * 128 * 3, "bytes_from_chip": 7,
+        "inputs": [picture | {"type": "UINT8",
         "takes_bytes": True,
         "normalised_on_chip": True}],
         "outputs": [logits | {"type": "UINT8"}],
@@ -330,6 +333,11 @@ def test_real_files_of_other_kinds(shared):
     assert (detector.architecture, len(detector.groups[0].outputs)) == ("HAILO15H", 9)
     # Two anchors: 1, 4 and 10 values each
     assert {stream.shape[2] for stream in detector.groups[0].outputs} == {2, 8, 20}
+    # 16 bit: one value, in a buffer of 8 bytes; 20 x 20 x 20 bytes, whose rows are as long as those of 24
+    assert (source.bytes, source.bus_bytes) == (32 * 32 * 3, 32 * 32 * 3)
+    assert (output.transfer, source.transfer) == ("2 bytes an image (8 padded)", "3,072 bytes an image")
+    rows = {stream.shape: stream.bus_bytes for stream in detector.groups[0].outputs}
+    assert rows[20, 20, 20] == 20 * 24 * 20 and rows[80, 80, 20] == 80 * 80 * 20
 
 
 # Header version by its second number; the rest by shared facts

@@ -265,7 +265,8 @@ def test_the_program_ends_with_this_one(program, command, fault):
         "def read():\n"
         "    for shot in open_sources(['picamera'], 10**8)[0].shots(): pass\n"
         "threading.Thread(target=read, daemon=True).start()\n"
-        f"while not pathlib.Path({str(path.parent / 'calls')!r}).exists(): time.sleep(0.02)"
+        f"calls = pathlib.Path({str(path.parent / 'calls')!r})\n"
+        "while not (calls.exists() and calls.read_text()): time.sleep(0.02)"
     )
     done = command([sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr

@@ -126,7 +126,8 @@ def test_a_board_on_which_all_is_well(fake, deploy):
     assert findings["camera"][1] == "0 (USB Camera: USB Camera)" and findings["memory"][1] == "6,144 MiB free"
     assert findings["temperature"][1] == "52 degrees Celsius" and findings["supply"][1] == "throttled=0x0"
     assert (
-        "for HAILO8, compiler 3.33.0, normalised on the chip, blue, green, grey, red" in findings["model"][1]
+        "for HAILO8, compiler 3.33.0, normalised on the chip, 768 bytes an image, blue, green, grey, red"
+        in findings["model"][1]
     )
 
 

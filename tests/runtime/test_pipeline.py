@@ -10,6 +10,7 @@ from fer_hailo.board.faces import SIDES, Face
 from fer_hailo.board.frames import Reading, Shot
 from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.common.errors import UserError
+from fer_hailo.predict.predictor import NoAnswer
 
 LABELS = ("angry", "happy")
 WAIT = 20  # seconds until a test that hangs fails
@@ -64,6 +65,9 @@ class Analysis:
         return tuple(
             Reading(face.box, face.score, LABELS, row, detected=face.detected) for face, row in pairs
         )
+
+    def explained(self, image, faces, readings):
+        return readings
 
 
 class Kept:
@@ -244,6 +248,24 @@ def test_what_could_not_be_read_is_counted_told_and_handed_on():
         "time_s": 0.1,
         "problem": "is damaged",
     }
+
+
+def test_what_got_no_answer_is_counted_told_and_handed_on():
+    class Nan(Analysis):
+        def classify(self, image, faces):
+            if image[0, 0, 0] == 1:
+                raise NoAnswer("it gave NaN")
+            return super().classify(image, faces)
+
+    sink = Kept()
+    statistics, problems = through([Given([shot(n) for n in range(3)])], sink, Nan())
+    assert (statistics.pictures, statistics.problems, statistics.unanswered) == (2, 0, 1)
+    assert [(r.shot.frame, r.shot.problem, len(r.faces)) for r in sink.results] == [
+        (0, "", 1),
+        (1, "it gave NaN", 0),
+        (2, "", 1),
+    ]
+    assert [lost.frame for lost in problems] == [1] and ", 1 got no answer" in statistics.line(live=False)
 
 
 def test_a_device_that_is_lost_ends_the_run_after_what_was_done():

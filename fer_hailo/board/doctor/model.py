@@ -38,7 +38,8 @@ def examine_model(home: Home, library: str, chip: str) -> Finding:
     if chip and not runs_on(hef, chip):
         return Finding(FAIL, "model", *split(f"{path} {misfit(hef, chip, compiled_for)}"))
     normalised = "takes bytes" if doubt else "normalised on the chip"
-    says = f"{path}, for {hef.architecture}, compiler {hef.sdk_version}, {normalised}, {', '.join(labels)}"
+    taken = f"{normalised}, {hef.groups[0].inputs[0].transfer}"
+    says = f"{path}, for {hef.architecture}, compiler {hef.sdk_version}, {taken}, {', '.join(labels)}"
     return _pair("model", hef, says, library, "compile it")
 
 

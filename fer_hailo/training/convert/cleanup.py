@@ -14,18 +14,19 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.common.progress import track
+from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
 from fer_hailo.training.convert.graph import Edit, Graph, graph_of, rebuild
+from fer_hailo.training.convert.watch import Values, Watch, watcher
 from fer_hailo.training.data.rows import Images
-from fer_hailo.training.evaluate.score import Scorer
-from fer_hailo.training.models.inputs import FaceInput
 
 CLEAN = "model_clean.keras"
-BATCH = 256
+BATCH = 64
+OTHERS = 64  # validation images on which each change is computed, whatever the units gave
 MOST_MOVED = 1e-3  # a change that moves a validation logit by more is not made
 STILL = 1e-6  # what changes the next layer by no more than this is constant
 UNITWISE = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation, keras.layers.Dropout)
+
+Range = tuple[np.ndarray, np.ndarray]  # smallest and largest value of each unit: float32 (units,) each
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,65 @@ def clean_network(
     """
     graph = graph_of(model)
     gates, units = list(_gates(model, graph)), list(_units(model, graph))
-    probed = {gate for _, gate, _, _ in gates} | {last for _, _, last, _ in units}
-    ranges = _ranges(model, sorted(probed), train, spec)
-    reference = Scorer(model, spec).logits(val)
+    probed = sorted({gate for _, gate, _, _ in gates} | {last for _, _, last, _ in units})
+    if not probed:
+        return model, []
+    watch = watcher(model, probed, spec, len(train))
+    ranges = _ranges(watch(train, "looking for constant units"))
+    places: list[tuple] = [(_fold_gate, "constant gate folded", gate[1], gate) for gate in gates]
+    places += [(_prune, "constant units pruned", unit[2], unit) for unit in units]
+    judge: Judge | None = None
     changes: list[Change] = []
-    steps = [(_fold_gate, "constant gate folded", gate) for gate in gates] + [
-        (_prune, "constant units pruned", unit) for unit in units
-    ]
-    for make, what, place in track(steps, len(steps), "cleaning the graph"):
+    for make, what, watched, place in places:
         if not _present(model, place[0]):  # it went with the gate that it belonged to
             continue
-        edit, removed, count = make(model, *place, ranges)
-        if not removed:
+        edit, dead = make(model, *place, ranges)
+        if not dead.any():
             continue
+        judge = judge or Judge(model, watch, ranges, val, spec)
         candidate = rebuild(model, edit)
-        moved = float(np.abs(Scorer(candidate, spec).logits(val) - reference).max())
-        changes.append(Change(place[0], what, removed, count, moved, moved <= MOST_MOVED))
+        moved = judge.moved(candidate, watched, dead)
+        changes.append(Change(place[0], what, int(dead.sum()), len(dead), moved, moved <= MOST_MOVED))
         model = candidate if moved <= MOST_MOVED else model
     return model, changes
+
+
+class Judge:
+    """How far changes move the logits of validation images, without computing all of them for each change.
+
+    An image on which all units that went have the value that they were taken for gives the same logits as
+    before. The others are computed, and a few more, which would tell of a change that is wrong.
+    """
+
+    def __init__(
+        self, model: keras.Model, watch: Watch, ranges: dict[str, Range], val: Images, spec: PreprocessSpec
+    ):
+        self._model, self._images, self._spec = model, val, spec
+        self._apart: dict[str, list[np.ndarray]] = {name: [] for name in ranges}
+        for chunk in watch(val, "validation images where they vary"):
+            for name, values in chunk.items():
+                _, high = ranges[name]
+                away = np.abs(values.reshape(len(values), -1, values.shape[-1]) - high)
+                self._apart[name].append(away.max(axis=1) > STILL)
+        self._touched = np.zeros(len(val), bool)
+        self._touched[:: max(1, len(val) // OTHERS)] = True
+
+    def moved(self, candidate: keras.Model, watched: str, dead: np.ndarray) -> float:
+        """The largest difference of a logit. watched: the operation that gave the units. dead: bool (units,),
+        those that went.
+
+        Where it is small enough the change counts as made: its images are computed for the next ones too.
+        """
+        touched = self._touched | np.concatenate(self._apart[watched])[:, dead].any(axis=1)
+        faces = [prepare(self._images[place], self._spec) for place in np.flatnonzero(touched)]
+        moved = 0.0
+        for start in range(0, len(faces), BATCH):
+            inputs = normalise(np.stack(faces[start : start + BATCH]), self._spec)
+            before, after = (np.asarray(model(inputs, training=False)) for model in (self._model, candidate))
+            moved = max(moved, float(np.abs(after - before).max()))
+        if moved <= MOST_MOVED:
+            self._touched = touched
+        return moved
 
 
 def _gates(model: keras.Model, graph: Graph) -> Iterator[tuple[str, str, int, str]]:
@@ -104,25 +146,24 @@ def _units(model: keras.Model, graph: Graph) -> Iterator[tuple[str, list[str], s
 
 
 def _fold_gate(
-    model: keras.Model, multiplication: str, gate: str, kept: int, after: str, ranges: dict
-) -> tuple[Edit, int, int]:
-    """The gate's values go into the kernel of the layer that follows."""
+    model: keras.Model, multiplication: str, gate: str, kept: int, after: str, ranges: dict[str, Range]
+) -> tuple[Edit, np.ndarray]:
+    """The gate's values go into the kernel of the layer that follows. Returns which of its units went, bool
+    (units,): all or none.
+    """
     low, high = ranges[gate]
     kernel, *bias = model.get_layer(after).get_weights()
     if (high - low).max() > STILL or len(high) not in (1, kernel.shape[-2]):
-        return Edit(), 0, len(high)
-    return (
-        Edit(weights={after: [kernel * high[:, None], *bias]}, bypass={multiplication: kept}),
-        len(high),
-        len(high),
-    )
+        return Edit(), np.zeros(len(high), bool)
+    edit = Edit(weights={after: [kernel * high[:, None], *bias]}, bypass={multiplication: kept})
+    return edit, np.ones(len(high), bool)
 
 
 def _prune(
-    model: keras.Model, producer: str, chain: list[str], last: str, consumer: str, ranges: dict
-) -> tuple[Edit, int, int]:
+    model: keras.Model, producer: str, chain: list[str], last: str, consumer: str, ranges: dict[str, Range]
+) -> tuple[Edit, np.ndarray]:
     """Constant units go from the producer and the layers between; what they gave goes into the consumer's
-    bias.
+    bias. Returns which units went, bool (units,).
     """
     low, high = ranges[last]
     kernel, *bias = model.get_layer(consumer).get_weights()
@@ -142,26 +183,15 @@ def _prune(
     edit.config[producer] = {
         "units" if isinstance(model.get_layer(producer), keras.layers.Dense) else "filters": int(keep.sum())
     }
-    return edit, int(dead.sum()), len(dead)
+    return edit, dead
 
 
-def _ranges(
-    model: keras.Model, names: list[str], images: Images, spec: PreprocessSpec
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Smallest and largest value of each unit at the outputs of some operations, over all images: float32
-    (units,) each.
-    """
-    if not names:
-        return {}
-    inputs = keras.Input(spec.source_shape, dtype="uint8")
-    probe = keras.Model(model.inputs, [_operation(model, name).output for name in names])
-    probe = keras.Model(inputs, probe(FaceInput(spec, dtype="float32")(inputs)))
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    starts = range(0, len(images), BATCH)
-    for start in track(starts, len(starts), "looking for constant units"):
-        outputs = probe.predict_on_batch(images[start : start + BATCH])
-        for name, output in zip(names, outputs if isinstance(outputs, list) else [outputs], strict=True):
-            values = np.asarray(output).reshape(-1, output.shape[-1])
+def _ranges(chunks: Iterator[Values]) -> dict[str, Range]:
+    """Smallest and largest value of each unit over all images."""
+    found: dict[str, Range] = {}
+    for chunk in chunks:
+        for name, output in chunk.items():
+            values = output.reshape(-1, output.shape[-1])
             low, high = values.min(axis=0), values.max(axis=0)
             if name in found:
                 low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])

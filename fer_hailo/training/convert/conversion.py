@@ -31,7 +31,7 @@ from fer_hailo.deploy.program import write_program
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
 from fer_hailo.deploy.selection import Selection
 from fer_hailo.formats.tflite import Tflite, read_tflite
-from fer_hailo.predict.litert import LiteRT
+from fer_hailo.predict.litert import LiteRT, on_all_cores
 from fer_hailo.script.lint import specialise
 from fer_hailo.training.convert.calibration import calibration_set, choose, prepare_all, write_sheet
 from fer_hailo.training.convert.cleanup import CLEAN, Change, clean_network
@@ -42,7 +42,7 @@ from fer_hailo.training.convert.graph import as_logits, flatten
 from fer_hailo.training.convert.parity import COUNT, check_parity
 from fer_hailo.training.convert.primitives import write_out_swishes
 from fer_hailo.training.convert.quantise import NoInt8Kernel, Trial, quantise, quantise_trained
-from fer_hailo.training.convert.ranges import TensorFacts, TensorRange, tensor_ranges
+from fer_hailo.training.convert.ranges import TensorFacts, TensorRange, tensor_ranges, undone
 from fer_hailo.training.convert.report import write_conversion_report
 from fer_hailo.training.convert.second_road import NoSecondRoad, SecondRoad, make_second_road
 from fer_hailo.training.convert.tflite import raise_small_kernels, to_tflite
@@ -51,7 +51,7 @@ from fer_hailo.training.convert.validated import selected, validated_side
 from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.evaluation import check_split
 from fer_hailo.training.evaluate.score import evaluate_model
-from fer_hailo.training.models.build import load_model
+from fer_hailo.training.models.opened import check_stated, open_network
 
 SCRATCH = ".convert"
 # Of a network that was fine-tuned for 8 bits
@@ -80,7 +80,8 @@ def convert(
             "it taught"
         )
     check_split(subject, "validation")
-    model = as_logits(flatten(load_model(subject.model)))
+    check_stated(subject)
+    model = as_logits(flatten(open_network(subject)))
     spec = _spec(subject, overrides, model, mean, scale)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)
@@ -165,15 +166,18 @@ class Converter:
         float32, int8 = self.deploy / parts.FLOAT, self.deploy / parts.INT8
         self.deploy.mkdir()
         float32.write_bytes(to_tflite(clean))
-        ranges = tensor_ranges(float32, calibration, self.spec)
-        raised = raise_small_kernels(float32, ranges)
+        source = self._written_out(clean, float32)
+        ranges = tensor_ranges(source, calibration, self.spec)
+        raised = raise_small_kernels(float32, undone(ranges))
+        if source != float32:
+            raise_small_kernels(source, ranges)
         network, second_road = read_tflite(float32), self._second_road(float32, calibration[:COUNT])
         checked = checks.images[choose(checks.labels, COUNT, self.config.seed)]
         # What widening h-swish channels moved is stated by itself
         exact = widened if equalised.straight else self.model
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
-        trials, ranges = self._quantised(clean, float32, int8, ranges, calibration)
+        trials = self._quantised(source, int8, ranges, calibration)
         candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
         candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
         facts = Conversion(
@@ -223,37 +227,40 @@ class Converter:
             self.without[parts.PRIMITIVE] = str(reason)
             return str(reason)
 
-    def _quantised(
-        self, clean: keras.Model, float32: Path, int8: Path, ranges: dict, calibration: np.ndarray,
-    ) -> tuple[list[Trial], dict]:  # fmt: skip
-        """Write the INT8 network. Returns the trials, and the ranges of the tensors that it was made from.
+    def _written_out(self, clean: keras.Model, float32: Path) -> Path:
+        """The float TFLite that is quantized: with its h-swishes written out, where it has some.
+
+        Of a network that was fine-tuned for 8 bits, the ranges were trained for the operators as they are.
+        """
+        written_out = clean if self.trained_for else write_out_swishes(clean)
+        if written_out is clean:
+            return float32
+        source = self.scratch / "written_out.tflite"
+        source.write_bytes(to_tflite(written_out))
+        return source
+
+    def _quantised(self, source: Path, int8: Path, ranges: dict, calibration: np.ndarray) -> list[Trial]:
+        """Write the INT8 network. Returns the trials.
 
         Where some layers have no INT8 kernel there is no INT8 network, no trial, and the bundle says so.
         """
-        # Ranges were trained for the operators
-        source, written_out = (float32, clean if self.trained_for else write_out_swishes(clean))
-        if written_out is not clean:
-            source = self.scratch / "written_out.tflite"
-            source.write_bytes(to_tflite(written_out))
-            ranges = tensor_ranges(source, calibration, self.spec)
-            raise_small_kernels(source, ranges)
         try:
             if self.trained_for:
-                return [quantise_trained(float32, int8, self.trained_for, calibration, self.spec)], ranges
-            return quantise(source, int8, ranges, calibration, self.spec, self.scratch), ranges
+                return [quantise_trained(source, int8, self.trained_for, calibration, self.spec)]
+            return quantise(source, int8, ranges, calibration, self.spec, self.scratch)
         except NoInt8Kernel as error:
             self.without[parts.INT8] = str(error)
-            return [], ranges
+            return []
 
     def _evaluation_set(self, float32: Path) -> parts.EvalSet:
-        sides, network = [(split, getattr(self.dataset, split)) for split in SPLITS], LiteRT(float32)
+        sides = [(split, getattr(self.dataset, split)) for split in SPLITS]
         images = np.concatenate([prepare_all(side.images, self.spec) for _, side in sides if len(side)])
         return parts.EvalSet(
             images,
             np.concatenate([side.labels for _, side in sides]).astype(np.int64),
             np.concatenate([np.full(len(side), split, "U4") for split, side in sides]),
             logits_of(
-                lambda chunk: network.logits(chunk, self.spec),
+                on_all_cores(float32, self.spec),
                 images,
                 len(self.dataset.names),
                 "predictions of the float TFLite",
@@ -266,7 +273,7 @@ class Converter:
         network, names = LiteRT(path), self.dataset.names
         if logits is None:
             logits = logits_of(
-                lambda images: network.logits(images, self.spec),
+                on_all_cores(path, self.spec),
                 pictures.images,
                 len(names),
                 f"scoring {path.name}",
@@ -305,7 +312,7 @@ class Converter:
         plain = resource(PLAIN).read_text(encoding="utf-8")
         script = selection.script if selection else specialise(plain, self.spec, len(calibration))
         np.save(folder / parts.CALIBRATION, calibration)
-        np.savez_compressed(folder / parts.EVALUATION, **vars(pictures))
+        parts.write_evaluation(folder / parts.EVALUATION, pictures)
         write_program(folder / parts.PROGRAM)
         write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")
         write_text(folder / parts.SCRIPT, script)

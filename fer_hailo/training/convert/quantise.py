@@ -23,8 +23,9 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import softmax
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.progress import track
+from fer_hailo.common.workers import shared_out
 from fer_hailo.formats.tflite import read_tflite
-from fer_hailo.predict.litert import LiteRT
+from fer_hailo.predict.litert import on_all_cores
 from fer_hailo.training.convert.bias_correction import correct_biases
 from fer_hailo.training.convert.ranges import INPUT, PERCENTILES, TensorRange, limits_of
 
@@ -62,7 +63,7 @@ def quantise(
     images: the calibration set, uint8 (N, I, I, 3). folder: where the candidates are written while they are
     tried. Raises NoInt8Kernel where a layer stays float, UserError where LiteRT runs none of the candidates.
     """
-    expected, original = softmax(LiteRT(source).logits(images, spec)), source.read_bytes()
+    expected, original = _probabilities(source, images, spec), source.read_bytes()
     network = read_tflite(source)
     means = {name: tensor.mean for name, tensor in ranges.items()}
     trials: dict[Trial, bytes] = {}
@@ -72,7 +73,7 @@ def quantise(
         _check_int8(candidate)
         candidate.write_bytes(correct_biases(candidate.read_bytes(), original, means))
         try:
-            answers = softmax(LiteRT(candidate).logits(images, spec))
+            answers = _probabilities(candidate, images, spec)
         except UserError as error:
             refused = str(error)
             continue
@@ -114,8 +115,8 @@ def quantise_trained(
     _check_int8(target)
     return judged(
         "trained for",
-        softmax(LiteRT(source).logits(images, spec)),
-        softmax(LiteRT(target).logits(images, spec)),
+        _probabilities(source, images, spec),
+        _probabilities(target, images, spec),
     )
 
 
@@ -123,6 +124,11 @@ def judged(ends: str, expected: np.ndarray, answers: np.ndarray) -> Trial:
     """Compare probabilities (N, C) with those of the float network."""
     divergence = float((expected * np.log((expected + 1e-9) / (answers + 1e-9))).sum(axis=1).mean())
     return Trial(ends, divergence, float((answers.argmax(axis=1) == expected.argmax(axis=1)).mean()))
+
+
+def _probabilities(path: Path, images: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
+    workers = on_all_cores(path, spec)
+    return softmax(np.concatenate(list(shared_out(workers, np.array_split(images, len(workers))))))
 
 
 def _check_int8(path: Path) -> None:

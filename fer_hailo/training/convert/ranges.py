@@ -5,14 +5,15 @@ badly used.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
 from fer_hailo.common.progress import track
-from fer_hailo.formats.tflite import GATE, Tflite
+from fer_hailo.common.workers import cores, shared_out
+from fer_hailo.formats.tflite import GATE, Tflite, single
 from fer_hailo.predict.litert import LiteRT
 
 SAMPLES = 1024  # values of a tensor that are kept of each image
@@ -110,19 +111,32 @@ def _is_gate(name: str) -> bool:
     return name.endswith(GATE)
 
 
+def undone(ranges: dict[str, TensorRange]) -> dict[str, TensorRange]:
+    """With the ranges of the float network's tensors, of which those of the network with written-out
+    h-swishes are multiples.
+    """
+    found = {}
+    for name, tensor in ranges.items():
+        plain, factor = single(name)
+        found[plain] = TensorRange(*(getattr(tensor, part.name) / factor for part in fields(tensor)))
+    return found | ranges
+
+
 def tensor_ranges(
     path: Path, images: np.ndarray, spec: PreprocessSpec, seed: int = 0
 ) -> dict[str, TensorRange]:
     """Ranges of the input and of every tensor that an operator makes, over prepared images uint8 (N, I, I,
     3).
     """
-    network, rng = LiteRT(path, keep_tensors=True), np.random.default_rng(seed)
+    networks, rng = [LiteRT(path, keep_tensors=True) for _ in range(cores())], np.random.default_rng(seed)
+    workers = [functools.partial(network.tensors, spec=spec) for network in networks]
     lows: dict[str, np.ndarray] = {}
     highs: dict[str, np.ndarray] = {}
     sums: dict[str, np.ndarray] = {}
     samples: dict[str, list[np.ndarray]] = {}
-    for image in track(images, len(images), "measuring ranges"):
-        for name, values in {INPUT: normalise(image[None], spec), **network.tensors(image, spec)}.items():
+    found = zip(images, shared_out(workers, images), strict=True)
+    for image, tensors in track(found, len(images), "measuring ranges"):
+        for name, values in {INPUT: normalise(image[None], spec), **tensors}.items():
             channels = values.reshape(-1, values.shape[-1])
             low, high = channels.min(axis=0), channels.max(axis=0)
             lows[name] = np.minimum(low, lows[name]) if name in lows else low

@@ -26,8 +26,20 @@ def to_tflite(model: keras.Model) -> bytes:
 
     Raises UserError where TensorFlow's converter refuses the network.
     """
-    import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
+
+    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer_of(model)))
+    name_tensors(file, model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+
+
+def flatbuffer_of(model: keras.Model) -> bytes:
+    """TensorFlow's own float32 TFLite of a Functional network with one input, `image`, and any outputs, with
+    one signature.
+
+    Raises UserError as `to_tflite` does.
+    """
+    import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
@@ -36,16 +48,13 @@ def to_tflite(model: keras.Model) -> bytes:
         archive.add_endpoint("serve", lambda image: model(image, training=False), input_signature=[image])
         archive.write_out(folder, verbose=False)
         try:
-            content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         except Exception as error:  # its own class, which is not public
             known = re.findall(r"tf\.\w+", str(error))
             reason = f"it has no {', '.join(sorted(set(known)))}" if known else one_line(error, 160)
             raise UserError(
                 f"TensorFlow cannot convert this network to TFLite: {reason}; nothing was written"
             ) from None
-    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    name_tensors(file, model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
 def name_tensors(file: Any, model: keras.Model) -> None:

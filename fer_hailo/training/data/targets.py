@@ -18,7 +18,7 @@ import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import written
+from fer_hailo.common.files import to_json, written
 from fer_hailo.common.reading import MOST_BYTES, check_regular, reading
 from fer_hailo.training.data.rows import Images, blocks
 
@@ -66,7 +66,7 @@ def write_targets(path: Path, targets: Targets) -> None:
             digests=targets.digests,
             probabilities=targets.probabilities,
             classes=np.array(targets.classes),
-            made=json.dumps(targets.made),
+            made=to_json(targets.made),
         )
 
 

@@ -7,20 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.board.images import write_picture
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.config import SPLITS_BY
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Metrics
+from fer_hailo.common.preprocess import prepare
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS, cache_of
-from fer_hailo.deploy.home import Format, Home, Kind
+from fer_hailo.deploy.home import Home, Kind
 from fer_hailo.deploy.selection import read_selection
+from fer_hailo.explain.contact import contact_sheet
 from fer_hailo.predict.predictor import load
 from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.order import check_order
 from fer_hailo.training.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.training.evaluate.score import evaluate_model, evaluate_predictor
-from fer_hailo.training.models.build import load_model
+from fer_hailo.training.models.opened import check_stated, open_network, seen_by
 
 LOOKED_AT = 2000  # validation images, for the order of the classes
 
@@ -65,16 +68,17 @@ def load_side(home: Home, split: str) -> tuple[Dataset, Part]:
     return dataset, dataset.part(split)
 
 
-def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Path]:
+def evaluate_file(home: Home, split: str, out: Path | None, explain: bool = False) -> tuple[Metrics, Path]:
     """Score a model on one side of a data set.
 
     Returns (metrics, folder): the folder is `out`; by default the run folder for the data that it was trained
-    on, so that its own metrics are renewed, else one named after model and data. Raises UserError as
-    `load_side` does.
+    on, so that its own metrics are renewed, else one named after model and data. explain: also write
+    explained_SPLIT.png, see `contact_sheet`. Raises UserError as `load_side` does.
     """
     config, run, own = home.config, home.run, home.own
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
+    check_stated(home)
     dataset, part = load_side(home, split)
     trained_on = home.trained_on or dataset.key
     stage, metrics, probabilities = _score(home, dataset, part, split)
@@ -97,6 +101,12 @@ def evaluate_file(home: Home, split: str, out: Path | None) -> tuple[Metrics, Pa
         place = f"evaluation_{home.name}{kind}_{dataset.name.replace(' ', '_')}_{dataset.key[:8]}"
         out = run if run and same else home.results.parent / place
     write_evaluation(out, metrics, part, probabilities)
+    if explain:
+        with load(home) as predictor:
+            shown = contact_sheet(
+                predictor, lambda i: prepare(part.images[i], predictor.spec), part.labels, probabilities
+            )
+        write_picture(out / f"explained_{split}.png", shown)
     write_report(
         out, f"{home.model.name} on {dataset.name}", f"Model {home.name}, evaluated by {tool('evaluate')}."
     )
@@ -120,9 +130,10 @@ def _check_order(home: Home, dataset: Dataset) -> None:
 
 def _score(home: Home, dataset: Dataset, part: Part, split: str) -> tuple[str, Metrics, np.ndarray]:
     """Stage, metrics and probabilities of a model on images of one side of a data set."""
-    if home.format is Format.KERAS:
-        model, spec = load_model(home.model), home.config.preprocess
-        return "keras", *evaluate_model(model, part, dataset.names, spec, data=dataset.name, split=split)
+    if not home.format.converted:
+        network = open_network(home)
+        spec = seen_by(home, network)
+        return "keras", *evaluate_model(network, part, dataset.names, spec, data=dataset.name, split=split)
     with load(home) as predictor:
         return predictor.stage, *evaluate_predictor(predictor, part, data=dataset.name, split=split)
 

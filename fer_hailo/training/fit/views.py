@@ -9,7 +9,6 @@ and other input sizes share them.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import locked, write_json, written
+from fer_hailo.common.files import locked, to_json, write_json, written
 from fer_hailo.common.progress import Line, duration
 from fer_hailo.common.reading import DAMAGED
 from fer_hailo.deploy.bundle import file_sha256
@@ -126,7 +125,8 @@ def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
     """All that makes the views, but how many there are: more of them leave the first as they are."""
     generator = keras.random.SeedGenerator(config.loss.views_seed)
-    return {
+    drawn = {} if config.data.sampling == "each" else {"sampling": config.data.sampling}
+    return drawn | {
         "images": lessons.sha256(),
         "classes": list(config.data.classes),
         "indices": hashlib.sha256(batches.indices.astype("<i8").tobytes()).hexdigest(),
@@ -143,4 +143,4 @@ def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
 
 
 def _digest(facts: dict) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(facts, sort_keys=True).encode()).hexdigest()[:16]

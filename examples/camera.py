@@ -1,0 +1,12 @@
+"""Print the expressions that the first camera sees, until Ctrl-C: python examples/camera.py"""
+
+import cv2
+
+import fer_hailo
+
+camera = cv2.VideoCapture(0)
+with fer_hailo.load() as model:  # load("deploy/hailo8"): on the chip
+    while camera.grab():
+        image = cv2.cvtColor(camera.retrieve()[1], cv2.COLOR_BGR2RGB)
+        for face in model.predict(image):
+            print(f"{face.label} {face.probabilities[face.label]:.0%} at {face.box}", flush=True)
