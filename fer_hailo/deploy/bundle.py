@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
@@ -256,7 +257,7 @@ def _check_int8(path: Path) -> None:
 
 def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
     try:
-        images = np.lib.format.open_memmap(path, mode="r")
+        images = map_array(path)
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
         raise UserError(f"{path} is no NumPy array ({one_line(error, 80)}): {AGAIN}") from None
     check_pictures(images, path, spec)

@@ -46,3 +46,13 @@ def test_parts_that_do_not_fit(tmp_path, changes, word):
     with pytest.raises(UserError, match=word) as caught:
         load_pictures(kept(tmp_path, **changes), SPEC, None)
     assert "kept." in str(caught.value) and len(str(caught.value)) < len(str(tmp_path)) * 2 + 200
+
+
+def test_elements_without_a_size(tmp_path):
+    """With these, and a size that is to be found, NumPy ends the process (SIGFPE)."""
+    path = kept(tmp_path)
+    header = b"{'descr': '|V0', 'fortran_order': False, 'shape': (-1,), }\n"
+    size = len(header).to_bytes(2, "little")
+    path.with_suffix(".images.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + header + bytes(64))
+    with pytest.raises(UserError, match="its elements have no size"):
+        load_pictures(path, SPEC, None)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.decode import decode
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import written
@@ -209,7 +210,7 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
             f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again"
         )
     try:
-        images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
+        images = map_array(path.with_suffix(IMAGES))
     except DAMAGED as error:
         raise UserError(
             f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({one_line(error, 80)})"
