@@ -174,7 +174,9 @@ def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
     try:
         return read(Table.root(data))
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: its TFLite tables cannot be read ({one_line(error, 120)})") from None
+        raise UserError(
+            f"{path} is damaged: its TFLite tables cannot be read ({one_line(error, 120)})"
+        ) from None
 
 
 def multiple(name: str, factor: int) -> str:
