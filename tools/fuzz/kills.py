@@ -25,7 +25,7 @@ from fer_hailo.common.files import write_json
 from fer_hailo.common.progress import Line, duration
 from tools.fuzz.reading import ROOT, SAVED
 
-LONGEST = 300.0  # seconds that an undisturbed run may take
+LONGEST = 900.0  # seconds that an undisturbed run may take
 Digests = dict[str, str]
 
 
