@@ -38,6 +38,7 @@ from fer_hailo.common.runs import (
     read_labels,
 )
 from fer_hailo.deploy.bundle import FLOAT, MANIFEST, file_sha256
+from fer_hailo.deploy.manifest import labels_of
 
 if TYPE_CHECKING:
     from fer_hailo.common.config import Config
@@ -327,7 +328,7 @@ def _named(folder: Path) -> Path:
 def _by_manifest(model: Path, path: Path) -> Stated:
     with _reading(path, "labels and preprocessing"):
         content = read_json(path)
-        labels, spec = tuple(content["labels"]), PreprocessSpec(**content["preprocess"])
+        labels, spec = labels_of(content), PreprocessSpec(**content["preprocess"])
         files = content["files"]
         beside = path.parent == _named(model.parent)
         digest = files[model.name]["sha256"] if beside and model.name in files else None

@@ -120,7 +120,10 @@ class LiteRT:
                 image.shape
             )
         del values
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:  # of a file whose parts do not fit together
+            raise UserError(f"{self.path} cannot be run by LiteRT: {one_line(error, 200)}") from None
 
     def _table(self, spec: PreprocessSpec) -> bytes:
         """What a quantized input takes for each of the 256 bytes."""

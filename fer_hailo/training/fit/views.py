@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, to_json, write_json, written
@@ -116,7 +117,7 @@ def _answer(place: str, config: Config, batches: TrainingBatches, paths: dict[in
 def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The answers in a file; None where there are none, or it is damaged: that costs time, not the run."""
     try:
-        logits = np.load(path, mmap_mode="r", allow_pickle=False)
+        logits = map_array(path)
     except DAMAGED:
         return None
     return logits if logits.shape == shape and logits.dtype == np.float32 else None
