@@ -290,6 +290,13 @@ def test_paired_runs_by_hand(monkeypatch):
         "| a | 2 | 71.00 % ± 1.41 | 50.00 % ± 0.00 | 60.00 % ± 0.00 |  |",
         "| b | 2 | 73.00 % ± 2.83 | 50.00 % ± 0.00 | 60.00 % ± 14.14 | +2.00 [-10.71, +14.71] |",
     ]
+    monkeypatch.setattr(run_tables, "BEST", "a_s1")
+    lines = (("A", ("a_s1", "keras"), "0.1"), ("B", ("80.00 / 70.00", "81.00 / 71.00"), ""))
+    monkeypatch.setattr(run_tables, "QUANTISED", lines)
+    assert run_tables.quantised(rows).splitlines()[2:] == [
+        "| A | 70.00 / 50.00 | 60.00 / 50.00 | 0.1 |",
+        "| B | 80.00 / 70.00 | 81.00 / 71.00 |  |",
+    ]
     what = (("B", "9 %", ("b_s1", "b_s2"), ("a_s1", "a_s2"), "how"), ("C", "8 %", (), (), "too large"))
     monkeypatch.setattr(run_tables, "PUBLISHED", what)
     assert run_tables.published(rows).splitlines()[2:] == [
