@@ -1,5 +1,5 @@
 # Each target does its own set-up in .venv. Without make (Windows, macOS without Xcode): see "Without make" in
-# README.md.
+# docs/development.md.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 

@@ -1,6 +1,6 @@
 """Write the reference of docs/api.md from the docstrings of the public API.
 
-    python tools/api_page.py
+python tools/api_page.py
 """
 
 import argparse
@@ -31,8 +31,12 @@ def main(argv: list[str] | None = None) -> None:
 def with_reference(text: str) -> str:
     """The page with its reference made anew."""
     if BEGIN not in text or END not in text:
-        raise UserError(f"{PAGE.name} has no place for the reference, between {BEGIN.strip()} and {END.strip()}")
-    return text.split(BEGIN)[0] + BEGIN + "\n" + "\n".join(map(entry, PUBLIC)) + "\n" + END + text.split(END)[1]
+        raise UserError(
+            f"{PAGE.name} has no place for the reference, between {BEGIN.strip()} and {END.strip()}"
+        )
+    return (
+        text.split(BEGIN)[0] + BEGIN + "\n" + "\n".join(map(entry, PUBLIC)) + "\n" + END + text.split(END)[1]
+    )
 
 
 def entry(thing: type | Callable) -> str:
