@@ -48,7 +48,7 @@ bench-peers: .venv/train
 
 # docs/ as a site in site/; a broken link stops it.
 docs: .venv-docs/ready
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
 	@echo "docs: open site/index.html"
 
 .venv-docs/ready: pyproject.toml
