@@ -240,7 +240,7 @@ def test_documents_show_what_the_results_say(path):
 
 def test_every_table_has_a_place_and_the_newest_run_is_of_the_released_models():
     texts = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
-    assert sorted(results_table.PLACE.findall(texts)) == sorted(results_table.TABLES)
+    assert set(results_table.PLACE.findall(texts)) == results_table.TABLES.keys()
     released = {json.loads((folder / "manifest.json").read_text())["name"] for folder in RELEASED}
     models = results_table.by_model(read_rows(ROOT / "docs" / "results.csv"))
     assert {key for key in models if key[1] != "peer"} == {(name, "tflite-int8") for name in released}
