@@ -274,6 +274,14 @@ def test_tables_of_single_runs_by_hand(monkeypatch):
         "| validation | 65.0 % | 82.0 % |",
         "| test | 67.0 % | 81.0 % |",
     ]
+    run = "20261121-101010_a_s1"
+    monkeypatch.setattr(run_tables, "RECIPES", (("A", "what", "1 min", run), ("B", "", "", "not measured")))
+    assert run_tables.recipes(_runs({run: (0.7, 0.6)})).splitlines()[2:] == [
+        "| A | what | 1 min | 70.0 % | 60.0 % |",
+        "| B |  |  | not measured |  |",
+    ]
+    with pytest.raises(UserError, match=f"no val row of {run}, keras"):
+        run_tables.recipes(rows)
     monkeypatch.setattr(
         run_tables, "FINISHED", (("A", "how", "1 min", "a_s1"), ("B", "", "", (0.9, 0.8, 0.7)))
     )

@@ -9,9 +9,10 @@ from functools import partial
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.results import FLOAT_STEM, Row
+from fer_hailo.common.runs import NAME
 from fer_hailo.training.experiments.summary import SCORES, as_markdown, cell_row
 from tools.markdown import accuracy, markdown, percent, points
-from tools.table_lines import BEST, FINISHED, NETWORKS, PUBLISHED, QUANTISED, SCRATCH, SYSTEMS, TWIN
+from tools.table_lines import BEST, FINISHED, NETWORKS, PUBLISHED, QUANTISED, RECIPES, SCRATCH, SYSTEMS, TWIN
 
 
 def networks(rows: list[Row]) -> str:
@@ -31,6 +32,16 @@ def finished(rows: list[Row]) -> str:
         values = _scores(rows, scores) if isinstance(scores, str) else scores
         lines.append((name, recipe, time, *_digits(values)))
     return markdown(("run", "recipe", "time", "validation", "macro recall", "test"), lines)
+
+
+def recipes(rows: list[Row]) -> str:
+    lines = []
+    for *words, run in RECIPES:
+        scores = [run, ""]
+        if NAME.fullmatch(run):
+            scores = [percent(row_of(rows, run, side).accuracy) for side in ("val", "test")]
+        lines.append((*words, *scores))
+    return markdown(("recipe", "what it is", "time", "validation", "test"), lines)
 
 
 def sizes(rows: list[Row]) -> str:
@@ -133,6 +144,7 @@ def _over_seeds(rows: list[Row], score: str) -> str:
 TABLES: dict[str, Callable[[list[Row]], str]] = {
     "networks": networks,
     "finished": finished,
+    "recipes": recipes,
     "sizes": sizes,
     "scratch": scratch,
     "systems": systems,

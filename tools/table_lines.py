@@ -2,6 +2,7 @@
 time). The scores of scratch runs, whose rows were not kept, stand here too.
 """
 
+SEED = "20261121-084815_mobilenet_v3_small_s42"
 FIRST, BEST_128 = "20261121-101737_mobilenet_v3_small_s42", "20261121-170224_mobilenet_v3_small_s42"
 BEST = "20261121-192600_mobilenet_v3_small_s42"
 TWIN = "20261121-195913_mobilenet_v3_small_minimalistic_s42"
@@ -11,7 +12,7 @@ FINISHED = (  # what, recipe, time, its run or its scores: validation, macro rec
         "seed",
         "the defaults, 8 + 30 epochs: 128 px, 60 layers",
         "33 min",
-        "20261121-084815_mobilenet_v3_small_s42",
+        SEED,
     ),
     ("short_64", "finetune at 64 px, batch 128, 14 epochs", "7 min", (0.7410, 0.691, 0.7352)),
     ("votes_64", "short_64 with FER+ votes", "13 min, one core", (0.7439, 0.687, 0.7410)),
@@ -52,6 +53,27 @@ FINISHED = (  # what, recipe, time, its run or its scores: validation, macro rec
         "36 min",
         TWIN,
     ),
+)
+RECIPES = (  # recipe, what it is, time, its run or a word on its scores
+    (
+        "`configs/seed.yaml` (the default)",
+        "head, then the last 60 layers, 128 px; here cut to 8 + 30 epochs",
+        "33 min",
+        SEED,
+    ),
+    ("`configs/finetune.yaml`", "the whole backbone, 96 px, 24 epochs", "28 min", FIRST),
+    (
+        "`configs/best_128.yaml`",
+        "from there, 25 epochs at 128 px, with FER+'s votes, fear and sadness",
+        "50 min",
+        BEST_128,
+    ),
+    ("`configs/best.yaml`", "from there, 8 epochs at 160 px: the released model", "26 min", BEST),
+    ("`configs/released.yaml`", "the last three, one after the other", "104 min", BEST),
+    ("`configs/twin.yaml`", "the ReLU twin, taught by the released model", "36 min", TWIN),
+    ("`configs/student.yaml`", "distillation on eight fixed views", "", "not measured"),
+    ("`configs/quantise.yaml`", "[fine-tuning for 8 bits](quantisation-aware.md)", "20 min", ""),
+    ("`configs/demo.yaml`, `configs/smoke.yaml`", "drawn faces, to see that everything works", "2 min", ""),
 )
 SCRATCH = (  # what, its run, input, epochs, time, an epoch
     ("DenseNet-121", "densenet121_48", "48 px", "10", "41 min", "4.1 min"),
