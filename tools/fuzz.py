@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import run
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.progress import track
 from fer_hailo.formats.har import format_har, read_har
 from fer_hailo.formats.hef import format_hef, read_hef
 from fer_hailo.formats.xxh3 import xxh3_64
@@ -322,7 +323,7 @@ def mutants(name: str, count: int, seed: int) -> Iterator[bytes]:
 def fuzz(name: str, count: int, seed: int, folder: Path) -> Result:
     """Read the mutants, each written into `folder` and removed again; those that show a fault stay."""
     result, format = Result(), FORMATS[name]
-    for number, content in enumerate(mutants(name, count, seed)):
+    for number, content in enumerate(track(mutants(name, count, seed), count, f"damaged {name} files")):
         path = folder / f"{name}_{seed}_{number}{format.suffix}"
         path.write_bytes(content)
         start = time.perf_counter()
