@@ -287,14 +287,14 @@ class Tell(keras.callbacks.Callback):
 class Draw(keras.callbacks.Callback):
     """The curves so far as an image, after an epoch, at most once a minute: drawing takes a second."""
 
-    def __init__(self, path: Path, progress: Progress):
+    def __init__(self, path: Path, progress: Progress, clock: Callable[[], float] = time.monotonic):
         super().__init__()
-        self.path, self.progress, self.drawn = path, progress, time.monotonic()
+        self.path, self.progress, self.clock, self.drawn = path, progress, clock, clock()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if time.monotonic() - self.drawn >= 60:
+        if self.clock() - self.drawn >= 60:
             plot_history(self.path, self.progress.history)
-            self.drawn = time.monotonic()
+            self.drawn = self.clock()
 
 
 def copy_weights(source: keras.Model, target: keras.Model, agree: Callable = list) -> None:
