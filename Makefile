@@ -30,9 +30,11 @@ else
 	.venv-oldest/bin/python -m pytest $(OLD_TESTS)
 endif
 
-# A thousand damaged files of each format; COUNT and SEED may be given.
+# Ten thousand damaged files of each format, then a hundred kills; COUNT, KILLS and SEED may be given, and what
+# is interrupted goes on (docs/fuzzing.md).
 fuzz: .venv/dev
-	$(VENV)/python tools/fuzz.py --count $(or $(COUNT),1000) --seed $(or $(SEED),1)
+	$(VENV)/python -m tools.fuzz --count $(or $(COUNT),10000) --seed $(or $(SEED),1)
+	$(VENV)/python -m tools.fuzz --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
 
 lint: .venv/dev
 	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy

@@ -21,6 +21,7 @@ HELD = {  # folder: the files of it
     "configs": ["*.yaml"],
     "configs/base": ["*.yaml"],
     "configs/experiments": ["*.yaml"],
+    "configs/papers": ["*.yaml"],
     "fer2013_keras_hailo/released": RELEASE,  # but the .keras, which is as large as all of the wheel
     "fer2013_keras_hailo/released_minimalistic": RELEASE,
 }

@@ -1,7 +1,7 @@
 """Other programs' messages, in one line."""
 
 from fer_hailo.common.cli import Parser, run
-from fer_hailo.common.errors import UserError, first_line, one_line, with_class
+from fer_hailo.common.errors import UserError, first_line, one_line, printable, with_class
 
 
 def test_one_line_squeezes_and_cuts():
@@ -39,3 +39,16 @@ def test_debug_shows_what_an_error_was_made_of(capsys):
         said = capsys.readouterr().err
         assert said.endswith("error: model.json names no labels\n") and said.count("\n") >= lines
         assert ("KeyError: 'labels'" in said) == ("Traceback" in said) == bool(arguments)
+
+
+def test_what_a_file_says_cannot_command_the_terminal(capsys):
+    """Line ends, colours, the mark that turns the direction of writing, halves of letters."""
+
+    def main(argv):
+        raise UserError("x.csv has the column 'a\nb\x1b[31mc\u202ed\udc80', and Grüße, 顔")
+
+    assert run(main, []) == 2
+    assert capsys.readouterr().err == (
+        "error: x.csv has the column 'a\\nb\\x1b[31mc\\u202ed\\udc80', and Grüße, 顔\n"
+    )
+    assert printable("as it was") == "as it was"

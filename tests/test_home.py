@@ -287,7 +287,7 @@ def test_nothing_there():
     put("some/model.hef")
     with pytest.raises(UserError, match=r"^no model at some/modle.hef \(did you mean some/model.hef\?\)"):
         resolve("some/modle.hef")
-    with pytest.raises(UserError, match="^a.onnx is no model: .keras, .tflite, .hef files are"):
+    with pytest.raises(UserError, match="^a.onnx is no model: .keras, .tflite, .hef, .pth, .h5 files are"):
         resolve(put("a.onnx"))
 
 

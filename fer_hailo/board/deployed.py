@@ -20,7 +20,7 @@ from fer_hailo.common.metrics import Splits, reliability, softmax
 from fer_hailo.common.report import confusion_figure, metrics_table, reliability_figure, table, write_page
 from fer_hailo.common.results import add_rows, git_commit, row_of
 from fer_hailo.deploy.bundle import Bundle, EvalSet, load_bundle
-from fer_hailo.deploy.home import Format, Home, Stated, is_bundle, resolve
+from fer_hailo.deploy.home import Home, Stated, is_bundle, resolve
 from fer_hailo.deploy.scoring import SPLITS, logits_of, score
 from fer_hailo.predict.predictor import Predictor, load
 
@@ -43,7 +43,7 @@ def bundle_for(home: Home) -> Path | None:
 
     None: a data set is meant. Raises UserError where neither is there, or a flag does not go with a bundle.
     """
-    if home.format is Format.KERAS:
+    if not home.format.converted:
         return None
     data = home.overrides.get("data")
     if data:

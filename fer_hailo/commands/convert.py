@@ -2,7 +2,7 @@
 
 fer-hailo convert                      the newest complete run
 fer-hailo convert RUN
-fer-hailo convert MODEL.keras --data PATH [--mean 127.5 --scale 127.5]
+fer-hailo convert MODEL.keras --data PATH [--mean 127.5 --scale 127.5]      or a .h5 of Keras 1 to 3
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fer_hailo.common.errors import UserError
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_parser("convert", __doc__)
-    parser.add_argument("model", nargs="?", help="run folder or .keras file [the newest complete run]")
+    parser.add_argument("model", nargs="?", help="run folder, .keras or .h5 file [the newest complete run]")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for deploy/ and the report [the run folder]"
     )

@@ -1,7 +1,8 @@
 """Score a model on the validation or test side of a data set, or of a deploy bundle.
 
 fer-hailo evaluate                                        the newest complete run, on test
-fer-hailo evaluate MODEL.keras --data PATH --split val
+fer-hailo evaluate MODEL.keras --data PATH --split val      or a .h5 of Keras 1 to 3
+fer-hailo evaluate FILE.pth --arch dan --classes surprise,fear,disgust,happy,sad,angry,neutral --data PATH
 fer-hailo evaluate MODEL.tflite                           on the images of the bundle that it lies in
 fer-hailo evaluate model.hef --data deploy/               on the board: needs numpy and HailoRT only
 fer-hailo evaluate MODEL --explain                        and heat maps: where it saw what it said
@@ -29,8 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "model",
         nargs="*",
-        help="run folder, .keras, .tflite or .hef file, folder of one [the newest complete run]; several "
-        "with --corruptions",
+        help="run folder, .keras, .h5, .tflite, .hef or (with --arch) .pth file, folder of one [the newest "
+        "complete run]; several with --corruptions",
     )
     parser.add_argument(
         "--split",

@@ -7,6 +7,21 @@ class UserError(Exception):
     Its message is one line: what is wrong, and what to do about it. Ends a command with exit status 2.
     """
 
+    def __str__(self) -> str:
+        """The message as a terminal may show it: what a damaged or hostile file put into it is escaped."""
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A text with line ends, control characters, marks that turn the direction of writing and the like as
+    Python escapes them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
 
 def one_line(error: object, most: int | None = None) -> str:
     """An exception's text, or any other, in one line of at most `most` characters: other programs' messages

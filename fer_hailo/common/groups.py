@@ -80,6 +80,12 @@ class Data(Options):
     oversample_ratio: float = option(
         0.6, "repeat every class up to this part of the largest (0: off)", low=0, high=1
     )
+    sampling: str = option(
+        "each",
+        "what an epoch shows: each image once, or as many drawn with replacement, every class as often "
+        "(balanced, as AffectNet's papers do)",
+        choices=("each", "balanced"),
+    )
 
     def check(self) -> None:
         if len(set(self.classes)) < 2 or len(set(self.classes)) != len(self.classes):
@@ -99,6 +105,11 @@ class Data(Options):
         number, count = self.left_out or (1, 2)
         if not (count >= 2 and 1 <= number <= count):
             raise UserError(f"fold must be i/K, such as 1/5 to 5/5, got {self.fold!r}")
+        if self.sampling == "balanced" and self.oversample_ratio:
+            raise UserError(
+                f"sampling balanced shows all classes as often: oversample_ratio {self.oversample_ratio:g} "
+                "does not go with it, make that 0"
+            )
 
     @property
     def left_out(self) -> tuple[int, int] | None:
@@ -156,6 +167,7 @@ class Model(Options):
     batch_norm_momentum: float = option(
         0.999, "momentum of the backbone's batch norms; 0.97 or so when they train", low=0, high=0.9999
     )
+    dan_heads: int = option(4, "heads of attention (dan only)", low=2, high=64)
     freeze: tuple[str, ...] = option(
         (), "layers whose names begin so never train: face_landback, POSTER's landmark network"
     )
@@ -183,6 +195,22 @@ class Loss(Options):
         0.99, "beta of the effective-number class weights (0: none)", low=0, high=0.999999
     )
     label_smoothing: float = option(0.0, "part of each label spread over all classes", low=0, high=0.9)
+    affinity_weight: float = option(
+        1.0, "weight of DAN's loss of features far from their class's centre (dan only)", low=0, high=1000
+    )
+    partition_weight: float = option(
+        1.0, "weight of DAN's loss of heads that are alike (dan only)", low=0, high=1000
+    )
+    diversity_weight: float = option(
+        0.1, "weight of DDAMFN's loss of attention maps that are alike (ddamfn only)", low=0, high=1000
+    )
+    ada_df_threshold: float = option(
+        0.7,
+        "probability that a class needs on the whole, lest Ada-DF use this number for its distribution",
+        low=0.01,
+        high=0.99,
+    )
+    ada_df_ramp: float = option(3.0, "epochs until Ada-DF's second branch counts fully", low=0.1, high=10000)
     votes: str = option("", "CSV of several people's votes an image (FER+), which soften the labels")
     votes_weight: float = option(0.5, "part of each target that comes from the votes", low=0, high=1)
     targets: str = option(

@@ -39,6 +39,7 @@ DAMAGED = (
     ArithmeticError,
     RuntimeError,  # and what zipfile and deep nesting raise, which derives from it
     MemoryError,
+    SystemError,  # NumPy's, of texts with letters that Unicode does not have
     SyntaxError,
     csv.Error,
     LZMAError,

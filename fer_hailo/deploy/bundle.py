@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.calls import call, tool
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_json
@@ -103,10 +104,13 @@ class Bundle:
 
     def calibration(self) -> np.ndarray:
         """uint8 (N, I, I, 3)."""
-        return np.load(self.folder / CALIBRATION)
+        path = self.folder / CALIBRATION
+        with reading(path, "cannot be read as calibration images", AGAIN):
+            return np.load(path, allow_pickle=False)
 
     def evaluation(self) -> EvalSet:
-        with np.load(self.folder / EVALUATION) as file:
+        path = self.folder / EVALUATION
+        with reading(path, "is damaged", AGAIN), np.load(path, allow_pickle=False) as file:
             return EvalSet(*(file[field.name] for field in fields(EvalSet)))
 
 
@@ -145,6 +149,9 @@ def load_bundle(folder: Path | str) -> Bundle:
     spec, labels = manifest.preprocess, manifest.labels
     older = set() if PRIMITIVE in manifest.files else {PRIMITIVE}  # older bundles know of none
     names = files_of(older.union(manifest.without))
+    unknown = [name for name in names if name not in manifest.files]
+    if unknown:
+        raise UserError(f"{folder / MANIFEST} has no digest of {unknown[0]}: {AGAIN}")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}: {AGAIN}")
@@ -190,7 +197,7 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
         schema, digest = content["schema"], content.pop("sha256", None)
     if schema != SCHEMA:
         raise UserError(
-            f"{folder} is a bundle of version {schema}, this program reads version {SCHEMA}: use the "
+            f"{folder} is a bundle of version {schema!r:.40}, this program reads version {SCHEMA}: use the "
             f"{PROGRAM} in it"
         )
     if digest != own_sha256(content):
@@ -202,7 +209,8 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
             PreprocessSpec(**content["preprocess"])
         except TypeError as error:
             raise UserError(
-                f"{path} describes a preprocessing that this version does not know ({error}): {AGAIN}"
+                f"{path} describes a preprocessing that this version does not know "
+                f"({one_line(error, 120)}): {AGAIN}"
             ) from None
         return Manifest.from_dict(content)
 
@@ -232,10 +240,10 @@ def check_network(network: Tflite, path: Path, spec: PreprocessSpec, labels: tup
         raise UserError(
             f"{path} takes an input of shape {network.input.shape}, the preprocessing makes {wanted}: {AGAIN}"
         )
-    if network.output.shape[-1] != len(labels):
+    if network.output.shape[-1:] != (len(labels),):
+        count = network.output.shape[-1] if network.output.shape else "no"
         raise UserError(
-            f"{path} tells {network.output.shape[-1]} classes apart, labels.txt names {len(labels)} "
-            f"({', '.join(labels)}): {AGAIN}"
+            f"{path} tells {count} classes apart, labels.txt names {len(labels)} ({_listed(labels)}): {AGAIN}"
         )
     warn_of_float_layers(path, network)
 
@@ -249,7 +257,7 @@ def _check_int8(path: Path) -> None:
 
 def _check_calibration(path: Path, spec: PreprocessSpec) -> None:
     try:
-        images = np.lib.format.open_memmap(path, mode="r")
+        images = map_array(path)
     except Exception as error:  # NumPy raises whatever a damaged header leads it to
         raise UserError(f"{path} is no NumPy array ({one_line(error, 80)}): {AGAIN}") from None
     check_pictures(images, path, spec)
@@ -278,7 +286,7 @@ def check_pictures(images: np.ndarray, path: Path, spec: PreprocessSpec) -> None
 
 def write_evaluation(path: Path, pictures: EvalSet) -> None:
     """Write an evaluation set, compressed: at this level in a third of the time that numpy's own takes, for
-    four per cent more bytes.
+    four per cent more bytes (6,317 images of 160 px).
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for name, values in vars(pictures).items():
@@ -318,9 +326,14 @@ def _check_evaluation(path: Path, spec: PreprocessSpec, labels: tuple[str, ...])
 def _check_labels(path: Path, labels: tuple[str, ...]) -> None:
     if read_labels(path) != labels:
         raise UserError(
-            f"{path} names {', '.join(read_labels(path))}, the network was trained on {', '.join(labels)}: "
+            f"{path} names {_listed(read_labels(path))}, the network was trained on {_listed(labels)}: "
             f"{AGAIN}"
         )
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    """In a part of a line: what a damaged file calls labels may be long."""
+    return one_line(", ".join(labels), 200)
 
 
 def file_sha256(path: Path) -> str:

@@ -38,6 +38,7 @@ from fer_hailo.common.runs import (
     read_labels,
 )
 from fer_hailo.deploy.bundle import FLOAT, MANIFEST, file_sha256
+from fer_hailo.deploy.manifest import labels_of
 
 if TYPE_CHECKING:
     from fer_hailo.common.config import Config
@@ -52,6 +53,24 @@ class Format(Enum):
     KERAS = ".keras"
     TFLITE = ".tflite"
     HEF = ".hef"
+    CHECKPOINT = ".pth"  # PyTorch's weights, of which arch says what network they are
+
+    @classmethod
+    def _missing_(cls, value: object) -> Format | None:
+        return OTHER_SUFFIXES.get(str(value))
+
+    @property
+    def converted(self) -> bool:
+        """Whether it was made for a board, with its preprocessing."""
+        return self in (Format.TFLITE, Format.HEF)
+
+
+OTHER_SUFFIXES = {
+    ".h5": Format.KERAS,
+    ".hdf5": Format.KERAS,
+    ".pt": Format.CHECKPOINT,
+    ".tar": Format.CHECKPOINT,  # as in model.pth.tar
+}
 
 
 class Use(Enum):
@@ -193,7 +212,7 @@ class Home:
         config = load_config(self._settings, self.overrides)
         # Scoring needs none of these, and its data may be others than were learnt
         config = config.change(extra_classes=(), soft_labels=False, drop="")
-        if self.format is not Format.KERAS:
+        if self.format.converted:
             taken = {name: getattr(self.spec, name) for name in PREPARED_BY}
             for name, value in taken.items():
                 if name in self.overrides and config.value(name) != value:
@@ -239,8 +258,11 @@ def resolve(path: Path | str | None = None, use: Use = Use.PREDICT, overrides: d
     try:
         format = Format(model.suffix)
     except ValueError:
-        known = ", ".join(format.value for format in Format)
+        known = ", ".join((*(format.value for format in Format), ".h5"))
         raise UserError(f"{model} is no model: {known} files are") from None
+    if format is Format.CHECKPOINT and use is Use.PREDICT:
+        made = f"{call('convert')} {model} --arch NAME --classes NAMES --data PATH"
+        raise UserError(f"{model} holds weights alone, which run nowhere: make a model of them with {made}")
     manifest = _manifest(model, format)
     # A released folder is both; RUN/deploy lies in its run.
     places = (manifest.parent, _named(manifest.parent.parent)) if manifest else (_named(model.parent),)
@@ -294,7 +316,7 @@ def _file(path: Path, use: Use) -> Path:
 def _manifest(model: Path, format: Format) -> Path | None:
     """Beside the model; of a converted one also a folder up, as of deploy/hailo8/model.hef."""
     folder = _named(model.parent)
-    places = (folder,) if format is Format.KERAS else (folder, _named(folder.parent))
+    places = (folder, _named(folder.parent)) if format.converted else (folder,)
     return next((place / MANIFEST for place in places if (place / MANIFEST).is_file()), None)
 
 
@@ -306,7 +328,7 @@ def _named(folder: Path) -> Path:
 def _by_manifest(model: Path, path: Path) -> Stated:
     with _reading(path, "labels and preprocessing"):
         content = read_json(path)
-        labels, spec = tuple(content["labels"]), PreprocessSpec(**content["preprocess"])
+        labels, spec = labels_of(content), PreprocessSpec(**content["preprocess"])
         files = content["files"]
         beside = path.parent == _named(model.parent)
         digest = files[model.name]["sha256"] if beside and model.name in files else None

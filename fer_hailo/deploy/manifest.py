@@ -160,7 +160,7 @@ class Manifest:
             arch=str(values["arch"]),
             seed=values["seed"],
             data=Data.from_dict(values["data"]),
-            labels=tuple(values["labels"]),
+            labels=labels_of(values),
             preprocess=PreprocessSpec(**values["preprocess"]),
             calibration=Calibration.from_dict(values["calibration"]),
             network=Network.from_dict(values["network"]),
@@ -171,6 +171,14 @@ class Manifest:
             selection=None if selection is None else Selection.from_dict(selection),
             files={name: File.from_dict(file) for name, file in values["files"].items()},
         )
+
+
+def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The class names that a manifest states. Raises KeyError or TypeError where it states none."""
+    labels = values["labels"]
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise TypeError("its labels are no list of names")
+    return tuple(labels)
 
 
 def own_sha256(content: Mapping[str, Any]) -> str:

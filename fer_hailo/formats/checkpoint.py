@@ -43,7 +43,7 @@ def read_tensors(path: Path | str, plan: Plan = ()) -> dict[str, np.ndarray]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                tensors = dict(file)
+                tensors = {name: value for name, value in file.items() if isinstance(value, np.ndarray)}
         else:
             tensors = _resolve(_read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path))
     except Exception as error:  # what a damaged pickle or archive can raise has no end

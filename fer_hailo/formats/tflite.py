@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.reading import read_whole
 
 Found = TypeVar("Found")
@@ -174,7 +174,9 @@ def open_tables(path: Path | str, read: Callable[[Table], Found]) -> Found:
     try:
         return read(Table.root(data))
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: its TFLite tables cannot be read ({error})") from None
+        raise UserError(
+            f"{path} is damaged: its TFLite tables cannot be read ({one_line(error, 120)})"
+        ) from None
 
 
 def multiple(name: str, factor: int) -> str:

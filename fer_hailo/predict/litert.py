@@ -87,15 +87,20 @@ class LiteRT:
         """Every tensor that an operator makes of one image, uint8 (I, I, 3): name to float32 array,
         dequantized.
         """
+        return {name: np.array(values) for name, values in self.views(image, spec)}
+
+    def views(self, image: np.ndarray, spec: PreprocessSpec) -> Iterator[tuple[str, np.ndarray]]:
+        """As `tensors`, without a copy: to be read before the next step only, and not to be kept.
+
+        LiteRT refuses to run while one is held.
+        """
         self._run(image, spec)
-        return {
-            detail["name"]: _real(self._interpreter.get_tensor(detail["index"]), detail)
-            for detail in self._made()
-        }
+        for detail in self._made:
+            yield detail["name"], _real(self._interpreter.tensor(detail["index"])(), detail)
 
     def scales(self) -> dict[str, float]:
         """The scale of each tensor that an operator makes; 0 where it is not quantized."""
-        return {detail["name"]: float(detail["quantization"][0]) for detail in self._made()}
+        return {detail["name"]: float(detail["quantization"][0]) for detail in self._made}
 
     def latency_ms(self, rounds: int = 200) -> float:
         """Median time of one inference, milliseconds, after a warm-up of a fifth of the rounds."""
@@ -118,7 +123,10 @@ class LiteRT:
                 image.shape
             )
         del values
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:  # of a file whose parts do not fit together
+            raise UserError(f"{self.path} cannot be run by LiteRT: {one_line(error, 200)}") from None
 
     def _table(self, spec: PreprocessSpec) -> bytes:
         """What a quantized input takes for each of the 256 bytes."""
@@ -131,12 +139,13 @@ class LiteRT:
             self._spec, self._steps = spec, steps.astype(self.dtype).tobytes()
         return self._steps
 
-    def _made(self) -> Iterator[dict]:
+    @functools.cached_property
+    def _made(self) -> list[dict]:
         # Private, but the one way to know the operators' outputs; tensors that no operator makes are weights.
         made = {
             index for operator in private.operator_details(self._interpreter) for index in operator["outputs"]
         }
-        return (detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made)
+        return [detail for detail in self._interpreter.get_tensor_details() if detail["index"] in made]
 
 
 def on_all_cores(path: Path | str, spec: PreprocessSpec) -> list[Callable[[np.ndarray], np.ndarray]]:
@@ -146,7 +155,7 @@ def on_all_cores(path: Path | str, spec: PreprocessSpec) -> list[Callable[[np.nd
 
 def _real(values: np.ndarray, detail: dict) -> np.ndarray:
     scale, zero = detail["quantization"]
-    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else np.array(values, np.float32)
+    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else np.asarray(values, np.float32)
 
 
 def interpreter_of(content: bytes, threads: int = 1, keep_tensors: bool = False) -> Any:

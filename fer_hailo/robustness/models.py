@@ -78,7 +78,7 @@ def peer(text: str, names: tuple[str, ...]) -> Contender:
 
 @contextlib.contextmanager
 def _opened(home: Home) -> Iterator[Session]:
-    if home.format is Format.KERAS:
+    if not home.format.converted:
         yield _session("keras", _keras(home))
         return
     with load(home) as predictor:
@@ -99,6 +99,7 @@ def _session(stage: str, logits: Callable[[np.ndarray], np.ndarray]) -> Session:
 def _keras(home: Home) -> Callable[[np.ndarray], np.ndarray]:
     """As `evaluate` scores it: enlarged inside of the compiled model."""
     from fer_hailo.training.evaluate.score import scorer_of
-    from fer_hailo.training.models.build import load_model
+    from fer_hailo.training.models.opened import open_network, seen_by
 
-    return scorer_of(load_model(home.model), home.config.data.classes, home.config.preprocess).logits
+    network = open_network(home)
+    return scorer_of(network, home.config.data.classes, seen_by(home, network)).logits

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, printable
 
 MAX_BYTES = 4 << 20  # the largest known script has 0.34 MB
 MAX_WORD = 400  # the longest word of a known script has 127 letters
@@ -66,7 +66,7 @@ class Finding:
 def format_finding(finding: Finding, name: str) -> str:
     """`NAME:LINE:COLUMN: error: MESSAGE (did you mean X?)`, as compilers write it."""
     hint = f" (did you mean {finding.suggestion}?)" if finding.suggestion else ""
-    return f"{name}:{finding.line}:{finding.column}: {finding.level}: {finding.message}{hint}"
+    return printable(f"{name}:{finding.line}:{finding.column}: {finding.level}: {finding.message}{hint}")
 
 
 @dataclass(frozen=True)

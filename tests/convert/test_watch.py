@@ -21,9 +21,7 @@ def test_values_are_those_of_keras(many, monkeypatch):
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
     x = keras.layers.Flatten()(x * gate)
     model = keras.Model(image, keras.layers.Dense(3, name="end")(x))
-    images = np.random.default_rng(0).integers(
-        0, 256, (150, 16, 16), dtype=np.uint8
-    )
+    images = np.random.default_rng(0).integers(0, 256, (150, 16, 16), dtype=np.uint8)
     chunks = list(watcher(model, ["pool", "first", "end"], SPEC, len(images))(images, "watching"))
     found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     for name, shape in (("first", (150, 11, 11, 4)), ("pool", (150, 1, 1, 4))):

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from fer_hailo.training.data.balance import compute_class_weights_effective, oversample_minority_classes
+from fer_hailo.training.data.balance import (
+    balanced_weights,
+    compute_class_weights_effective,
+    oversample_minority_classes,
+)
 from fer_hailo.training.data.feed import TrainingBatches, create_tf_dataset
 from fer_hailo.training.data.mix import mixup, mixup_weights
 
@@ -102,3 +106,25 @@ def test_tf_dataset_gives_the_same_batches_in_the_same_order():
         feed.set_epoch(number // 3)
         wanted, labels = feed[number % 3]
         assert all((inputs[name] == wanted[name]).all() for name in wanted) and (onehot == labels).all()
+
+
+def test_balanced_weights_by_hand():
+    np.testing.assert_allclose(
+        balanced_weights(np.array([0, 2, 2, 0, 2, 1])), [1 / 2, 1 / 3, 1 / 3, 1 / 2, 1 / 3, 1]
+    )
+
+
+def test_a_balanced_epoch_shows_every_class_as_often():
+    labels = np.repeat([0, 1, 2], [900, 90, 10])
+    images = np.zeros((1000, 16, 16), np.uint8)
+    feed = TrainingBatches(images, labels, 3, 100, 5, weights=balanced_weights(labels))
+    again = TrainingBatches(images, labels, 3, 100, 5, weights=balanced_weights(labels))
+    again.set_epoch(3)  # as a run goes on that was cut
+    assert len(feed) == 10
+    orders = []
+    for epoch in (0, 3):
+        feed.set_epoch(epoch)
+        counts = np.bincount(labels[feed.order])
+        assert counts.sum() == 1000 and abs(counts - 1000 / 3).max() < 4 * np.sqrt(1000 * 2 / 9)
+        orders.append(feed.order)
+    assert (orders[0] != orders[1]).any() and (orders[1] == again.order).all()

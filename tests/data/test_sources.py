@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_folders_above_the_classes_and_links_are_followed(tmp_path):
 
 
 def test_two_pictures_of_one_name(tmp_path):
-    with pytest.raises(UserError, match="two images of one name"):
+    with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))}: .* two images of one name"):
         open_source(as_folder(tmp_path, FILES | {"copy/train/angry/0.png": png()}))
 
 

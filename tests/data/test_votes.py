@@ -133,3 +133,10 @@ def test_real_votes_tell_most_labels(shared):
     )
     likely = soften(faces, np.eye(5, dtype=np.float32)[faces.labels], path, 1.0)
     assert (likely.argmax(axis=1) == faces.labels).mean() == pytest.approx(0.838, abs=0.005)
+
+
+def test_a_long_cell_is_a_short_line(tmp_path):
+    path = write(tmp_path / "v.csv", [["train", "happy", "a", "7 " * 2000, *[1] * 9]])
+    with pytest.raises(UserError, match="votes that are no numbers") as caught:
+        read_votes(path)
+    assert len(str(caught.value)) < len(str(path)) + 130

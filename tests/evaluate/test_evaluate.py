@@ -77,13 +77,16 @@ def test_models_that_are_no_classifiers(trained, small):
 
 def test_bare_model_takes_its_labels_from_beside_it(inside, trained, sample_set, tmp_path):
     shutil.copy(trained / MODEL, tmp_path / "bare.keras")
-    result = inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32", "--json")
+    # At its own input size
+    result = inside("evaluate.py", "bare.keras", "--data", sample_set, "--json")
     assert result.returncode == 0, result.stderr
     assert (
         json.loads(result.stdout)["confusion_matrix"]
         == json.loads((trained / "metrics_test.json").read_text())["confusion_matrix"]
     )
-    assert "check input_size" in error_line(inside("evaluate.py", "bare.keras", "--data", sample_set))
+    assert "check input_size" in error_line(
+        inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "48")
+    )
     (tmp_path / "labels.txt").write_text("angry\ndisgust\n")
     assert "5 classes apart, the labels name 2" in error_line(
         inside("evaluate.py", "bare.keras", "--data", sample_set, "--input-size", "32")

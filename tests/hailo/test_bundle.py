@@ -1,9 +1,11 @@
 """The deploy bundle: what is right is read back, and whatever is wrong with it is named in one line."""
 
+import hashlib
 import json
 import os
 import random
 import shutil
+import zipfile
 from pathlib import Path
 
 import handmade
@@ -13,7 +15,17 @@ from conftest import error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, compile_hef, pictures, write_bundle
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.deploy.bundle import FILES, FLOAT, PRIMITIVE, EvalSet, load_bundle, newest_bundle
+from fer_hailo.deploy.bundle import (
+    FILES,
+    FLOAT,
+    PRIMITIVE,
+    EvalSet,
+    check_network,
+    load_bundle,
+    newest_bundle,
+)
+from fer_hailo.deploy.home import resolve
+from fer_hailo.formats.tflite import Tensor, Tflite
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +273,55 @@ def test_evaluation_sets(copy, change, words):
     np.savez(copy / "eval_set.npz", **arrays)
     handmade.reseal(copy)
     assert "eval_set.npz" in refusal(copy) and words in refusal(copy)
+
+
+def test_images_that_are_damaged_behind_their_header(copy):
+    """Opened, only headers are read: the manifest's digest stands for the rest, and here that fits."""
+    with zipfile.ZipFile(copy / "eval_set.npz") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(copy / "eval_set.npz", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    content = (copy / "eval_set.npz").read_bytes()
+    at = content.index(parts["images.npy"]) + 500
+    (copy / "eval_set.npz").write_bytes(content[:at] + bytes(50) + b"\x99" + content[at + 51 :])
+    handmade.reseal(copy)
+    bundle = load_bundle(copy)
+    with pytest.raises(UserError, match=r"eval_set.npz is damaged \(BadZipFile: Bad CRC-32"):
+        bundle.evaluation()
+    assert len(bundle.calibration()) == CALIBRATION
+
+
+@pytest.mark.parametrize("labels", [["red", ["green"], "blue", "grey"], "rgby", None, [1, 2, 3, 4]])
+def test_labels_that_are_no_names(copy, labels):
+    handmade.reseal(copy, labels=labels)
+    assert "manifest.json cannot be read as the manifest of a bundle (TypeError: its labels" in refusal(copy)
+    with pytest.raises(UserError, match=r"manifest.json does not tell labels and preprocessing \(TypeError"):
+        resolve(copy).labels  # noqa: B018
+
+
+def test_lines_stay_short(copy):
+    handmade.reseal(copy, labels=["x" * 5000, *NAMES[1:]])
+    assert "labels.txt names" in refusal(copy) and len(refusal(copy)) < 700
+    handmade.reseal(copy, schema="x" * 5000)
+    assert "is a bundle of version 'xxx" in refusal(copy) and len(refusal(copy)) < 300
+    handmade.reseal(copy, schema=1, preprocess={"x" * 5000: 1})
+    assert "does not know" in refusal(copy) and len(refusal(copy)) < 500
+
+
+def test_a_network_whose_output_has_no_dimension():
+    source = Tensor("in", (1, 16, 16, 3), "float32", (), False)
+    nothing = Tensor("out", (), "float32", (), False)
+    with pytest.raises(UserError, match=r"x.tflite tells no classes apart, labels.txt names 4 \("):
+        check_network(Tflite(source, nothing, ()), Path("x.tflite"), handmade.SPEC, NAMES)
+
+
+def test_a_manifest_without_a_files_digest(copy):
+    content = json.loads((copy / "manifest.json").read_text())
+    del content["sha256"], content["files"][FLOAT]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(content | {"sha256": digest}))
+    assert f"manifest.json has no digest of {FLOAT}" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,8 @@ from conftest import ROOT
 from fer_hailo.common.errors import UserError
 from fer_hailo.formats.hef import Hef, format_hef, read_hef
 from fer_hailo.formats.protobuf import Message, WireError
-from fer_hailo.formats.xxh3 import xxh3_64  # right by test_xxh3.py
+from tools.fuzz.hef import HEADER_SIZES, hef_file
 
-HEADER_SIZES = {0: 32, 1: 28, 2: 44, 3: 56}
 RESERVED = {0: range(12, 16), 1: range(24, 28), 2: range(28, 44), 3: range(48, 56)}
 
 
@@ -88,28 +87,6 @@ def message(*groups, architecture=1, about=((2, 1_700_000_000_123), (3, "3.33.0"
         *((2, g) for g in groups or [group()]),
         (6, fields((1, 8), (2, "an extension"))),
     )
-
-
-def hef_file(
-    version: int,
-    content: bytes,
-    payload=b"payload" * 9,
-    additional=b"more",
-    message_checksum: int | None = None,
-) -> bytes:
-    if version == 0:
-        return struct.pack(">IIII", 0x01484546, 0, len(content), 0) + hashlib.md5(content).digest() + content
-    if version == 1:
-        body = content + payload
-        return struct.pack(">IIIIQI", 0x01484546, 1, len(content), zlib.crc32(body), len(payload), 0) + body
-    if version == 2:
-        body = content + payload
-        return struct.pack(">IIIQQQQ", 0x01484546, 2, len(content), xxh3_64(body), len(payload), 0, 0) + body
-    padding = -(56 + len(content)) % 4096
-    body = content + bytes(padding) + payload + additional
-    own = xxh3_64(content) if message_checksum is None else message_checksum
-    sizes = padding + len(payload), padding, len(additional)
-    return struct.pack(">IIIQQIQQQ", 0x01484546, 3, len(content), xxh3_64(body), *sizes, own, 0) + body
 
 
 # --- helpers ------------------------------------------------------------------------------------------------

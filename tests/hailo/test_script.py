@@ -437,3 +437,10 @@ def test_the_16_bit_scripts_name_whole_blocks(network):
     # last one.
     more = "" if "minimal" in network else ", net/conv23, net/avgpool1"
     assert effective.endswith(f"quantization_param([net/conv1, net/dw1{more}], precision_mode=a16_w16)\n")
+
+
+def test_what_a_script_holds_cannot_command_the_terminal():
+    _, (finding, *_) = parse_script("quantization_param({conv\x1b[31m*}, precision_mode=a16_w16)")
+    assert format_finding(finding, "a.alls").startswith(
+        "a.alls:1:20: error: {conv\\x1b[31m*} is no layer pattern"
+    )

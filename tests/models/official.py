@@ -4,14 +4,17 @@ The numbers lie beside each network, in official.json.
 """
 
 import json
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
 from conftest import ROOT
+from pth import write_pth
 
-from fer_hailo.training.models.state_dict import load_state_dict
+from fer_hailo.training.models.state_dict import load_state_dict, load_whole
 from fer_hailo.training.models.table import multiply_adds
-from fer_hailo.training.networks.blocks import MEAN
+from fer_hailo.training.networks.blocks import DEVIATION, MEAN
 
 # No layer of ours puts these out: the image before it is halved, queries cut into heads. Shares of attention
 # are compared apart.
@@ -23,6 +26,15 @@ UNSEEN = (
     "input of attn2[1]",
     "input of attn3[1]",
 )
+# What the official scripts save: the key of the weights, what stands before their names (of
+# torch.nn.DataParallel), and what stands beside them
+LAYOUTS = {
+    "dan": ("model_state_dict", "", {"iter": 21, "optimizer_state_dict": {"lr": 0.1}}),
+    "ddamfn": ("model_state_dict", "", {"iter": 9, "optimizer_state_dict": {"lr": 0.1}}),
+    "ada_df": ("state_dict", "", {"epoch": 3, "optimizer": {"lr": 0.1}}),
+    "poster": ("model_state_dict", "module.", {"iter": 3, "optimizer_state_dict": {"lr": 0.1}}),
+    "poster_v2": ("state_dict", "module.", {"epoch": 3, "best_acc": 0.9221, "optimizer": {"lr": 0.1}}),
+}
 SHIFT = ((127.5 - MEAN) / 127.5).astype("f4")  # what the first layer of each adds
 
 
@@ -69,6 +81,7 @@ def check(name: str, build, after: dict[str, str], thrown_away: int = 0) -> None
     """
     spec = specification(name)
     given = tensors(spec)
+    whole = dict(given)
     for without, counts in spec["aliases"]:
         assert given[without].shape == given.pop(without).shape and counts in given
     model = build(spec["input_shape"][2], 7)
@@ -84,6 +97,29 @@ def check(name: str, build, after: dict[str, str], thrown_away: int = 0) -> None
     assert multiply_adds(model) == spec["macs"]["total"] - thrown_away
     _compare(model, spec, after)
     _compare_shares(model, spec)
+    _check_file(name, model, spec, whole)
+
+
+def official_file(path: Path, name: str, state: dict[str, np.ndarray]) -> None:
+    """Write weights, in PyTorch's layout, as the official script of a network saves them."""
+    key, start, beside = LAYOUTS[name]
+    write_pth(path, beside | {key: {start + each: value for each, value in state.items()}})
+
+
+def _check_file(name: str, model: keras.Model, spec: dict, whole: dict[str, np.ndarray]) -> None:
+    """The official file, opened to be scored, gives the official logits of the images that are the official
+    inputs once they are normalised as the official code does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.pth"
+        official_file(path, name, whole)
+        load_whole(path, model)
+    images = (pictures(spec) * DEVIATION + MEAN) / 127.5 - 1
+    given = model(images.astype("f4"), training=False)
+    given = np.asarray(given[0] if isinstance(given, list | tuple) else given)
+    _close(
+        given.ravel(), np.ravel(spec["outputs"]["out_2" if name == "ada_df" else "logits"]["values"]), name
+    )
 
 
 def _compare(model: keras.Model, spec: dict, after: dict[str, str]) -> None:

@@ -96,6 +96,13 @@ def test_a_tensor_beyond_its_storage(tmp_path):
         read_tensors(tmp_path / "short.pth")
 
 
+def test_an_npz_with_something_else_in_it(tmp_path):
+    np.savez(tmp_path / "w.npz", weight=np.ones(3))
+    with zipfile.ZipFile(tmp_path / "w.npz", "a") as archive:
+        archive.writestr("readme.txt", "no array")
+    assert list(read_tensors(tmp_path / "w.npz")) == ["weight"]
+
+
 @pytest.fixture
 def small_resnet(monkeypatch):
     monkeypatch.setattr(resnet, "STAGES", ((8, 1), (16, 2)))

@@ -15,6 +15,7 @@ from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.runs import CONFIDENCE, MODEL
 from fer_hailo.deploy.bundle import load_bundle
 from fer_hailo.deploy.home import resolve
+from fer_hailo.predict.litert import LiteRT
 from fer_hailo.predict.predictor import load
 
 
@@ -195,3 +196,18 @@ def test_a_keras_file_that_does_not_fit_its_labels(trained, tmp_path):
         UserError, match=r"maps \(None, 32, 32, 3\) to \(None, 5\); its files promise .* 2 classes"
     ):
         load(resolve(tmp_path / MODEL))
+
+
+def test_a_network_whose_weights_are_missing_is_one_line(tmp_path):
+    """Opened, it looks like a network whose kernel comes from elsewhere; LiteRT says so when it runs."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    saved = ROOT / "tests" / "saved" / "run" / "deploy" / "model_float32.tflite"
+    model = flatbuffer_utils.read_model(str(saved))
+    (graph,) = model.subgraphs
+    kernel = graph.tensors[graph.operators[0].inputs[1]]
+    model.buffers[kernel.buffer].data = None
+    (tmp_path / "m.tflite").write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    network, images = LiteRT(tmp_path / "m.tflite"), np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match=r"m.tflite cannot be run by LiteRT: Input tensor \d+ lacks data"):
+        network.logits(images, PreprocessSpec(48, 32, False))

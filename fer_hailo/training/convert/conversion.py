@@ -51,7 +51,7 @@ from fer_hailo.training.convert.validated import selected, validated_side
 from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.evaluation import check_split
 from fer_hailo.training.evaluate.score import evaluate_model
-from fer_hailo.training.models.build import load_model
+from fer_hailo.training.models.opened import check_stated, open_network
 
 SCRATCH = ".convert"
 # Of a network that was fine-tuned for 8 bits
@@ -80,7 +80,8 @@ def convert(
             "it taught"
         )
     check_split(subject, "validation")
-    model = as_logits(flatten(load_model(subject.model)))
+    check_stated(subject)
+    model = as_logits(flatten(open_network(subject)))
     spec = _spec(subject, overrides, model, mean, scale)
     out = out or subject.run or RUNS / f"converted_{subject.model.stem}"
     _check_place(out, subject)

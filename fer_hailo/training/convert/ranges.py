@@ -5,6 +5,7 @@ badly used.
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,6 +25,9 @@ STEPS = (
     254  # between the smallest and the largest of 8 bits, less the one that rounding the zero point may take
 )
 ZERO_BELOW = -3.0  # h-swish gives 0 for all that is no larger
+
+_Draw = dict[str, np.ndarray | slice]
+_Measured = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -129,29 +133,42 @@ def tensor_ranges(
     3).
     """
     networks, rng = [LiteRT(path, keep_tensors=True) for _ in range(cores())], np.random.default_rng(seed)
-    workers = [functools.partial(network.tensors, spec=spec) for network in networks]
-    lows: dict[str, np.ndarray] = {}
-    highs: dict[str, np.ndarray] = {}
-    sums: dict[str, np.ndarray] = {}
-    samples: dict[str, list[np.ndarray]] = {}
-    found = zip(images, shared_out(workers, images), strict=True)
-    for image, tensors in track(found, len(images), "measuring ranges"):
-        for name, values in {INPUT: normalise(image[None], spec), **tensors}.items():
-            channels = values.reshape(-1, values.shape[-1])
-            low, high = channels.min(axis=0), channels.max(axis=0)
-            lows[name] = np.minimum(low, lows[name]) if name in lows else low
-            highs[name] = np.maximum(high, highs[name]) if name in highs else high
-            sums[name] = sums.get(name, 0) + channels.mean(axis=0, dtype=np.float64)
-            flat = values.ravel()
-            samples.setdefault(name, []).append(
-                flat if len(flat) <= SAMPLES else flat[rng.integers(0, len(flat), SAMPLES)]
-            )
+    workers = [functools.partial(_measure, network, spec) for network in networks]
+    sizes = {name: values.size for name, values in networks[0].views(images[0], spec)}
+    jobs = ((image, _draw(rng, {INPUT: image.size} | sizes)) for image in images)
+    found: dict[str, list[_Measured]] = {}
+    for tensors in track(shared_out(workers, jobs), len(images), "measuring ranges"):
+        for name, measured in tensors.items():
+            found.setdefault(name, []).append(measured)
     return {
         name: TensorRange(
-            lows[name],
-            highs[name],
-            (sums[name] / len(images)).astype(np.float32),
-            np.concatenate(samples[name]),
+            np.min([low for low, _, _, _ in parts], axis=0),
+            np.max([high for _, high, _, _ in parts], axis=0),
+            np.mean([mean for _, _, mean, _ in parts], axis=0).astype(np.float32),
+            np.concatenate([sample for _, _, _, sample in parts]),
         )
-        for name in lows
+        for name, parts in found.items()
     }
+
+
+def _draw(rng: np.random.Generator, sizes: dict[str, int]) -> _Draw:
+    """The places of the values that are kept of each tensor of one image."""
+    return {
+        name: slice(None) if size <= SAMPLES else rng.integers(0, size, SAMPLES)
+        for name, size in sizes.items()
+    }
+
+
+def _measure(network: LiteRT, spec: PreprocessSpec, job: tuple[np.ndarray, _Draw]) -> dict[str, _Measured]:
+    """(low, high, mean, sample) of each tensor of one image."""
+    image, drawn = job
+    found = {}
+    for name, values in itertools.chain([(INPUT, normalise(image[None], spec))], network.views(image, spec)):
+        channels = values.reshape(-1, values.shape[-1])
+        found[name] = (
+            channels.min(axis=0),
+            channels.max(axis=0),
+            channels.mean(axis=0, dtype=np.float64),
+            channels.reshape(-1)[drawn[name]].copy(),
+        )
+    return found

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.progress import say_once
 from fer_hailo.common.reading import DAMAGED, check_regular
 
@@ -82,7 +82,9 @@ class ZipFiles:
         try:
             self._zip = zipfile.ZipFile(path)
         except DAMAGED as error:
-            raise UserError(f"{path} is not a whole zip archive ({error}): download it again") from None
+            raise UserError(
+                f"{path} is not a whole zip archive ({one_line(error, 80)}): download it again"
+            ) from None
         members = self._zip.infolist()
         for member in members:
             _check(path, member.filename, member.file_size, member.compress_size)
@@ -95,7 +97,7 @@ class ZipFiles:
         try:
             return self._zip.read(name)
         except DAMAGED as error:
-            raise ValueError(f"damaged in the archive: {error}") from None
+            raise ValueError(f"damaged in the archive: {one_line(error, 80)}") from None
 
     def open(self, name: str) -> IO[bytes]:
         return self._zip.open(name)
@@ -114,7 +116,9 @@ class TarFiles:
         except UserError:
             raise
         except (*DAMAGED, tarfile.TarError) as error:
-            raise UserError(f"{path} is not a whole tar archive ({error}): download it again") from None
+            raise UserError(
+                f"{path} is not a whole tar archive ({one_line(error, 80)}): download it again"
+            ) from None
         for member in members:
             _check(path, member.name, member.size, member.size)
         # Links and devices are nothing to read. ./a is a

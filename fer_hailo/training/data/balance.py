@@ -27,6 +27,13 @@ def oversample_minority_classes(
     return np.concatenate(extra)
 
 
+def balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """By which images, labels int (N,), are drawn that every class may come as often, float64 (N,): one over
+    how many there are of a class, as in AffectNet's papers.
+    """
+    return 1 / np.bincount(labels)[labels]
+
+
 def compute_class_weights_effective(counts: np.ndarray, beta: float) -> np.ndarray:
     """Class weights by the effective number of samples (Cui et al. 2019): (1 - beta) / (1 - beta^n), scaled
     to mean 1.

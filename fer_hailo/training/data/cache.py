@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.decode import decode
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec, to_source
 from fer_hailo.common.progress import track
@@ -30,6 +31,7 @@ from fer_hailo.training.data.sources import open_source
 VERSION = 2
 IMAGES = ".images.npy"
 BLOCK = 256
+KINDS = {"exact": "i", "near": "i", "sizes": "i", "votes": "f"}  # NumPy's; the rest are texts
 MOST_BAD = 0.1  # above this part the data set itself is wrong, not a few images
 
 
@@ -175,6 +177,23 @@ def _write(path: Path, pictures: Pictures) -> None:
         np.savez_compressed(beside, version=VERSION, **known)
 
 
+def _check(values: dict[str, np.ndarray]) -> None:
+    """Raise one of DAMAGED where what is known about the images is not what `_write` wrote."""
+    count = len(values["ids"])
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("ids", "labels", "splits", "exact"), (count,))
+    shapes |= {"votes": (count, len(FERPLUS)), "sizes": (count, 2)}
+    shapes |= {name: (len(values[name]), 2) for name in ("near", "bad")}
+    for name, shape in shapes.items():
+        found, kind = values[name], KINDS.get(name, "U")
+        if found.shape != shape or found.dtype.kind != kind:
+            raise ValueError(f"{name} is {found.dtype} of shape {found.shape}")
+        if kind == "U":
+            found.tolist()  # fails for letters that Unicode does not have
+    for name in ("exact", "near"):
+        if ((values[name] < 0) | (values[name] >= count)).any():
+            raise ValueError(f"{name} names images that are not there")
+
+
 def _read(path: Path, spec: PreprocessSpec) -> Pictures:
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -182,19 +201,21 @@ def _read(path: Path, spec: PreprocessSpec) -> Pictures:
             values = {
                 f.name: file[f.name] for f in fields(Pictures) if version == VERSION and f.name != "images"
             }
+        if values:
+            _check(values)
     except DAMAGED as error:
-        raise UserError(f"{path} is not a data cache of this project ({error})") from None
+        raise UserError(f"{path} is not a data cache of this project ({one_line(error, 80)})") from None
     if version != VERSION:
         raise UserError(
             f"{path} is a data cache of version {version}, this program reads {VERSION}: make it again"
         )
     try:
-        images = np.load(path.with_suffix(IMAGES), mmap_mode="r", allow_pickle=False)
+        images = map_array(path.with_suffix(IMAGES))
     except DAMAGED as error:
         raise UserError(
-            f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({error})"
+            f"{path} needs its images, {path.with_suffix(IMAGES).name}, beside it ({one_line(error, 80)})"
         ) from None
-    if len(images) < len(values["ids"]) or images.dtype != np.uint8:
+    if not images.ndim or len(images) < len(values["ids"]) or images.dtype != np.uint8:
         raise UserError(f"{path.with_suffix(IMAGES)} does not belong to {path.name}: copy both again")
     if images.shape[1:] != spec.source_shape:
         raise UserError(

@@ -17,16 +17,17 @@ class TrainingBatches(keras.utils.PyDataset):
 
     Batch i is ({"images": uint8 (B, S, S[, 3]), "mix": float32 (B, 1)}, float32 (B, C)): the labels are
     blended already, the compiled step blends the images by "mix" (1: not mixed). Every image comes once an
-    epoch; the last batch may be smaller.
+    epoch, unless `weights` say otherwise; the last batch may be smaller.
 
     images: uint8 (N, S, S[, 3]); labels: int (N,), or float (N, C) where they are soft; indices: int (M,),
     images to feed, repeats allowed. multiple: what every batch is divisible by, for several devices; an epoch
     then leaves up to multiple - 1 images out. parts: pieces into which each batch will be cut before its
-    images are mixed; labels are mixed within them. share: (i, n), of each batch only the i-th of n equal
-    pieces is given, the others being other processes' to feed. labelled: the labels are among the inputs too,
-    as "targets", for losses that a model computes inside. answers: what T teachers said of a number of
-    epochs, the views, float32 (M, C) each in the order of that epoch: these epochs are given in turn, with
-    the answers (B, T, C) among the inputs, as "answers".
+    images are mixed; labels are mixed within them. weights: float (M,), of the indices: an epoch then draws
+    as many of them with replacement, each by its share of the weights. share: (i, n), of each batch only the
+    i-th of n equal pieces is given, the others being other processes' to feed. labelled: the labels are among
+    the inputs too, as "targets", for losses that a model computes inside. answers: what T teachers said of a
+    number of epochs, the views, float32 (M, C) each in the order of that epoch: these epochs are given in
+    turn, with the answers (B, T, C) among the inputs, as "answers".
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TrainingBatches(keras.utils.PyDataset):
         parts: int = 1,
         share: tuple[int, int] = (0, 1),
         labelled: bool = False,
+        weights: np.ndarray | None = None,
         answers: Sequence[Sequence[np.ndarray]] = (),
     ):
         super().__init__()
@@ -60,13 +62,17 @@ class TrainingBatches(keras.utils.PyDataset):
             share,
         )
         self.labelled, self.answers = labelled, answers
+        self._drawn_by = None if weights is None else weights / weights.sum()
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the MixUp weights of an epoch (counted from 0 in its stage)."""
         self.epoch = epoch % len(self.answers) if self.answers else epoch
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.indices)
+        if self._drawn_by is None:
+            order = rng.permutation(self.indices)
+        else:
+            order = rng.choice(self.indices, len(self.indices), p=self._drawn_by)
         self.order = order[: len(order) // self.multiple * self.multiple]
         self._weights = mixup_weights(len(self.order), self.mixup_alpha, self.mixup_share, rng)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_hailo.common.classes import FER2013
 from fer_hailo.common.cli import nearest
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.progress import say_once
 from fer_hailo.common.reading import DAMAGED, check_regular
 from fer_hailo.training.data.archives import Archive
@@ -50,7 +50,7 @@ class CsvSource:
             with self._opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
                 self._load(csv.reader(file))
         except (*DAMAGED, tarfile.TarError) as error:
-            raise UserError(f"{path} cannot be read as CSV: {error}") from None
+            raise UserError(f"{path} cannot be read as CSV: {one_line(error, 80)}") from None
         if not self.entries:
             raise UserError(f"{path} holds no rows")
         self.entries.sort(key=lambda entry: entry.id)
@@ -72,7 +72,9 @@ class CsvSource:
                 raise UserError(f"{self.path} line {number} has {len(row)} of {len(header)} columns")
             code, kind = row[emotion].strip(), row[header.index("usage")].strip() if "usage" in header else ""
             if kind not in SPLITS and "usage" in header:
-                raise UserError(f"{self.path} line {number}: unknown Usage {kind!r}{nearest(kind, SPLITS)}")
+                raise UserError(
+                    f"{self.path} line {number}: unknown Usage {kind[:20]!r}{nearest(kind, SPLITS)}"
+                )
             if code not in CODES:
                 raise UserError(
                     f"{self.path} line {number}: emotion must be 0 to {CODES[-1]}, got {code[:20]!r}"

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.reading import DAMAGED, read_text
 
 # Then: unknown, no face
@@ -51,7 +51,7 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
     except DAMAGED as error:
-        raise UserError(f"cannot read the votes {path}: {error}") from None
+        raise UserError(f"cannot read the votes {path}: {one_line(error, 80)}") from None
     missing = [name for name in VOTES if not rows or name not in rows[0]]
     if missing or not ({"file", "Usage"} & set(rows[0])):
         raise UserError(
@@ -62,7 +62,7 @@ def read_votes(path: Path | str) -> dict[str, np.ndarray]:
             _name(row, i): np.array([float(row[vote] or 0) for vote in VOTES]) for i, row in enumerate(rows)
         }
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path} holds votes that are no numbers ({error})") from None
+        raise UserError(f"{path} holds votes that are no numbers ({one_line(error, 80)})") from None
     bad = [name for name, counts in votes.items() if not (np.isfinite(counts) & (counts >= 0)).all()]
     if bad:
         raise UserError(f"{path} holds votes that are no numbers of people ({bad[0]})")

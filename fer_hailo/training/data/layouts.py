@@ -48,7 +48,7 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
         if found:
             return found
     images = [name for name in shown if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    found = class_folders(images)
+    found = class_folders(images, where)
     labels = {entry.label for entry in found[1]}
     if images and not numbering(labels)[0] and EXPRESSIONS.isdisjoint(map(canonical, labels)):
         by_list = listed(shown, images, read, where)
@@ -68,7 +68,7 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
     return found
 
 
-def class_folders(images: Sequence[str]) -> Layout:
+def class_folders(images: Sequence[str], where: Path) -> Layout:
     """<split>/<class>/picture or <class>/picture; a split is what `side_of` knows, and no class.
 
     Folders above and images outside are passed over.
@@ -86,7 +86,8 @@ def class_folders(images: Sequence[str]) -> Layout:
             continue
         if entry.id in found:
             raise UserError(
-                f"{found[entry.id][0]} and {path} are two images of one name: keep one copy of the data set"
+                f"{where}: {found[entry.id][0]} and {path} are two images of one name: keep one copy of the "
+                "data set"
             )
         found[entry.id] = (str(path), entry)
     if {entry.label for _, entry in found.values()} == CAER_S:  # whose cache keys hold FER2013's name for it

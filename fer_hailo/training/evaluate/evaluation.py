@@ -15,7 +15,7 @@ from fer_hailo.common.metrics import Metrics
 from fer_hailo.common.preprocess import prepare
 from fer_hailo.common.results import Row, add_rows, row_of
 from fer_hailo.common.runs import RUNS, cache_of
-from fer_hailo.deploy.home import Format, Home, Kind
+from fer_hailo.deploy.home import Home, Kind
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.explain.contact import contact_sheet
 from fer_hailo.predict.predictor import load
@@ -23,7 +23,7 @@ from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.order import check_order
 from fer_hailo.training.evaluate.outputs import write_evaluation, write_report
 from fer_hailo.training.evaluate.score import evaluate_model, evaluate_predictor
-from fer_hailo.training.models.build import load_model
+from fer_hailo.training.models.opened import check_stated, open_network, seen_by
 
 LOOKED_AT = 2000  # validation images, for the order of the classes
 
@@ -78,6 +78,7 @@ def evaluate_file(home: Home, split: str, out: Path | None, explain: bool = Fals
     config, run, own = home.config, home.run, home.own
     if out and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: --out takes a folder")
+    check_stated(home)
     dataset, part = load_side(home, split)
     trained_on = home.trained_on or dataset.key
     stage, metrics, probabilities = _score(home, dataset, part, split)
@@ -129,9 +130,10 @@ def _check_order(home: Home, dataset: Dataset) -> None:
 
 def _score(home: Home, dataset: Dataset, part: Part, split: str) -> tuple[str, Metrics, np.ndarray]:
     """Stage, metrics and probabilities of a model on images of one side of a data set."""
-    if home.format is Format.KERAS:
-        model, spec = load_model(home.model), home.config.preprocess
-        return "keras", *evaluate_model(model, part, dataset.names, spec, data=dataset.name, split=split)
+    if not home.format.converted:
+        network = open_network(home)
+        spec = seen_by(home, network)
+        return "keras", *evaluate_model(network, part, dataset.names, spec, data=dataset.name, split=split)
     with load(home) as predictor:
         return predictor.stage, *evaluate_predictor(predictor, part, data=dataset.name, split=split)
 

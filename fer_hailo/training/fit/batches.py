@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer_hailo.common.config import Config
-from fer_hailo.training.data.balance import oversample_minority_classes
+from fer_hailo.training.data.balance import balanced_weights, oversample_minority_classes
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.feed import TrainingBatches
 from fer_hailo.training.fit.devices import Devices
@@ -45,5 +45,6 @@ def training_batches(
         parts=place.parts,
         share=place.share,
         labelled=objective(config).labelled,
+        weights=balanced_weights(lessons.labels) if config.data.sampling == "balanced" else None,
         answers=answers,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from fer_hailo.common.arrays import map_array
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, to_json, write_json, written
@@ -114,7 +115,7 @@ def _answer(place: str, config: Config, batches: TrainingBatches, paths: dict[in
 def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The answers in a file; None where there are none, or it is damaged: that costs time, not the run."""
     try:
-        logits = np.load(path, mmap_mode="r", allow_pickle=False)
+        logits = map_array(path)
     except DAMAGED:
         return None
     return logits if logits.shape == shape and logits.dtype == np.float32 else None
@@ -123,7 +124,8 @@ def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 def _facts(config: Config, lessons: Part, batches: TrainingBatches) -> dict:
     """All that makes the views, but how many there are: more of them leave the first as they are."""
     generator = keras.random.SeedGenerator(config.loss.views_seed)
-    return {
+    drawn = {} if config.data.sampling == "each" else {"sampling": config.data.sampling}
+    return drawn | {
         "images": lessons.sha256(),
         "classes": list(config.data.classes),
         "indices": hashlib.sha256(batches.indices.astype("<i8").tobytes()).hexdigest(),

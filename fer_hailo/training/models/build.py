@@ -13,6 +13,8 @@ from fer_hailo.common.reading import DAMAGED
 from fer_hailo.common.released import absent
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
+from fer_hailo.training.models.elsewhere import as_classifier
+from fer_hailo.training.models.old_keras import SUFFIXES, open_h5
 from fer_hailo.training.models.restate import face_batches, restate
 from fer_hailo.training.models.state_dict import last_layers, load_checkpoints
 from fer_hailo.training.networks.ada_df_fusion.network import TWIN
@@ -106,12 +108,17 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def load_model(path: Path | str) -> keras.Model:
-    """Open a .keras file. Raises UserError when it is none."""
+    """Open a .keras file, or a .h5 or .hdf5 of any Keras, as a network that takes RGB and gives logits.
+
+    Raises UserError when it is none, or a .h5 has what is not translated.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(absent(path))
     try:
-        return keras.models.load_model(path, compile=False)
+        if path.suffix in SUFFIXES:
+            return as_classifier(open_h5(path))
+        return as_classifier(keras.models.load_model(path, compile=False))
     except DAMAGED as error:
         raise UserError(f"{path} cannot be opened as a Keras model: {one_line(error, 200)}") from None
 
@@ -170,9 +177,10 @@ def _system(known: System, config: Config, weights: Weights, logits: int, traini
         kinds = "none, a .keras file, or .npz and .pth files with commas"
         raise UserError(f"weights of {arch} must be {kinds}, got {weights.text}")
     pair = training and known.training
-    model = (pair or known.build)(size, logits)
+    settings = {argument: config.value(key) for argument, key in known.settings.items()}
+    model = (pair or known.build)(size, logits, **settings)
     if weights.kind is Kind.MODEL:
-        single = known.build(size, logits) if pair else model
+        single = known.build(size, logits, **settings) if pair else model
         transfer_weights(load_model(*weights.files), single)
         if pair:
             _start_from(single, model, known.twin)

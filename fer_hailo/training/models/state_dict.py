@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -87,10 +88,7 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
     left, last = {layer.name for layer in model.layers}, last_layers(model)
     for path in paths:
         without, unused = load_state_dict(model, read_tensors(path), renamed, last)
-        for layer in model.layers:
-            if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
-                # The official images have a deviation of 1
-                layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])
+        _take_images(model, without)
         left &= set(without)
         print(
             f"{path}: {len(unused):,} tensors are of no layer here" if unused else f"{path}: all tensors fit",
@@ -101,6 +99,38 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
         f"{len(left):,} layers start from scratch: {', '.join(named[:4])}{', ...' * (len(left) > 4)}",
         file=sys.stderr,
     )
+
+
+def load_whole(path: Path, model: keras.Model) -> None:
+    """A checkpoint of the whole network that the official code of its paper wrote, the last layer too, into a
+    network that begins with `blocks.picture`. Raises UserError where it lacks a layer, or tells another
+    number of classes apart.
+    """
+    tensors, count = rename(read_tensors(path), {}), model.outputs[0].shape[-1]
+    for name in last_layers(model):
+        weight = tensors.get(f"{name.replace('-', '.')}.weight")
+        if weight is not None and len(weight) != count:
+            raise UserError(
+                f"{path} tells {len(weight)} classes apart, {count} are named: name all, in the order of the "
+                "outputs, with --classes"
+            )
+    left, _ = load_state_dict(model, tensors, {})
+    if left:
+        raise UserError(
+            f"{path} is no whole {model.name}: it has nothing for {len(left)} of its layers, such as "
+            f"{left[0]}; weights to start from are for training, with --weights"
+        )
+    _take_images(model)
+
+
+def _take_images(model: keras.Model, without: Collection[str] = ()) -> None:
+    """Let the first kernels take images as they are here: the official ones have a deviation of 1.
+
+    without: layers that a file had nothing for.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D) and layer.kernel.shape[2] == 3 and layer.name not in without:
+            layer.kernel.assign(layer.kernel * (127.5 / DEVIATION)[:, None])
 
 
 def _wanted(layer: layers.Layer) -> list[tuple[str, keras.Variable, tuple[int, ...] | None]]:

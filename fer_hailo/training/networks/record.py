@@ -75,10 +75,11 @@ class System:
     trains in its stead, if anything else does, of which the first output is the classifier's; its layers
     that begin with twin[0] start as those that begin with twin[1]. renamed: {the beginning of a name in the
     checkpoint of a backbone: where that stands in the network}. multiple: what the input size must be
-    divisible by.
+    divisible by. settings: {argument of build: the key of the configuration that gives it}. orders: {data
+    set: its classes in the order of the outputs of the official checkpoint}.
     """
 
-    build: Callable[[int, int], keras.Model]
+    build: Callable[..., keras.Model]
     hailo: str
     licence: str = ""
     tflite: str = "yes"
@@ -87,6 +88,8 @@ class System:
     twin: tuple[str, str] = ("", "")
     renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     multiple: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

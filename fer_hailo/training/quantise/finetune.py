@@ -38,7 +38,7 @@ from fer_hailo.training.convert.equalise import equalise
 from fer_hailo.training.convert.folding import fold_constants
 from fer_hailo.training.convert.graph import as_logits, flatten
 from fer_hailo.training.convert.validated import validated_side
-from fer_hailo.training.data.balance import oversample_minority_classes
+from fer_hailo.training.data.balance import balanced_weights, oversample_minority_classes
 from fer_hailo.training.data.dataset import Dataset, describe, load_dataset
 from fer_hailo.training.data.drop import check_kept, drop_text, keep_drop
 from fer_hailo.training.data.feed import TrainingBatches, feed
@@ -201,6 +201,7 @@ class Run:
         return TrainingBatches(
             train.images, train.labels, classes, config.optimiser.batch_size, config.seed, indices=indices,
             mixup_alpha=config.augmentation.mixup_alpha, mixup_share=config.augmentation.mixup_share,
+            weights=balanced_weights(train.labels) if config.data.sampling == "balanced" else None,
         )  # fmt: skip
 
     def _judge(self) -> Judge:

@@ -14,40 +14,48 @@ from keras import ops
 
 from fer_hailo.training.networks.record import Objective
 
-THRESHOLD, LOWEST_WEIGHT, RAMP = 0.7, 0.2, 3
+LOWEST_WEIGHT = 0.2
 HIGH_SHARE, MARGIN = 0.7, 0.07
 
 
 def answer(network: keras.Model, faces, targets, setting):
     """The second branch's logits, with the whole of the loss added."""
-    return Fusion(setting.steps, setting.own, dtype="float32", name="fusion")(*network(faces), targets)
+    loss = setting.config.loss
+    fusion = Fusion(
+        setting.steps,
+        setting.own,
+        loss.ada_df_threshold,
+        loss.ada_df_ramp,
+        dtype="float32",
+        name="fusion",
+    )
+    return fusion(*network(faces), targets)
 
 
-def ramp(epoch):
+def ramp(epoch, length: float):
     """(weight of the second branch's loss, weight of the first's) in an epoch counted from 1: first the
-    first, then the second.
+    first, then, after `length` epochs, the second.
     """
-    early, late = ops.exp(-((1 - epoch / RAMP) ** 2)), ops.exp(-((1 - RAMP / epoch) ** 2))
-    begins = epoch <= RAMP
+    early, late = ops.exp(-((1 - epoch / length) ** 2)), ops.exp(-((1 - length / epoch) ** 2))
+    begins = epoch <= length
     return ops.where(begins, early, 1.0), ops.where(begins, 1.0, late)
 
 
-def fallback(classes: int) -> np.ndarray:
+def fallback(classes: int, threshold: float) -> np.ndarray:
     """Class distributions of which nothing is known: the threshold for the class itself, the rest for the
     others, float (C, C).
     """
-    return np.full((classes, classes), (1 - THRESHOLD) / (classes - 1)) + (
-        THRESHOLD - (1 - THRESHOLD) / (classes - 1)
-    ) * np.eye(classes)
+    rest = (1 - threshold) / (classes - 1)
+    return np.full((classes, classes), rest) + (threshold - rest) * np.eye(classes)
 
 
-def distributions(sums, counts):
+def distributions(sums, counts, threshold: float):
     """The mean prediction for each class, float (C, C), from sums (C, C) over counts (C,) images; the
     fallback where the class itself has less than the threshold.
     """
     means = sums / ops.maximum(counts, 1e-6)[:, None]
-    sure = ops.diagonal(means) >= THRESHOLD
-    return ops.where(sure[:, None], means, ops.cast(fallback(sums.shape[0]), sums.dtype))
+    sure = ops.diagonal(means) >= threshold
+    return ops.where(sure[:, None], means, ops.cast(fallback(sums.shape[0], threshold), sums.dtype))
 
 
 def fused(first, gates, known, targets):
@@ -74,24 +82,20 @@ def rank_hinge(gates):
     return ops.where(count > top, ops.maximum(mean_low - mean_high + MARGIN, 0), 0.0)
 
 
-def _nothing_known(shape, dtype=None):
-    return ops.cast(fallback(shape[0]), dtype)
-
-
 class Fusion(keras.layers.Layer):
     """Passes the second branch's logits on and adds `own` times the losses of both.
 
-    Counts the steps, `steps` an epoch.
+    Counts the steps, `steps` an epoch. threshold, length: as of `fallback` and `ramp`.
     """
 
-    def __init__(self, steps: int, own: float = 1.0, **options):
+    def __init__(self, steps: int, own: float = 1.0, threshold: float = 0.7, length: float = 3.0, **options):
         super().__init__(**options)
-        self.steps, self.own = steps, own
+        self.steps, self.own, self.threshold, self.length = steps, own, threshold, length
 
     def build(self, second_shape, first_shape, gates_shape, targets_shape):
         classes = targets_shape[-1]
         self.known = self.add_weight(
-            shape=(classes, classes), initializer=_nothing_known, trainable=False, name="known"
+            shape=(classes, classes), initializer=self._nothing_known, trainable=False, name="known"
         )
         self.sums = self.add_weight(
             shape=(classes, classes), initializer="zeros", trainable=False, name="sums"
@@ -100,7 +104,7 @@ class Fusion(keras.layers.Layer):
         self.step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="step")
 
     def call(self, second, first, gates, targets, training=None):
-        second_weight, first_weight = ramp(ops.floor(self.step / self.steps) + 1)
+        second_weight, first_weight = ramp(ops.floor(self.step / self.steps) + 1, self.length)
         wanted = ops.maximum(fused(first, gates, self.known, targets), 1e-12)
         divergence = ops.sum(wanted * (ops.log(wanted) - ops.log_softmax(second)), axis=-1)
         taught = -ops.sum(targets * ops.log_softmax(first), axis=-1)
@@ -112,11 +116,15 @@ class Fusion(keras.layers.Layer):
             self._gather(ops.stop_gradient(ops.softmax(first)), targets)
         return second
 
+    def _nothing_known(self, shape, dtype=None):
+        return ops.cast(fallback(shape[0], self.threshold), dtype)
+
     def _gather(self, answers, targets):
         sums = self.sums + ops.matmul(ops.transpose(targets), answers)
         counts, step = self.counts + ops.sum(targets, axis=0), self.step + 1
         over = ops.equal(ops.mod(step, self.steps), 0)
-        self.known.assign(ops.where(over, distributions(sums, counts), ops.convert_to_tensor(self.known)))
+        renewed = distributions(sums, counts, self.threshold)
+        self.known.assign(ops.where(over, renewed, ops.convert_to_tensor(self.known)))
         self.sums.assign(ops.where(over, ops.zeros_like(sums), sums))
         self.counts.assign(ops.where(over, ops.zeros_like(counts), counts))
         self.step.assign(step)

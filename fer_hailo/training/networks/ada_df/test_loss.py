@@ -11,15 +11,15 @@ from fer_hailo.training.networks.ada_df import loss
 
 
 def test_ramp():
-    early, late = loss.ramp(ops.convert_to_tensor(1.0)), loss.ramp(ops.convert_to_tensor(6.0))
+    early, late = loss.ramp(ops.convert_to_tensor(1.0), 3), loss.ramp(ops.convert_to_tensor(6.0), 3)
     assert [number(value) for value in early] == pytest.approx([math.exp(-((2 / 3) ** 2)), 1])
     assert [number(value) for value in late] == pytest.approx([1, math.exp(-0.25)])
-    assert [number(value) for value in loss.ramp(ops.convert_to_tensor(3.0))] == pytest.approx([1, 1])
+    assert [number(value) for value in loss.ramp(ops.convert_to_tensor(3.0), 3)] == pytest.approx([1, 1])
 
 
 def test_class_distributions():
     sums = np.array([[7.2, 0.8, 0.0], [2.0, 2.0, 0.0], [0, 0, 0]], "f4")
-    known = array(loss.distributions(sums, np.array([8, 4, 0], "f4")))
+    known = array(loss.distributions(sums, np.array([8, 4, 0], "f4"), 0.7))
     np.testing.assert_allclose(known, [[0.9, 0.1, 0], [0.15, 0.7, 0.15], [0.15, 0.15, 0.7]], rtol=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_fusion_adds_both_losses_and_learns_the_classes():
     divergence = np.sum(wanted * np.log(wanted / [0.6, 0.4]))
     wanted = -math.log(0.9) + math.exp(-((2 / 3) ** 2)) * divergence  # and no ranks of a single image
     assert number(layer.losses[0]) == pytest.approx(wanted, rel=1e-4)
-    np.testing.assert_allclose(array(layer.known), loss.fallback(2), rtol=1e-6)
+    np.testing.assert_allclose(array(layer.known), loss.fallback(2, 0.7), rtol=1e-6)
     layer(second, first, gates, targets, training=True)
     np.testing.assert_allclose(array(layer.known), [[0.9, 0.1], [0.3, 0.7]], rtol=1e-5)
     assert array(layer.counts).sum() == 0 and number(layer.step) == 2

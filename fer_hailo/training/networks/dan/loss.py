@@ -12,7 +12,11 @@ from fer_hailo.training.networks.taps import tapped
 def answer(network: keras.Model, faces, targets, setting):
     """The logits, with affinity and partition added to the loss."""
     logits, features, heads = tapped(network, FEATURES, COMPARED)(faces)
-    return Differences(dtype="float32", name="differences")(logits, features, heads, targets)
+    loss = setting.config.loss
+    differences = Differences(
+        loss.affinity_weight, loss.partition_weight, dtype="float32", name="differences"
+    )
+    return differences(logits, features, heads, targets)
 
 
 def affinity(features, centres, targets):
@@ -39,10 +43,14 @@ def partition(heads):
 
 
 class Differences(keras.layers.Layer):
-    """Passes logits (B, C) on and adds both losses.
+    """Passes logits (B, C) on and adds both losses, times their weights.
 
     Keeps the centres, which are learnt and not part of the saved network.
     """
+
+    def __init__(self, near: float = 1.0, apart: float = 1.0, **options):
+        super().__init__(**options)
+        self.near, self.apart = near, apart
 
     def build(self, logits_shape, features_shape, heads_shape, targets_shape):
         shape = (targets_shape[-1], features_shape[-1])
@@ -52,7 +60,7 @@ class Differences(keras.layers.Layer):
 
     def call(self, logits, features, heads, targets):
         pooled = ops.mean(features, axis=(1, 2))
-        self.add_loss(affinity(pooled, self.centres, targets) + partition(heads))
+        self.add_loss(self.near * affinity(pooled, self.centres, targets) + self.apart * partition(heads))
         return logits
 
     def compute_output_shape(self, logits_shape, features_shape, heads_shape, targets_shape):

@@ -10,21 +10,24 @@ from keras import layers, ops
 from fer_hailo.training.networks.blocks import conv, norm, picture
 from fer_hailo.training.networks.resnet18 import network as resnet
 
-HEADS, WIDTH, SQUEEZED = 4, 256, 32
+WIDTH, SQUEEZED = 256, 32
 RENAMED = resnet.renamed("features", {number: (f"features.{number + 3}.",) for number in range(1, 5)})
 FEATURES, COMPARED = "feature_map", "heads"  # what the losses see
 
 
-def dan(input_size: int, logits: int) -> keras.Model:
-    """From (I, I, 3) in [-1, 1] to logits. Layers are called as the official code calls its modules."""
+def dan(input_size: int, logits: int, heads: int = 4) -> keras.Model:
+    """From (I, I, 3) in [-1, 1] to logits. heads: of attention, two or more.
+
+    Layers are called as the official code calls its modules.
+    """
     image, x = picture(input_size)
     x = resnet.stem(x, "features-0", "features-1")
     for number, (filters, stride) in enumerate(resnet.STAGES, 4):
         x = resnet.stage(x, filters, stride, f"features-{number}")
     x = layers.Identity(name=FEATURES)(x)
-    heads = [_channels(_places(x, f"cat_head{i}-sa"), f"cat_head{i}-ca") for i in range(HEADS)]
+    seen = [_channels(_places(x, f"cat_head{i}-sa"), f"cat_head{i}-ca") for i in range(heads)]
     x = _Compete(name=COMPARED)(
-        layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in heads])
+        layers.Concatenate(axis=1, name="stacked")([layers.Reshape((1, x.shape[-1]))(head) for head in seen])
     )
     x = _SumOfHeads(name="fused")(x)
     x = layers.Dense(logits, name="fc", dtype="float32")(x)

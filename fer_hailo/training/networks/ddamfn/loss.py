@@ -10,13 +10,12 @@ from keras import ops
 from fer_hailo.training.networks.ddamfn.network import MAPS
 from fer_hailo.training.networks.taps import tapped
 
-WEIGHT = 0.1
-
 
 def answer(network: keras.Model, faces, targets, setting):
     """The logits, with the diversity of the heads' maps added to the loss."""
     logits, *maps = tapped(network, *MAPS)(faces)
-    return Diversity(dtype="float32", name="diversity")(logits, *maps)
+    weight = setting.config.loss.diversity_weight
+    return Diversity(weight, dtype="float32", name="diversity")(logits, *maps)
 
 
 def alike(maps):
@@ -26,10 +25,14 @@ def alike(maps):
 
 
 class Diversity(keras.layers.Layer):
-    """Passes logits on and adds .1 x how alike the maps are."""
+    """Passes logits on and adds `weight` times how alike the maps are."""
+
+    def __init__(self, weight: float = 0.1, **options):
+        super().__init__(**options)
+        self.weight = weight
 
     def call(self, logits, *maps):
-        self.add_loss(WEIGHT * alike(maps))
+        self.add_loss(self.weight * alike(maps))
         return logits
 
     def compute_output_shape(self, logits_shape, *shapes):
