@@ -257,7 +257,7 @@ def test_full_disk_is_one_line(capsys):
     def main(argv):
         raise OSError(errno.ENOSPC, "No space left on device", "state.npz")
 
-    assert cli.run(main) == 2
+    assert cli.run(main, []) == 2
     assert capsys.readouterr().err.startswith("error: No space left on device (state.npz)")
 
 
