@@ -1,9 +1,9 @@
 # Each target does its own set-up in .venv. Without make (Windows, macOS without Xcode): see "Without make" in
-# README.md.
+# docs/development.md.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: demo test test-slow test-oldest fuzz lint bench bench-peers clean
+.PHONY: demo test test-slow test-oldest fuzz lint bench bench-peers docs clean
 
 demo: .venv/train
 	$(VENV)/python tools/demo.py
@@ -48,6 +48,16 @@ bench: .venv/train
 bench-peers: .venv/train
 	$(VENV)/python bench/peers.py
 
+# docs/ as a site in site/; a broken link stops it.
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
+	@echo "docs: open site/index.html"
+
+.venv-docs/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
 .venv/train: pyproject.toml
 	$(PYTHON) tools/check_python.py
 	$(PYTHON) -m venv .venv
@@ -59,4 +69,4 @@ bench-peers: .venv/train
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers .venv-oldest build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .venv-oldest .venv-docs site build *.egg-info .pytest_cache .ruff_cache

@@ -6,7 +6,7 @@ in one run.
 Each peer runs in an environment of its own, made at the first call in .venv-peers/. All get the 48x48 faces
 and prepare them in their own way; those of seven classes answer with the likeliest of ours. Milliseconds: one
 face, one thread, from its bytes to probabilities, median. Rows go to the results file; docs/results.csv is
-the one from which README's table is made.
+the one from which the tables of README and docs/results.md are made.
 """
 
 import argparse

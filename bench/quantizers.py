@@ -1,4 +1,4 @@
-"""INT8 accuracy of a converted run by several ways of quantizing it: the table of README.md.
+"""INT8 accuracy of a converted run by several ways of quantizing it: the table of docs/converting.md.
 
 python bench/quantizers.py RUN        a run folder that convert_tflite.py has been through; some 5 minutes on
 2 cores

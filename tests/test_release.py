@@ -239,10 +239,11 @@ def test_networks_by_hand(monkeypatch):
         results_table.networks(rows[1:])
 
 
-def test_readme_shows_what_the_results_say():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("place", results_table.PLACES)
+def test_documents_show_what_the_results_say(place):
+    text = (ROOT / place).read_text(encoding="utf-8")
     rows = read_rows(ROOT / "docs" / "results.csv")
-    assert results_table.with_tables(text, rows) == text
+    assert results_table.with_tables(text, rows, place) == text
     released = {json.loads((folder / "manifest.json").read_text())["name"] for folder in RELEASED}
     assert {run for run, stage in results_table.by_model(rows) if stage != "peer"} == released
 

@@ -7,7 +7,7 @@ First what each layer costs when it alone has 8 bits (mean KL divergence of the 
 network's), beside its own noise with an exact input. Then, among the dearest, one after the other the layer,
 alone or with those that read it, that brings the predictions nearest to float, until another one gains less
 than a twentieth. What the script says of calibration and bias correction is followed, its 16-bit lines are
-not. By the emulation of docs/quantisation.md, not by the chip.
+not. By the emulation of docs/emulation.md, not by the chip.
 """
 
 import argparse

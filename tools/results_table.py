@@ -1,4 +1,4 @@
-"""Write README's results tables from docs/results.csv.
+"""Write the results tables of README.md and docs/results.md from docs/results.csv.
 
     python tools/results_table.py
 
@@ -55,27 +55,29 @@ NETWORKS = (  # what, how it was trained, its runs in docs/results.csv (several:
         tuple(f"ada_df_fusion_64_s{i}" for i in (1, 2, 3)),
     ),
 )
+PLACES = {  # document: its tables
+    "README.md": ("results", "recalls", "networks"),
+    "docs/results.md": ("results", "recalls", "networks"),
+}
 HEADER = ("", "input", "parameters", "validation", "test", "macro recall, test", "one CPU thread")
 
 
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
-    readme = ROOT / "README.md"
-    write_text(
-        readme, with_tables(readme.read_text(encoding="utf-8"), read_rows(ROOT / "docs" / "results.csv"))
-    )
+    rows = read_rows(ROOT / "docs" / "results.csv")
+    for place in PLACES:
+        write_text(ROOT / place, with_tables((ROOT / place).read_text(encoding="utf-8"), rows, place))
 
 
-def with_tables(text: str, rows: list[Row]) -> str:
-    """The README with its tables made anew."""
-    for name, make in (("results", table), ("recalls", recalls), ("networks", networks)):
+def with_tables(text: str, rows: list[Row], place: str) -> str:
+    """The text of a document of PLACES with its tables made anew."""
+    makers = {"results": table, "recalls": recalls, "networks": networks}
+    for name in PLACES[place]:
         begin, end = BEGIN.format(name), END.format(name)
         if begin not in text or end not in text:
-            raise UserError(
-                f"README.md has no place for the {name}, between {begin.strip()} and {end.strip()}"
-            )
+            raise UserError(f"{place} has no place for the {name}, between {begin.strip()} and {end.strip()}")
         before, rest = text.split(begin)
-        text = before + begin + make(rows) + end + rest.split(end)[1]
+        text = before + begin + makers[name](rows) + end + rest.split(end)[1]
     return text
 
 

@@ -21,7 +21,7 @@ from fer_hailo.deploy.steps import RECORD, StepScores, read_steps
 SAME = 0.99  # part of the images with the same prediction below which something else than rounding differs
 SHOWN = 10
 COLUMNS = ["index", "split", "truth", "board", "board_probability", "sdk", "sdk_probability"]
-CHECK = 'see "When the numbers differ" in docs/board.md'
+CHECK = 'see "When the numbers differ" in docs/troubleshooting.md'
 METHOD = "intervals: 95 %, of the difference of paired proportions, adjusted Wald (Bonett and Price 2012)"
 
 

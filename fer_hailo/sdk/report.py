@@ -125,7 +125,7 @@ def _emulation(facts: EmulationFacts) -> str:
         *((f"ignored in the script ({number})", line) for number, line in enumerate(facts.ignored, 1)),
     ]
     note = (
-        "The arithmetic is that of docs/quantisation.md: whole numbers as LiteRT rounds them. It is not "
+        "The arithmetic is that of docs/emulation.md: whole numbers as LiteRT rounds them. It is not "
         "that of the chip."
     )
     return f"<p class=note>{note}</p>" + table(("", ""), rows)

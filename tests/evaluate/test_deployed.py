@@ -258,7 +258,7 @@ def test_a_chip_that_normalises_otherwise_is_warned_of(board):
         result.returncode == 0
         and "warning: val: board and emulation give the same prediction on only " in result.stderr
     )
-    assert 'see "When the numbers differ" in docs/board.md' in result.stderr
+    assert 'see "When the numbers differ" in docs/troubleshooting.md' in result.stderr
     assert "class=warn" in (board / "deploy" / "evaluation_hef" / "report.html").read_text()
     fine = evaluate("deploy/hailo8/model.hef", cwd=board)
     splits = json.loads((board / "deploy" / "evaluation_hef" / "comparison.json").read_text())["splits"]

@@ -15,7 +15,7 @@ from tools.fuzz.worker import outcome_of_all
 SEED = 2
 REAL = ("hef", "har")  # of shared/
 APART = ("http", "litert")  # what may print, or die, is read by a process of its own
-SLOW = {"keras": 8, "h5": 8, "run": 15}  # files, where a usual format has 30
+SLOW = {"keras": 4, "h5": 4, "run": 15}  # files, where a usual format has 30
 
 
 def _sealed():

@@ -211,7 +211,7 @@ def test_full_builds_train_and_convert(name, sample_set, tmp_path, monkeypatch):
 def test_the_table_in_the_documents_is_that_of_list():
     stated = [
         line.strip("| ").split(" | ")
-        for line in (ROOT / "docs" / "training.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "networks.md").read_text().splitlines()
         if " px | " in line
     ]
     lines = [re.split(" {2,}", line) for line in list_networks().splitlines() if " px " in line]

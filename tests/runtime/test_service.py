@@ -234,4 +234,4 @@ def test_ten_lines(monkeypatch, capsys, shared):
     assert x < 204 < 247 < x + width and y < 104 < 144 < y + height
     code = example.read_text().split('"""\n\n')[1]
     assert len([line for line in code.splitlines() if line]) <= 10
-    assert f"```python\n{code}```" in (ROOT / "docs" / "board.md").read_text()
+    assert f"```python\n{code}```" in (ROOT / "docs" / "api.md").read_text()

@@ -13,7 +13,7 @@ from fer_hailo.common.config import Config
 from fer_hailo.script.vocabulary import COMMANDS
 from tools.fuzz.values import STRANGE_TEXTS
 
-BLOCK = 500  # that hypothesis draws at once
+BLOCK = 100  # that hypothesis draws at once
 Text = st.SearchStrategy[str]
 
 words = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(STRANGE_TEXTS[:4])
