@@ -136,6 +136,17 @@ def error_line(result: subprocess.CompletedProcess) -> str:
     return lines[0]
 
 
+CHATTER = (
+    "absl", "oneDNN", "cuInit", "cuda drivers", "XNNPACK", "rebuild TensorFlow", "INFO:", "Ignored output",
+)  # fmt: skip
+
+
+def assert_quiet(result: subprocess.CompletedProcess) -> None:
+    """A command says what it has to say, and nothing of what frameworks say."""
+    said = result.stdout + result.stderr
+    assert said and not [word for word in CHATTER if word in said], said
+
+
 def broken_pipe() -> int:
     """The end of a pipe that is written to, and that nobody reads: as of `| head`, once it has enough."""
     reader, writer = os.pipe()

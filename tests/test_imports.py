@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, assert_quiet
 
 from fer_hailo.common.config import load_config, save_config
 from fer_hailo.training.data.cache import load_pictures
@@ -108,10 +108,11 @@ def test_training_from_a_cache_needs_no_opencv(command, sample_set, tmp_path):
     (cache,) = tmp_path.glob("*.npz")
     save_config(config, tmp_path / "c.yaml")
     code = (
-        "import sys; sys.modules['cv2'] = None; import tiny, train; sys.exit(train.run(train.main, "
-        "sys.argv[1:]))"
+        "import sys, train\nsys.modules['cv2'] = None\n"
+        "def main(argv):\n    import tiny\n    train.main(argv)\nsys.exit(train.run(main))"
     )
     arguments = ["--config", "c.yaml", "--data", cache.name, "--out", "run"]
     done = command([sys.executable, "-c", code], *arguments)
     assert done.returncode == 0, done.stderr
+    assert_quiet(done)
     assert (tmp_path / "run/DONE").exists()

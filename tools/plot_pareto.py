@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
+from fer_hailo.common.palette import COLOURS, GREY
 from fer_hailo.common.results import Row, read_rows
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from tools.results_table import model_name, of_one_run
@@ -53,7 +54,7 @@ def _sizes(axis, rows: list[Row]) -> None:
         for name in ("accuracy", "accuracy_low", "accuracy_high")
     )
     spread = [[abs(value - end) for value, end in zip(values, ends, strict=True)] for ends in (low, high)]
-    axis.errorbar(sizes, values, yerr=spread, marker="o", capsize=3)
+    axis.errorbar(sizes, values, yerr=spread, capsize=3)
     axis.set(
         title="MobileNetV3Small, validation", xlabel="input size, pixels", ylabel="accuracy, %", xticks=sizes
     )
@@ -67,11 +68,12 @@ def _speeds(axis, rows: list[Row]) -> None:
     ):
         peer = stage == "peer"
         words = f"{number}  {model_name(name, stage)}, {rows[name, stage].input_size} px"
-        axis.plot(x, y, "s" if peer else "o", color="tab:orange" if peer else "tab:blue", label=words)
+        axis.plot(x, y, "s" if peer else "o", color=COLOURS[peer], label=words)
         axis.annotate(number, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     axis.plot(
         *zip(*front(list(points.values())), strict=True),
-        color="grey",
+        color=GREY,
+        marker="",
         linestyle=":",
         drawstyle="steps-post",
         zorder=0,

@@ -84,18 +84,14 @@ def layer_quality(float32: Path, int8: Path, images: np.ndarray, spec: Preproces
 
 def _plot(path: Path, layers: list[str], series: dict[str, tuple[dict, dict]]) -> None:
     figure, (above, below) = new_figure(12, 7, rows=2, sharex=True)
-    for (name, found), colour in zip(series.items(), ("tab:orange", "tab:blue"), strict=True):
+    for name, found in series.items():
         for axis, numbers, factor in zip((above, below), found, (1, 100), strict=True):
             places = [i for i, layer in enumerate(layers) if layer in numbers]
-            axis.plot(
-                places, [factor * numbers[layers[i]] for i in places], marker=".", color=colour, label=name
-            )
+            axis.plot(places, [factor * numbers[layers[i]] for i in places], label=name)
     above.set(ylabel="signal-to-noise ratio, dB", title=f"INT8 throughout, {IMAGES} validation images")
     below.set(ylabel="of the 8-bit range used, %", ylim=(0, 105))
     below.set_xticks(range(len(layers)), layers, rotation=90, fontsize=6)
     above.legend()
-    for axis in (above, below):
-        axis.grid(alpha=0.3)
     save_figure(figure, path, dpi=90)
 
 

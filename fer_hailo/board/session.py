@@ -204,7 +204,8 @@ class _Status:
 
     def picture(self, result: Result) -> None:
         self._faces[result.shot.source, result.shot.frame is not None] += len(result.faces)
-        if not self._line.live:
+        # What a camera does goes on for ever: no log is to grow by that
+        if not self._line.due or (self._total is None and not self._line.live):
             return
         taken = self._statistics
         done, rate = taken.pictures + taken.problems + taken.unanswered, taken.rate()

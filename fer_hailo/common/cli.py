@@ -9,13 +9,13 @@ import atexit
 import contextlib
 import difflib
 import errno
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from fer_hailo.common import quiet
 from fer_hailo.common.calls import calls, tool
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.streams import leave, prepare, settle
@@ -44,7 +44,9 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(**options)
-        self.add_argument(DEBUG, action=_Noted, help="with an error, show also where it came from")
+        self.add_argument(
+            DEBUG, action=_Noted, help="show what frameworks print, and with an error where it came from"
+        )
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments:"):
@@ -92,12 +94,12 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way. argv: None: the
     program's own, which then ends with this status whatever its threads are at.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the CPU would bury our lines
     with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
         signal.signal(signal.SIGTERM, _interrupt)
     statuses = [1]  # Python's own, of an exception that comes through
     if argv is None:
         prepare()
+        quiet.start(DEBUG in sys.argv[1:])
         # Called last, as it is registered first
         atexit.register(lambda: leave(statuses[-1]))
     statuses.append(_status(main, argv))

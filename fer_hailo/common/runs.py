@@ -27,6 +27,7 @@ MODEL, CONFIG, LABELS, ENVIRONMENT, DONE = (
     "DONE",
 )
 CONFIDENCE = "confidence.json"
+CURVES = "training_curves.png"  # history.csv, drawn
 DROPPED = "dropped.csv"  # a run's own copy of the list of images that it leaves out
 SYNTHETIC = "synthetic sample set"  # what data of drawn faces is called, wherever data is named
 STEPS = "steps.yaml"  # of a run of several steps: all their configurations

@@ -8,12 +8,17 @@ import sys
 import threading
 
 
-class _Unheard(io.FileIO):
-    """A file that gives up what cannot be written."""
+class Unheard(io.FileIO):
+    """Standard error, that gives up what cannot be written.
+
+    descriptor: where it is, while 2 leads elsewhere (fer_hailo/common/quiet.py).
+    """
+
+    descriptor = 2
 
     def write(self, data, /) -> int:
         try:
-            return super().write(data) or 0
+            return os.write(self.descriptor, data)
         except OSError:  # a full disk, or a reader that has ended
             return len(data)
 
@@ -34,7 +39,7 @@ def prepare() -> None:
                 os.dup2(null, number)
                 os.close(null)
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    unheard = io.BufferedWriter(_Unheard(2, "w", closefd=False))
+    unheard = io.BufferedWriter(Unheard(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(unheard, encoding, "backslashreplace", line_buffering=True)
 
 

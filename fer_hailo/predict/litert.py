@@ -13,6 +13,7 @@ import numpy as np
 
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.preprocess import PreprocessSpec, normalise
+from fer_hailo.common.quiet import held
 from fer_hailo.common.reading import read_whole
 from fer_hailo.common.results import FLOAT_STEM
 from fer_hailo.common.workers import cores
@@ -33,8 +34,10 @@ class LiteRT:
     def __init__(self, path: Path | str, threads: int = 1, keep_tensors: bool = False):
         self.path = Path(path)
         try:
-            self._interpreter = interpreter_of(read_whole(path, MOST_BYTES), threads, keep_tensors)
-            self._interpreter.allocate_tensors()
+            content = read_whole(path, MOST_BYTES)
+            with held():  # that it made a delegate
+                self._interpreter = interpreter_of(content, threads, keep_tensors)
+                self._interpreter.allocate_tensors()
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, RuntimeError) as error:

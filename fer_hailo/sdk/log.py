@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from fer_hailo.common.quiet import told
 from fer_hailo.deploy.steps import Finding
 
 LEVEL = "the SDK lowered the optimization level"
@@ -52,7 +53,7 @@ def captured(path: Path) -> Iterator[None]:
     Works on the file descriptors: the SDK prints from C++, from Python and from logging handlers of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", buffering=0) as log, contextlib.ExitStack() as stack:
+    with open(path, "ab", buffering=0) as log, told(), contextlib.ExitStack() as stack:
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
             stack.enter_context(_teed(stream, number, log))
         yield

@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import error_line
+from conftest import assert_quiet, error_line
 
 import fer_hailo.training.convert.conversion as conversion
 from fer_hailo.board.deployed import as_in
@@ -109,6 +109,7 @@ def test_command_on_a_bare_model(command, inside, trained, sample_set, tmp_path)
     assert "name the data" in error_line(inside("convert_tflite.py", "mine.keras"))
     result = command("convert_tflite.py", "mine.keras", "--data", sample_set)
     assert result.returncode == 0, result.stderr
+    assert_quiet(result)
     assert "parity: " in result.stdout and "tflite-int8" in result.stdout and "Traceback" not in result.stderr
     folder = tmp_path / "fer2013_keras_hailo" / "converted_mine"
     bundle = load_bundle(folder / "deploy")

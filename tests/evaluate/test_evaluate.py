@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import error_line
+from conftest import assert_quiet, error_line
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
@@ -18,6 +18,7 @@ def test_command_gives_the_runs_own_metrics(command, trained):
     before = json.loads((trained / "metrics_test.json").read_text())
     result = command("evaluate.py", trained, "--json")
     assert result.returncode == 0, result.stderr
+    assert_quiet(result)
     assert json.loads(result.stdout) == before  # exactly the metrics object on standard output
     said = command("evaluate.py", trained / MODEL, "--split", "val").stdout
     assert (

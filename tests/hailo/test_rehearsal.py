@@ -9,7 +9,7 @@ from pathlib import Path
 import handmade
 import numpy as np
 import pytest
-from conftest import error_line
+from conftest import assert_quiet, error_line
 from handmade import (
     CALIBRATION,
     NAMES,
@@ -48,6 +48,7 @@ def rehearsed(right):
 
 def test_the_report(right, rehearsed):
     result, facts = rehearsed
+    assert_quiet(result)
     out = right.parent / "out"
     assert {path.name for path in out.iterdir()} == {"compile_report.json", "compile_report.html"}
     assert not [path for path in right.parent.rglob("*") if path.suffix in (".har", ".hef")]

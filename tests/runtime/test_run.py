@@ -13,7 +13,7 @@ import films
 import handmade
 import numpy as np
 import pytest
-from conftest import PATHS, ROOT, error_line
+from conftest import PATHS, ROOT, assert_quiet, error_line
 from handmade import compile_hef, write_bundle
 
 from fer_hailo.board.frames import Shot
@@ -73,6 +73,7 @@ def test_the_answers_are_the_networks(command, trained, model, faces):
 
     result = command("run.py", "faces", "--detector", "none", "--model", model, "--json")
     assert result.returncode == 0, result.stderr
+    assert_quiet(result)
     answers = json.loads(result.stdout)
     network = keras.models.load_model(trained / MODEL, compile=False)
     temperature = json.loads((trained / CONFIDENCE).read_text())["temperature"]

@@ -47,7 +47,7 @@ def same(run, other):
 def test_run_folder_is_complete(trained, small):
     names = {path.name for path in trained.iterdir()}
     assert names >= {CONFIG, DONE, MODEL, "environment.json", "labels.txt", "history.csv",
-        "history.png",
+        "training_curves.png",
     "report.html", "metrics_val.json",
                      "metrics_test.json", "confusion_matrix_test.png",
                      "mistakes_test.png",
@@ -257,7 +257,7 @@ def test_full_disk_is_one_line(capsys):
     def main(argv):
         raise OSError(errno.ENOSPC, "No space left on device", "state.npz")
 
-    assert cli.run(main) == 2
+    assert cli.run(main, []) == 2
     assert capsys.readouterr().err.startswith("error: No space left on device (state.npz)")
 
 

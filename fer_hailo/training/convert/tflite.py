@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.errors import UserError, one_line
+from fer_hailo.common.quiet import held
 from fer_hailo.formats.tflite import WEIGHTED
 from fer_hailo.training.convert.graph import last_operation
 from fer_hailo.training.convert.ranges import WHOLE, TensorRange
@@ -48,7 +49,8 @@ def flatbuffer_of(model: keras.Model) -> bytes:
         archive.add_endpoint("serve", lambda image: model(image, training=False), input_signature=[image])
         archive.write_out(folder, verbose=False)
         try:
-            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+            with held():
+                return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         except Exception as error:  # its own class, which is not public
             known = re.findall(r"tf\.\w+", str(error))
             reason = f"it has no {', '.join(sorted(set(known)))}" if known else one_line(error, 160)

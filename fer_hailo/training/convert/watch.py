@@ -14,6 +14,7 @@ import numpy as np
 
 from fer_hailo.common.preprocess import PreprocessSpec, normalise, prepare
 from fer_hailo.common.progress import track
+from fer_hailo.common.quiet import held
 from fer_hailo.common.workers import cores, shared_out
 from fer_hailo.predict.litert import interpreter_of
 from fer_hailo.training.convert.tflite import flatbuffer_of
@@ -55,7 +56,8 @@ def _litert(probe: keras.Model) -> list[Callable[[np.ndarray], Values]]:
     content = flatbuffer_of(probe)
 
     def worker() -> Callable[[np.ndarray], Values]:
-        run = interpreter_of(content).get_signature_runner()
+        with held():
+            run = interpreter_of(content).get_signature_runner()
 
         def compute(inputs: np.ndarray) -> Values:
             rows = [run(image=image[None]) for image in inputs]

@@ -18,6 +18,7 @@ from fer_hailo.common.report import (
     reliability_figure,
     write_page,
 )
+from fer_hailo.common.runs import CURVES
 from fer_hailo.deploy.selection import read_selection
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_history, plot_mistakes
@@ -42,7 +43,9 @@ def write_evaluation(folder: Path, metrics: Metrics, part: Part, probabilities: 
 
 
 def write_report(folder: Path, title: str, note: str) -> Path:
-    """Write report.html (and history.png) from the files of a run or evaluation folder. Returns its path."""
+    """Write report.html (and training_curves.png) from the files of a run or evaluation folder. Returns its
+    path.
+    """
     sections = []
     for split, heading in (("test", "Test"), ("val", "Validation")):
         metrics, bins = (
@@ -62,7 +65,7 @@ def write_report(folder: Path, title: str, note: str) -> Path:
     history = read_history(folder)
     if history:
         starts = [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
-        plot_history(folder / "history.png", history)
+        plot_history(folder / CURVES, history)
         for name in ("accuracy", "loss"):
             curves = {f"training {name}": [row[name] for row in history]}
             if not selection:

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_hailo.common.files import written
+from fer_hailo.common.metrics import Bin, Metrics
+from fer_hailo.common.palette import COLOURS, DASHES, GREY, MARKERS
 from fer_hailo.training.data.rows import Images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from fer_hailo.common.metrics import Bin, Metrics
 
+# Of matplotlib. White paper, so that the dark text can be read on a dark page too
+STYLE: dict[Any, Any] = {
+    "figure.facecolor": "white", "axes.facecolor": "white", "axes.edgecolor": GREY, "axes.grid": True,
+    "axes.axisbelow": True, "grid.color": GREY, "grid.alpha": 0.25, "axes.spines.top": False,
+    "axes.spines.right": False, "lines.markersize": 4,
+}  # fmt: skip
 PITCH = 1.25  # from row to row of a grid, in widths of an image
 
 
@@ -25,9 +32,12 @@ def plot_confusion(path: Path, metrics: Metrics) -> None:
     matrix = np.array(metrics.confusion_matrix, float)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(6, 5.4)
-    ConfusionMatrixDisplay(shares, display_labels=metrics.labels).plot(
+    drawn = ConfusionMatrixDisplay(shares, display_labels=metrics.labels).plot(
         ax=axes, cmap="Blues", values_format=".0%", colorbar=False
     )
+    for share, text in zip(shares.flat, drawn.text_.flat, strict=True):
+        text.set_color("white" if share > 0.6 else "black")  # its own choice is faint in the middle
+    axes.grid(False)
     axes.set_title(f"{metrics.data}, {metrics.split}: {metrics.accuracy:.1%} of {metrics.count:,}")
     save_figure(figure, path)
 
@@ -36,8 +46,8 @@ def plot_reliability(path: Path, bins: Sequence[Bin], title: str) -> None:
     """Accuracy against confidence (`metrics.reliability`), above how many predictions each bin holds."""
     figure, (axis, below) = new_figure(5, 5.4, 2, 1, height_ratios=(4, 1), sharex=True)
     filled = [b for b in bins if b.count]
-    axis.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axis.plot([b.confidence for b in filled], [b.accuracy for b in filled], marker="o")
+    axis.plot([b.confidence for b in filled], [b.accuracy for b in filled])
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", marker="")
     axis.set(title=title, ylabel="right", xlim=(0, 1), ylim=(0, 1))
     below.bar(
         [b.low for b in bins],
@@ -55,12 +65,12 @@ def plot_history(path: Path, history: Sequence[dict]) -> None:
     figure, axes = new_figure(10, 4, columns=2)
     epochs = np.arange(1, len(history) + 1)
     for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
-        axis.plot(epochs, [row[name] for row in history], label="training (mixed and augmented)")
+        axis.plot(epochs, [row[name] for row in history], marker="", label="training (mixed and augmented)")
         if f"val_{name}" in history[0]:
-            axis.plot(epochs, [row[f"val_{name}"] for row in history], label="validation")
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], marker="", label="validation")
         starts = [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
         for start in starts:
-            axis.axvline(start + 0.5, linestyle=":", color="grey")
+            axis.axvline(start + 0.5, linestyle=":", color=GREY)
         axis.set(xlabel="epoch", ylabel=name)
         axis.legend()
     save_figure(figure, path)
@@ -104,9 +114,8 @@ def plot_corruptions(path: Path, curves: Mapping[str, Mapping[str, Sequence[floa
     figure, axes = new_figure(10, 2.2 * rows + 1, rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis, (name, models) in zip(axes.flat, curves.items(), strict=False):
         for model, values in models.items():
-            axis.plot(range(len(values)), [100 * value for value in values], marker="o", label=model)
+            axis.plot(range(len(values)), [100 * value for value in values], label=model)
         axis.set_title(name, fontsize=9)
-        axis.grid(alpha=0.3)
     for axis in axes.flat[len(curves) :]:
         axis.axis("off")
     axes[0, 0].set(xticks=range(len(values)))
@@ -125,12 +134,16 @@ def new_figure(
     """A matplotlib figure of so many inches, and its axes as `Figure.subplots(rows, columns, **options)`
     gives them.
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
-    return figure, figure.subplots(rows, columns, **options)
+    lines = cycler(color=COLOURS, linestyle=[(0, dash) if dash else "-" for dash in DASHES], marker=MARKERS)
+    with rc_context(STYLE | {"axes.prop_cycle": lines}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
+        return figure, figure.subplots(rows, columns, **options)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.metrics import Metrics, compute_metrics, softmax
 from fer_hailo.common.preprocess import PreprocessSpec, prepare
+from fer_hailo.common.progress import track
 from fer_hailo.deploy.scoring import logits_of
 from fer_hailo.predict.predictor import Predictor
 from fer_hailo.training.data.dataset import Part
@@ -36,11 +37,13 @@ class Scorer:
         inputs = keras.Input(spec.source_shape, dtype="uint8")
         self._model = keras.Model(inputs, network(FaceInput(spec, dtype="float32")(inputs)))
 
-    def logits(self, images: Images) -> np.ndarray:
-        """uint8 (N, S, S[, 3]) to float32 (N, C)."""
+    def logits(self, images: Images, label: str = "") -> np.ndarray:
+        """uint8 (N, S, S[, 3]) to float32 (N, C). label: what a line says of how far it is."""
         # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see
         # fer_hailo.training.data.feed.
-        parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+        starts = range(0, len(images), BATCH)
+        places = track(starts, len(starts), label) if label else starts
+        parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in places]
         return np.concatenate([np.asarray(part) for part in parts])
 
 
@@ -52,7 +55,8 @@ def evaluate_model(
     Returns (metrics, probabilities): probabilities float64 (N, C).
     Raises UserError when the network's outputs do not fit the names, or its values are not finite.
     """
-    probabilities = softmax(scorer_of(network, names, spec).logits(part.images))
+    logits = scorer_of(network, names, spec).logits(part.images, f"scoring {split}")
+    probabilities = softmax(logits)
     return _metrics(probabilities, part, names, data, split), probabilities
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import write_csv, write_text
 from fer_hailo.common.metrics import read_metrics
+from fer_hailo.common.palette import COLOURS
 from fer_hailo.common.runs import ENVIRONMENT, data_key
 from fer_hailo.training.evaluate.plots import new_figure, save_figure
 from fer_hailo.training.experiments.plan import CellRun, Grid
@@ -138,9 +139,9 @@ def _plot(grid: Grid, scores: dict) -> None:
     figure, axis = new_figure(max(4, 1.6 * len(grid.cells)), 4)
     for place, cell in enumerate(grid.cells):
         values = [100 * value for value in scores[cell]["validation"].values()]
-        axis.plot([place] * len(values), values, "o", alpha=0.7)
+        axis.plot([place] * len(values), values, "o", color=COLOURS[0], alpha=0.7)
         if values:
-            axis.hlines(np.mean(values), place - 0.25, place + 0.25, color="black")
+            axis.hlines(np.mean(values), place - 0.25, place + 0.25, color=COLOURS[1], linewidth=2)
     axis.set(
         title=grid.name,
         ylabel="validation accuracy, %",

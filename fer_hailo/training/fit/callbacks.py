@@ -17,10 +17,11 @@ from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import written
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.common.progress import Line, duration
+from fer_hailo.common.progress import Bar, Line, duration, spark
 from fer_hailo.predict import private
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.feed import TrainingBatches
+from fer_hailo.training.evaluate.plots import plot_history
 from fer_hailo.training.evaluate.score import Scorer
 from fer_hailo.training.fit.devices import Devices
 from fer_hailo.training.fit.state import Progress, keras_numpy, save_state
@@ -237,8 +238,8 @@ class SaveState(keras.callbacks.Callback):
 
 
 class Tell(keras.callbacks.Callback):
-    """One line an epoch, with the time left if no stage ends early; within an epoch a line that moves, on a
-    terminal.
+    """One line an epoch, with the time left if no stage ends early; within an epoch a bar, and on a terminal
+    the curves so far.
     """
 
     def __init__(self, progress: Progress, epochs: int, steps: int, later_epochs: int):
@@ -247,13 +248,10 @@ class Tell(keras.callbacks.Callback):
         self.line = Line()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch, self.start = epoch, time.monotonic()
+        self.bar = Bar(self.steps, f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}", self.line)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.line.live:
-            left = duration((time.monotonic() - self.start) / (batch + 1) * (self.steps - batch - 1))
-            place = f"stage {self.progress.stage} epoch {self.epoch + 1}/{self.epochs}"
-            self.line.show(f"{place}: step {batch + 1:,} of {self.steps:,}, {left} left")
+        self.bar.show(batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = np.median(
@@ -273,6 +271,30 @@ class Tell(keras.callbacks.Callback):
             f"{validation}lr {logs['learning_rate']:.1e}, {duration(seconds)} an epoch, at most "
             f"{duration(left)} left"
         )
+        if self.line.live:
+            self._curves()
+
+    def _curves(self) -> None:
+        """Each a line, so that it scrolls by with the epochs."""
+        history = self.progress.history
+        for name, what in (("loss", "loss"), ("val_accuracy", "validation accuracy")):
+            values = [row[name] for row in history if name in row]
+            if len(values) > 1:
+                curve = spark(values, self.line.steps)
+                self.line.done(f"  {what:<20}{values[0]:.3f} {curve} {values[-1]:.3f}")
+
+
+class Draw(keras.callbacks.Callback):
+    """The curves so far as an image, after an epoch, at most once a minute: drawing takes a second."""
+
+    def __init__(self, path: Path, progress: Progress, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self.path, self.progress, self.clock, self.drawn = path, progress, clock, clock()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.clock() - self.drawn >= 60:
+            plot_history(self.path, self.progress.history)
+            self.drawn = self.clock()
 
 
 def copy_weights(source: keras.Model, target: keras.Model, agree: Callable = list) -> None:

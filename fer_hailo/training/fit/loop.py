@@ -16,6 +16,7 @@ from fer_hailo.common.files import locked, write_csv, write_json, write_text, wr
 from fer_hailo.common.reading import reading
 from fer_hailo.common.runs import (
     CONFIG,
+    CURVES,
     ENVIRONMENT,
     LABELS,
     MODEL,
@@ -252,6 +253,7 @@ class Run:
             *judging[1:],
             cb.SaveState(self.folder / STATE, progress, self.export, self._write_history),
             cb.Tell(progress, self.epochs[stage], len(batches), later),
+            cb.Draw(self.folder / CURVES, progress),
         ]
 
     def _write_history(self) -> None:

@@ -9,7 +9,6 @@ and other input sizes share them.
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from fer_hailo.common.arrays import map_array
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, to_json, write_json, written
-from fer_hailo.common.progress import Line, duration
+from fer_hailo.common.progress import Bar, duration
 from fer_hailo.common.reading import DAMAGED
 from fer_hailo.deploy.bundle import file_sha256
 from fer_hailo.deploy.home import Use, resolve
@@ -97,21 +96,20 @@ def _of_teacher(place: str, config: Config, batches: TrainingBatches, folder: Pa
 def _answer(place: str, config: Config, batches: TrainingBatches, paths: dict[int, Path]) -> None:
     """Compute and keep the answers of the views that are missing."""
     teacher = Answering(load_teacher(place, config), config)
-    line, start, total, done = Line(), time.monotonic(), len(paths) * len(batches), 0
+    bar, done = Bar(len(paths) * len(batches), f"{place}, {config.loss.views} views"), 0
     for view, path in paths.items():
         teacher.begin(batches, view)
         what, rows = f"{place}, view {view + 1} of {config.loss.views}", []
         for number in range(len(batches)):
             rows.append(teacher.logits(batches[number][0]))
             done += 1
-            left = duration((time.monotonic() - start) / done * (total - done))
-            line.show(f"{what}: step {number + 1:,} of {len(batches):,}, {left} left")
+            bar.show(done)
         logits = np.concatenate(rows)
         if not np.isfinite(logits).all():
             raise UserError(f"the teacher {place} gives logits that are no numbers: train it anew")
         with written(path) as beside:
             np.save(beside, logits)
-        line.done(f"{what}: answered, {left} left")
+        bar.line.done(f"{what}: answered, {duration(bar.left(done))} left")
 
 
 def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:

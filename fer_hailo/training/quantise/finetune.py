@@ -20,7 +20,16 @@ from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked, write_csv, write_json, write_text, written
 from fer_hailo.common.reading import read_json, reading
 from fer_hailo.common.released import place
-from fer_hailo.common.runs import CONFIG, ENVIRONMENT, LABELS, MODEL, data_key, environment, note_resumed
+from fer_hailo.common.runs import (
+    CONFIG,
+    CURVES,
+    ENVIRONMENT,
+    LABELS,
+    MODEL,
+    data_key,
+    environment,
+    note_resumed,
+)
 from fer_hailo.deploy.bundle import file_sha256
 from fer_hailo.deploy.selection import Selection, read_selection, write_selection
 from fer_hailo.training.convert.calibration import calibration_set
@@ -145,6 +154,7 @@ class Run:
             keep,
             cb.SaveState(self.folder / STATE, progress, self.quantised.network, self._write_history),
             cb.Tell(progress, config.schedule.stage2_epochs, len(batches), 0),
+            cb.Draw(self.folder / CURVES, progress),
         ]
         _say(f"{len(batches):,} steps an epoch, {self.quantised.places.count} tensors rounded")
         model.fit(
