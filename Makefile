@@ -45,8 +45,12 @@ bench: .venv/train
 	$(VENV)/python bench/pipeline.py
 	$(VENV)/python bench/cpu_backends.py
 
+# Accuracy and time beside other packages, the tables and the plot of them; DATA: FER2013, where it is not in
+# fer2013/. face-api needs Node.js.
 bench-peers: .venv/train
-	$(VENV)/python bench/peers.py
+	$(VENV)/python bench/peers.py --data $(or $(DATA),fer2013) --results docs/results.csv
+	$(VENV)/python tools/results_table.py
+	$(VENV)/python tools/plot_pareto.py
 
 # docs/ as a site in site/; a broken link stops it.
 docs: .venv-docs/ready

@@ -6,6 +6,7 @@ python bench/environments.py fer     prints the path of its Python
 import argparse
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -30,8 +31,21 @@ INSTALLS = {
         ("--no-deps", "facenet-pytorch"),
         ("--no-deps", "facial_emotion_recognition==0.3.4"),
     ),
+    "facex": (
+        ("tensorflow>=2.21,<2.22", OPENCV, "scikit-image"),
+        ("--no-deps", "facex==1.1.0"),
+    ),
+    "face-api": (("numpy",),),
     "keras_torch": (
         ("torch>=2.6,<3", KERAS, OPENCV, "scikit-learn", "scipy", "matplotlib", "pillow", "pyyaml"),
+    ),
+}
+# What npm puts into the same folder. Their install scripts do not run: nothing is fetched but these packages.
+NODE_INSTALLS = {
+    "face-api": (
+        "@vladmandic/face-api@1.7.15",
+        "@tensorflow/tfjs@4.22.0",
+        "@tensorflow/tfjs-backend-wasm@4.22.0",
     ),
 }
 
@@ -43,17 +57,29 @@ def environment(package: str) -> str:
         FOLDER / package,
         [[here.get(name, name) for name in names] for names in INSTALLS[package]],
     )
+    node = NODE_INSTALLS.get(package, ())
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ready, wanted = folder / "ready", repr(installs)
+    ready, wanted = folder / "ready", repr([*installs, node] if node else installs)
     if not ready.is_file() or ready.read_text() != wanted:
         print(f"making {folder}/ (some minutes)", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
         for packages in installs:
             if subprocess.run([python, "-m", "pip", "install", "--quiet", *packages]).returncode:
                 raise UserError(f"{package} could not be installed, see above")
+        if node:
+            _npm_install(package, folder, node)
         (folder / ".gitignore").write_text("*\n")
         ready.write_text(wanted)
     return str(python)
+
+
+def _npm_install(package: str, folder: Path, packages: tuple[str, ...]) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError(f"{package} needs Node.js with npm, which is not installed here")
+    options = ("--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
+    if subprocess.run([npm, "install", *options, *packages], stdout=sys.stderr).returncode:
+        raise UserError(f"{package} could not be installed, see above")
 
 
 def main(argv: list[str] | None = None) -> None:

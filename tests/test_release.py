@@ -21,7 +21,7 @@ from fer_hailo.training.convert.conversion import convert
 from fer_hailo.training.convert.flatbuffer import object_of
 from fer_hailo.training.data.dataset import load_dataset
 from fer_hailo.training.evaluate.evaluation import evaluate_file
-from tools import plot_pareto, release, results_table
+from tools import plot_pareto, release, results_table, run_tables
 
 RELEASED = [ROOT / "fer2013_keras_hailo" / name for name in ("released", "released_minimalistic")]
 
@@ -156,36 +156,26 @@ def test_table_by_hand():
         "input_size": "96",
     }
     run = "20261121-101010_mobilenet_v3_small_s42"
+    fer = {"reference": "fer 1", "time_ratio": "1.000", "difference": "0.000000"}
+    fer |= {"difference_low": "-0.001", "difference_high": "0.001"}
+    less = {"reference": "fer 1", "time_ratio": "1.5004", "difference": "0.016", "difference_low": "-0.0004"}
+    less |= {"difference_high": "0.0331"}
+    peer = {**common, "stage": "peer", "date": "3", "accuracy": "0.7", "latency_ms": "1.5"}
+    ours = {**common, "run": run, "stage": "tflite-int8", "date": "3", "accuracy": "0.82"}
+    held = {"run": run, "stage": "tflite-int8", "date": "1", "split": "val", "accuracy": "0.812"}
     rows = [
-        {**common, "run": "other 1.0", "stage": "peer", "date": "3", "accuracy": "0.7", "latency_ms": "1.5"},
-        {
-            **common,
-            "run": run,
-            "stage": "tflite-int8",
-            "date": "1",
-            "accuracy": "0.5",
-            "latency_ms": "9",
-        },  # an older run of the bench
-        {
-            **common,
-            "run": run,
-            "stage": "tflite-int8",
-            "date": "3",
-            "accuracy": "0.82",
-            "latency_ms": "0.444",
-        },
-        {
-            "run": run,
-            "stage": "tflite-int8",
-            "date": "1",
-            "split": "val",
-            "accuracy": "0.812",
-            "parameters": "",
-        },
+        {**peer, **fer, "run": "fer 1"},
+        {**peer, "run": "not compared"},
+        {**ours, "date": "1", "accuracy": "0.5", "latency_ms": "9"},  # an older run of the bench
+        {**ours, **less, "latency_ms": "0.444"},
+        {**ours, **less, "latency_ms": "0.5", "stage": "tflite"},  # in float: not among peers
+        held,
     ]
     assert results_table.table([Row(**row) for row in rows]).splitlines()[2:] == [
-        "| **mobilenet_v3_small, INT8** | 96 px | 1,000 | 81.2 % | 82.0 % [80.0, 84.0] | 77.5 % | 0.44 ms |",
-        "| other 1.0 | 96 px | 1,000 |  | 70.0 % [80.0, 84.0] | 77.5 % | 1.50 ms |",
+        "| **mobilenet_v3_small, INT8** | 96 px | 1,000 | 81.2 % | 82.0 % [80.0, 84.0] | +1.6 [-0.0, +3.3] "
+        "| 77.5 % | 0.44 ms | 1.50 |",
+        "| fer 1 | 96 px | 1,000 |  | 70.0 % [80.0, 84.0] |  | 77.5 % | 1.50 ms | 1.00 |",
+        "| not compared | 96 px | 1,000 |  | 70.0 % [80.0, 84.0] |  | 77.5 % | 1.50 ms |  |",
     ]
 
 
@@ -205,18 +195,18 @@ def test_recalls_by_hand():
         "per_class_recall": "happy=1.0000",
         "accuracy": "0.75",
     }  # nobody is angry there
-    rows = [Row(**scores, **row, run="own", stage="tflite") for row in (test, held)]
+    rows = [Row(**scores, **row, run="own", stage="tflite-int8") for row in (test, held)]
     assert results_table.recalls(rows).splitlines() == [
         "| recall | on | angry | happy | all | macro | macro F1 |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| **own, float32** | test | 50.0 % | 70.0 % | 70.0 % [60.0, 80.0] | 60.0 % | 62.0 % |",
-        "| **own, float32** | validation |  | 100.0 % | 75.0 % [60.0, 80.0] | 60.0 % | 62.0 % |",
+        "| **own, INT8** | test | 50.0 % | 70.0 % | 70.0 % [60.0, 80.0] | 60.0 % | 62.0 % |",
+        "| **own, INT8** | validation |  | 100.0 % | 75.0 % [60.0, 80.0] | 60.0 % | 62.0 % |",
     ]
 
 
 def test_networks_by_hand(monkeypatch):
     what = (("One", "from scratch, 2 epochs", ("one",)), ("Two", "taught", ("a_s1", "a_s2")))
-    monkeypatch.setattr(results_table, "NETWORKS", what)
+    monkeypatch.setattr(run_tables, "NETWORKS", what)
     common = {
         "stage": "keras",
         "split": "val",
@@ -231,21 +221,96 @@ def test_networks_by_hand(monkeypatch):
         for run, pair in scores.items()
         for split, score in zip(("val", "test"), pair, strict=True)
     ]
-    assert results_table.networks(rows).splitlines()[2:] == [
+    assert run_tables.networks(rows).splitlines()[2:] == [
         "| One | from scratch, 2 epochs | 64 px | 50.0 % [60.0, 80.0] | 70.0 % [60.0, 80.0] | 60.0 % |",
         "| Two | taught, 2 seeds | 64 px | 71.0 % ± 1.4 | 71.0 % ± 0.0 | 60.0 % ± 0.0 |",
     ]
-    with pytest.raises(UserError, match="no validation or test row of one"):
-        results_table.networks(rows[1:])
+    with pytest.raises(UserError, match="no val row of one"):
+        run_tables.networks(rows[1:])
 
 
-@pytest.mark.parametrize("place", results_table.PLACES)
-def test_documents_show_what_the_results_say(place):
-    text = (ROOT / place).read_text(encoding="utf-8")
-    rows = read_rows(ROOT / "docs" / "results.csv")
-    assert results_table.with_tables(text, rows, place) == text
+DOCUMENTS = results_table.documents()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_documents_show_what_the_results_say(path):
+    text, rows = path.read_text(encoding="utf-8"), read_rows(ROOT / "docs" / "results.csv")
+    assert results_table.with_tables(text, rows, path.name) == text
+
+
+def test_every_table_has_a_place_and_the_newest_run_is_of_the_released_models():
+    texts = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    assert set(results_table.PLACE.findall(texts)) == results_table.TABLES.keys()
     released = {json.loads((folder / "manifest.json").read_text())["name"] for folder in RELEASED}
-    assert {run for run, stage in results_table.by_model(rows) if stage != "peer"} == released
+    models = results_table.by_model(read_rows(ROOT / "docs" / "results.csv"))
+    assert {key for key in models if key[1] != "peer"} == {(name, "tflite-int8") for name in released}
+
+
+def test_places_of_tables(monkeypatch):
+    monkeypatch.setattr(results_table, "TABLES", {"one": lambda rows: f"| {len(rows)} |\n"})
+    begin, end = "<!-- one: tools/results_table.py -->\n", "<!-- end of one -->\n"
+    text = results_table.with_tables(f"before\n{begin}| old |\n{end}after\n", [1, 2], "a.md")
+    assert text == f"before\n{begin}| 2 |\n{end}after\n"
+    with pytest.raises(UserError, match="a.md has a place for two: known are one"):
+        results_table.with_tables(begin.replace("one", "two"), [], "a.md")
+    with pytest.raises(UserError, match="place for one in a.md has no end"):
+        results_table.with_tables(begin, [], "a.md")
+
+
+def _runs(scores):
+    """Rows of Keras models: {run: (validation, test)}."""
+    return [
+        Row(run=run, stage="keras", split=split, accuracy=str(score), macro_recall="0.5")
+        for run, pair in scores.items()
+        for split, score in zip(("val", "test"), pair, strict=True)
+    ]
+
+
+def test_tables_of_single_runs_by_hand(monkeypatch):
+    rows = _runs({"size_128": (0.82, 0.81), "size_64": (0.65, 0.67), "a_s1": (0.701, 0.7)})
+    assert run_tables.sizes(rows).splitlines() == [
+        "|  | 64 px | 128 px |",
+        "| --- | --- | --- |",
+        "| validation | 65.0 % | 82.0 % |",
+        "| test | 67.0 % | 81.0 % |",
+    ]
+    run = "20261121-101010_a_s1"
+    monkeypatch.setattr(run_tables, "RECIPES", (("A", "what", "1 min", run), ("B", "", "", "not measured")))
+    assert run_tables.recipes(_runs({run: (0.7, 0.6)})).splitlines()[2:] == [
+        "| A | what | 1 min | 70.0 % | 60.0 % |",
+        "| B |  |  | not measured |  |",
+    ]
+    with pytest.raises(UserError, match=f"no val row of {run}, keras"):
+        run_tables.recipes(rows)
+    monkeypatch.setattr(
+        run_tables, "FINISHED", (("A", "how", "1 min", "a_s1"), ("B", "", "", (0.9, 0.8, 0.7)))
+    )
+    assert run_tables.finished(rows).splitlines()[2:] == [
+        "| A | how | 1 min | 70.10 % | 50.0 % | 70.00 % |",
+        "| B |  |  | 90.00 % | 80.0 % | 70.00 % |",
+    ]
+
+
+def test_paired_runs_by_hand(monkeypatch):
+    rows = _runs({"a_s1": (0.70, 0.6), "a_s2": (0.72, 0.6), "b_s1": (0.71, 0.5), "b_s2": (0.75, 0.7)})
+    # Gains of 1 and 3 points: mean 2, deviation sqrt 2, Student's 12.706 times that over sqrt 2
+    assert run_tables.paired(("a", "b"), (1, 2), rows).splitlines()[2:] == [
+        "| a | 2 | 71.00 % ± 1.41 | 50.00 % ± 0.00 | 60.00 % ± 0.00 |  |",
+        "| b | 2 | 73.00 % ± 2.83 | 50.00 % ± 0.00 | 60.00 % ± 14.14 | +2.00 [-10.71, +14.71] |",
+    ]
+    monkeypatch.setattr(run_tables, "BEST", "a_s1")
+    lines = (("A", ("a_s1", "keras"), "0.1"), ("B", ("80.00 / 70.00", "81.00 / 71.00"), ""))
+    monkeypatch.setattr(run_tables, "QUANTISED", lines)
+    assert run_tables.quantised(rows).splitlines()[2:] == [
+        "| A | 70.00 / 50.00 | 60.00 / 50.00 | 0.1 |",
+        "| B | 80.00 / 70.00 | 81.00 / 71.00 |  |",
+    ]
+    what = (("B", "9 %", ("b_s1", "b_s2"), ("a_s1", "a_s2"), "how"), ("C", "8 %", (), (), "too large"))
+    monkeypatch.setattr(run_tables, "PUBLISHED", what)
+    assert run_tables.published(rows).splitlines()[2:] == [
+        "| B | 9 % | 73.0 %, +2.0 points | 60.0 % | how |",
+        "| C | 8 % |  |  | too large |",
+    ]
 
 
 @pytest.mark.parametrize("folder", RELEASED, ids=lambda path: path.name)

@@ -25,6 +25,7 @@ def row(seed):
 def test_row():
     r = row(3)
     absent = ["drop", "latency_ms", *LATER, "parameters", "input_size", "selected_by", "corruption_loss"]
+    absent += ["reference", "difference", "difference_low", "difference_high", "time_ratio"]
     assert [name for name in COLUMNS if getattr(r, name) == ""] == absent
     assert (r.accuracy, r.per_class_recall, r.count, r.seed) == ("0.750000", "a=1.0000 b=0.6667", 4, 3)
     with pytest.raises(ValueError, match="stage"):
@@ -78,7 +79,7 @@ def test_a_row_of_speed(tmp_path):
         speed_row(replace(speed, stage="onnx"), run="r")
 
 
-@pytest.mark.parametrize("absent", [["drop", *LATER], LATER])
+@pytest.mark.parametrize("absent", [["drop", *LATER], LATER, ["reference", "time_ratio"]])
 def test_files_of_older_versions_are_read_and_merged(tmp_path, absent):
     old, rows = [name for name in COLUMNS if name not in absent], [row(seed) for seed in range(5)]
     with open(tmp_path / "old.csv", "w", newline="") as file:

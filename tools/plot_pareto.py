@@ -4,8 +4,8 @@ one CPU thread.
     python tools/plot_pareto.py
 
 Left: validation accuracy of the runs called size_... (see docs/experiments.md), with 95 % intervals. Right:
-test accuracy of all that the newest run of bench/peers.py measured, and the Pareto front: those that no other
-beats in both.
+test accuracy of what the newest run of bench/peers.py measured, ours INT8 throughout, and the Pareto front:
+those that no other beats in both.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZES = "size_"
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     rows = read_rows(ROOT / "docs" / "results.csv")
-    figure, (left, right) = new_figure(11, 4.4, columns=2)
+    figure, (left, right) = new_figure(11, 5.4, columns=2)
     _sizes(left, rows)
     _speeds(right, rows)
     save_figure(figure, ROOT / "docs" / "pareto.png")
@@ -84,7 +84,7 @@ def _speeds(axis, rows: list[Row]) -> None:
         ylabel="accuracy, %",
         xscale="log",
     )
-    axis.legend(fontsize=7, loc="center right")
+    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 if __name__ == "__main__":

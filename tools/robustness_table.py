@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_text
-from tools.results_table import markdown, model_name
+from tools.markdown import markdown
+from tools.results_table import model_name
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- {}: tools/robustness_table.py -->\n", "<!-- end of {} -->\n"

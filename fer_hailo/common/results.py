@@ -30,7 +30,8 @@ STAGES = (
 )
 SPEED = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s_1", "images_per_s_8", "memory_mib")
 # Files of older versions lack these
-LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by", "corruption_loss"}
+COMPARED = ("reference", "difference", "difference_low", "difference_high", "time_ratio")
+LATER = {"drop", *SPEED[1:], "parameters", "input_size", "selected_by", "corruption_loss", *COMPARED}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Row:
     eight images a call. memory_mib: the most that the process held. input_size: side, pixels. size_bytes: of
     the file. selected_by: the validated run that a run on all of train repeats, under whose name its
     validation stands. corruption_loss: mean accuracy lost on corrupted faces, see fer_hailo.robustness.
+    reference: the run with which the next were compared, on the same images, in turns. difference: accuracy
+    less the reference's, with its paired 95 % interval. time_ratio: time of one image, in the reference's.
     """
 
     date: str = ""
@@ -72,6 +75,11 @@ class Row:
     sha256: str = ""
     selected_by: str = ""
     corruption_loss: str = ""
+    reference: str = ""
+    difference: str = ""
+    difference_low: str = ""
+    difference_high: str = ""
+    time_ratio: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:

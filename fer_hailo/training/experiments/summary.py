@@ -39,13 +39,13 @@ def write_summary(grid: Grid) -> str:
     """
     _check_data(grid)
     scores = {cell: _scores(grid, cell) for cell in grid.cells}
-    rows = [_row(cell, scores[cell], scores[grid.cells[0]]) for cell in grid.cells]
+    rows = [cell_row(cell, scores[cell], scores[grid.cells[0]]) for cell in grid.cells]
     write_csv(
         grid.out / "summary.csv",
         COLUMNS,
         [{key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows],
     )
-    text = _markdown(rows, grid.cells[0])
+    text = as_markdown(rows, grid.cells[0])
     write_text(grid.out / "summary.md", text + "\n")
     _plot(grid, scores)
     return text
@@ -96,7 +96,10 @@ def _scores(grid: Grid, cell: str) -> dict[str, dict[int, float]]:
     return found
 
 
-def _row(cell: str, scores: dict, first: dict) -> dict:
+def cell_row(cell: str, scores: dict, first: dict) -> dict:
+    """A row of COLUMNS. scores: {name of SCORES: {seed: fraction}}; first: those of the cell it is compared
+    with, the same object where it is that cell.
+    """
     row = {"cell": cell, "runs": len(scores["validation"])}
     for name, values in scores.items():
         row[f"{name} mean"], row[f"{name} sd"] = mean_and_deviation(list(values.values()))
@@ -107,7 +110,8 @@ def _row(cell: str, scores: dict, first: dict) -> dict:
     return row
 
 
-def _markdown(rows: list[dict], first: str) -> str:
+def as_markdown(rows: list[dict], first: str) -> str:
+    """The rows as a table; first: the name of the cell that all are compared with."""
     header = ["cell", "runs", *SCORES, f"validation, less {first}"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
