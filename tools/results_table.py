@@ -3,8 +3,8 @@ for it: between `<!-- NAME: tools/results_table.py -->` and `<!-- end of NAME --
 
     python tools/results_table.py
 
-`results` and `recalls` are of the newest run of bench/peers.py: ours, INT8 throughout, joined with the
-validation scores of the same file's conversion, and the peers. The others are in tools/run_tables.py.
+`results`, `short` and `recalls` are of the newest run of bench/peers.py: ours, INT8 throughout, joined with
+the validation scores of the same file's conversion, and the peers. The others are in tools/run_tables.py.
 """
 
 import argparse
@@ -95,6 +95,20 @@ def table(rows: list[Row]) -> str:
     return markdown(HEADER, lines)
 
 
+def short(rows: list[Row]) -> str:
+    """Markdown: ours and the most accurate peer, the columns that a first look needs."""
+    found = by_model(rows)
+    best = max(
+        (row for (_, stage), row in found.items() if stage == "peer"), key=lambda row: float(row.accuracy)
+    )
+    lines = [
+        (_bold(*key), accuracy(row), percent(row.macro_recall), f"{float(row.latency_ms):.2f} ms")
+        for key, row in found.items()
+        if key[1] != "peer" or row is best
+    ]
+    return markdown(("", "test", "macro recall", "one CPU thread"), lines)
+
+
 def recalls(rows: list[Row]) -> str:
     """Markdown: recall of each class, on test and on validation."""
     held, tested = on_validation(rows), by_model(rows)
@@ -148,7 +162,12 @@ def _difference(row: Row) -> str:
     return f"{points(row.difference)} [{low}, {high}]"
 
 
-TABLES: dict[str, Callable[[list[Row]], str]] = {"results": table, "recalls": recalls, **run_tables.TABLES}
+TABLES: dict[str, Callable[[list[Row]], str]] = {
+    "results": table,
+    "short": short,
+    "recalls": recalls,
+    **run_tables.TABLES,
+}
 
 if __name__ == "__main__":
     sys.exit(run(main))
