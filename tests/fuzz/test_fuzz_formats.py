@@ -6,7 +6,8 @@ import itertools
 import pytest
 
 from fer_hailo.common.errors import UserError
-from tools.fuzz import samples
+from fer_hailo.training.networks.registry import ARCHITECTURES
+from tools.fuzz import read_models, samples
 from tools.fuzz.campaign import Worker, fuzz
 from tools.fuzz.formats import FORMATS, mutants
 from tools.fuzz.reading import SAVED
@@ -23,6 +24,14 @@ def _sealed():
 
 
 SEALED = _sealed()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_as_before():
+    """The tool adds a small network of its own to the known ones."""
+    yield
+    ARCHITECTURES.pop("fuzzed", None)
+    read_models._config.cache_clear()
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in APART])

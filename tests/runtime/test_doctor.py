@@ -443,7 +443,7 @@ def test_a_tflite_needs_nothing_of_hailo(tmp_path, capsys, monkeypatch, deploy):
 
 def test_what_is_no_model_is_told_from_one(fake, deploy, tmp_path):
     copy = shutil.copytree(deploy, tmp_path / "copy")
-    assert "labels.txt is no model: .keras, .tflite, .hef files are" in ": ".join(
+    assert "labels.txt is no model: .keras, .tflite, .hef, .pth, .h5 files are" in ": ".join(
         fake.examine(copy / "labels.txt")[1]["model"][1:]
     )
     (copy / "mine.tflite").write_bytes(b"junk")

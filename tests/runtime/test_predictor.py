@@ -143,7 +143,7 @@ def test_a_model_without_its_files_is_refused(bundle, tmp_path):
     ):
         load(resolve(tmp_path / "elsewhere.tflite"))
     (tmp_path / "a.onnx").write_bytes(b"x")
-    with pytest.raises(UserError, match="a.onnx is no model: .keras, .tflite, .hef files are"):
+    with pytest.raises(UserError, match="a.onnx is no model: .keras, .tflite, .hef, .pth, .h5 files are"):
         load(resolve(tmp_path / "a.onnx"))
 
 
