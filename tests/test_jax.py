@@ -97,6 +97,7 @@ loop.start(load_config(sys.argv[1]), Path(sys.argv[2]))
     assert all((a == b).all() for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_papers_losses_sharpness_and_heat_maps_on_jax(command):
     pytest.importorskip("jax")
     losses = sorted((ROOT / "fer_hailo" / "training" / "networks").glob("*/test_loss.py"))

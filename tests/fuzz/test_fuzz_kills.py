@@ -1,7 +1,6 @@
 """kill -9 in the middle of train, convert and compile: called again, they end where they would have ended.
 
-`make fuzz` kills a hundred times, at moments by chance. One of train's two kills in the suite is that of
-tests/train/test_loop.py.
+`make fuzz` kills a hundred times, at moments by chance.
 """
 
 import contextlib
@@ -41,7 +40,9 @@ def test_train(training, small):
     target = dataclasses.replace(TARGETS["train"], prepare=lambda f: save_config(small, f / "recipe.yaml"))
     # Not the fixture `trained`: what ran before in its process may have changed how threads share a sum
     reference = undisturbed(target, training, runs=1)
-    assert kill_once(target, training, reference, At(60)) == ("event 60", "")
+    cut = killed_before(target.prepare, training, kills.TRAIN, 60)
+    twice = dataclasses.replace(target, prepare=cut, first=["train", "--resume", "run"])
+    assert kill_once(twice, training, reference, At(20)) == ("event 20", "")
 
 
 def killed_before(prepare, server, arguments, event):

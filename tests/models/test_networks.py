@@ -74,9 +74,9 @@ NOT_CONVERTED = {  # but in the slow test
 }
 
 
-# All but one with a head of its own (Ada-DF) and the MobileNets: they share one road, and are large even when
-# they are made small.
+# All but the MobileNets: they share one road, and are large even when they are made small.
 SLOW_TO_CONVERT = (
+    "ada_df",
     "dlib_resnet", "densenet121", "nasnet_mobile", "vgg19", "resnet18", "resnet50", "efficientnet_b0",
     "mini_xception", "ddamfn",
 )  # fmt: skip

@@ -152,6 +152,7 @@ def test_order_does_not_depend_on_who_feeds(trained, small, tmp_path, monkeypatc
     assert same(loop.start(small, tmp_path / "fed"), trained)
 
 
+@pytest.mark.slow  # two such kills are in tests/fuzz/test_fuzz_kills.py
 def test_kill_9_loses_at_most_an_epoch(command, trained, small, tmp_path):
     """Killed hard in the middle of stage 2, in a process of its own; `--resume` finds the run and ends where
     the other did.
