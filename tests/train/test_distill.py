@@ -189,6 +189,7 @@ def test_extra_classes_are_learnt_from_and_not_scored(taught, small):
     )
 
 
+@pytest.mark.slow
 def test_what_is_learnt_from_survives_an_interruption(taught, tmp_path, monkeypatch):
     """Cut after the first epoch of stage 2, and resumed without votes and refined labels: the same weights,
     bit for bit. The teacher must be the same, and is not asked again.

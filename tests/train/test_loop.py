@@ -123,6 +123,7 @@ def test_same_seed_same_numbers_whatever_interrupts(trained, small, tmp_path, cu
     assert (run / DONE).exists() and same(run, trained)
 
 
+@pytest.mark.slow
 def test_a_method_that_gathers_goes_on_where_it_was(small, tmp_path, cut):
     """Ada-DF's step and class distributions, its twin and the averages are part of the state; a run that
     leaves images out has a list of its own.
@@ -339,6 +340,7 @@ def test_mixed_precision_saves_a_float32_model(small, tmp_path, precision, arch)
     assert scaled == (precision == "mixed_float16")  # without it small gradients vanish in half precision
 
 
+@pytest.mark.slow
 def test_early_stopping_outlives_the_process(small, tmp_path, monkeypatch):
     """Stage 1 learns nothing, so it stops after its second epoch; cut right there, the resumed run goes on to
     stage 2 and ends where the uninterrupted one does.

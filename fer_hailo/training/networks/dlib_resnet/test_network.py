@@ -393,6 +393,7 @@ def test_a_trained_model_goes_on_with_other_classes_and_another_size(small, dat,
             np.testing.assert_array_equal(given, wanted)
 
 
+@pytest.mark.slow
 def test_a_run_starts_restated_and_resumes_without_the_file(dat, sample_set, tmp_path, monkeypatch, undrawn):
     quick = {"stage2_epochs": 2, "batch_size": 16, "ema": 0.9, "tensorboard": False}
     config = configuration(weights=str(dat), data=str(sample_set), **quick)
