@@ -99,6 +99,7 @@ def test_rooms_of_the_sdk_machine_import_numpy_alone():
     assert len(names) > 50 and not {name for name in new if name not in allowed and not name.startswith("_")}
 
 
+@pytest.mark.slow
 def test_training_from_a_cache_needs_no_opencv(command, sample_set, tmp_path):
     config = load_config(
         None,

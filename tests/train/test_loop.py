@@ -232,6 +232,7 @@ def test_damaged_state_is_named(trained, tmp_path):
         resume(run, {})
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_last_epoch_and_resumes(small, trained, tmp_path, monkeypatch):
     run, whole = tmp_path / "full", callbacks.save_state
 
