@@ -12,6 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullLocator
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fer_hailo.common.cli import Parser, run
@@ -84,6 +86,9 @@ def _speeds(axis, rows: list[Row]) -> None:
         ylabel="accuracy, %",
         xscale="log",
     )
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")  # 0.5, not 5 x 10^-1
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
