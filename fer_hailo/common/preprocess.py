@@ -62,7 +62,7 @@ def prepare(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
     small = _reduce(_square(_channels(face, spec)), spec)
     size = (spec.input_size, spec.input_size)
     large = cv2.resize(small, size, interpolation=cv2.INTER_CUBIC) if small.shape[:2] != size else small
-    return np.ascontiguousarray(large if spec.color else np.repeat(large[..., None], 3, axis=2))
+    return np.ascontiguousarray(large) if spec.color else cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
 
 
 def to_source(face: np.ndarray, spec: PreprocessSpec) -> np.ndarray:
