@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.turns < 1:
         raise UserError("--turns must be 1 or more")
     for folder in arguments.folders or RELEASED:
-        compare(_place(folder), folder, arguments.turns)
+        compare(place_of(folder), folder, arguments.turns)
 
 
 def compare(place: Path, name: Path, turns: int) -> None:
@@ -102,7 +102,7 @@ def _timed(network) -> float:
     return time.perf_counter() - start
 
 
-def _place(folder: Path) -> Path:
+def place_of(folder: Path) -> Path:
     """The folder that holds both files: that one, or its deploy/."""
     for place in (folder, folder / "deploy"):
         if (place / FLOAT).is_file() and (place / INT8).is_file():
