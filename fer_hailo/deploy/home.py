@@ -245,6 +245,7 @@ class Home:
         raise UserError(
             f"no {MANIFEST} beside {self.model} nor one folder up, which tells labels and preprocessing: "
             "keep the model in the folder that it was made in (copy deploy/ as a whole)"
+            + ("; a face detector goes after --detector" if self.format is Format.HEF else "")
         )
 
 

@@ -42,6 +42,7 @@ def test_one_table_and_a_row_a_model(deploy, capfd):
         [models[0], "tflite"], [models[1], "tflite-int8"],
     ]  # fmt: skip
     assert "1 CPU thread for TFLite" in blank and "noise" in blank and "2 of 2 models measured" in err
+    assert f"a row for each added to {deploy.parent / 'results.csv'}" in err
     for row, path in zip(rows(deploy.parent), models, strict=True):
         assert row["run"] == load_bundle(deploy).name and int(row["size_bytes"]) == os.path.getsize(path)
         assert (row["accuracy"], row["split"], row["data"], row["count"]) == ("", "", "", "")

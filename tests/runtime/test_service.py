@@ -217,6 +217,9 @@ def test_ten_lines(monkeypatch, capsys, shared):
         def __init__(self, number):
             assert number == 0
 
+        def isOpened(self):
+            return True
+
         def grab(self):
             self.frame = next(frames, None)
             return self.frame is not None
@@ -227,6 +230,9 @@ def test_ten_lines(monkeypatch, capsys, shared):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     example = ROOT / "examples" / "camera.py"
     runpy.run_path(str(example), run_name="__main__")
+    monkeypatch.setattr(Camera, "isOpened", lambda _: False)
+    with pytest.raises(SystemExit, match="no camera 0"):
+        runpy.run_path(str(example), run_name="__main__")
     first, second = capsys.readouterr().out.splitlines()
     label, share, _, *box = first.replace("%", "").translate(str.maketrans("(),", "   ")).split()
     x, y, width, height = map(int, box)
