@@ -148,6 +148,10 @@ def test_a_wheels_own_model_is_shown_by_its_name(monkeypatch):
     assert shown(int8) == str(int8)  # of a checkout, where it lies among the user's files
     monkeypatch.setattr(released, "checkout", lambda: None)
     assert shown(int8) == "released:mobilenet_v3_small_minimalistic/model_int8.tflite"
+    with pytest.raises(
+        UserError, match=r"no model at released:(\w+)/int8.tflite \(did you mean released:\1/mo"
+    ):
+        resolve(int8.with_name("int8.tflite"))
     assert shown(Path("deploy/model_int8.tflite")) == "deploy/model_int8.tflite"
 
 
@@ -244,6 +248,12 @@ def test_a_program_opens_other_models_and_is_told_what_is_wrong(photograph, tmp_
             model.predict("nowhere.jpg")
     with pytest.raises(UserError, match="no model at "):
         fer_hailo.load(tmp_path / "none.tflite")
+
+
+def test_a_program_is_told_which_package_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"has no cv2: pip install -e '.\[board\]'"):
+        fer_hailo.load()
 
 
 # The wheel

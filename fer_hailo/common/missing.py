@@ -18,8 +18,11 @@ LIBRARIES = {
 }
 
 
-def remedy(error: ImportError) -> str | None:
-    """Cause and cure in one line; None where the cause is none of these, but a fault of the program."""
+def remedy(error: ImportError, command: str | None = None) -> str | None:
+    """Cause and cure in one line; None where the cause is none of these, but a fault of the program.
+
+    command: that which needs the package; None: the one that runs.
+    """
     if cure := library(str(error)):
         missing = str(error).partition(":")[0]
         return f"{error.name or 'a package'} cannot be imported ({missing} is missing): {cure}"
@@ -27,7 +30,7 @@ def remedy(error: ImportError) -> str | None:
     ours = name in ("", "fer_hailo") or name in sys.stdlib_module_names
     if ours or not isinstance(error, ModuleNotFoundError):
         return None
-    command = running()
+    command = running() if command is None else command
     cure = install(EXTRAS.get(command, "train")) if command else f"pip install {name}"
     return (
         f"this Python ({sys.executable}) has no {name}: {cure}, or first activate the environment that has "

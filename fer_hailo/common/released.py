@@ -55,8 +55,8 @@ def place(name: Path | str) -> Path:
 def absent(model: Path) -> str:
     """Why there is no model at this path, in one line."""
     folder = model.parent
-    if checkout() or folder.parent != resource(TOP):
-        return f"no model at {model}"
+    if checkout() or folder.parent != resource(TOP) or model.suffix == ".tflite":
+        return f"no model at {shown(model)}"
     return (
         f"an installed fer-hailo holds the TFLite models of {TOP}/{folder.name}, not its {model.name}: "
         f"copy that folder of the project's repository to {RUNS / folder.name}"

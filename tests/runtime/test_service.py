@@ -122,7 +122,8 @@ def service(installed, tmp_path):
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         options = {"env": os.environ | PATHS} | options
-        kept.append(Systemd(installed, ["--web", str(port), *more], tmp_path / "journal", **options))
+        chip = ["--model", str(tmp_path / "deploy" / "hailo8")]  # else the released model reads on the CPU
+        kept.append(Systemd(installed, [*chip, "--web", str(port), *more], tmp_path / "journal", **options))
 
         def health():
             try:
