@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, error_line
@@ -144,9 +145,13 @@ def test_memory_is_this_process_s_own():
     assert before < 200 and 300 <= after - before < 340 and peak_mib() > held.nbytes / 2**20
 
 
+@pytest.mark.parametrize("opencv", [cv2, None])
 @pytest.mark.parametrize("spec", [PreprocessSpec(16, 32), PreprocessSpec(16, 32, mean=103.3, scale=57.1)])
-def test_inputs_are_written_bit_for_bit(converted, spec):
-    """The fast way gives what `normalise` and the rounding rule give, for every byte."""
+def test_inputs_are_written_bit_for_bit(converted, spec, opencv, monkeypatch):
+    """The fast way, with OpenCV and without, gives what `normalise` and the rounding rule give, for every
+    byte.
+    """
+    monkeypatch.setitem(sys.modules, "cv2", opencv)
     images = np.stack(
         [
             np.arange(256, dtype=np.uint8).repeat(12).reshape(32, 32, 3),
