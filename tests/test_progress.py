@@ -58,6 +58,16 @@ def test_short_work_leaves_one_line_in_a_file():
     assert stream.getvalue() == "decoding: 59 in 59 s\n"
 
 
+def test_batches_are_counted_as_what_they_hold():
+    stream, clock = Stream(False), Clock()
+    for _ in track(range(3), 600, "scoring val", Line(stream, clock), each=256):
+        clock.wait(64)
+    assert stream.getvalue() == (
+        "scoring val: 256 of 600, 1 min 26 s left\nscoring val: 512 of 600, 22 s left\n"
+        "scoring val: 600 of 600, 0 s left\nscoring val: 600 in 3 min 12 s\n"
+    )
+
+
 def test_several_bars_share_the_minute_of_their_line():
     stream, clock = Stream(False), Clock()
     line = Line(stream, clock)

@@ -49,7 +49,7 @@ def tell(tmp_path):
     """Run the program with a framework that ends by some lines: exit status and standard error."""
 
     def call(ending, *arguments, wrap='"$0" "$@"', **environment) -> tuple[int, str]:
-        (tmp_path / "tensorflow").mkdir()
+        (tmp_path / "tensorflow").mkdir(exist_ok=True)
         (tmp_path / "tensorflow" / "__init__.py").write_text(FRAMEWORK + ending)
         place = os.pathsep.join([str(tmp_path), PATHS["PYTHONPATH"]])
         own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
@@ -106,3 +106,19 @@ def test_without_standard_error_the_program_works(tell):
 def test_without_a_place_for_a_file_the_notes_are_shown(tell):
     status, said = tell("", wrap='ulimit -f 0; "$0" "$@"')  # no file may grow
     assert status == 0 and said.startswith("first\n" + NOTES.decode()) and "last\n" in said
+
+
+ADVICE = """
+import logging
+logging.warning("5 out of the last 20 calls to %s triggered tf.function retracing. Tracing is expensive", "f")
+log = logging.getLogger("tensorflow")
+log.warning("%d out of the last 20 calls to %s triggered tf.function retracing. Tracing is expensive", 5, "step")
+log.warning("the disk is nearly full")
+"""
+
+
+def test_tensorflows_advice_to_programmers_is_not_shown(tell):
+    code, shown = tell(ADVICE)
+    assert code == 0 and "calls to f triggered" in shown and "the disk is nearly full" in shown
+    assert "calls to step" not in shown
+    assert "calls to step" in tell(ADVICE, "--debug")[1]

@@ -20,6 +20,8 @@ from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.resources import find, shipped
 from fer_hailo.common.runs import DROPPED
 
+# How --help names the value of an option.
+VALUES = {str: "TEXT", tuple: "A,B,...", int: "INT", float: "FLOAT"}
 # The keys that decide which images stand on which side, beside the data and its classes.
 SPLITS_BY = (
     "split_seed",
@@ -49,7 +51,7 @@ class Config(Options):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     seed: int = option(42, "seed of order, augmentation and initial weights", low=0, high=LAST_SEED)
-    tensorboard: bool = option(True, "write a TensorBoard log where TensorFlow is installed")
+    tensorboard: bool = option(True, "write a TensorBoard log where TensorFlow and tensorboard are installed")
 
     @classmethod
     def of(cls, **values: Any) -> Config:
@@ -146,16 +148,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for name, entry in _options():
         group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(name or "run"))
         shown = ",".join(map(str, entry.default)) if isinstance(entry.default, tuple) else entry.default
-        text = f"{entry.metadata['help']} [{shown}]".replace("%", "%%")
+        text = f"{_explained(entry)} [{shown}]".replace("%", "%%")
         flag = "--" + key_of(entry).replace("_", "-")
         if isinstance(entry.default, bool):
             group.add_argument(
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         else:
-            group.add_argument(
-                flag, default=argparse.SUPPRESS, help=text, metavar=type(entry.default).__name__.upper()
-            )
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar=VALUES[type(entry.default)])
+
+
+def _explained(entry: dataclasses.Field) -> str:
+    """The help of an option, with the values that it may have where the text does not name them all."""
+    text, choices = entry.metadata["help"], entry.metadata["choices"]
+    named = all(choice in text for choice in choices if choice != entry.default)
+    return text if named else f"{text}: {', '.join(choices)}"
 
 
 def flag_values(namespace: argparse.Namespace) -> dict:

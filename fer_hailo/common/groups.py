@@ -21,7 +21,7 @@ class Data(Options):
     source: str = option(
         "fer2013",
         "data set: FER2013 as Kaggle's folder or zip or as CSV, RAF-DB, AffectNet, CAER-S, FERPlus, class "
-        "folders, a cache .npz",
+        "folders, a list in a CSV, a cache .npz",
         key="data",
     )
     classes: tuple[str, ...] = option(
@@ -150,7 +150,7 @@ class Face(Options):
 class Model(Options):
     """The network, its head and what it starts from."""
 
-    arch: str = option("mobilenet_v3_small", "network")
+    arch: str = option("mobilenet_v3_small", "network, one of --list")
     weights: str = option(
         "imagenet",
         "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz "
@@ -333,7 +333,8 @@ class Schedule(Options):
             raise UserError("stage1_epochs and stage2_epochs are both 0: nothing would be trained")
         if epochs and warmup >= epochs:
             raise UserError(
-                f"stage2_warmup_epochs {warmup} must be below stage2_epochs: lower it to {epochs - 1} or less"
+                f"stage2_warmup_epochs {warmup} must be below stage2_epochs {epochs}: add "
+                f"stage2_warmup_epochs {epochs - 1}, or less"
             )
         if self.stage2_floor_lr > self.stage2_lr:
             raise UserError(

@@ -70,7 +70,13 @@ class Bar:
 
     def __init__(self, total: int, label: str, line: Line | None = None):
         self.line, self._total, self._label = line or Line(), total, label
-        self._start = self.line.now()
+        self._start, self._begun = self.line.now(), 0
+
+    def begin(self, done: int) -> None:
+        """Leave out of the time what was done so far: it took longer than what is left will, as the step that
+        is compiled does.
+        """
+        self._start, self._begun = self.line.now(), done
 
     def show(self, done: int) -> None:
         if self.line.due:
@@ -79,8 +85,8 @@ class Bar:
             )
 
     def left(self, done: int) -> float:
-        """Seconds left, as fast as it went so far."""
-        return self.spent() / done * (self._total - done)
+        """Seconds left, as fast as it went since it began."""
+        return self.spent() / max(1, done - self._begun) * (self._total - done)
 
     def spent(self) -> float:
         """Seconds since it began."""
@@ -93,12 +99,15 @@ class Bar:
         return f"{self._label}: {bar}"
 
 
-def track(items: Iterable, total: int, label: str, line: Line | None = None) -> Iterator:
-    """Yield the items while a line shows how many of `total` are done and the time left."""
+def track(items: Iterable, total: int, label: str, line: Line | None = None, each: int = 1) -> Iterator:
+    """Yield the items while a line shows how many of `total` are done and the time left.
+
+    each: how many of them an item holds, as a batch does; the last may hold fewer.
+    """
     bar = Bar(total, label, line)
     for count, item in enumerate(items, 1):
         yield item
-        bar.show(count)
+        bar.show(min(count * each, total))
     bar.line.done(f"{label}: {total:,} in {duration(bar.spent())}")
 
 

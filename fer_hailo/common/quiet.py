@@ -8,6 +8,7 @@ or where the program dies in it. Only our own programs do this: who imports fer_
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import subprocess
@@ -88,9 +89,15 @@ def start(debug: bool) -> None:
     os.environ.setdefault(LEVEL, "0" if debug else "2")
     if debug or os.environ[LEVEL] in ("0", "1") or _hold:
         return
+    logging.getLogger("tensorflow").addFilter(_no_advice)
     with contextlib.suppress(OSError):
         _hold = _Hold()
         sys.meta_path.insert(0, _Finder())
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    """Not TensorFlow's advice to programmers, a paragraph long, when several networks are scored in a row."""
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 @contextlib.contextmanager

@@ -111,8 +111,13 @@ def test_two_pictures_of_one_name(tmp_path):
 
 
 def test_archive_lying_in_the_folder_is_found(tmp_path):
-    as_zip(tmp_path / "archive.zip")
+    as_zip(tmp_path / "archive (1).zip")
     assert len(open_source(tmp_path).entries) == 12
+    as_zip(tmp_path / "other.zip", {"train/angry/0.png": png()})
+    with pytest.raises(UserError, match=r"several archives: point --data at one, as in --data .*archive \(1\)"):
+        open_source(tmp_path)
+    as_zip(tmp_path / "archive.zip", {"train/angry/0.png": png()})
+    assert len(open_source(tmp_path).entries) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -94,14 +96,17 @@ def test_saved_model_opens_in_plain_keras(tmp_path):
 
 def test_failed_download_says_what_to_do(monkeypatch):
     def fail(*arguments, **options):
-        raise Exception("URL fetch failure on https://example.org/w.h5: None -- no route")
+        warnings.warn("`input_shape` is undefined or non-square, or `rows` is not 224.", stacklevel=2)
+        raise Exception("URL fetch failure on https://example.org/w.h5: None -- [Errno -3] no route")
 
     monkeypatch.setattr(mobilenet_v3.keras.applications, "MobileNetV3Small", fail)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as error, warnings.catch_warnings():
+        warnings.simplefilter("error")
         build_model(Config())
-    assert "could not be downloaded (URL fetch failure" in str(error.value) and "--weights none" in str(
-        error.value
-    )
+    said = str(error.value)
+    assert "could not be downloaded ([Errno -3] no route): " in said and "--weights none" in said
+    assert "--weights FILE for https://example.org/w.h5 fetched elsewhere, " in said
+    assert "--weights released:mobilenet_v3_small for" in said
 
 
 @pytest.mark.parametrize(

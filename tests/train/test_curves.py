@@ -24,19 +24,23 @@ class Stream(io.StringIO):
 
 
 def said(terminal: bool) -> str:
-    stream = Stream()
+    stream, now = Stream(), [0.0]
     stream.terminal = terminal
-    teller = Tell(Progress("key", history=list(ROWS), stage=1), epochs=3, steps=2, later_epochs=0)
-    teller.line = Line(stream)
+    teller = Tell(Progress("key", history=list(ROWS), stage=1), epochs=3, steps=4, later_epochs=0)
+    teller.line = Line(stream, lambda: now[0])
     teller.on_epoch_begin(2)
-    teller.on_train_batch_end(0)
+    for batch, seconds in enumerate((90, 2)):
+        now[0] += seconds
+        teller.on_train_batch_end(batch)
     teller.on_epoch_end(2, LOGS)
     return stream.getvalue()
 
 
 def test_a_terminal_shows_the_curves_so_far():
     shown = said(True)
-    assert "stage 1 epoch 3/3: [##########..........] 1 of 2, " in shown
+    assert "\x1b[Kstage 1 epoch 3/3: compiling the training step\r" in shown
+    # The first step's 90 seconds tell nothing of the others, which take 2 each
+    assert "step\r\x1b[Kstage 1 epoch 3/3: [##########..........] 2 of 4, 4 s left\r" in shown
     # Half of the way up the eight steps is 3.5, which rounds to 4: the fifth of them
     assert "  loss                2.000 █▁▅ 1.500\n" in shown
     assert "  validation accuracy 0.250 ▁█▅ 0.500\n" in shown
@@ -44,7 +48,9 @@ def test_a_terminal_shows_the_curves_so_far():
 
 def test_a_file_gets_one_line_an_epoch():
     shown = said(False)
-    assert shown.count("\n") == 1 and shown.startswith("stage 1 epoch 3/3: loss 1.5000") and shown.isascii()
+    minute, epoch = shown.splitlines()
+    assert minute == "stage 1 epoch 3/3: 2 of 4, 4 s left"
+    assert epoch.startswith("stage 1 epoch 3/3: loss 1.5000") and shown.isascii()
 
 
 def test_the_image_is_drawn_once_a_minute(tmp_path):

@@ -53,15 +53,24 @@ def open_source(path: Path | str) -> Source:
 
 
 def _in_folder(path: Path) -> Path:
-    """The archive or CSV in a folder, or one folder down."""
+    """The archive or CSV in a folder, or one folder down: of a usual name, else the only archive there is."""
     places = (path, *sorted(place for place in path.iterdir() if place.is_dir()))
     found = [place / name for place in places for name in ARCHIVES if (place / name).is_file()]
-    if not found:
-        raise UserError(
-            f"{path} holds no images: expected train/<class>/*.jpg, class folders, or one of "
-            f"{', '.join(ARCHIVES)}"
-        )
-    return found[0]
+    if found:
+        return found[0]
+    others = [file for place in places for file in sorted(place.iterdir()) if _is_archive(file)]
+    if len(others) == 1:
+        return others[0]
+    if others:
+        raise UserError(f"{path} holds several archives: point --data at one, as in --data {others[0]}")
+    raise UserError(
+        f"{path} holds no images: get FER2013 (see fer2013/README.md) or point --data at a folder, zip or CSV; "
+        f"a folder holds train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}"
+    )
+
+
+def _is_archive(file: Path) -> bool:
+    return file.is_file() and file.name.lower().endswith(PACKED)
 
 
 def load_filtered_image_paths(

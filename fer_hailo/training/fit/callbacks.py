@@ -245,13 +245,20 @@ class Tell(keras.callbacks.Callback):
     def __init__(self, progress: Progress, epochs: int, steps: int, later_epochs: int):
         super().__init__()
         self.progress, self.epochs, self.steps, self.later_epochs = progress, epochs, steps, later_epochs
-        self.line = Line()
+        self.line, self.compiled = Line(), False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar = Bar(self.steps, f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}", self.line)
+        label = f"stage {self.progress.stage} epoch {epoch + 1}/{self.epochs}"
+        self.bar = Bar(self.steps, label, self.line)
+        if self.line.live and not self.compiled:
+            self.line.show(f"{label}: compiling the training step")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.bar.show(batch + 1)
+        if self.compiled:
+            self.bar.show(batch + 1)
+        else:  # seconds to minutes, from which nothing follows for the others
+            self.compiled = True
+            self.bar.begin(batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = np.median(

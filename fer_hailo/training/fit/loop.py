@@ -158,6 +158,7 @@ class Run:
         """Train what is left of the stages, score the best model, write the report. Returns the folder."""
         with locked(self.folder / ".lock", wait=False):
             self._write_history()
+            _say(f"run folder: {self.folder}")
             tensorboard = self.config.tensorboard and _has_tensorboard()
             try:
                 for stage in (1, 2):
@@ -364,11 +365,7 @@ def _has_tensorboard() -> bool:
     try:
         import tensorboard  # noqa: F401
         import tensorflow  # noqa: F401
-    except ImportError:
-        _say(
-            "no TensorBoard log (pip install tensorboard tensorflow to get one); history.csv holds the same "
-            "numbers"
-        )
+    except ImportError:  # history.csv holds the same numbers
         return False
     return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import keras
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.reading import DAMAGED
-from fer_hailo.common.released import absent
+from fer_hailo.common.released import PREFIX, RELEASED, absent
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models import ensemble  # noqa: F401, its layers are registered, so that load_model opens them
 from fer_hailo.training.models.elsewhere import as_classifier
@@ -234,14 +236,26 @@ def _from_imagenet(known: Network, arch: str, size: int) -> keras.Model:
     if not known.licence:
         raise UserError(_no_imagenet(arch))
     try:
-        return known.build(size, "imagenet")
+        with warnings.catch_warnings():
+            # The network of 224 px gave the weights; they fit every size
+            warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
+            return known.build(size, "imagenet")
     except UserError:  # it is none of Keras' networks
         raise
     except Exception as error:  # Keras raises a bare Exception when the download fails
-        raise UserError(
-            f"the ImageNet weights could not be downloaded ({one_line(error, 160)}): nothing was trained; "
-            "use --weights FILE for a copy on disk, or --weights none to start from random weights"
-        ) from None
+        raise UserError(_not_downloaded(error, arch)) from None
+
+
+def _not_downloaded(error: Exception, arch: str) -> str:
+    """What to start from instead. Keras' text holds the address, then the reason."""
+    address = re.search(r"https?://\S+(?<!:)", str(error))
+    file = f"{address[0]} fetched elsewhere" if address else "a copy on disk"
+    reason = one_line(str(error).rpartition(" -- ")[2], 160)
+    ours = f", --weights {PREFIX}{arch} for the released model" if arch in RELEASED else ""
+    return (
+        f"the ImageNet weights could not be downloaded ({reason}): nothing was trained; use --weights FILE "
+        f"for {file}{ours}, or --weights none to start from random weights"
+    )
 
 
 def _no_imagenet(arch: str) -> str:
