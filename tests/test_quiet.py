@@ -112,7 +112,7 @@ ADVICE = """
 import logging
 logging.warning("5 out of the last 20 calls to %s triggered tf.function retracing. Tracing is expensive", "f")
 log = logging.getLogger("tensorflow")
-log.warning("%d out of the last 20 calls to %s triggered tf.function retracing. Tracing is expensive", 5, "step")
+log.warning("%d out of the last 20 calls to %s triggered tf.function retracing. Tracing is ...", 5, "step")
 log.warning("the disk is nearly full")
 """
 

@@ -54,7 +54,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments:"):
             flag = message.split(":", 1)[1].split()[0].split("=")[0]
-            message = f"unknown option {flag}{nearest(flag, self._option_string_actions)} (see --help)"
+            kind = "option" if flag.startswith("-") else "argument"
+            message = f"unknown {kind} {flag}{nearest(flag, self._option_string_actions)} (see --help)"
         raise UserError(message)
 
     def _print_message(self, message: str, file=None) -> None:

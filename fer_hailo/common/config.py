@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from fer_hailo.common.files import read_yaml, write_text
 from fer_hailo.common.groups import LAST_SEED, Augmentation, Data, Face, Loss, Model, Optimiser, Schedule
 from fer_hailo.common.options import Options, is_option, key_of, option
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.common.resources import find, shipped
+from fer_hailo.common.resources import find, resource, shipped
 from fer_hailo.common.runs import DROPPED
 
 # How --help names the value of an option.
@@ -155,7 +156,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
             )
         else:
-            group.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar=VALUES[type(entry.default)])
+            value = VALUES[type(entry.default)]
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar=value)
 
 
 def _explained(entry: dataclasses.Field) -> str:
@@ -195,7 +197,7 @@ def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
         raise UserError(
             f"{path} is its own base, by way of {above[-1].name}: take one of the lines 'base: ...' out"
         )
-    values = read_yaml(path, "the configuration")
+    values = read_recipe(path)
     if "steps" in values:
         only = f"only {call('train')} --config takes it"
         raise UserError(f"{path} is a recipe of several steps, no single configuration: {only}")
@@ -205,6 +207,15 @@ def _read(path: Path | str, above: tuple[Path, ...] = ()) -> dict:
         if values.get("drop") and (own := path.with_name(DROPPED)).is_file():
             values["drop"] = str(own)  # what the run left out, wherever the list came from
     return values
+
+
+def read_recipe(path: Path) -> dict:
+    """The lines of a recipe. Raises UserError where there is none, naming the nearest that is shipped."""
+    if not path.exists():
+        own = {file.stem: f"configs/{file.name}" for file in resource("configs").glob("*.yaml")}
+        stem = difflib.get_close_matches(path.stem, own, n=1)
+        raise UserError(f"no recipe at {path}" + (f" (did you mean {own[stem[0]]}?)" if stem else ""))
+    return read_yaml(path, "the configuration")
 
 
 def _check_keys(values: dict, where: str = "") -> None:

@@ -112,6 +112,17 @@ def locked(path: Path | str, wait: bool = True) -> Iterator[None]:
         yield  # closing the file releases it
 
 
+def in_use(path: Path) -> bool:
+    """Whether another process holds the lock on `path`."""
+    if not path.exists():
+        return False
+    try:
+        with locked(path, wait=False):
+            return False
+    except UserError:
+        return True
+
+
 def read_yaml(path: Path | str, what: str) -> dict:
     """Read a YAML file of 'key: value' lines; an empty one gives {}.
 

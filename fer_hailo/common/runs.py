@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fer_hailo.common.calls import call, program
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import write_json
+from fer_hailo.common.files import in_use, write_json
 from fer_hailo.common.reading import read_json, read_text, reading
 from fer_hailo.common.resources import resource
 from fer_hailo.common.results import git_commit
@@ -30,6 +30,7 @@ CONFIDENCE = "confidence.json"
 CURVES = "training_curves.png"  # history.csv, drawn
 DROPPED = "dropped.csv"  # a run's own copy of the list of images that it leaves out
 SYNTHETIC = "synthetic sample set"  # what data of drawn faces is called, wherever data is named
+LOCK, STEPS_LOCK = ".lock", ".steps.lock"  # held by the process that trains the run, or its steps
 STEPS = "steps.yaml"  # of a run of several steps: all their configurations
 PACKAGES = (
     "fer-hailo",
@@ -75,7 +76,8 @@ def beside(folder: Path) -> Path:
 
 
 def newest_run(done: bool, parent: Path = RUNS, real: bool = False) -> Path:
-    """The latest run that is complete, or the latest that is not. Raises UserError when there is none.
+    """The latest run that is complete, or the latest that is not: of these one that no process trains, if
+    there is any. Raises UserError when there is none.
 
     real: runs that learnt drawn faces are passed over.
     """
@@ -87,7 +89,8 @@ def newest_run(done: bool, parent: Path = RUNS, real: bool = False) -> Path:
             f"no {'complete' if done else 'unfinished'} run in {parent}: "
             + (f"train one with {call('train')}" if done else "nothing to resume")
         )
-    return names[-1]
+    idle = names if done else [p for p in names if not any(in_use(p / lock) for lock in (LOCK, STEPS_LOCK))]
+    return (idle or names)[-1]
 
 
 def _is_begun(run: Path) -> bool:

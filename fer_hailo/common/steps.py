@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_hailo.common.config import SPLITS_BY, Config, config_values, load_config, over_base
+from fer_hailo.common.config import SPLITS_BY, Config, config_values, load_config, over_base, read_recipe
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import read_yaml, write_text
+from fer_hailo.common.files import write_text
 from fer_hailo.common.resources import find
 from fer_hailo.common.runs import MODEL
 
@@ -28,7 +28,7 @@ def load_steps(
     if path is None:
         return ()
     path = find(path)
-    values = read_yaml(path, "the configuration")
+    values = read_recipe(path)
     if "steps" not in values:
         return ()
     entries = values.pop("steps")

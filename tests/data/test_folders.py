@@ -157,7 +157,14 @@ def test_a_csv_names_the_classes(tmp_path, capsys):
         ("pictures/1.png", "anger", "train"),
         ("pictures/2.png", "happy", "val"),
     ]
-    assert f"{root}: classes by labels.csv; 1 images that are listed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{root}: classes by labels.csv; 1 images that are listed are not there, as gone.png" in said
+    entries_then = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text("\ufeff" + entries_then.replace(",", ";"))  # as Excel does in Europe
+    assert open_source(root).entries == entries
+    with pytest.raises(UserError, match=f"is a list of images: point --data at its folder, {root}$"):
+        (root / "labels.csv").write_text(entries_then)
+        open_source(root / "labels.csv")
     for added, said in (
         ("pictures/3.png,happy", "line 7 has 2 of 3 columns"),
         ("pictures/3.png,happy,trian", r"line 7: unknown side 'trian' \(did you mean train\?\)"),
@@ -167,6 +174,13 @@ def test_a_csv_names_the_classes(tmp_path, capsys):
         (root / "labels.csv").write_text("\n".join(["File,Label,split", *rows, added]) + "\n")
         with pytest.raises(UserError, match=said):
             open_source(root)
+
+
+def test_a_csv_that_is_no_list_is_told(tmp_path, capsys):
+    root = lay(tmp_path, {"pictures": 2})
+    (root / "notes.csv").write_text("name,mood\n0.png,happy\n")
+    assert {entry.label for entry in open_source(root).entries} == {"pictures"}
+    assert "notes.csv is no list of images: it lacks a column file, or label" in capsys.readouterr().err
 
 
 def test_public_test_as_validation(tmp_path, capsys):

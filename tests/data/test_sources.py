@@ -86,10 +86,21 @@ def test_class_folders_may_be_capitalised(tmp_path):
 def test_pictures_outside_the_layout_are_counted(tmp_path, capsys):
     as_folder(
         tmp_path,
-        FILES | {"more/angry/0.png": png(), "train/1.png": png(), "loose.png": png()},
+        FILES | {"tests/angry/0.png": png(), "train/1.png": png(), "loose.png": png()},
     )
     assert len(open_source(tmp_path).entries) == 12
-    assert "3 images outside train/<class>/ and test/<class>/ are not used" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: 3 images outside train/<class>/ and test/<class>/ are not used, as those in tests/ "
+        "(did you mean test?), train/\n"
+    )
+
+
+def test_images_that_are_not_in_class_folders_are_told(tmp_path):
+    as_folder(tmp_path, {"ann/angry/0.png": png(), "ben/angry/0.png": png(), "ben/happy/0.png": png()})
+    with pytest.raises(UserError, match=r"holds images, as ann/angry/0\.png, but no class folders"):
+        open_source(tmp_path)
+    with pytest.raises(UserError, match=r"holds images, as 0\.png, but"):
+        open_source(tmp_path / "ann/angry")
 
 
 def test_folders_above_the_classes_and_links_are_followed(tmp_path):
@@ -114,7 +125,7 @@ def test_archive_lying_in_the_folder_is_found(tmp_path):
     as_zip(tmp_path / "archive (1).zip")
     assert len(open_source(tmp_path).entries) == 12
     as_zip(tmp_path / "other.zip", {"train/angry/0.png": png()})
-    with pytest.raises(UserError, match=r"several archives: point --data at one, as in --data .*archive \(1\)"):
+    with pytest.raises(UserError, match=r"several archives: point --data at one, as in --data .* \(1\)\.zip"):
         open_source(tmp_path)
     as_zip(tmp_path / "archive.zip", {"train/angry/0.png": png()})
     assert len(open_source(tmp_path).entries) == 1

@@ -22,6 +22,7 @@ from fer_hailo.common.reading import DAMAGED, check_regular
 from fer_hailo.training.data.archives import Archive
 from fer_hailo.training.data.entry import Entry
 from fer_hailo.training.data.ferplus import FERPLUS, majority, read_votes
+from fer_hailo.training.data.lists import FILE, LABEL
 
 CODES = [str(number) for number in range(len(FER2013))]
 SPLITS = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
@@ -59,6 +60,9 @@ class CsvSource:
         header = _columns(next(rows, []))
         missing = [name for name in NEEDED if name not in header]
         if missing:
+            if not (FILE.isdisjoint(header) or LABEL.isdisjoint(header)):
+                place = f"point --data at its folder, {self.path.parent}"
+                raise UserError(f"{self.path} is a list of images: {place}")
             raise UserError(
                 f"{self.path} has no column {' or '.join(missing)}: it has {', '.join(header) or 'no header'}"
             )

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_hailo.common.classes import AFFECTNET, EXPRESSIONS, RAF_DB, canonical, numbering
+from fer_hailo.common.cli import nearest
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.progress import track
+from fer_hailo.common.progress import say_once, track
 from fer_hailo.common.reading import DAMAGED
-from fer_hailo.training.data.entry import Entry, side_of
+from fer_hailo.training.data.entry import FOLDERS, Entry, side_of
 from fer_hailo.training.data.ferplus import FERPLUS, majority
 from fer_hailo.training.data.lists import listed
 
@@ -29,6 +30,7 @@ RAF_DB_LIST = "list_patition_label.txt"  # so it is spelt
 AFFECTNET_SPLITS = {"train_set": "train", "val_set": "test"}  # its own test side was never published
 FERPLUS_SPLITS = {"FER2013Train": "train", "FER2013Valid": "test", "FER2013Test": "test"}
 CAER_S = {"anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"}
+MOST_TOLD = 3  # of folders that are not used
 Layout = tuple[dict[str, str], list[Entry]]
 Read = Callable[[str], bytes]
 
@@ -54,11 +56,11 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
         by_list = listed(shown, images, read, where)
         if by_list:
             return _sorted(by_list)
+        lists = [name for name in shown if name.lower().endswith(".csv")]
+        if lists and len(labels) < 2:
+            say_once(f"{where}: {lists[0]} is no list of images: it lacks a column file, or label, or both")
     if labels and len(images) > len(found[1]):
-        places = "train/<class>/ and test/<class>/" if found[1][0].split else "<class>/"
-        print(
-            f"{where}: {len(images) - len(found[1]):,} images outside {places} are not used", file=sys.stderr
-        )
+        _tell_unused(sorted(set(images) - set(found[0].values())), bool(found[1][0].split), where)
     sides = sorted({PurePosixPath(name).parts[-2] for name in images if _is_flat(PurePosixPath(name))})
     if sides and not found[1]:
         raise UserError(
@@ -66,6 +68,19 @@ def arrange(names: Sequence[str], read: Read, where: Path) -> Layout:
             f"classes is missing, RAF-DB's {RAF_DB_LIST} or a CSV with the columns file and label"
         )
     return found
+
+
+def _tell_unused(images: Sequence[str], split: bool, where: Path) -> None:
+    """Images outside the folders of classes; split: of sides. A side may be misspelt."""
+    places = "train/<class>/ and test/<class>/" if split else "<class>/"
+    folders = sorted({path.parent.parent.name or path.parent.name for path in map(PurePosixPath, images)})
+    named = [
+        f"{folder}/{nearest(folder.lower(), FOLDERS) if split and not side_of(folder) else ''}"
+        for folder in folders
+        if folder
+    ]
+    rest = f", as those in {', '.join(named[:MOST_TOLD])}" if named else ""
+    print(f"{where}: {len(images):,} images outside {places} are not used{rest}", file=sys.stderr)
 
 
 def class_folders(images: Sequence[str], where: Path) -> Layout:

@@ -47,20 +47,20 @@ def listed(
     Raises UserError for a list that cannot be read, an unknown side, or an image under two classes.
     """
     found: dict[str, tuple[str, Entry]] = {}
-    files, missing = _Files(images), 0
+    files, missing = _Files(images), []
     lists: dict[str, None] = {}  # in their order
     for name in sorted(name for name in names if name.lower().endswith(".csv")):
         for line, called, label, side in _rows(read, name, where):
             file = files.find(called, PurePosixPath(name).parent)
-            missing += not file
             if not file:
+                missing.append(called)
                 continue
             entry = Entry(file, label, _side(side, name, file, f"{where}: {name} line {line}"))
             if found.setdefault(file, (file, entry))[1] != entry:
                 raise UserError(f"{where}: {name} line {line}: {called} was listed before, otherwise")
             lists[name] = None
     if found:
-        rest = f"; {missing:,} images that are listed are not there" if missing else ""
+        rest = f"; {len(missing):,} images that are listed are not there, as {missing[0]}" if missing else ""
         say_once(f"{where}: classes by {', '.join(lists)}{rest}")
     sides = {entry.split for _, entry in found.values()}
     if "" in sides and len(sides) > 1:
@@ -76,7 +76,7 @@ def _rows(read: Callable[[str], bytes], name: str, where: Path) -> Iterator[tupl
         say_once(f"{where}: {name} is passed over, as it cannot be read: {error}")
         return
     try:
-        rows = csv.reader(io.StringIO(text, newline=""))
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
         header = [column.strip().lower() for column in next(rows, [])]
         file, label, side = (
             next((place for place, column in enumerate(header) if column in known), -1)
@@ -94,6 +94,12 @@ def _rows(read: Callable[[str], bytes], name: str, where: Path) -> Iterator[tupl
             yield rows.line_num, row[file], row[label].strip().lower(), row[side] if side >= 0 else ""
     except DAMAGED as error:
         raise UserError(f"{where}: {name} cannot be read: {error}") from None
+
+
+def _delimiter(text: str) -> str:
+    """What parts the columns: where Excel writes decimal commas it takes semicolons."""
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
 
 
 def _side(said: str, name: str, file: str, place: str) -> str:

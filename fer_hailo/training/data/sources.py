@@ -22,7 +22,7 @@ from fer_hailo.common.runs import SYNTHETIC
 from fer_hailo.training.data.archives import Archive, open_archive
 from fer_hailo.training.data.entry import Entry, Source
 from fer_hailo.training.data.fer2013 import FERPLUS_CSV, FILES, CsvSource, FerPlusSource, csv_within
-from fer_hailo.training.data.layouts import arrange
+from fer_hailo.training.data.layouts import SUFFIXES, arrange
 
 MOST_TOLD = 5  # of odd files, a line each
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
@@ -61,11 +61,17 @@ def _in_folder(path: Path) -> Path:
     others = [file for place in places for file in sorted(place.iterdir()) if _is_archive(file)]
     if len(others) == 1:
         return others[0]
+    if not others and (images := [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]):
+        seen = min(images).relative_to(path).as_posix()
+        raise UserError(
+            f"{path} holds images, as {seen}, but no class folders that belong together: expected "
+            "train/<class>/*.jpg, or <class>/*.jpg with --resplit"
+        )
     if others:
         raise UserError(f"{path} holds several archives: point --data at one, as in --data {others[0]}")
     raise UserError(
-        f"{path} holds no images: get FER2013 (see fer2013/README.md) or point --data at a folder, zip or CSV; "
-        f"a folder holds train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}"
+        f"{path} holds no images: get FER2013 (see fer2013/README.md) or point --data at a folder, zip or "
+        f"CSV; a folder holds train/<class>/*.jpg, class folders, or one of {', '.join(ARCHIVES)}"
     )
 
 

@@ -19,6 +19,7 @@ from fer_hailo.common.runs import (
     CURVES,
     ENVIRONMENT,
     LABELS,
+    LOCK,
     MODEL,
     cache_of,
     environment,
@@ -49,6 +50,7 @@ from fer_hailo.training.models.build import build_model, load_model, set_stage
 from fer_hailo.training.networks.record import PLAIN, Setting, System
 from fer_hailo.training.networks.registry import network as known_network
 from fer_hailo.training.networks.registry import objective
+from fer_hailo.training.networks.weights import check_weights
 
 STATE = Path("checkpoint") / "state.npz"
 TARGETS = Path("checkpoint") / "targets.npy"
@@ -56,6 +58,8 @@ TARGETS = Path("checkpoint") / "targets.npy"
 
 def start(config: Config, run: Path, count: int = 1) -> Path:
     """Train a new run in the folder `run` on `count` devices. Returns the folder."""
+    check(config, count)
+    check_weights(config.model.weights)
     place = _devices(config, count)
     if not place.chief:  # every process does the same; one of them keeps it
         with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +108,8 @@ def resume(run: Path, wanted: Config, count: int = 1) -> Path:
             "--resume works with one process: take the variables of Keras' distribution away, or start a new "
             "run"
         )
-    progress = load_progress(run / STATE)
+    with locked(run / LOCK, wait=False):  # said now, not after the data are read
+        progress = load_progress(run / STATE)
     if wanted.data.drop:
         check_kept(run)
     dataset = _load(wanted, cache_of(run))
@@ -156,7 +161,7 @@ class Run:
 
     def finish(self) -> Path:
         """Train what is left of the stages, score the best model, write the report. Returns the folder."""
-        with locked(self.folder / ".lock", wait=False):
+        with locked(self.folder / LOCK, wait=False):
             self._write_history()
             _say(f"run folder: {self.folder}")
             tensorboard = self.config.tensorboard and _has_tensorboard()

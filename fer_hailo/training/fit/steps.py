@@ -15,12 +15,10 @@ from fer_hailo.common.calls import call
 from fer_hailo.common.config import Config
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import locked
-from fer_hailo.common.runs import CONFIG, DONE, STEPS
+from fer_hailo.common.runs import CONFIG, DONE, STEPS, STEPS_LOCK
 from fer_hailo.common.steps import in_folders, save_steps
 from fer_hailo.training.fit import loop
 from fer_hailo.training.fit.devices import CLUSTER
-
-LOCK = ".steps.lock"
 
 
 def start_steps(steps: Sequence[Config], run: Path, count: int = 1) -> Path:
@@ -36,7 +34,7 @@ def start_steps(steps: Sequence[Config], run: Path, count: int = 1) -> Path:
     finally:
         if not _begun(steps, run):  # a mistake, or an interruption, before anything could be kept
             (run / STEPS).unlink()
-            (run / LOCK).unlink(missing_ok=True)
+            (run / STEPS_LOCK).unlink(missing_ok=True)
             if made:
                 with contextlib.suppress(OSError):
                     run.rmdir()
@@ -46,7 +44,7 @@ def go_on(steps: Sequence[Config], run: Path, count: int = 1) -> Path:
     """Train what is left of the steps. Returns the folder."""
     _check_alone()
     try:
-        with locked(run / LOCK, wait=False):
+        with locked(run / STEPS_LOCK, wait=False):
             for number, (folder, config) in enumerate(in_folders(steps, run), 1):
                 if (folder / DONE).exists():
                     continue

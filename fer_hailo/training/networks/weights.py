@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
+from fer_hailo.common.errors import UserError
 from fer_hailo.common.released import PREFIX, place
 from fer_hailo.common.resources import find
 from fer_hailo.common.runs import MODEL
@@ -55,3 +57,11 @@ def parse_weights(text: str) -> Weights:
     kinds = (Kind.MODEL, Kind.BACKBONE, Kind.DLIB)
     kind = next((kind for kind in kinds if text.endswith(kind.value)), Kind.UNKNOWN)
     return Weights(text, kind, (str(find(text)) if kind is Kind.MODEL else text,))
+
+
+def check_weights(text: str) -> None:
+    """Raise UserError where a file that is to hold weights is missing, which is found before data is read."""
+    weights = parse_weights(text)
+    for file in weights.files if weights.kind is not Kind.UNKNOWN else ():
+        if not text.startswith(PREFIX) and not Path(file).is_file():
+            raise UserError(f"no {'model' if weights.kind is Kind.MODEL else 'weights'} at {file}")

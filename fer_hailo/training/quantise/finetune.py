@@ -25,6 +25,7 @@ from fer_hailo.common.runs import (
     CURVES,
     ENVIRONMENT,
     LABELS,
+    LOCK,
     MODEL,
     data_key,
     environment,
@@ -121,7 +122,7 @@ class Run:
 
     def finish(self) -> Path:
         """Train what is left, score the float network that was kept, write the report. Returns the folder."""
-        with locked(self.folder / ".lock", wait=False):
+        with locked(self.folder / LOCK, wait=False):
             self._write_history()
             try:
                 self._train()
