@@ -10,6 +10,7 @@ import sys
 from fer_hailo.common.calls import install, running
 
 EXTRAS = {"run": "board", "evaluate": "board", "compile": "sdk"}  # of the others: train
+BACKENDS = ("jax", "torch")  # $KERAS_BACKEND may name them; of these only jax has an extra
 # pip's OpenCV needs them, and a system without a desktop, as Raspberry Pi OS Lite, has none
 LIBRARIES = {
     "libGL.so.1": "libgl1",
@@ -31,7 +32,10 @@ def remedy(error: ImportError, command: str | None = None) -> str | None:
     if ours or not isinstance(error, ModuleNotFoundError):
         return None
     command = running() if command is None else command
-    cure = install(EXTRAS.get(command, "train")) if command else f"pip install {name}"
+    if command and name in BACKENDS:
+        cure = install(name) if name == "jax" else f"pip install {name}"
+    else:
+        cure = install(EXTRAS.get(command, "train")) if command else f"pip install {name}"
     return (
         f"this Python ({sys.executable}) has no {name}: {cure}, or first activate the environment that has "
         "it (source .venv/bin/activate)"
