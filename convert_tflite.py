@@ -4,8 +4,9 @@ tells all.
 
 import sys
 
-from fer_hailo.commands.convert import main
-from fer_hailo.common.cli import run
+from fer_hailo.common.cli import command, run
+
+main = command("convert")
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -2,8 +2,9 @@
 
 import sys
 
-from fer_hailo.commands.evaluate import main
-from fer_hailo.common.cli import run
+from fer_hailo.common.cli import command, run
+
+main = command("evaluate")
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -2,8 +2,9 @@
 
 import sys
 
-from fer_hailo.commands.train import main
-from fer_hailo.common.cli import run
+from fer_hailo.common.cli import command, run
+
+main = command("train")
 
 if __name__ == "__main__":
     sys.exit(run(main))

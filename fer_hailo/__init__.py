@@ -33,7 +33,15 @@ def load(path: Path | str | None = None, *, detector: str = "yunet", threads: in
     Raises UserError (fer_hailo.common.errors) where there is no such model or detector, or a package that it
     needs is missing.
     """
-    from fer_hailo.api import Model
+    from fer_hailo.common.errors import UserError
+    from fer_hailo.common.missing import remedy
     from fer_hailo.common.released import DEFAULT, PREFIX
 
-    return Model(PREFIX + DEFAULT if path is None else path, detector, threads)
+    try:
+        from fer_hailo.api import Model
+
+        return Model(PREFIX + DEFAULT if path is None else path, detector, threads)
+    except ImportError as error:
+        if said := remedy(error, "run"):
+            raise UserError(said) from error
+        raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
+from pathlib import Path
 
 from fer_hailo import __version__
 from fer_hailo.common.calls import PROGRAM
-from fer_hailo.common.cli import Parser, nearest, run
+from fer_hailo.common.cli import Parser, command, nearest, run
 from fer_hailo.common.errors import UserError
 
 COMMANDS = {
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Run `fer-hailo COMMAND ...`. Returns its exit status; raises UserError for an unknown command."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:
-        return importlib.import_module(f"fer_hailo.commands.{argv[0]}").main(argv[1:])
+        return command(argv[0])(argv[1:])
     lines = "\n".join(f"  {name:<12} {what}" for name, what in COMMANDS.items())
     parser = Parser(
         prog=PROGRAM,
@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int | None:
     if given is None:
         parser.parse_args(argv)  # an unknown option
         raise UserError(f"name a command: {', '.join(COMMANDS)} (see --help)")
-    raise UserError(f"unknown command {given}{nearest(given, COMMANDS)}: {', '.join(COMMANDS)}")
+    source = given.isdigit() or Path(given).exists()  # named where `run` was forgotten
+    meant = f" (did you mean {PROGRAM} run {given}?)" if source else nearest(given, COMMANDS)
+    raise UserError(f"unknown command {given}{meant}: {', '.join(COMMANDS)}")
 
 
 def entry() -> int:

@@ -1,4 +1,10 @@
-"""Other programs' messages, in one line."""
+"""Other programs' messages, in one line; packages that are missing."""
+
+import signal
+import sys
+
+import pytest
+from conftest import ROOT, error_line
 
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError, first_line, one_line, printable, with_class
@@ -52,3 +58,58 @@ def test_what_a_file_says_cannot_command_the_terminal(capsys):
         "error: x.csv has the column 'a\\nb\\x1b[31mc\\u202ed\\udc80', and Grüße, 顔\n"
     )
     assert printable("as it was") == "as it was"
+
+
+@pytest.mark.parametrize(
+    ("script", "package", "extra"),
+    [
+        ("run.py", "numpy", "board"),
+        ("run.py", "cv2", "board"),
+        ("evaluate.py", "numpy", "board"),
+        ("convert_tflite.py", "numpy", "train"),
+    ],
+)
+def test_a_package_that_this_python_lacks(command, script, package, extra):
+    code = (
+        f"import runpy, sys; sys.modules[{package!r}] = None; sys.argv[0] = {script!r}; "
+        f"runpy.run_path({str(ROOT / script)!r}, run_name='__main__')"
+    )
+    said = error_line(command([sys.executable, "-c", code, "photo.jpg"]))
+    assert f"this Python ({sys.executable}) has no {package}: pip install -e '.[{extra}]', or " in said
+    if package == "cv2":
+        assert "Traceback" in command([sys.executable, "-c", code, "photo.jpg", "--debug"]).stderr
+
+
+def test_a_library_that_the_system_lacks_and_what_is_no_users_fault(capsys):
+    def fails(error):
+        def main(argv):
+            raise error
+
+        return run(main, [])
+
+    said = "libGL.so.1: cannot open shared object file: No such file or directory"
+    assert fails(ImportError(said, name="cv2")) == 2
+    cure = "error: cv2 cannot be imported (libGL.so.1 is missing): sudo apt install libgl1\n"
+    assert capsys.readouterr().err == cure
+    for fault in (
+        ImportError("cannot import name 'x' from 'numpy'", name="numpy"),
+        ModuleNotFoundError("No module named 'fer_hailo.x'", name="fer_hailo.x"),
+        ModuleNotFoundError("No module named '_lzma'", name="_lzma"),
+    ):
+        with pytest.raises(type(fault)):
+            fails(fault)
+
+
+def test_ctrl_c_while_c_code_imports(capsys):
+    """numpy's makes an ImportError of it."""
+
+    def main(argv):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("PyCapsule_Import could not import module") from None
+
+    assert run(main, []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(ImportError):  # what came before is not taken for it
+        run(lambda argv: (_ for _ in ()).throw(ImportError("other")), [])

@@ -246,8 +246,11 @@ def test_a_converted_file_by_itself(name):
     assert (home.kind, home.name) == (Kind.BARE, "bare")
     assert (home.stated, home.confidence) == (Stated(None, None), None)
     for field in ("labels", "spec", "config"):
-        with pytest.raises(UserError, match=f"no manifest.json beside away/{name} nor one folder up"):
+        with pytest.raises(
+            UserError, match=f"no manifest.json beside away/{name} nor one folder up"
+        ) as error:
             getattr(home, field)
+        assert ("a face detector goes after --detector" in str(error.value)) == name.endswith(".hef")
 
 
 def test_a_manifest_above_a_keras_file_is_another_s():

@@ -24,8 +24,9 @@ from fer_hailo import __main__ as command_line
 from fer_hailo.common import calls, released, resources, runs
 from fer_hailo.common.config import load_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.released import RELEASED, absent, place
+from fer_hailo.common.released import RELEASED, absent, place, shown
 from fer_hailo.common.runs import MODEL
+from fer_hailo.deploy.home import resolve
 from fer_hailo.training.networks.weights import parse_weights
 
 MODULE = [sys.executable, "-m", "fer_hailo"]
@@ -51,6 +52,7 @@ def test_the_help_names_every_command_and_loads_no_framework(command):
     [
         ([], "name a command: train, convert"),
         (["trian"], "unknown command trian (did you mean train?)"),
+        (["7"], "unknown command 7 (did you mean fer-hailo run 7?)"),
         (["--versoin"], "unknown option --versoin (did you mean --version?)"),
         (["train", "--emma", "1"], "unknown option --emma (did you mean --ema?)"),
     ],
@@ -124,7 +126,7 @@ def test_released_models_by_name(tmp_path, monkeypatch):
         assert parse_weights(f"released:{name}").files == (
             str(ROOT / "fer2013_keras_hailo" / folder / MODEL),
         )
-        assert json.loads((place(f"released:{name}") / "manifest.json").read_text())["arch"] == name
+        assert json.loads(place(f"released:{name}/manifest.json").read_text())["arch"] == name
     old = parse_weights(f"fer2013_keras_hailo/released/{MODEL}")  # as old runs name it
     assert old.files == parse_weights("released:mobilenet_v3_small").files
     with pytest.raises(
@@ -132,9 +134,25 @@ def test_released_models_by_name(tmp_path, monkeypatch):
         match=r"unknown released model 'mobilenet_v3' \(did you mean mobilenet_v3_small\?\): known are rel",
     ):
         place("released:mobilenet_v3")
+    with pytest.raises(
+        UserError, match=r"model_int7.tflite \(did you mean \S+/released/model_int8.tflite\?\)"
+    ):
+        resolve("released:mobilenet_v3_small/model_int7.tflite")
     own = tmp_path / "fer2013_keras_hailo" / "released"
     own.mkdir(parents=True)
     assert place("released:mobilenet_v3_small").absolute() == own
+
+
+def test_a_wheels_own_model_is_shown_by_its_name(monkeypatch):
+    int8 = resources.resource("fer2013_keras_hailo/released_minimalistic") / "model_int8.tflite"
+    assert shown(int8) == str(int8)  # of a checkout, where it lies among the user's files
+    monkeypatch.setattr(released, "checkout", lambda: None)
+    assert shown(int8) == "released:mobilenet_v3_small_minimalistic/model_int8.tflite"
+    with pytest.raises(
+        UserError, match=r"no model at released:(\w+)/int8.tflite \(did you mean released:\1/mo"
+    ):
+        resolve(int8.with_name("int8.tflite"))
+    assert shown(Path("deploy/model_int8.tflite")) == "deploy/model_int8.tflite"
 
 
 def test_all_that_recipes_refer_to_is_there():
@@ -180,8 +198,6 @@ def test_runs_go_where_the_environment_says(command, tmp_path):
 
 
 def test_what_is_measured_of_a_released_model_goes_to_the_users_runs(tmp_path, monkeypatch):
-    from fer_hailo.deploy.home import resolve
-
     monkeypatch.chdir(tmp_path)
     assert resolve("released:mobilenet_v3_small").results == Path("fer2013_keras_hailo/results.csv")
     copied = shutil.copytree(place("released:mobilenet_v3_small"), tmp_path / "copied")
@@ -232,6 +248,12 @@ def test_a_program_opens_other_models_and_is_told_what_is_wrong(photograph, tmp_
             model.predict("nowhere.jpg")
     with pytest.raises(UserError, match="no model at "):
         fer_hailo.load(tmp_path / "none.tflite")
+
+
+def test_a_program_is_told_which_package_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"has no cv2: pip install -e '.\[board\]'"):
+        fer_hailo.load()
 
 
 # The wheel

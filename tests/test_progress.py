@@ -30,13 +30,19 @@ class Clock:
         self.now += seconds
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_a_bar_and_a_line_a_minute(terminal):
+@pytest.fixture(autouse=True)
+def ordinary_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "xterm"), (True, "dumb")])
+def test_a_bar_and_a_line_a_minute(terminal, kind, monkeypatch):
+    monkeypatch.setenv("TERM", kind)
     stream, clock = Stream(terminal), Clock()
     for _ in track(range(100), 100, "scoring", Line(stream, clock)):
         clock.wait(1.5)
     shown = stream.getvalue()
-    if terminal:
+    if terminal and kind != "dumb":
         parts = shown.split("\r\x1b[K")[1:]
         assert len(parts) == 101 and parts[24] == f"scoring: [{'#' * 5}{'.' * 15}] 25 of 100, 1 min 52 s left"
     else:

@@ -96,6 +96,24 @@ def test_the_card_tells_them(released):
     assert "{" not in card
 
 
+def test_cards_tell_what_damaged_faces_cost():
+    rows = read_csv(ROOT / "docs" / "robustness.csv")
+    for name in ("released", "released_minimalistic"):
+        folder = ROOT / "fer2013_keras_hailo" / name
+        run, card = (
+            json.loads((folder / "manifest.json").read_text())["name"],
+            (folder / "MODEL_CARD.md").read_text(),
+        )
+        lost = [
+            float(row["loss"])
+            for row in rows
+            if (row["model"], row["split"]) == (f"{run}, model_int8", "test") and row["corruption"] != "clean"
+        ]
+        assert len(lost) == 36 and f"| **mean loss** | **{100 * sum(lost) / 36:.1f}** |" in card
+        assert release.robustness(run, "../../") in card
+    assert release.robustness("another", "").startswith("Not measured")
+
+
 def test_a_release_takes_the_place_of_an_older_one_and_of_nothing_else(released, trained, tmp_path):
     out = Path(shutil.copytree(released, tmp_path / "out"))
     (out / "labels.txt").write_text("older")

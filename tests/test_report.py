@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_hailo.common.metrics import compute_metrics, reliability
-from fer_hailo.common.palette import COLOURS, DASHES, GREY, MARKERS
+from fer_hailo.common.palette import COLOURS, DASHES, GREY, LOOKS, MARKERS, look
 from fer_hailo.common.report import (
     STYLE,
     bar_figure,
@@ -81,6 +81,7 @@ def test_colours_can_be_seen_on_paper_and_on_a_dark_page():
         assert contrast(page["ink"], paper) >= 7 and contrast(page["soft"], paper) >= 4.5
         assert contrast(page["ink"], page["warn"]) >= 7
     assert len({*DASHES}) == len({*MARKERS}) == len(COLOURS)  # told apart without colours too
+    assert len({look(number) for number in range(LOOKS)}) == LOOKS
 
 
 def drawings():

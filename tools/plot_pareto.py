@@ -70,7 +70,7 @@ def _speeds(axis, rows: list[Row]) -> None:
     ):
         peer = stage == "peer"
         words = f"{number}  {model_name(name, stage)}, {rows[name, stage].input_size} px"
-        axis.plot(x, y, "s" if peer else "o", color=COLOURS[peer], label=words)
+        axis.plot(x, y, "s" if peer else "o", color=COLOURS[peer], markersize=6, label=words)
         axis.annotate(number, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
     axis.plot(
         *zip(*front(list(points.values())), strict=True),

@@ -21,7 +21,7 @@ from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.confidence import RIGHT, Confidence
 from fer_hailo.common.config import Config, load_config, save_config
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.files import write_json, write_text
+from fer_hailo.common.files import read_csv, write_json, write_text
 from fer_hailo.common.metrics import (
     Metrics,
     Splits,
@@ -39,8 +39,10 @@ from fer_hailo.predict.litert import LiteRT
 from fer_hailo.training.convert.facts import CONVERSION, Scored, read_candidates
 from fer_hailo.training.convert.trained_ranges import RANGES
 from fer_hailo.training.evaluate.plots import plot_confusion, plot_reliability
+from tools.robustness_table import losses
 
 CARD, SUMS = "MODEL_CARD.md", "SHA256SUMS"
+CORRUPTED = Path(__file__).parents[1] / "docs" / "robustness.csv"
 PLACES = (
     "data",
     "weights",
@@ -269,8 +271,21 @@ def _card(
         *row] for name,
         row in zip(manifest.labels, matrix, strict=True)]),
         sure=sure.sure, sure_right=right, ece_before=sure.ece_before, ece_after=sure.ece_after,
-        learnt=_learnt(config), **manifest.confidence.to_dict(),
+        robustness=robustness(manifest.name, "../../"), learnt=_learnt(config),
+        **manifest.confidence.to_dict(),
     )  # fmt: skip
+
+
+def robustness(name: str, up: str) -> str:
+    """What a run's network loses on damaged faces of the test side, by docs/robustness.csv. up: the way from
+    the card to the project's folder.
+    """
+    rows = [row for row in read_csv(CORRUPTED) if row["split"] == "test"]
+    own = [row for row in rows if row["model"].startswith(f"{name}, ")]
+    how = f"[what each is, and other models]({up}docs/robustness.md)"
+    if not own:
+        return f"Not measured ({how})."
+    return f"On the test faces, each corruption at three strengths ({how}):\n\n{losses(own).rstrip()}"
 
 
 def _learnt(config: Config) -> str:

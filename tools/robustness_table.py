@@ -1,5 +1,6 @@
-"""Write the tables of docs/robustness.md from docs/robustness.csv: the rows of corruptions_val.csv and
-corruptions_test.csv, as `evaluate.py --corruptions` writes them.
+"""Write the tables of docs/robustness.md and draw docs/robustness.png, from docs/robustness.csv: the rows of
+corruptions_val.csv and corruptions_test.csv, as `evaluate.py --corruptions` writes them. Drawn are the models
+in 8 bits and the peers, on test.
 
     python tools/robustness_table.py
 """
@@ -13,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv, write_text
+from fer_hailo.training.evaluate.plots import plot_corruptions
 from tools.markdown import markdown
-from tools.results_table import model_name
+from tools.results_table import COMPARED, model_name
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- {}: tools/robustness_table.py -->\n", "<!-- end of {} -->\n"
@@ -23,7 +25,11 @@ BEGIN, END = "<!-- {}: tools/robustness_table.py -->\n", "<!-- end of {} -->\n"
 def main(argv: list[str] | None = None) -> None:
     Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     path = DOCS / "robustness.md"
-    write_text(path, with_tables(path.read_text(encoding="utf-8"), read_csv(DOCS / "robustness.csv")))
+    rows = read_csv(DOCS / "robustness.csv")
+    write_text(path, with_tables(path.read_text(encoding="utf-8"), rows))
+    tested = [row for row in rows if row["split"] == "test" and row["stage"] in COMPARED]
+    title = f"{tested[0]['data']}, test: accuracy on {int(tested[0]['count']):,} corrupted faces"
+    plot_corruptions(DOCS / "robustness.png", curves(tested), title)
 
 
 def with_tables(text: str, rows: list[dict]) -> str:
@@ -62,6 +68,18 @@ def accuracies(rows: list[dict]) -> str:
         shown = [" / ".join(f"{100 * float(row['accuracy']):.1f}" for row in own) for own in cells]
         lines.append((_words(name), " / ".join(row["amount"] for row in cells[0]), *shown))
     return markdown(("accuracy, %", "amounts", *models.values()), lines)
+
+
+def curves(rows: list[dict]) -> dict[str, dict[str, list[float]]]:
+    """Of each corruption and model the accuracies, fractions, at strength 0 (clean), 1, 2, 3."""
+    shown: dict[str, dict[str, list[float]]] = {}
+    for model, words in _models(rows).items():
+        total = _mean_loss([row for row in rows if _is_of(row, model)])
+        clean = _cells(rows, model, "clean")
+        for name in _corruptions(rows):
+            values = [float(row["accuracy"]) for row in [*clean, *_cells(rows, model, name)]]
+            shown.setdefault(_words(name), {})[f"{words} (mean loss {total:.1f})"] = values
+    return shown
 
 
 def _models(rows: list[dict]) -> dict[tuple[str, str], str]:

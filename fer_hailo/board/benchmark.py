@@ -21,6 +21,7 @@ from fer_hailo.common.cli import run
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import to_json
 from fer_hailo.common.progress import Line
+from fer_hailo.common.released import shown
 from fer_hailo.common.resources import importable
 from fer_hailo.common.results import Speed, add_rows, speed_row
 from fer_hailo.deploy.home import Home, resolve
@@ -54,14 +55,14 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
     for model in models:
         try:
             home = resolve(model)
-            line.show(f"measuring {home.model}, {seconds * (len(BATCHES) + 1):.0f} s")
+            line.show(f"measuring {shown(home.model)}, {seconds * (len(BATCHES) + 1):.0f} s")
             measured.append((home, _in_process(home.model, threads, seconds)))
         except UserError as error:
             line.done(f"error: {error}")
     line.done(f"{len(measured)} of {len(models)} models measured")
     if not measured:
         return 2
-    print(format_table([(str(home.model), speed) for home, speed in measured]))
+    print(format_table([(shown(home.model), speed) for home, speed in measured]))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {threads} CPU thread{'s' if threads > 1 else ''} for "
         "TFLite. Bytes in, "
@@ -72,6 +73,8 @@ def run_benchmark(models: list[str | None], threads: int = 1, seconds: float = 5
     )
     for home, speed in measured:
         add_rows(home.results, [speed_row(speed, run=home.name)])
+    rows = ", ".join(dict.fromkeys(str(home.results) for home, _ in measured))
+    line.done(f"a row for each added to {rows}")
     return 0 if len(measured) == len(models) else 1
 
 

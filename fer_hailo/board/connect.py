@@ -59,8 +59,8 @@ def open_camera(
     name = f"camera {argument}" if argument.isdigit() else argument
     present = ", ".join(f"{device.number} {device.name}" for device in cameras()) or "none"
     advice = (
-        f"check its number (here: {present}), that you may use it (group video), and that no other program "
-        "does"
+        f"check its number ({call('run')} --cameras finds {present}), that you may use it (group video), and "
+        "that no other program does"
     )
     # OpenCV waits 10 s for a frame, and reads this when the first one is read
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")

@@ -33,6 +33,7 @@ from fer_hailo.explain.sheet import sheet, strip
 REPEAT_S = 1.0  # the table names a face that stays as it is so often
 # In which an image is saved as it came; else .png
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+FILES = SUFFIXES | {".gif", ".avi", ".mov", ".mkv", ".webm"}  # a folder is not named so
 EXPLAINED = 224  # side of a face on the sheet of explanations, pixels
 QUIT = (ord("q"), 27)  # keys that close the window; 27 is Esc
 
@@ -268,6 +269,8 @@ class SavedPictures:
 
     def __init__(self, folder: Path | str, sources: Sequence[str]):
         self._folder, self._sources = Path(folder), _identities(sources)
+        if self._folder.suffix.lower() in FILES and not self._folder.is_dir():
+            raise UserError(f"--save takes a folder, or a .mp4 for one video, not the file {folder}")
         _check(self._folder)
         self._names: set[str] = set()
         self._numbers: dict[str, int] = {}

@@ -30,6 +30,7 @@ from fer_hailo.board.pipeline import Statistics, run
 from fer_hailo.board.sources import Source, Video, open_sources
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.progress import Line, duration
+from fer_hailo.common.released import shown
 from fer_hailo.deploy.home import resolve, warn_if_drawn
 from fer_hailo.predict.predictor import load
 
@@ -86,9 +87,7 @@ def analyse(settings: Settings) -> int:
         analyzer = Analyzer(predictor, detectors, settings.margin, settings.turn == "auto", settings.explain)
         statistics = Statistics()
         status = _Status(sources, statistics)
-        print(
-            f"model {home.model} ({predictor.stage}), detector {type(detectors[0]).__name__}", file=sys.stderr
-        )
+        print(f"model {shown(home.model)} ({predictor.stage}), detector {settings.detector}", file=sys.stderr)
         try:
             run(
                 sources, analyzer, sinks, settings.smooth, watched, statistics, status.problem,
@@ -100,7 +99,7 @@ def analyse(settings: Settings) -> int:
             ) from None
         except Stop:
             pass
-        status.done(live)
+    status.done(live)  # once JSON's list is closed: both may go to one terminal
     if statistics.unanswered:
         return 1
     if live or not statistics.problems:

@@ -66,7 +66,8 @@ def _parser() -> Parser:
         help="image, folder, pattern, video, camera number, picamera, rtsp:// address, gst:PIPELINE",
     )
     parser.add_argument(
-        "--model", help="model file, or a folder with one [the newest run's, else the released one]"
+        "--model",
+        help="model file, a folder with one, or released:NAME[/FILE] [the newest run's, else a released one]",
     )
     parser.add_argument(
         "--threads", type=_number(int, 1, 64), default=1, metavar="N", help="CPU threads of a .tflite [1]"

@@ -50,6 +50,13 @@ def program() -> str:
     return PROGRAM if as_module or path.stem == PROGRAM else path.name
 
 
+def running() -> str:
+    """The command that this program is: run, train, ...; empty where it is none, and of compile_hef.pyz."""
+    if program() == PROGRAM:
+        return sys.argv[1] if sys.argv[1:2] and sys.argv[1] in SCRIPTS else ""
+    return next((command for command, script in SCRIPTS.items() if script == program()), "")
+
+
 def install(extra: str) -> str:
     """The command that installs the packages of an extra: `pip install 'fer-hailo[train]'`, or of a
     checkout.

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import difflib
 import errno
+import importlib
 import signal
 import sys
 import traceback
@@ -18,6 +19,7 @@ from typing import NoReturn
 from fer_hailo.common import quiet
 from fer_hailo.common.calls import calls, tool
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.missing import remedy
 from fer_hailo.common.streams import leave, prepare, settle
 
 # Errors of the place that a user chose, not of the program.
@@ -35,6 +37,7 @@ PLACES = {
 INTERRUPTED = 130  # what shells expect of a program that SIGINT or SIGTERM ended
 UNREAD = 141  # and of one whose output nobody reads any more, as behind `| head`
 DEBUG = "--debug"
+_came: list[int] = []  # the signals that asked this program to end
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,6 +84,15 @@ def command_parser(command: str, text: str) -> Parser:
     )
 
 
+def command(name: str) -> Callable[[list[str] | None], int | None]:
+    """The main of a command, whose module is loaded in the call: so `run` tells what cannot be imported."""
+
+    def main(argv: list[str] | None = None) -> int | None:
+        return importlib.import_module(f"fer_hailo.commands.{name}").main(argv)
+
+    return main
+
+
 def nearest(word: object, known: Iterable) -> str:
     """` (did you mean X?)` for the known word that is most like `word`, else an empty string."""
     found = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
@@ -94,8 +106,11 @@ def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None =
     SIGTERM is handled as Ctrl-C is, so that a stopped job closes its files in the same way. argv: None: the
     program's own, which then ends with this status whatever its threads are at.
     """
+    _came.clear()
     with contextlib.suppress(ValueError):  # not the main thread: the caller keeps its own handling
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
+            signal.signal(signal.SIGINT, _interrupt)
     statuses = [1]  # Python's own, of an exception that comes through
     if argv is None:
         prepare()
@@ -128,6 +143,15 @@ def _status(main: Callable[[list[str] | None], int | None], argv: list[str] | No
         return INTERRUPTED
     except BrokenPipeError:
         return UNREAD
+    except ImportError as error:
+        if _came:  # C code that imports, as numpy's, makes an ImportError of KeyboardInterrupt
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+        said = remedy(error)
+        if said is None or DEBUG in (sys.argv[1:] if argv is None else argv):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno not in PLACES:
             raise
@@ -150,4 +174,5 @@ def _show_origin(error: BaseException) -> None:
 
 
 def _interrupt(signum, frame):
+    _came.append(signum)
     raise KeyboardInterrupt

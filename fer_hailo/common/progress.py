@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,14 +26,15 @@ STEPS, PLAIN_STEPS = "▁▂▃▄▅▆▇█", "_.-=*#"  # of a curve, from lo
 
 
 class Line:
-    """A status line: on a terminal it overwrites itself, elsewhere, as in a log, it is a whole line a minute.
+    """A status line: on a terminal it overwrites itself, elsewhere, as in a log, it is a whole line a minute;
+    so it is on a terminal that overwrites nothing (TERM=dumb: a notebook, an editor).
 
     clock: gives seconds.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
         self.stream, self.now = stream or sys.stderr, clock
-        self.live = self.stream.isatty()
+        self.live = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self._pause = 0.1 if self.live else 60.0
         self._last = clock() - (self._pause if self.live else 0.0)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fer_hailo.common.files import write_text
 from fer_hailo.common.metrics import Bin, Metrics, wilson
-from fer_hailo.common.palette import COLOURS, DASHES, GREY
+from fer_hailo.common.palette import COLOURS, GREY, look
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2733;--paper:#fff;--soft:#5b6b7a;--line:#dde4ea;--warn:#fdecea}
@@ -145,11 +145,12 @@ def line_figure(series: Mapping[str, Sequence[float | None]], x_label: str, mark
         parts.append(_tag("line", stroke=GREY, stroke_dasharray="4 4", **at))
     for number, (name, line) in enumerate(series.items()):
         begin, under = left + number * 170, top + tall + 44
-        look: dict[str, Any] = {"stroke": COLOURS[number % len(COLOURS)], "stroke_width": 2}
-        look["stroke_dasharray"] = " ".join(map(str, DASHES[number % len(DASHES)])) or "none"
+        colour, dash, _ = look(number)
+        drawn: dict[str, Any] = {"stroke": colour, "stroke_width": 2}
+        drawn["stroke_dasharray"] = " ".join(map(str, dash)) or "none"
         points = " ".join(f"{x(i)},{y(v)}" for i, v in enumerate(line) if v is not None)
-        parts.append(_tag("polyline", points=points, fill="none", **look))
-        parts.append(_tag("line", x1=begin, x2=begin + 26, y1=under, y2=under, **look))
+        parts.append(_tag("polyline", points=points, fill="none", **drawn))
+        parts.append(_tag("line", x1=begin, x2=begin + 26, y1=under, y2=under, **drawn))
         parts.append(_text(begin + 32, under + 5, name, anchor="start"))
     for middle, label in ((left, 1), (left + wide, count), (left + wide / 2, x_label)):
         parts.append(_text(middle, top + tall + 18, label))

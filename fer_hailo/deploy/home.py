@@ -22,7 +22,7 @@ from fer_hailo.common.confidence import Confidence
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.common.reading import read_json, reading
-from fer_hailo.common.released import absent, place, released
+from fer_hailo.common.released import absent, place, released, shown
 from fer_hailo.common.runs import (
     CONFIDENCE,
     CONFIG,
@@ -245,6 +245,7 @@ class Home:
         raise UserError(
             f"no {MANIFEST} beside {self.model} nor one folder up, which tells labels and preprocessing: "
             "keep the model in the folder that it was made in (copy deploy/ as a whole)"
+            + ("; a face detector goes after --detector" if self.format is Format.HEF else "")
         )
 
 
@@ -309,7 +310,7 @@ def _file(path: Path, use: Use) -> Path:
         return found
     if not path.is_file():
         known = path.parent.glob("*") if path.parent.is_dir() else ()
-        raise UserError(f"{absent(path)}{nearest(path, known)}")
+        raise UserError(f"{absent(path)}{nearest(shown(path), map(shown, known))}")
     return path
 
 

@@ -265,7 +265,7 @@ def _load(path: Path | str) -> tuple[_Header, bytes]:
         with open(path, "rb") as file:
             return _parts(file, status.st_size)
     except FileNotFoundError:
-        raise _Refused("does not exist: give a .hef") from None
+        raise _Refused("does not exist: give the path of a .hef") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _Refused(
             f"cannot be read ({getattr(error, 'strerror', None) or error}): give a .hef that can"

@@ -56,21 +56,14 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     return np.clip(noisy, 0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-@functools.cache
-def networks() -> dict[str, bytes]:
-    """TFLite files: float; plain, for the second road; int8 (in and out); cut: with an operator before its
-    last layer that the double's parser refuses.
+def that_tells_colours(scaled: np.ndarray, labels: np.ndarray):
+    """A Keras network with an h-swish, a gate and a shortcut, whose last layer is solved by least squares.
+
+    scaled: float32 (N, 16, 16, 3), values -1..1. labels: int (N,), 0 to 3.
     """
     import keras
-    import tensorflow as tf
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    from fer_hailo.training.convert.second_road import write_plainly
-    from fer_hailo.training.convert.tflite import name_tensors, to_tflite
 
     keras.utils.set_random_seed(1)
-    images, labels = pictures()
-    scaled = images.astype(np.float32) / 127.5 - 1
     x = inputs = keras.Input((16, 16, 3), name="image")
     x = keras.layers.Conv2D(
         12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem"
@@ -85,6 +78,25 @@ def networks() -> dict[str, bytes]:
     made = np.asarray(keras.Model(inputs, features)(scaled))
     solved, *_ = np.linalg.lstsq(np.c_[made, np.ones(len(made))], 8.0 * np.eye(4)[labels] - 2, rcond=None)
     model.get_layer("logits").set_weights([solved[:-1], solved[-1]])
+    return model
+
+
+@functools.cache
+def networks() -> dict[str, bytes]:
+    """TFLite files: float; plain, for the second road; int8 (in and out); cut: with an operator before its
+    last layer that the double's parser refuses.
+    """
+    import keras
+    import tensorflow as tf
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    from fer_hailo.training.convert.second_road import write_plainly
+    from fer_hailo.training.convert.tflite import name_tensors, to_tflite
+
+    images, labels = pictures()
+    scaled = images.astype(np.float32) / 127.5 - 1
+    model = that_tells_colours(scaled, labels)
+    inputs, features = model.input, model.get_layer("head_pool").output
     strange = keras.layers.Dense(4, name="logits")(
         keras.layers.Activation("exponential", name="strange")(features)
     )

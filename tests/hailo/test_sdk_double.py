@@ -17,6 +17,7 @@ import textwrap
 import numpy as np
 import pytest
 from conftest import ROOT
+from handmade import that_tells_colours
 
 from fer_hailo.formats.hef import read_hef
 
@@ -80,11 +81,9 @@ def folder(tmp_path_factory):
     A network that tells the colours apart (its last layer by least squares) as TFLite: float, for a batch of
     2, for any batch, with an argmax at the end, and int8.
     """
-    import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)
     labels = np.arange(200) % 4
     colours = np.array([[180, 130, 130], [130, 180, 130], [130, 130, 180], [130, 130, 130]])
@@ -92,21 +91,7 @@ def folder(tmp_path_factory):
     images = np.clip(
         colours[labels][:, None, None] * light + rng.normal(0, 60, (200, 16, 16, 3)), 0, 255
     ).astype(np.uint8)
-    x = inputs = keras.Input((16, 16, 3))
-    x = keras.layers.Conv2D(
-        12, 3, strides=2, padding="same", activation="hard_swish", bias_initializer="normal", name="stem"
-    )(x)
-    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
-    gate = keras.layers.Conv2D(12, 1, activation="relu", name="gate")(gate)
-    x = keras.layers.Multiply(name="scale")([x, gate])
-    y = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depth")(x)
-    x = keras.layers.Add(name="sum")([x, y])
-    features = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    model = keras.Model(inputs, keras.layers.Dense(4, name="logits")(features))
-    made = np.asarray(keras.Model(inputs, features)(images.astype(np.float32) / 127.5 - 1))
-    solved, *_ = np.linalg.lstsq(np.c_[made, np.ones(200)], 8.0 * np.eye(4)[labels] - 2, rcond=None)
-    model.get_layer("logits").set_weights([solved[:-1], solved[-1]])
-
+    model = that_tells_colours(images.astype(np.float32) / 127.5 - 1, labels)
     folder = tmp_path_factory.mktemp("sdk")
 
     def convert(name, batch=1, end=lambda logits: logits, int8=False):

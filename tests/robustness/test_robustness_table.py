@@ -7,7 +7,7 @@ from conftest import ROOT
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.files import read_csv
 from fer_hailo.robustness.table import TABLE
-from tools.robustness_table import accuracies, losses, with_tables
+from tools.robustness_table import accuracies, curves, losses, with_tables
 
 
 def rows_of(model: str, stage: str, clean: float, accuracy: dict[str, tuple]) -> list[dict]:
@@ -37,6 +37,10 @@ def test_tables_by_hand():
         "| darkness | 0.6 / 0.4 | 80.0 / 70.0 | 50.0 / 50.0 |",
         "| low resolution | 32 / 24 | 90.0 / 50.0 | 50.0 / 50.0 |",
     ]
+    assert curves(rows)["low resolution"] == {
+        "mobilenet_v3_small, INT8 (mean loss 7.5)": [0.8, 0.9, 0.5],
+        "fer (mean loss 0.0)": [0.5, 0.5, 0.5],
+    }
     with pytest.raises(UserError, match="no rows of test"):
         with_tables("<!-- losses test: tools/robustness_table.py -->\n<!-- end of losses test -->\n", rows)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, error_line
@@ -42,6 +43,7 @@ def test_one_table_and_a_row_a_model(deploy, capfd):
         [models[0], "tflite"], [models[1], "tflite-int8"],
     ]  # fmt: skip
     assert "1 CPU thread for TFLite" in blank and "noise" in blank and "2 of 2 models measured" in err
+    assert f"a row for each added to {deploy.parent / 'results.csv'}" in err
     for row, path in zip(rows(deploy.parent), models, strict=True):
         assert row["run"] == load_bundle(deploy).name and int(row["size_bytes"]) == os.path.getsize(path)
         assert (row["accuracy"], row["split"], row["data"], row["count"]) == ("", "", "", "")
@@ -143,9 +145,13 @@ def test_memory_is_this_process_s_own():
     assert before < 200 and 300 <= after - before < 340 and peak_mib() > held.nbytes / 2**20
 
 
+@pytest.mark.parametrize("opencv", [cv2, None])
 @pytest.mark.parametrize("spec", [PreprocessSpec(16, 32), PreprocessSpec(16, 32, mean=103.3, scale=57.1)])
-def test_inputs_are_written_bit_for_bit(converted, spec):
-    """The fast way gives what `normalise` and the rounding rule give, for every byte."""
+def test_inputs_are_written_bit_for_bit(converted, spec, opencv, monkeypatch):
+    """The fast way, with OpenCV and without, gives what `normalise` and the rounding rule give, for every
+    byte.
+    """
+    monkeypatch.setitem(sys.modules, "cv2", opencv)
     images = np.stack(
         [
             np.arange(256, dtype=np.uint8).repeat(12).reshape(32, 32, 3),

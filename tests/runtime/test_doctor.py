@@ -367,6 +367,19 @@ def test_a_wheel_that_cannot_be_imported(tmp_path, capsys, order):
     )
 
 
+def test_without_a_chip_it_names_what_works_all_the_same(tmp_path, capsys, monkeypatch):
+    """But not where the CPU could not do it, or where a model for the chip is asked for."""
+    monkeypatch.setitem(sys.modules, "hailo_platform", None)
+    fake = Fake(tmp_path / "root", capsys)
+    fake.files["sys/bus/pci/devices/0001:01:00.0/device"] = None
+    status, _, output = fake.examine()
+    end = "right; without the chip, python run.py photo.jpg reads faces on the CPU\n"
+    assert status == 1 and output.endswith(end)
+    assert fake.examine(model=tmp_path / "model.hef")[2].endswith(" right\n")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert fake.examine()[2].endswith(" right\n")
+
+
 def test_no_wheel(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "hailo_platform", None)
     status, findings, _ = Fake(tmp_path / "root", capsys).examine()

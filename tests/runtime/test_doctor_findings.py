@@ -326,6 +326,8 @@ def test_programs():
     assert bare.level == WARN and "cannot run YuNet" in bare.found and "opencv-python>=4.8" in bare.fix
     none = host.opencv(replace(right, opencv_problem="ImportError: libGL"))
     assert none.level == FAIL and "libGL" in none.found and "opencv-python>=4.8,<4.12" in none.fix
+    lite = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
+    assert host.opencv(replace(right, opencv_problem=lite)).fix == "sudo apt install libgl1"
     missing = replace(right, litert="", keras=False)
     assert (host.litert(missing, True).level, host.litert(missing, False).level) == (FAIL, WARN)
     assert host.keras(missing).level == FAIL and ".[train]" in host.keras(missing).fix

@@ -97,6 +97,16 @@ def test_a_pipe_that_nobody_reads_any_more_ends_it_by_141(place, source):
     assert "error" not in end(process, 141)
 
 
+def test_what_it_took_is_told_after_jsons_end(place):
+    """Both may go to one terminal."""
+    arguments = ["many/000.jpg", "--model", str(MODEL), "--detector", "none", "--json"]
+    script = [sys.executable, str(ROOT / "run.py"), *arguments]
+    said = subprocess.run(script, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    _, first, *result, last = said.stdout.splitlines()
+    assert first == f"model {MODEL} (tflite-int8), detector none" and last.startswith("1 image in ")
+    assert [answer["source"] for answer in json.loads("".join(result))] == ["many/000.jpg"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_ends_it_by_2(place):
     with open("/dev/full", "w") as full:

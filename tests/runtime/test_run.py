@@ -142,6 +142,10 @@ def test_a_picture_of_one_pixel(command, model, tmp_path, detector):
         (["faces", "--web", "0.0.0.0:0"], "token"),
         (["faces", "--jsonn"], "did you mean --json"),
         (["0", "faces"], "only"),
+        (
+            ["faces", "--save", "out.png"],
+            "--save takes a folder, or a .mp4 for one video, not the file out.png",
+        ),
         (["faces", "--save", "out.mp4"], "out.mp4 takes one video, not 12 sources: give --save a folder"),
     ],
 )

@@ -122,7 +122,8 @@ def service(installed, tmp_path):
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         options = {"env": os.environ | PATHS} | options
-        kept.append(Systemd(installed, ["--web", str(port), *more], tmp_path / "journal", **options))
+        chip = ["--model", str(tmp_path / "deploy" / "hailo8")]  # else the released model reads on the CPU
+        kept.append(Systemd(installed, [*chip, "--web", str(port), *more], tmp_path / "journal", **options))
 
         def health():
             try:
@@ -217,6 +218,9 @@ def test_ten_lines(monkeypatch, capsys, shared):
         def __init__(self, number):
             assert number == 0
 
+        def isOpened(self):
+            return True
+
         def grab(self):
             self.frame = next(frames, None)
             return self.frame is not None
@@ -227,6 +231,9 @@ def test_ten_lines(monkeypatch, capsys, shared):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     example = ROOT / "examples" / "camera.py"
     runpy.run_path(str(example), run_name="__main__")
+    monkeypatch.setattr(Camera, "isOpened", lambda _: False)
+    with pytest.raises(SystemExit, match="no camera 0"):
+        runpy.run_path(str(example), run_name="__main__")
     first, second = capsys.readouterr().out.splitlines()
     label, share, _, *box = first.replace("%", "").translate(str.maketrans("(),", "   ")).split()
     x, y, width, height = map(int, box)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fer_hailo.board.doctor.finding import FAIL, OK, WARN, Finding
 from fer_hailo.board.doctor.host_facts import HostFacts
 from fer_hailo.common.calls import call, install
+from fer_hailo.common.missing import library
 from fer_hailo.deploy.home import Format
 
 MACHINES = ("x86_64", "aarch64")
@@ -47,7 +48,8 @@ def system(facts: HostFacts) -> Finding:
 
 def opencv(facts: HostFacts) -> Finding:
     if facts.opencv_problem:
-        return Finding(FAIL, "OpenCV", f"cannot be imported ({facts.opencv_problem})", OPENCV)
+        cure = library(facts.opencv_problem) or OPENCV
+        return Finding(FAIL, "OpenCV", f"cannot be imported ({facts.opencv_problem})", cure)
     if facts.yunet:
         return Finding(OK, "OpenCV", facts.opencv)
     return Finding(WARN, "OpenCV", f"{facts.opencv}, which cannot run YuNet, the face detector", OPENCV)

@@ -13,7 +13,10 @@ from fer_hailo.board.doctor.host import examine_machine, examine_programs
 from fer_hailo.board.doctor.host_facts import gather_host
 from fer_hailo.board.doctor.model import examine_detector, examine_model, find_home
 from fer_hailo.board.faces import is_on_chip
+from fer_hailo.common.calls import call
 from fer_hailo.deploy.home import Format
+
+ON_CPU = {"OpenCV", "LiteRT"}  # what is needed without a Hailo device
 
 
 def run_doctor(
@@ -28,13 +31,17 @@ def run_doctor(
 
     Returns the exit status: 0, or 1 where one finding is FAIL.
     """
-    counts = {OK: 0, WARN: 0, FAIL: 0}
+    counts, wrong = {OK: 0, WARN: 0, FAIL: 0}, set()
     for finding in examine(Board(Path(root), Path(folder), command or run_command), model, detector):
         counts[finding.level] += 1
+        if finding.level != OK:
+            wrong.add(finding.what)
         print(f"{finding.level:4}  {finding.what}: {finding.found}")
         if finding.fix:
             print(f"      -> {finding.fix}")
-    print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at, {counts[OK]} right")
+    cpu = counts[FAIL] and not (wrong & ON_CPU or model or is_on_chip(detector))
+    without = f"; without the chip, {call('run')} photo.jpg reads faces on the CPU" if cpu else ""
+    print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at, {counts[OK]} right{without}")
     return 1 if counts[FAIL] else 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_hailo.common.files import written
 from fer_hailo.common.metrics import Bin, Metrics
-from fer_hailo.common.palette import COLOURS, DASHES, GREY, MARKERS
+from fer_hailo.common.palette import GREY, LOOKS, look
 from fer_hailo.training.data.rows import Images
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STYLE: dict[Any, Any] = {
     "figure.facecolor": "white", "axes.facecolor": "white", "axes.edgecolor": GREY, "axes.grid": True,
     "axes.axisbelow": True, "grid.color": GREY, "grid.alpha": 0.25, "axes.spines.top": False,
-    "axes.spines.right": False, "lines.markersize": 4,
+    "axes.spines.right": False,
 }  # fmt: skip
 PITCH = 1.25  # from row to row of a grid, in widths of an image
 
@@ -124,7 +124,7 @@ def plot_corruptions(path: Path, curves: Mapping[str, Mapping[str, Sequence[floa
     figure.supylabel("accuracy, %", fontsize=9)
     figure.suptitle(title, fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", fontsize=8, ncols=2)
+    figure.legend(handles, names, loc="outside lower center", fontsize=8)
     save_figure(figure, path)
 
 
@@ -139,7 +139,9 @@ def new_figure(
     from matplotlib.figure import Figure
     from matplotlib.rcsetup import cycler
 
-    lines = cycler(color=COLOURS, linestyle=[(0, dash) if dash else "-" for dash in DASHES], marker=MARKERS)
+    colours, dashes, markers = zip(*map(look, range(LOOKS)), strict=True)
+    lines = cycler(color=colours, linestyle=[(0, dash) if dash else "-" for dash in dashes], marker=markers)
+    lines += cycler(markersize=[4] * LOOKS)  # STYLE does not reach what is plotted later
     with rc_context(STYLE | {"axes.prop_cycle": lines}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)  # no pyplot: no window system, no global state
