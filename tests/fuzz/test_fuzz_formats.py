@@ -16,7 +16,7 @@ from tools.fuzz.worker import outcome_of_all
 SEED = 2
 REAL = ("hef", "har")  # of shared/
 APART = ("http", "litert")  # what may print, or die, is read by a process of its own
-SLOW = {"keras": 4, "h5": 4, "model": 4, "checkpoint": 4, "run": 15}  # files, where a usual format has 30
+SLOW = {"keras": 4, "h5": 4, "model": 2, "checkpoint": 2, "run": 15}  # files, where a usual format has 30
 
 
 def _sealed():
