@@ -114,7 +114,7 @@ class Judge:
         new = [number for number in numbers if number not in self._before]
         self._before |= zip(new, self._logits(self._model, new), strict=True)
         before = [self._before[number] for number in numbers]
-        moved = float(np.abs(np.subtract(self._logits(candidate, numbers), before)).max())
+        moved = float(np.abs(np.subtract(self._logits(candidate, numbers), before)).max(initial=0))
         if moved <= MOST_MOVED:
             self._touched = touched
         return moved
