@@ -8,6 +8,7 @@ from conftest import ROOT, error_line
 
 from fer_hailo.common.cli import Parser, run
 from fer_hailo.common.errors import UserError, first_line, one_line, printable, with_class
+from fer_hailo.common.missing import remedy
 
 
 def test_one_line_squeezes_and_cuts():
@@ -78,6 +79,14 @@ def test_a_package_that_this_python_lacks(command, script, package, extra):
     assert f"this Python ({sys.executable}) has no {package}: pip install -e '.[{extra}]', or " in said
     if package == "cv2":
         assert "Traceback" in command([sys.executable, "-c", code, "photo.jpg", "--debug"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("backend", "cure"), [("jax", "pip install -e '.[jax]'"), ("torch", "pip install torch")]
+)
+def test_a_backend_that_this_python_lacks(backend, cure):
+    missing = ModuleNotFoundError(f"No module named '{backend}'", name=backend)
+    assert f" has no {backend}: {cure}, or " in (remedy(missing, "train") or "")
 
 
 def test_a_library_that_the_system_lacks_and_what_is_no_users_fault(capsys):
