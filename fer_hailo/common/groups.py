@@ -153,8 +153,8 @@ class Model(Options):
     arch: str = option("mobilenet_v3_small", "network, one of --list")
     weights: str = option(
         "imagenet",
-        "initial weights: imagenet, none, a .keras of this project, a backbone's .h5, PyTorch's .pth or .npz "
-        "(or a.pth,b.pth), dlib's .dat",
+        "initial weights: imagenet, none, released:NAME, a .keras of this project, a backbone's .h5, "
+        "PyTorch's .pth or .npz (or a.pth,b.pth), dlib's .dat",
     )
     quantise: str = option("", "complete run, or released folder, whose network is fine-tuned for 8 bits")
     head_units: tuple[int, ...] = option(
