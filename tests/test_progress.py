@@ -51,6 +51,14 @@ def test_a_bar_and_a_line_a_minute(terminal, kind, monkeypatch):
         )
 
 
+def test_batches_are_counted_by_their_images():
+    stream, clock = Stream(False), Clock()
+    for _ in track(range(4), 1000, "scoring", Line(stream, clock), each=256):
+        clock.wait(61)
+    first, *_, last = stream.getvalue().splitlines()
+    assert first == "scoring: 256 of 1,000, 2 min 57 s left" and last == "scoring: 1,000 in 4 min 04 s"
+
+
 def test_short_work_leaves_one_line_in_a_file():
     stream, clock = Stream(False), Clock()
     for _ in track(range(59), 59, "decoding", Line(stream, clock)):

@@ -40,7 +40,7 @@ def logits_of(infer: Infer | Sequence[Infer], images: Images, classes: int, labe
     answers = shared_out(workers, (images[start : start + CHUNK] for start in starts))
     parts = [
         _rows(answer, classes, min(CHUNK, len(images) - start))
-        for start, answer in zip(starts, track(answers, len(starts), label), strict=True)
+        for start, answer in zip(starts, track(answers, len(images), label, each=CHUNK), strict=True)
     ]
     return np.concatenate(parts)
 

@@ -42,7 +42,7 @@ class Scorer:
         # Not `predict`: on TensorFlow it waits at its end for tf.data's autotuner, see
         # fer_hailo.training.data.feed.
         starts = range(0, len(images), BATCH)
-        places = track(starts, len(starts), label) if label else starts
+        places = track(starts, len(images), label, each=BATCH) if label else starts
         parts = [self._model.predict_on_batch(images[i : i + BATCH]) for i in places]
         return np.concatenate([np.asarray(part) for part in parts])
 
