@@ -46,10 +46,15 @@ def main(argv: list[str] | None = None) -> int:
     from fer_hailo.sdk.compile import STEPS
 
     if arguments.hw_arch not in ARCHITECTURES:
-        newer = arguments.hw_arch.startswith(("hailo10", "hailo15"))
-        what = " is of another family, with a compiler of its own (5.x); this project targets"
-        said = what if newer else f"{nearest(arguments.hw_arch, ARCHITECTURES)}:"
-        raise UserError(f"unknown --hw-arch {arguments.hw_arch}{said} {', '.join(ARCHITECTURES)}")
+        known = ", ".join(ARCHITECTURES)
+        if arguments.hw_arch.startswith(("hailo10", "hailo15")):
+            raise UserError(
+                f"--hw-arch {arguments.hw_arch} is of another family, with a compiler of its own (5.x); this "
+                f"project targets {known}"
+            )
+        raise UserError(
+            f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: {known}"
+        )
     if arguments.problem:
         return _report_problem(arguments)
     bundle = arguments.bundle or newest_bundle()
