@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from fer_hailo.common.calls import tool
@@ -45,16 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     from fer_hailo.sdk.client import ARCHITECTURES
     from fer_hailo.sdk.compile import STEPS
 
-    if arguments.hw_arch not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        if arguments.hw_arch.startswith(("hailo10", "hailo15")):
-            raise UserError(
-                f"--hw-arch {arguments.hw_arch} is of another family, with a compiler of its own (5.x); this "
-                f"project targets {known}"
-            )
-        raise UserError(
-            f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: {known}"
-        )
+    _check_arch(arguments.hw_arch, ARCHITECTURES)
     if arguments.problem:
         return _report_problem(arguments)
     bundle = arguments.bundle or newest_bundle()
@@ -87,6 +79,18 @@ def main(argv: list[str] | None = None) -> int:
     return compile_bundle(
         bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
     )
+
+
+def _check_arch(arch: str, known: Iterable[str]) -> None:
+    if arch in known:
+        return
+    names = ", ".join(known)
+    if arch.startswith(("hailo10", "hailo15")):
+        raise UserError(
+            f"--hw-arch {arch} is of another family, with a compiler of its own (5.x); this project targets "
+            f"{names}"
+        )
+    raise UserError(f"unknown --hw-arch {arch}{nearest(arch, known)}: {names}")
 
 
 def _parser() -> Parser:

@@ -6,7 +6,8 @@ import pytest
 
 from fer_hailo.common.errors import UserError
 from fer_hailo.common.preprocess import PreprocessSpec
-from fer_hailo.training.convert.cleanup import clean_network
+from fer_hailo.training.convert import watch as watch_module
+from fer_hailo.training.convert.cleanup import Judge, clean_network
 from fer_hailo.training.convert.graph import Edit, as_logits, flatten, graph_of, rebuild
 from fer_hailo.training.evaluate.score import Scorer
 
@@ -114,6 +115,39 @@ def test_nothing_constant_nothing_changed(pictures):
     model.get_layer("dense_norm").beta.assign([50.0, 50.0, 50.0])
     clean, changes = clean_network(model, pictures, pictures[:8], SPEC)
     assert changes == [] and clean is model
+
+
+def test_a_first_look_is_enough_where_all_units_vary(pictures, monkeypatch):
+    watched = []
+
+    def watcher(*arguments):
+        watch = watch_module.watcher(*arguments)
+        return lambda images, label: watched.append(len(images)) or watch(images, label)
+
+    monkeypatch.setattr("fer_hailo.training.convert.cleanup.watcher", watcher)
+    monkeypatch.setattr("fer_hailo.training.convert.cleanup.LOOKED", 16)
+    model = network([5, 5, 5, 5])
+    model.get_layer("dense_norm").beta.assign([50.0, 50.0, 50.0])
+    assert clean_network(model, pictures, pictures[:8], SPEC)[1] == [] and watched == [16]
+    model = network([-1e3, 5, 5, -1e3])
+    assert len(clean_network(model, pictures, pictures[:8], SPEC)[1]) == 2 and watched[1:] == [16, 64, 8]
+
+
+def test_each_image_s_logits_before_are_computed_once(pictures):
+    """Of the original, for three changes that are judged by the same images."""
+    model, calls = network([-1e3, 5, 5, -1e3]), []
+    watch = watch_module.watcher(model, ["squeeze_relu"], SPEC, len(pictures))
+    judge = Judge(model, watch, {"squeeze_relu": (np.zeros(4), np.zeros(4))}, pictures, SPEC)
+    compute = judge._logits
+    judge._logits = lambda network, numbers: (
+        calls.append((network, len(numbers))) or compute(network, numbers)
+    )
+    other = rebuild(model, Edit(weights={"logits": [w + 1 for w in model.get_layer("logits").get_weights()]}))
+    dead = np.array([True, False, False, True])
+    expected = np.abs(logits(other, pictures) - logits(model, pictures)).max()
+    for network_, moved in ((model, 0), (other, expected), (model, 0)):
+        assert judge.moved(network_, "squeeze_relu", dead) == pytest.approx(moved, rel=1e-3)
+    assert [count for made, count in calls if made is model] == [64, 64, 0, 0, 64]
 
 
 def test_cleaned_model_opens_in_plain_keras(pictures, tmp_path):

@@ -14,6 +14,7 @@ from fer_hailo.training.convert.swish_scaling import (
     straightened,
     widen_swishes,
 )
+from fer_hailo.training.evaluate.score import Scorer
 
 SPEC = PreprocessSpec(source_size=16, input_size=16)
 L = keras.layers
@@ -153,3 +154,19 @@ def test_a_network_without_an_h_swish_costs_nothing(monkeypatch):
         model, np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16), np.uint8), SPEC
     )
     assert same is model and outcome.channels == {}
+
+
+def test_what_is_known_is_not_computed_again(monkeypatch):
+    """The original's logits, which the conversion has from scoring it."""
+    model, images = network(), np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    val, scored = images[:, :, :, 0], []
+
+    class Counted(Scorer):
+        def logits(self, images, label=""):
+            scored.append(len(images))
+            return super().logits(images, label)
+
+    monkeypatch.setattr("fer_hailo.training.convert.swish_scaling.Scorer", Counted)
+    _, outcome = widen_swishes(model, images, val, SPEC)
+    _, again = widen_swishes(model, images, val, SPEC, Scorer(model, SPEC).logits(val))
+    assert again == outcome and scored == [40, 40, 40]

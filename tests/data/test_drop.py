@@ -87,6 +87,7 @@ def test_copies_under_the_same_label_go_along(tmp_path):
 def test_lists_that_cannot_be_used(whole, small, tmp_path):
     path = tmp_path / "list.csv"
     for content, said in [
+        ('digest\n"no\n' + "x" * 5000, "line 3: .* holds no image 'no x{77}': the list is of other data$"),
         (
             "train/happy/drawn_0001.png\nno.png",
             "line 2: .* holds no image 'no.png': the list is of other data$",

@@ -16,7 +16,7 @@ from tools.fuzz.worker import outcome_of_all
 SEED = 2
 REAL = ("hef", "har")  # of shared/
 APART = ("http", "litert")  # what may print, or die, is read by a process of its own
-SLOW = {"keras": 4, "h5": 4, "run": 15}  # files, where a usual format has 30
+SLOW = {"keras": 4, "h5": 4, "model": 2, "checkpoint": 2, "run": 15}  # files, where a usual format has 30
 
 
 def _sealed():
@@ -28,10 +28,12 @@ SEALED = _sealed()
 
 @pytest.fixture(scope="module", autouse=True)
 def _networks_as_before():
-    """The tool adds a small network of its own to the known ones."""
+    """The tool adds two small networks of its own to the known ones."""
     yield
-    ARCHITECTURES.pop("fuzzed", None)
+    for name in ("fuzzed", "fuzzed_system"):
+        ARCHITECTURES.pop(name, None)
     read_models._config.cache_clear()
+    read_models._system.cache_clear()
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in APART])
@@ -60,7 +62,7 @@ def test_what_is_read_apart(name, tmp_path):
     assert total.faults == {} and min(total.outcomes["read"], total.outcomes["refused"]) > 3
 
 
-@pytest.mark.parametrize("name", ["npz", "yaml", "csv", "alls", "zip", "manifest", "h5"])
+@pytest.mark.parametrize("name", ["npz", "yaml", "csv", "alls", "zip", "manifest", "h5", "model", "drop"])
 def test_a_seed_gives_the_same_files(name):
     first, again, other = (list(itertools.islice(mutants(name, seed), 12)) for seed in (1, 1, 2))
     later = list(itertools.islice(mutants(name, 1, first=7), 5))

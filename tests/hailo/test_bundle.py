@@ -337,7 +337,10 @@ def test_a_manifest_without_a_files_digest(copy):
             ["--steps", "parse,optimise"],
             ["unknown step optimise (did you mean optimize?): --steps takes parse,optimize,compile"],
         ),
-        (["--hw-arch", "hailo10h"], ["--hw-arch hailo10h is of another family", "(5.x)", "targets hailo8, hailo8l"]),
+        (
+            ["--hw-arch", "hailo10h"],
+            ["--hw-arch hailo10h is of another family", "(5.x)", "targets hailo8, hailo8l"],
+        ),
         (["--rehearse", "--steps", "parse"], ["--rehearse runs no steps"]),
         (["--rehearse", "--try", "deploy/model.alls"], ["--rehearse takes one model script", "--alls"]),
         (["--max-drop", "all"], ["points of accuracy are a number from 0 to 100, not all"]),

@@ -172,15 +172,17 @@ def test_what_does_not_fit(small_resnet, tmp_path):
         )
         return build_model(Config.of(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "w.npz")}))
 
-    with pytest.raises(UserError, match="layer1.0.conv1.weight has the shape"):
+    with pytest.raises(UserError, match=r"w\.npz has layer1\.0\.conv1\.weight of the shape"):
         attempt(**{"layer1.0.conv1.weight": np.zeros((4, 8, 3, 3), "f4")})
-    with pytest.raises(UserError, match="layer1.0.conv1.weight has the shape"):  # Keras' own layout
+    with pytest.raises(
+        UserError, match=r"w\.npz has layer1\.0\.conv1\.weight of the shape"
+    ):  # Keras' own layout
         attempt(**{"layer1.0.conv1.weight": tensors["layer1.0.conv1.weight"].transpose(2, 3, 1, 0)})
-    with pytest.raises(UserError, match="but no bn1.running_var"):
+    with pytest.raises(UserError, match=r"w\.npz has .* but no bn1\.running_var"):
         attempt(**{"bn1.running_var": None})
     np.savez(tmp_path / "other.npz", encoder=np.zeros(3, "f4"))
     with pytest.raises(
-        UserError, match="no tensor of the checkpoint has the name of a layer: it holds encoder"
+        UserError, match=r"no tensor of .*other\.npz has the name of a layer: it holds encoder"
     ):
         build_model(Config.of(arch="resnet18", **SETTINGS | {"weights": str(tmp_path / "other.npz")}))
     np.savez(tmp_path / "whole.npz", number=np.arange(3))

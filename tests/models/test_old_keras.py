@@ -289,3 +289,26 @@ def test_the_commands_take_it(inside, tmp_path):
     scored = json.loads(done.stdout)
     assert (scored["accuracy"], scored["count"]) == (1.0, 8)
     assert "m.hdf5" in error_line(inside("run.py", "--model", "m.hdf5", "data/test/angry/0.png"))
+
+
+def test_a_reason_from_a_file_is_short(tmp_path):
+    """What is not translated may be called anything in a damaged file."""
+    version, config, names = keras20()
+    write_h5(tmp_path / "a.h5", version, config | {"class_name": "x" * 5000}, names)
+    with pytest.raises(UserError, match=r"a network of the class x+, which is not opened") as caught:
+        load_model(tmp_path / "a.h5")
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("place", ["model", "layer"])
+def test_a_name_that_tensorflow_does_not_take_is_told_at_once(tmp_path, suffix, place):
+    """Keras opens such a file, and TensorFlow raises at the first image."""
+    image, odd = keras.Input((8, 8, 3)), "\x1b[31mred"
+    x = keras.layers.Conv2D(2, 3, name=odd if place == "layer" else "conv")(image)
+    model = keras.Model(
+        image, keras.layers.GlobalAveragePooling2D()(x), name="a" if place == "layer" else odd
+    )
+    model.save(tmp_path / f"a{suffix}")
+    with pytest.raises(UserError, match=r"a\.(h5|keras) .*'\\x1b\[31mred' is no name of a layer"):
+        load_model(tmp_path / f"a{suffix}")

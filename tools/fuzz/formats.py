@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from tools.fuzz import http, read_data, read_media, read_models, read_records, samples, texts
 from tools.fuzz.chunks import png_mutant
-from tools.fuzz.h5 import h5_mutant
+from tools.fuzz.h5 import h5_mutant, model_mutant
 from tools.fuzz.har import har_mutant
 from tools.fuzz.hef import hef_mutant
-from tools.fuzz.mutate import Rng, damaged
+from tools.fuzz.mutate import Rng, damaged, lines_mutant
 from tools.fuzz.reading import Reader
 from tools.fuzz.samples import Sample
 from tools.fuzz.values import strange_json
@@ -49,7 +49,7 @@ def record_mutant(content: bytes, rng: Rng) -> bytes:
 
 
 FORMATS = {
-    "hef": Format(lambda: samples.shared("hef/*.hef"), (read_models.hef,), hef_mutant),
+    "hef": Format(lambda: samples.shared("hef/*.hef"), (read_models.hef, read_models.detector), hef_mutant),
     "har": Format(lambda: samples.shared("har/*.har"), (read_models.har,), har_mutant),
     "tflite": Format(
         lambda: samples.files("run/deploy/*.tflite", top=samples.SAVED),
@@ -67,9 +67,17 @@ FORMATS = {
         zip_mutant,
     ),
     "h5": Format(samples.weights, (read_models.weights,), h5_mutant),
+    "model": Format(
+        samples.whole_models, (read_models.keras, read_models.scored), model_mutant, limit="it takes "
+    ),
     "pth": Format(
         lambda: samples.files("tests/models/checkpoints/*.pth"),
         (read_models.tensors,),
+        zip_mutant,
+    ),
+    "checkpoint": Format(
+        lambda: samples.files("tests/models/checkpoints/*.pth"),
+        (read_models.scored,),
         zip_mutant,
     ),
     "npz": Format(
@@ -109,6 +117,7 @@ FORMATS = {
         (read_data.data_set, read_data.votes, read_data.results, read_data.listed),
         drawn=tables,
     ),
+    "drop": Format(samples.drops, (read_data.dropped,), lines_mutant),
     "zip": Format(samples.data_sets, (read_data.data_set,), zip_mutant),
     "jpeg": Format(samples.jpegs, (read_media.shots, read_media.decoded, read_media.by_opencv)),
     "png": Format(samples.pngs, (read_media.shots, read_media.decoded, read_media.by_opencv), png_mutant),

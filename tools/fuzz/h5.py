@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 
 from tools.fuzz.mutate import Rng, damaged
+from tools.fuzz.values import strange_json
+
+CONFIG = "model_config"
 
 
 def h5_mutant(sample: bytes, rng: Rng) -> bytes:
@@ -40,3 +43,17 @@ def h5_mutant(sample: bytes, rng: Rng) -> bytes:
             place.attrs[key] = rng.choice(values)
     content = buffer.getvalue()
     return damaged(content, rng, sample) if rng.random() < 0.1 else content
+
+
+def model_mutant(sample: bytes, rng: Rng) -> bytes:
+    """The same of a whole model; of half of them the configuration, which is JSON, says something else."""
+    import h5py
+
+    if rng.random() < 0.5:
+        return h5_mutant(sample, rng)
+    buffer = io.BytesIO(sample)
+    with h5py.File(buffer, "r+") as file:
+        text = file.attrs[CONFIG]
+        changed = strange_json(text.encode() if isinstance(text, str) else text, rng)
+        file.attrs[CONFIG] = changed.decode().encode("utf-8", "replace")
+    return buffer.getvalue()

@@ -24,6 +24,28 @@ def damaged(content: bytes, rng: Rng, other: bytes = b"") -> bytes:
     return content
 
 
+def lines_mutant(content: bytes, rng: Rng) -> bytes:
+    """A text whose lines are lost, doubled, in another order, quoted, or end or begin otherwise."""
+    lines = content.split(b"\n")
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        kind = rng.randrange(6)
+        if kind == 0:
+            del lines[at : at + rng.randrange(1, len(lines))]
+        elif kind == 1:
+            lines[at], lines[other] = lines[other], lines[at]
+        elif kind == 2:
+            lines[at:at] = [lines[other]] * rng.choice([1, 300])
+        elif kind == 3:
+            lines[at] = b'"' + lines[at] + b'"' * rng.randrange(2)
+        elif kind == 4:
+            lines = [line + b"\r" for line in lines]
+        else:
+            lines[0:1] = [rng.choice([b"\xef\xbb\xbf", b"\n", b" "]) + line for line in lines[:1]]
+        lines = lines or [b""]
+    return b"\n".join(lines)
+
+
 def _flip(content: bytes, at: int, rng: Rng, _: bytes) -> bytes:
     return content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
 

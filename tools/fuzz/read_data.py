@@ -45,12 +45,17 @@ def cached_images(path: Path) -> str:
             raise UserError(str(error).replace(f"{CACHE}.images.npy", path.name)) from None
 
 
-def _used(path: Path) -> object:
+def dropped(path: Path) -> str:
+    """As `train --drop FILE`, of the saved images."""
+    return said(_used(SAVED / "data" / f"{CACHE}.npz", drop=str(path)))
+
+
+def _used(path: Path, drop: str = "") -> object:
     """What training makes of it: classes, cleaning, split."""
     from fer_hailo.common.config import load_config
     from fer_hailo.training.data.dataset import load_dataset
 
-    return load_dataset(load_config(SAVED / "run" / "config.yaml", {"data": str(path)}), None)
+    return load_dataset(load_config(SAVED / "run" / "config.yaml", {"data": str(path), "drop": drop}), None)
 
 
 def votes(path: Path) -> str:

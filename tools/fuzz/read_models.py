@@ -25,6 +25,14 @@ def hef(path: Path) -> str:
     return format_hef(found) + json.dumps(found.to_dict(), allow_nan=False)
 
 
+def detector(path: Path) -> str:
+    """As `run --detector FILE.hef` asks which output is which, before the chip has the file."""
+    from fer_hailo.board.scrfd import recognise
+    from fer_hailo.formats.hef import read_hef
+
+    return said(recognise(read_hef(path), path))
+
+
 def har(path: Path) -> str:
     from fer_hailo.formats.har import format_har, read_har
 
@@ -39,11 +47,31 @@ def tensors(path: Path) -> str:
 
 
 def keras(path: Path) -> str:
-    """As `run --model FILE.keras` opens it, with one image answered."""
+    """As `run --model FILE.keras`, or FILE.h5, opens it, with one image answered."""
     from fer_hailo.predict.keras_model import KerasModel
 
     try:
         return said(KerasModel(path, SPEC, LABELS).logits(IMAGE, SPEC))
+    finally:
+        forget()
+
+
+def scored(path: Path) -> str:
+    """As `evaluate FILE.h5`, and `evaluate FILE.pth --arch NAME`, opens it, with one image answered; and as
+    convert prepares it.
+    """
+    from fer_hailo.deploy.home import Use, resolve
+    from fer_hailo.training.convert.graph import as_logits, flatten
+    from fer_hailo.training.evaluate.score import scorer_of
+    from fer_hailo.training.models.opened import open_network, seen_by
+
+    names = ("angry", "happy", "sad") if path.suffix == ".pth" else LABELS
+    try:
+        home = resolve(path, Use.SCORE, {"arch": _system(), "input_size": 32, "classes": ",".join(names)})
+        network = open_network(home)
+        spec = seen_by(home, network)
+        image = np.full((1, *spec.source_shape), 99, np.uint8)
+        return said((scorer_of(network, names, spec).logits(image), as_logits(flatten(network))))
     finally:
         forget()
 
@@ -113,6 +141,25 @@ def _config():
     ARCHITECTURES["fuzzed"] = Network(_build, licence="", hailo="yes")
     return load_config(None, {"arch": "fuzzed", "weights": "none", "input_size": 32, "head_units": [16],
                               "head_dropout": [0.1, 0.1]})  # fmt: skip
+
+
+@functools.cache
+def _system() -> str:
+    """The name of a whole network, with the layers of tests/models/checkpoints."""
+    from fer_hailo.training.networks.record import System
+    from fer_hailo.training.networks.registry import ARCHITECTURES
+
+    ARCHITECTURES["fuzzed_system"] = System(_build_system, hailo="yes")
+    return "fuzzed_system"
+
+
+def _build_system(size: int, logits: int):
+    import keras
+
+    inputs = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(logits, 3, name="0")(inputs[..., :2])
+    x = keras.layers.BatchNormalization(name="1")(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="fuzzed_system")
 
 
 def _build(size: int, file: str | None):

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -105,8 +106,6 @@ def _saved(image, kind: str, **options) -> bytes:
 
 def videos() -> list[Sample]:
     """Thirty small frames as MPEG-4 part 2 in MP4."""
-    import tempfile
-
     import cv2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +216,72 @@ def _layers() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         yield f"norm{number}", {key: rng.random(made, np.float32) for key in norm}
 
 
+@functools.cache
+def whole_models() -> tuple[Sample, ...]:
+    """The same layers, an end and all weights in one file, as Keras 2 saved it and as Keras 3 does."""
+    import h5py
+
+    from fer_hailo.training.models.build import load_model
+
+    arrays = {name: [*variables.values()] for name, variables in _layers()}
+    arrays["end"] = [np.ones((16, 5), np.float32), np.zeros(5, np.float32)]
+    with tempfile.TemporaryDirectory() as folder:
+        old, new = Path(folder) / "old.h5", Path(folder) / "new.h5"
+        with h5py.File(old, "w") as file:
+            file.attrs["keras_version"], file.attrs["backend"] = b"2.4.0", b"tensorflow"
+            file.attrs["model_config"] = json.dumps(_config()).encode()
+            group = file.create_group("model_weights")
+            group.attrs["layer_names"] = [name.encode() for name in arrays]
+            for name, values in arrays.items():
+                names = [f"{name}/{number}:0" for number in range(len(values))]
+                inner = group.create_group(name)
+                inner.attrs["weight_names"] = [name.encode() for name in names]
+                for name, value in zip(names, values, strict=True):
+                    inner[name] = value
+        load_model(old).save(new)
+        return tuple(Sample(path.name, path.read_bytes()) for path in (old, new))
+
+
+def _config() -> dict:
+    """Of that network, as Keras 2 wrote it."""
+    shape = {"name": "image", "batch_input_shape": [None, 32, 32, 3], "dtype": "float32"}
+    conv = {"kernel_size": [3, 3], "strides": [2, 2], "padding": "valid", "use_bias": False}
+    layers = [
+        ("InputLayer", shape),
+        ("Conv2D", {"name": "conv0", "filters": 8, "activation": "relu", **conv}),
+        ("BatchNormalization", {"name": "norm0", "axis": [3], "epsilon": 0.001}),
+        ("Conv2D", {"name": "conv1", "filters": 16, "activation": "linear", **conv}),
+        ("BatchNormalization", {"name": "norm1", "axis": [3], "epsilon": 0.001}),
+        ("GlobalAveragePooling2D", {"name": "pool", "data_format": "channels_last"}),
+        ("Dense", {"name": "end", "units": 5, "activation": "softmax", "use_bias": True}),
+    ]
+    before = [None, *(config["name"] for _, config in layers)]
+    made = [
+        {"class_name": kind, "config": config, "name": config["name"],
+         "inbound_nodes": [[[source, 0, 0, {}]]] if source else []}
+        for (kind, config), source in zip(layers, before, strict=False)
+    ]  # fmt: skip
+    ends = {"input_layers": [["image", 0, 0]], "output_layers": [["end", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "fuzzed", "layers": made, **ends}}
+
+
 # The rest
+
+
+def drops() -> list[Sample]:
+    """Lists of images: names, digests, the CSV of a data report."""
+    from fer_hailo.training.data.drop import digest_names
+
+    (cache,) = (SAVED / "data").glob("*.npz")
+    names = np.load(cache)["ids"]
+    digests = digest_names(np.load(cache.with_suffix(".images.npy")))
+    rows = [f"{digest},{name},happy,0.9" for digest, name in zip(digests[::9], names[::9], strict=True)]
+    texts = {
+        "names.txt": names[::9],
+        "digests.txt": digests[::9],
+        "report.csv": ["digest,name,label,sure", *rows],
+    }
+    return [Sample(name, "\n".join([*lines, ""]).encode()) for name, lines in texts.items()]
 
 
 def http() -> list[Sample]:

@@ -21,6 +21,7 @@ from fer_hailo.training.data.rows import Images
 
 CLEAN = "model_clean.keras"
 BATCH = 64
+LOOKED = 256  # images of the first look, which is enough for most networks: they have no constant unit
 OTHERS = 64  # validation images on which each change is computed, whatever the units gave
 MOST_MOVED = 1e-3  # a change that moves a validation logit by more is not made
 STILL = 1e-6  # what changes the next layer by no more than this is constant
@@ -57,10 +58,14 @@ def clean_network(
     probed = sorted({gate for _, gate, _, _ in gates} | {last for _, _, last, _ in units})
     if not probed:
         return model, []
-    watch = watcher(model, probed, spec, len(train))
-    ranges = _ranges(watch(train, "looking for constant units"))
     places: list[tuple] = [(_fold_gate, "constant gate folded", gate[1], gate) for gate in gates]
     places += [(_prune, "constant units pruned", unit[2], unit) for unit in units]
+    watch = watcher(model, probed, spec, len(train))
+    ranges = _ranges(watch(train[:LOOKED], "a first look for constant units"))
+    places = [place for place in places if place[0](model, *place[3], ranges)[1].any()]
+    if not places:
+        return model, []
+    ranges = _ranges(watch(train, "looking for constant units"))
     judge: Judge | None = None
     changes: list[Change] = []
     for make, what, watched, place in places:
@@ -88,6 +93,7 @@ class Judge:
         self, model: keras.Model, watch: Watch, ranges: dict[str, Range], val: Images, spec: PreprocessSpec
     ):
         self._model, self._images, self._spec = model, val, spec
+        self._before: dict[int, np.ndarray] = {}  # the original's logits (C,) by the image's number
         self._apart: dict[str, list[np.ndarray]] = {name: [] for name in ranges}
         for chunk in watch(val, "validation images where they vary"):
             for name, values in chunk.items():
@@ -104,15 +110,22 @@ class Judge:
         Where it is small enough the change counts as made: its images are computed for the next ones too.
         """
         touched = self._touched | np.concatenate(self._apart[watched])[:, dead].any(axis=1)
-        faces = [prepare(self._images[place], self._spec) for place in np.flatnonzero(touched)]
-        moved = 0.0
-        for start in range(0, len(faces), BATCH):
-            inputs = normalise(np.stack(faces[start : start + BATCH]), self._spec)
-            before, after = (np.asarray(model(inputs, training=False)) for model in (self._model, candidate))
-            moved = max(moved, float(np.abs(after - before).max()))
+        numbers = np.flatnonzero(touched).tolist()
+        new = [number for number in numbers if number not in self._before]
+        self._before |= zip(new, self._logits(self._model, new), strict=True)
+        before = [self._before[number] for number in numbers]
+        moved = float(np.abs(np.subtract(self._logits(candidate, numbers), before)).max(initial=0))
         if moved <= MOST_MOVED:
             self._touched = touched
         return moved
+
+    def _logits(self, model: keras.Model, numbers: list[int]) -> list[np.ndarray]:
+        """Of the images with these numbers, (C,) each."""
+        found: list[np.ndarray] = []
+        for start in range(0, len(numbers), BATCH):
+            faces = [prepare(self._images[number], self._spec) for number in numbers[start : start + BATCH]]
+            found += [*np.asarray(model(normalise(np.stack(faces), self._spec), training=False))]
+        return found
 
 
 def _gates(model: keras.Model, graph: Graph) -> Iterator[tuple[str, str, int, str]]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ from fer_hailo.training.convert.trained_ranges import read_ranges
 from fer_hailo.training.convert.validated import selected, validated_side
 from fer_hailo.training.data.dataset import Dataset, Part, load_dataset
 from fer_hailo.training.evaluate.evaluation import check_split
-from fer_hailo.training.evaluate.score import evaluate_model
+from fer_hailo.training.evaluate.score import metrics_of, scorer_of
 from fer_hailo.training.models.opened import check_stated, open_network
 
 SCRATCH = ".convert"
@@ -104,7 +105,7 @@ def convert(
         f"converting {subject.model}: {model.count_params():,} parameters, input {spec.input_size} x "
         f"{spec.input_size} x 3"
     )
-    reference = _score_keras(model, dataset, spec)
+    reference, logits = _score_keras(model, dataset, spec)
     if subject.run is None:
         stated = subject.stated.labels is not None
         matrix = np.array(reference["val"].confusion_matrix)
@@ -115,7 +116,16 @@ def convert(
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=SCRATCH) as scratch:
             return Converter(
-                subject, model, spec, dataset, reference, out, Path(scratch), checks, selection
+                subject,
+                model,
+                spec,
+                dataset,
+                reference,
+                out,
+                Path(scratch),
+                checks,
+                selection,
+                logits.get("val"),
             ).finish()
 
 
@@ -139,15 +149,16 @@ class Converter:
     as it was.
 
     checks: images on which the changed network must answer as before; nothing is scored on them. selection:
-    of a network that was trained on all of train, whose choices are those of the validated run.
+    of a network that was trained on all of train, whose choices are those of the validated run. expected:
+    the model's logits (N, C) for `checks`, where they were scored.
     """
 
     def __init__(
         self, subject: Home, model: keras.Model, spec: PreprocessSpec, dataset: Dataset, reference: Splits,
         out: Path, scratch: Path,
-        checks: Part, selection: Selection | None,
+        checks: Part, selection: Selection | None, expected: np.ndarray | None,
     ):  # fmt: skip
-        self.checks, self.selection = checks, selection
+        self.checks, self.selection, self.expected = checks, selection, expected
         self.trained_for = read_ranges(subject.run) if subject.run and subject.config.model.quantise else {}
         self.subject, self.model, self.spec, self.dataset = subject, model, spec, dataset
         self.reference, self.out, self.scratch = reference, out, scratch
@@ -177,7 +188,11 @@ class Converter:
         exact = widened if equalised.straight else self.model
         parity = check_parity(exact, float32, prepare_all(checked, self.spec), self.spec)
         pictures = self._evaluation_set(float32)
-        trials = self._quantised(source, int8, ranges, calibration)
+        # To compress it takes one core some seconds; it is done before anything is timed
+        with ThreadPoolExecutor(1) as aside:
+            packed = aside.submit(parts.write_evaluation, self.deploy / parts.EVALUATION, pictures)
+            trials = self._quantised(source, int8, ranges, calibration)
+        packed.result()
         candidates = [self._judge("tflite", float32, pictures, pictures.logits)]
         candidates += [self._judge("tflite-int8", int8, pictures)] if trials else []
         facts = Conversion(
@@ -214,8 +229,9 @@ class Converter:
         """
         if self.trained_for:
             return self.model, self.model, READY, []
-        clean, changes = clean_network(self.model, self.dataset.train.images, self.checks.images, self.spec)
-        return *equalise(clean, calibration, self.checks.images, self.spec), changes
+        checks = self.checks.images
+        clean, changes = clean_network(self.model, self.dataset.train.images, checks, self.spec)
+        return *equalise(clean, calibration, checks, self.spec, self.expected), changes
 
     def _second_road(self, float32: Path, images: np.ndarray) -> SecondRoad | str:
         """Write the float network in plain operators. Returns what came of it, or why there is no such file,
@@ -312,7 +328,6 @@ class Converter:
         plain = resource(PLAIN).read_text(encoding="utf-8")
         script = selection.script if selection else specialise(plain, self.spec, len(calibration))
         np.save(folder / parts.CALIBRATION, calibration)
-        parts.write_evaluation(folder / parts.EVALUATION, pictures)
         write_program(folder / parts.PROGRAM)
         write_text(folder / LABELS, "\n".join(self.dataset.names) + "\n")
         write_text(folder / parts.SCRIPT, script)
@@ -423,23 +438,25 @@ def _spec(
     )
 
 
-def _score_keras(model: keras.Model, dataset: Dataset, spec: PreprocessSpec) -> Splits:
-    """Metrics of the model as it came, for the sides that there are: validation (but of a run on all of
-    train) and test.
+def _score_keras(
+    model: keras.Model, dataset: Dataset, spec: PreprocessSpec
+) -> tuple[Splits, dict[str, np.ndarray]]:
+    """Metrics of the model as it came, and its logits (N, C), for the sides that there are: validation (but
+    of a run on all of train) and test.
     """
     dataset.part("train")
-    sides = [split for split in SPLITS if len(getattr(dataset, split))]
+    sides = {split: getattr(dataset, split) for split in SPLITS if len(getattr(dataset, split))}
     if not sides:
         raise UserError(
             f"{dataset.name} has no test images, and the model was trained on all others: nothing is left to "
             "score"
         )
+    scorer = scorer_of(model, dataset.names, spec)
+    logits = {split: scorer.logits(side.images, f"scoring {split}") for split, side in sides.items()}
     return {
-        split: evaluate_model(
-            model, dataset.part(split), dataset.names, spec, data=dataset.name, split=split
-        )[0]
-        for split in sides
-    }
+        split: metrics_of(logits[split], side, dataset.names, data=dataset.name, split=split)
+        for split, side in sides.items()
+    }, logits
 
 
 def _range_facts(ranges: dict[str, TensorRange], scales: dict[str, float]) -> tuple[TensorFacts, ...]:

@@ -38,15 +38,20 @@ class Equalised:
 
 
 def equalise(
-    model: keras.Model, calibration: np.ndarray, val: Images, spec: PreprocessSpec
+    model: keras.Model,
+    calibration: np.ndarray,
+    val: Images,
+    spec: PreprocessSpec,
+    expected: np.ndarray | None = None,
 ) -> tuple[keras.Model, keras.Model, Equalised]:
     """(network for 8 bits, network that it must equal in float, what was done).
 
     model: a cleaned Functional classifier. calibration: uint8 (N, I, I, 3). val: uint8 (M, S, S[, 3]) cached
-    images. The second is the first before scaling, which changes no answer; it differs from `model` by the
+    images. expected: what they gave before the clean-up, logits (M, C) of a Scorer, where that is known. The
+    second is the first before scaling, which changes no answer; it differs from `model` by the
     h-swish channels, as the last says.
     """
-    widened, outcome = widen_swishes(fold_constants(model), calibration, val, spec)
+    widened, outcome = widen_swishes(fold_constants(model), calibration, val, spec, expected)
     scaled, count = scale_channels(widened, calibration[:IMAGES], spec)
     straight = {name: [channel.number for channel in channels] for name, channels in outcome.channels.items()}
     return scaled, widened, Equalised(count, straight, outcome.tolerance, outcome.same, outcome.moved)

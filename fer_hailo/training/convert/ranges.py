@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -164,11 +166,25 @@ def _measure(network: LiteRT, spec: PreprocessSpec, job: tuple[np.ndarray, _Draw
     image, drawn = job
     found = {}
     for name, values in itertools.chain([(INPUT, normalise(image[None], spec))], network.views(image, spec)):
-        channels = values.reshape(-1, values.shape[-1])
         found[name] = (
-            channels.min(axis=0),
-            channels.max(axis=0),
-            channels.mean(axis=0, dtype=np.float64),
-            channels.reshape(-1)[drawn[name]].copy(),
+            _folded(np.min, values),
+            _folded(np.max, values),
+            _folded(_sum, values) * (values.shape[-1] / values.size),
+            _taken(values.reshape(-1), drawn[name]),
         )
     return found
+
+
+def _taken(values: np.ndarray, places: np.ndarray | slice) -> np.ndarray:
+    return values[places].copy() if isinstance(places, slice) else values.take(places)
+
+
+def _folded(fold: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:
+    """fold (np.min, say) of each channel of a tensor (..., C): (C,). Whole rows of a map first, since folding
+    channel by channel takes three times as long.
+    """
+    rows = values.reshape(-1, math.prod(values.shape[-2:]))
+    return fold(fold(rows, axis=0).reshape(-1, values.shape[-1]), axis=0)
+
+
+_sum = functools.partial(np.sum, dtype=np.float64)

@@ -59,16 +59,19 @@ class Outcome:
 
 
 def widen_swishes(
-    model: keras.Model, images: np.ndarray, val: Images, spec: PreprocessSpec
+    model: keras.Model,
+    images: np.ndarray,
+    val: Images,
+    spec: PreprocessSpec,
+    expected: np.ndarray | None = None,
 ) -> tuple[keras.Model, Outcome]:
     """Widen with the largest tolerance that leaves 995 of 1000 validation predictions as they are.
 
     model: Functional, constants folded. images: calibration images, uint8 (N, I, I, 3). val: uint8 (M, S, S[,
-    3]) cached images.
+    3]) cached images. expected: the Scorer's logits (M, C) for them, where they are known.
     """
     places = _places(model)
     values = {name: _values(model, before, images, spec) for name, (before, _) in places.items()}
-    expected: np.ndarray | None = None
     tried: dict[str, list[Straight]] = {}
     for tolerance in TOLERANCES if places else ():
         channels = {name: straight_channels(values[name], tolerance) for name in places}

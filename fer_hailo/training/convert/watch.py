@@ -37,31 +37,50 @@ def watcher(model: keras.Model, names: list[str], spec: PreprocessSpec, most: in
     # Numbers for keys, since not every name is one for TensorFlow's signatures
     probe = keras.Model(model.input, {str(number): outputs[name] for number, name in enumerate(names)})
     pays = most >= MANY and keras.backend.backend() == "tensorflow"
-    workers = _litert(probe) if pays else [probe.predict_on_batch]
+    workers = _litert(probe, spec) if pays else [_keras(probe, spec)]
 
     def watch(images: Images, label: str) -> Iterator[Values]:
         starts = range(0, len(images), CHUNK)
-        inputs = (
-            normalise(np.stack([prepare(image, spec) for image in images[start : start + CHUNK]]), spec)
-            for start in starts
-        )
-        for found in track(shared_out(workers, inputs), len(starts), label):
+        chunks = (images[start : start + CHUNK] for start in starts)
+        for found in track(shared_out(workers, chunks), len(starts), label):
             yield {name: np.asarray(found[str(number)]) for number, name in enumerate(names)}
 
     return watch
 
 
-def _litert(probe: keras.Model) -> list[Callable[[np.ndarray], Values]]:
-    """A function for each core, of normalised inputs float32 (n, I, I, 3)."""
+def _keras(probe: keras.Model, spec: PreprocessSpec) -> Callable[[Images], Values]:
+    """A function of a chunk of cached images."""
+    return lambda images: probe.predict_on_batch(
+        normalise(np.stack([prepare(image, spec) for image in images]), spec)
+    )
+
+
+def _litert(probe: keras.Model, spec: PreprocessSpec) -> list[Callable[[Images], Values]]:
+    """The same for each core."""
     content = flatbuffer_of(probe)
 
-    def worker() -> Callable[[np.ndarray], Values]:
+    def worker() -> Callable[[Images], Values]:
         with held():
-            run = interpreter_of(content).get_signature_runner()
+            interpreter = interpreter_of(content)
+            interpreter.allocate_tensors()
+        signature = interpreter.get_signature_runner()
+        source = interpreter.tensor(signature.get_input_details()["image"]["index"])
+        made = {
+            name: interpreter.tensor(detail["index"])
+            for name, detail in signature.get_output_details().items()
+        }
 
-        def compute(inputs: np.ndarray) -> Values:
-            rows = [run(image=image[None]) for image in inputs]
-            return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        def compute(images: Images) -> Values:
+            # One by one, as arrays of a whole chunk leave the processor's cache
+            found = {
+                name: np.empty((len(images), *tensor().shape[1:]), "f4") for name, tensor in made.items()
+            }
+            for number, image in enumerate(images):
+                source()[0] = normalise(prepare(image, spec), spec)
+                interpreter.invoke()
+                for name, tensor in made.items():
+                    found[name][number] = tensor()[0]
+            return found
 
         return compute
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_hailo.common.config import Config
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.common.files import write_text
 from fer_hailo.common.reading import read_json, read_text, reading
 from fer_hailo.common.runs import DROPPED, ENVIRONMENT
@@ -67,8 +67,8 @@ def named_images(path: Path | str, pictures: Pictures, groups: np.ndarray) -> np
         if entry not in there:
             other = " (or they are read at another source_size, or in colour)" if _is_digest(entry) else ""
             raise UserError(
-                f"{path} line {line}: {pictures.name} holds no image {entry!r}: the list is of other "
-                f"data{other}"
+                f"{path} line {line}: {pictures.name} holds no image {one_line(entry, 80)!r}: the list is of "
+                f"other data{other}"
             )
     names = np.unique(pictures.labels, return_inverse=True)[1]
     photographs = groups * (int(names.max()) + 1) + names

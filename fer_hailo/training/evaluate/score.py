@@ -17,7 +17,7 @@ from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.data.rows import Images
 from fer_hailo.training.models.inputs import FaceInput
 
-BATCH = 256
+BATCH = 64  # more make arrays that leave the processor's cache
 
 
 class Scorer:
@@ -56,8 +56,12 @@ def evaluate_model(
     Raises UserError when the network's outputs do not fit the names, or its values are not finite.
     """
     logits = scorer_of(network, names, spec).logits(part.images, f"scoring {split}")
-    probabilities = softmax(logits)
-    return _metrics(probabilities, part, names, data, split), probabilities
+    return metrics_of(logits, part, names, data=data, split=split), softmax(logits)
+
+
+def metrics_of(logits: np.ndarray, part: Part, names: Sequence[str], *, data: str, split: str) -> Metrics:
+    """Of logits (N, C) for a side's images. Raises UserError where they are not finite."""
+    return _metrics(softmax(logits), part, names, data, split)
 
 
 def scorer_of(network: keras.Model, names: Sequence[str], spec: PreprocessSpec) -> Scorer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from fer_hailo.training.networks.head import POOL, head
 from fer_hailo.training.networks.record import Network, System
 from fer_hailo.training.networks.registry import METHODS, network
 from fer_hailo.training.networks.weights import CHECKPOINTS, Kind, Weights, parse_weights
+
+# As TensorFlow's scopes may be called
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def build_model(
@@ -116,11 +120,26 @@ def load_model(path: Path | str) -> keras.Model:
     if not path.is_file():
         raise UserError(absent(path))
     try:
-        if path.suffix in SUFFIXES:
-            return as_classifier(open_h5(path))
-        return as_classifier(keras.models.load_model(path, compile=False))
+        old = path.suffix in SUFFIXES
+        model = open_h5(path) if old else keras.models.load_model(path, compile=False)
+        _check_scopes(model)
+        return as_classifier(model)
     except DAMAGED as error:
         raise UserError(f"{path} cannot be opened as a Keras model: {one_line(error, 200)}") from None
+
+
+def _check_scopes(model: keras.Model) -> None:
+    """Raise ValueError for a name with which TensorFlow would not compute, which it says at the first image
+    only.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    layers = (
+        layer.name.lstrip("_") for layer in getattr(model, "layers", ())
+    )  # only the first scope must not
+    for name in (model.name, *layers):
+        if not SCOPE.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is no name of a layer that TensorFlow takes")
 
 
 def transfer_weights(source: keras.Model, target: keras.Model) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_hailo.common.errors import UserError
+from fer_hailo.common.errors import UserError, one_line
 from fer_hailo.training.models.old_layers import Layer, NotTranslated, translate, translate_operation
 
 SUFFIXES = (".h5", ".hdf5")
@@ -39,7 +39,8 @@ def open_h5(path: Path) -> keras.Model:
             _load_weights(model, file["model_weights"])
         except NotTranslated as reason:
             raise UserError(
-                f"{path} (Keras {version}) has {reason}, which is not opened here: build the same network of "
+                f"{path} (Keras {one_line(version, 20)}) has {one_line(reason, 160)}, which is not opened "
+                "here: build the same network of "
                 f"Keras 3's own layers, channels last, then network.load_weights('{path.name}') and "
                 f"network.save('{path.stem}.keras')"
             ) from None

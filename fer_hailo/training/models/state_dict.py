@@ -38,13 +38,18 @@ Renamed = Mapping[str, Iterable[str]]
 
 
 def load_state_dict(
-    model: keras.Model, tensors: Tensors, renamed: Renamed, skip: Collection[str] = ()
+    model: keras.Model,
+    tensors: Tensors,
+    renamed: Renamed,
+    skip: Collection[str] = (),
+    source: Path | str = "the checkpoint",
 ) -> tuple[list[str], list[str]]:
     """Copy tensors of a PyTorch state dict into the layers that are called as their modules, with - for the
     dot.
 
     renamed: {the beginning of a name in the file: the beginnings under which layers look for it}, for
     backbones that stand below another name in the whole network. skip: names of layers that are left alone.
+    source: what an error calls the tensors' file.
     Returns the names of layers without a tensor, which stay as they were, and of tensors without a layer.
     Raises UserError where nothing fits, a shape does not, or a layer is only half there.
     """
@@ -59,20 +64,20 @@ def load_state_dict(
             continue
         if len(have) < len(wanted):
             lost = next(key for key, _, _ in wanted if key not in found)
-            raise UserError(f"the checkpoint has {have[0]}, but no {lost}: it is of another network")
+            raise UserError(f"{source} has {have[0]}, but no {lost}: it is of another network")
         for key, variable, axes in wanted:
             value = _turned(found[key], axes)
             if isinstance(layer, layers.PReLU) and value.size == np.prod(variable.shape):
                 value = value.reshape(variable.shape)  # one slope for a channel, wherever it is
             if value.shape != tuple(variable.shape):
                 raise UserError(
-                    f"the checkpoint's {key} has the shape {found[key].shape}, which does not fit "
+                    f"{source} has {key} of the shape {found[key].shape}, which does not fit "
                     f"{tuple(variable.shape)}"
                 )
             variable.assign(value)
     if not used:
         raise UserError(
-            f"no tensor of the checkpoint has the name of a layer: it holds {', '.join(list(tensors)[:3])}, "
+            f"no tensor of {source} has the name of a layer: it holds {', '.join(list(tensors)[:3])[:200]}, "
             "..."
         )
     return left, [name for name in found if name not in used]
@@ -87,7 +92,7 @@ def load_checkpoints(paths: Sequence[str], model: keras.Model, renamed: Renamed)
     """
     left, last = {layer.name for layer in model.layers}, last_layers(model)
     for path in paths:
-        without, unused = load_state_dict(model, read_tensors(path), renamed, last)
+        without, unused = load_state_dict(model, read_tensors(path), renamed, last, path)
         _take_images(model, without)
         left &= set(without)
         print(
@@ -114,7 +119,7 @@ def load_whole(path: Path, model: keras.Model) -> None:
                 f"{path} tells {len(weight)} classes apart, {count} are named: name all, in the order of the "
                 "outputs, with --classes"
             )
-    left, _ = load_state_dict(model, tensors, {})
+    left, _ = load_state_dict(model, tensors, {}, source=path)
     if left:
         raise UserError(
             f"{path} is no whole {model.name}: it has nothing for {len(left)} of its layers, such as "
