@@ -13,7 +13,16 @@ Importing this package loads no framework and starts nothing; see the modules of
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+# pip sees to it; a checkout and compile_hef.pyz are run by any Python
+if sys.version_info < (3, 10):  # noqa: UP036
+    sys.stderr.write(
+        f"error: this Python ({sys.executable}) is {sys.version_info[0]}.{sys.version_info[1]}, and "
+        "fer-hailo needs 3.10 or newer\n"
+    )
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from pathlib import Path

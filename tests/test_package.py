@@ -47,6 +47,12 @@ def test_the_help_names_every_command_and_loads_no_framework(command):
         assert not loaded_by(code.format(arguments)) & HEAVY
 
 
+def test_an_older_python_is_told_so(command):
+    older = "import sys; sys.version_info = (3, 9, 18); import fer_hailo.common.cli"
+    said = command([sys.executable, "-c", older])
+    assert "is 3.9, and fer-hailo needs 3.10 or newer" in error_line(said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -51,21 +51,19 @@ def test_a_bar_and_a_line_a_minute(terminal, kind, monkeypatch):
         )
 
 
+def test_batches_are_counted_by_their_images():
+    stream, clock = Stream(False), Clock()
+    for _ in track(range(4), 1000, "scoring", Line(stream, clock), each=256):
+        clock.wait(61)
+    first, *_, last = stream.getvalue().splitlines()
+    assert first == "scoring: 256 of 1,000, 2 min 57 s left" and last == "scoring: 1,000 in 4 min 04 s"
+
+
 def test_short_work_leaves_one_line_in_a_file():
     stream, clock = Stream(False), Clock()
     for _ in track(range(59), 59, "decoding", Line(stream, clock)):
         clock.wait(1)
     assert stream.getvalue() == "decoding: 59 in 59 s\n"
-
-
-def test_batches_are_counted_as_what_they_hold():
-    stream, clock = Stream(False), Clock()
-    for _ in track(range(3), 600, "scoring val", Line(stream, clock), each=256):
-        clock.wait(64)
-    assert stream.getvalue() == (
-        "scoring val: 256 of 600, 1 min 26 s left\nscoring val: 512 of 600, 22 s left\n"
-        "scoring val: 600 of 600, 0 s left\nscoring val: 600 in 3 min 12 s\n"
-    )
 
 
 def test_several_bars_share_the_minute_of_their_line():

@@ -163,10 +163,11 @@ def as_in(bundle: Bundle, home: Home) -> Home:
         theirs, ours = ", ".join(home.labels), ", ".join(bundle.labels)
         raise UserError(f"{path} tells apart {theirs}; {bundle.folder} holds images of {ours}")
     if home.manifest and home.spec != bundle.spec:
-        prepared = home.spec.to_dict(), bundle.spec.to_dict()
-        raise UserError(
-            f"{path} takes faces prepared as {prepared[0]}; those in {bundle.folder} are {prepared[1]}"
+        taken, made = home.spec.to_dict(), bundle.spec.to_dict()
+        others = ", ".join(
+            f"{key} {value}, not {made[key]}" for key, value in taken.items() if value != made[key]
         )
+        raise UserError(f"{path} takes faces prepared otherwise than those in {bundle.folder}: {others}")
     return replace(home, given=Stated(bundle.labels, bundle.spec))
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from fer_hailo.common.calls import tool
@@ -45,11 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     from fer_hailo.sdk.client import ARCHITECTURES
     from fer_hailo.sdk.compile import STEPS
 
-    if arguments.hw_arch not in ARCHITECTURES:
-        raise UserError(
-            f"unknown --hw-arch {arguments.hw_arch}{nearest(arguments.hw_arch, ARCHITECTURES)}: "
-            f"{', '.join(ARCHITECTURES)}"
-        )
+    _check_arch(arguments.hw_arch, ARCHITECTURES)
     if arguments.problem:
         return _report_problem(arguments)
     bundle = arguments.bundle or newest_bundle()
@@ -57,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.rehearse:
         if arguments.steps:
             raise UserError("--rehearse runs no steps of the SDK: leave out --steps")
+        if arguments.tried:
+            raise UserError("--rehearse takes one model script: name it with --alls instead of --try")
         return rehearse_bundle(
             bundle, *common, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
         )
@@ -80,6 +79,18 @@ def main(argv: list[str] | None = None) -> int:
     return compile_bundle(
         bundle, *common, ordered, arguments.out, arguments.max_drop, arguments.quick, arguments.strict
     )
+
+
+def _check_arch(arch: str, known: Iterable[str]) -> None:
+    if arch in known:
+        return
+    names = ", ".join(known)
+    if arch.startswith(("hailo10", "hailo15")):
+        raise UserError(
+            f"--hw-arch {arch} is of another family, with a compiler of its own (5.x); this project targets "
+            f"{names}"
+        )
+    raise UserError(f"unknown --hw-arch {arch}{nearest(arch, known)}: {names}")
 
 
 def _parser() -> Parser:
@@ -168,6 +179,8 @@ def _inspect(path: Path, as_json: bool) -> int:
     from fer_hailo.formats.har import format_har, read_har
     from fer_hailo.formats.hef import format_hef, read_hef
 
+    if path.suffix not in (".hef", ".har"):
+        raise UserError(f"--inspect takes a .hef or a .har, not {path}")
     if path.suffix == ".har":
         har = read_har(path)
         print(to_json(har.to_dict(), indent=2) if as_json else format_har(har))
@@ -190,23 +203,22 @@ def _report_problem(arguments: argparse.Namespace) -> int:
 
 def _lint(paths: list[Path], strict: bool, bundle: Path | None, har: Path | None) -> int:
     from fer_hailo.deploy.bundle import load_bundle
-    from fer_hailo.script.files import read_scripts
+    from fer_hailo.script.files import fitted, read_scripts
     from fer_hailo.script.layers import Layers
     from fer_hailo.script.lint import lint_script, strictly
 
     script = read_scripts(paths)
     loaded = load_bundle(bundle) if bundle else None
     layers = Layers.from_har(har) if har else None
-    findings = lint_script(
-        script.text, loaded.spec if loaded else None, len(loaded.calibration()) if loaded else None, layers
-    )
+    spec, count = (loaded.spec, len(loaded.calibration())) if loaded else (None, None)
+    if spec and count:
+        script = fitted(script, spec, count)
+    findings = lint_script(script.text, spec, count, layers)
     findings = strictly(findings) if strict else findings
     for finding in findings:
         print(script.format(finding))
-    errors = sum(finding.level == "error" for finding in findings)
-    print(
-        f"{script.name}: {errors} errors, {sum(finding.level == 'warning' for finding in findings)} warnings"
-    )
+    errors, warnings = (sum(finding.level == level for finding in findings) for level in ("error", "warning"))
+    print(f"{script.name}: {errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     return 2 if errors else 0
 
 

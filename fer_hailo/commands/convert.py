@@ -16,6 +16,8 @@ from fer_hailo.common.cli import command_parser
 from fer_hailo.common.config import add_flags, flag_values
 from fer_hailo.common.errors import UserError
 
+OTHERS = (".tflite", ".onnx", ".pb", ".pt", ".pth", ".har", ".hef")
+
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_parser("convert", __doc__)
@@ -29,6 +31,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, help="see --mean [127.5]")
     add_flags(parser)
     arguments = parser.parse_args(argv)
+    if Path(arguments.model or "").suffix.lower() in OTHERS:
+        raise UserError(
+            f"{arguments.model} is no Keras file: conversion starts from the .keras or .h5 that it was made "
+            "of (docs/models-from-elsewhere.md)"
+        )
     for name in ("tensorflow", "ai_edge_quantizer"):
         if importlib.util.find_spec(name) is None:
             raise UserError(f"{name} is not installed here, and conversion needs it: {install('train')}")

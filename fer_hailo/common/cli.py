@@ -55,8 +55,14 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments:"):
             flag = message.split(":", 1)[1].split()[0].split("=")[0]
             kind = "option" if flag.startswith("-") else "argument"
-            message = f"unknown {kind} {flag}{nearest(flag, self._option_string_actions)} (see --help)"
+            message = f"unknown {kind} {flag}{self._meant(flag)} (see --help)"
         raise UserError(message)
+
+    def _meant(self, flag: str) -> str:
+        """As `nearest`; the dashes, which all options have, make none alike."""
+        words = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        found = difflib.get_close_matches(flag.lstrip("-"), words, n=1)
+        return f" (did you mean --{found[0]}?)" if found else ""
 
     def _print_message(self, message: str, file=None) -> None:
         """argparse would take a full disk for done."""

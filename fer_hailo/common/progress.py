@@ -99,10 +99,10 @@ class Bar:
         return f"{self._label}: {bar}"
 
 
-def track(items: Iterable, total: int, label: str, line: Line | None = None, each: int = 1) -> Iterator:
+def track(items: Iterable, total: int, label: str, line: Line | None = None, *, each: int = 1) -> Iterator:
     """Yield the items while a line shows how many of `total` are done and the time left.
 
-    each: how many of them an item holds, as a batch does; the last may hold fewer.
+    each: how many an item stands for, as a batch for its images; the last one for fewer.
     """
     bar = Bar(total, label, line)
     for count, item in enumerate(items, 1):

@@ -136,6 +136,8 @@ def load_bundle(folder: Path | str) -> Bundle:
     Raises UserError, with the file and the reason, where anything in it is not as it was made.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, and a deploy bundle is a folder: {_instead_of(folder)}")
     if not (folder / MANIFEST).is_file():
         inside = folder / "deploy"
         what = (
@@ -143,7 +145,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         )
         raise UserError(f"no deploy bundle at {folder} (it has no {MANIFEST}): {what}")
     if not any((folder / name).is_file() for name in (CALIBRATION, EVALUATION, PROGRAM)):
-        raise UserError(f"{folder} is no deploy bundle: make its with {call('convert')} {folder}")
+        raise UserError(f"{folder} is no deploy bundle: make one with {call('convert')} {folder}")
     text = (folder / MANIFEST).read_bytes()
     manifest = _manifest(folder, text)
     spec, labels = manifest.preprocess, manifest.labels
@@ -166,13 +168,23 @@ def load_bundle(folder: Path | str) -> Bundle:
     for name in names:
         if file_sha256(folder / name) != manifest.files[name].sha256:
             checks.get(name, lambda path: None)(folder / name)  # says what is wrong where that can be told
+            own = ", or leave it as it was, and name a script of your own with --alls" * (name == SCRIPT)
             raise UserError(
                 f"{folder / name} is not the file that the bundle was made with (its SHA-256 differs): "
-                f"{AGAIN}"
+                f"{AGAIN}{own}"
             )
     for name in names:
         checks.get(name, lambda path: None)(folder / name)
     return Bundle(folder, manifest, read_tflite(folder / FLOAT), hashlib.sha256(text).hexdigest())
+
+
+def _instead_of(file: Path) -> str:
+    """What a user may have wanted who gave this file in place of a bundle."""
+    if file.suffix in (".hef", ".har"):
+        return f"{call('compile')} --inspect {file} tells what is in it"
+    if file.suffix in (".keras", ".h5", ".hdf5"):
+        return f"make one with {call('convert')} {file}"
+    return f"make one of the model's Keras file with {tool('convert')}"
 
 
 def newest_bundle(parent: Path = RUNS) -> Path:

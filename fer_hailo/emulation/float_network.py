@@ -80,7 +80,7 @@ class FloatNetwork:
             return found
 
         total: dict[str, Measured] = {}
-        for found in track(in_batches(one, images), -(-len(images) // BATCH), "measuring ranges"):
+        for found in track(in_batches(one, images), len(images), "measuring ranges", each=BATCH):
             for name, part in found.items():
                 whole = total.setdefault(name, Measured())
                 whole.span(part.low, part.high)

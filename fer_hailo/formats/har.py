@@ -132,9 +132,10 @@ def format_har(har: Har) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
         for row in rows
     ]
-    measured = (
-        "" if har.noise or not har.levels else "no layer noise: the compiler measures it at level 2 and above"
+    why = (
+        "this HAR holds none" if (optimization or 0) >= 2 else "the compiler measures it at level 2 and above"
     )
+    measured = "" if har.noise or not har.levels else f"no layer noise: {why}"
     return "\n".join(_printable(line) for line in [what, levels, measured, *table] if line)
 
 

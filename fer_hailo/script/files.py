@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer_hailo.script.text import Finding, format_finding, read_script
+from fer_hailo.common.preprocess import PreprocessSpec
+from fer_hailo.common.resources import resource
+from fer_hailo.script.lint import specialise
+from fer_hailo.script.text import Finding, format_finding, parse_script, read_script
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ class ScriptFiles:
                 return format_finding(replace(finding, line=line), name)
             line -= lines
         raise ValueError("a script without files")
+
+
+def fitted(script: ScriptFiles, spec: PreprocessSpec, calib_count: int) -> ScriptFiles:
+    """The same for a bundle: a first file that is one of this project's gets the bundle's normalisation and
+    number of calibration images, as in `model.alls`. A user's own file is left as it is.
+    """
+    alls = resource("alls").resolve()
+    if Path(script.names[0]).resolve().parent != alls:
+        return script
+    if not any(statement.command == "normalization" for statement in parse_script(script.texts[0])[0]):
+        return script  # lines for --layers
+    return replace(script, texts=(specialise(script.texts[0], spec, calib_count), *script.texts[1:]))
 
 
 def read_scripts(paths: Sequence[Path]) -> ScriptFiles:

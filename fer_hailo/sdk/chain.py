@@ -19,7 +19,7 @@ from fer_hailo.deploy.bundle import SCRIPT, Bundle, load_bundle
 from fer_hailo.deploy.home import DRAWN, resolve
 from fer_hailo.deploy.steps import Finding
 from fer_hailo.emulation.stages import NARROW, WIDE, tflite_layers
-from fer_hailo.script.files import ScriptFiles, read_scripts
+from fer_hailo.script.files import ScriptFiles, fitted, read_scripts
 from fer_hailo.script.layers import resolve as resolve_layers
 from fer_hailo.script.lint import lint_script, strictly
 from fer_hailo.script.settings import settings_of
@@ -86,6 +86,7 @@ def compile_bundle(
         concerns=concerns_of(
             [finding.line for finding in said if finding.what == REDUCED],
             {name: ratio for step in record.values() for name, ratio in step.output_snr.items()} | noise,
+            _is_simple(job.bundle),
         ),
         script=optimized.script if optimized and optimized.script is not None else job.script.text,
         levels=[finding.level for finding in said if finding.level is not None],
@@ -140,11 +141,16 @@ def _job(
 ) -> Job:
     """Check the bundle and the script, before anything slow begins."""
     bundle = load_bundle(folder)
-    script = read_scripts([path or bundle.folder / SCRIPT for path in scripts])
-    findings = lint_script(script.text, bundle.spec, len(bundle.calibration()))
+    script, count = (
+        read_scripts([path or bundle.folder / SCRIPT for path in scripts]),
+        len(bundle.calibration()),
+    )
+    script = fitted(script, bundle.spec, count)
+    findings = lint_script(script.text, bundle.spec, count)
     findings = strictly(findings) if strict else findings
     for finding in findings:
-        _say(script.format(finding), red=finding.level != "note")
+        if finding.level != "note":  # what a note calls unchecked is checked below and after the parse
+            _say(script.format(finding), red=True)
     faults = sum(finding.level == "error" for finding in findings)
     if faults:
         raise UserError(
@@ -153,7 +159,7 @@ def _job(
     _check_quoted(script, bundle)
     if bundle.manifest.data.name == SYNTHETIC:
         _say(f"warning: {bundle.name} {DRAWN}", red=True)
-    if any(layer.operator in ("HARD_SWISH", "MUL") for layer in bundle.network.layers):
+    if not _is_simple(bundle):
         _say(f"note: {SIMPLER}")
     pictures, digests = bundle.evaluation(), bundle.manifest.digests
     if quick is not None:
@@ -162,6 +168,11 @@ def _job(
             split: pictures.take(pictures.split == split).sha256() for split in np.unique(pictures.split)
         }
     return Job(bundle, hw_arch, script, pictures, digests, quick, out or bundle.folder / hw_arch)
+
+
+def _is_simple(bundle: Bundle) -> bool:
+    """Whether the network has neither h-swish nor gates."""
+    return all(layer.operator not in ("HARD_SWISH", "MUL") for layer in bundle.network.layers)
 
 
 def _check_quoted(script: ScriptFiles, bundle: Bundle) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import platform
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,10 +27,9 @@ ARCHITECTURES = {"hailo8": "HAILO8", "hailo8l": "HAILO8L", "hailo8r": "HAILO8R"}
 TOPS = {"hailo8": 26, "hailo8l": 13, "hailo8r": 26}
 CONTEXTS = {"har-native": "SDK_NATIVE", "har-fp": "SDK_FP_OPTIMIZED", "har-int8": "SDK_QUANTIZED"}
 MISSING = (
-    "the Hailo Dataflow Compiler (module hailo_sdk_client) is not installed in this Python: get its wheel, "
-    "version 3.x for Hailo-8, from "
-    "Hailo's Developer Zone (free registration; Linux, Python 3.10 to 3.12); --rehearse checks everything "
-    "that can be checked without it"
+    "the Hailo Dataflow Compiler (module hailo_sdk_client) is not installed in this Python, {version}: get "
+    "its wheel, version 3.x for Hailo-8, from Hailo's Developer Zone (free registration; Linux, Python 3.10 "
+    "to 3.12); --rehearse checks everything that can be checked without it"
 )
 BATCH = 8  # images that the emulation takes at once
 
@@ -41,7 +41,7 @@ def client() -> ModuleType:
     # An SDK in a wrong environment fails in many ways: libraries, versions, the order of imports
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "hailo_sdk_client":
-            raise UserError(MISSING) from None
+            raise UserError(MISSING.format(version=platform.python_version())) from None
         reason = with_class(error, first_line(error))
         raise UserError(
             f"the Dataflow Compiler is installed but cannot be imported ({reason}): install it again in an "
@@ -54,12 +54,16 @@ def client() -> ModuleType:
 def said_at_import() -> str:
     """Import the SDK. Returns what it printed meanwhile: that it finds no GPU is often said then only.
 
-    Raises UserError as `client` does.
+    Raises UserError as `client` does, and where it is the SDK of another family of chips.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "import.log"
         with captured(log):
-            client()
+            version = str(getattr(client(), "__version__", ""))
+        if version.startswith("5."):
+            raise UserError(
+                f"the Dataflow Compiler here is {version}, for Hailo-10 and Hailo-15: a Hailo-8 needs 3.x"
+            )
         return log.read_text(encoding="utf-8", errors="replace")
 
 

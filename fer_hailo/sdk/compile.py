@@ -7,10 +7,12 @@ when scoring is interrupted, and another number of images to score on costs no s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None, until: str = STEPS[-1]) 
     allowed = STEPS[: STEPS.index(until) + 1]
     said = sdk.said_at_import()
     job.out.mkdir(parents=True, exist_ok=True)
-    with locked(job.out / ".lock", wait=False):
+    with locked(job.out / ".lock", wait=False), _going_on():
         record = read_steps(job.out / RECORD)
         for number, step in enumerate(allowed):
             if wanted is None and _fits(job, record, step):
@@ -103,6 +105,14 @@ def run_steps(job: Job, wanted: tuple[str, ...] | None, until: str = STEPS[-1]) 
                 record[step] = replace(record[step], scores=_score(job, step, record[step].output_snr))
                 write_steps(job.out / RECORD, record)
         return {step: record[step] for step in STEPS if _fits(job, record, step)}
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("steps that were done are kept, the same command goes on") from None
 
 
 def _check_earlier(job: Job, record: dict[str, Step], steps: tuple[str, ...]) -> None:

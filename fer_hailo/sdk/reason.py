@@ -66,7 +66,7 @@ def out_of_memory(error: BaseException) -> bool:
 def advice_for(error: BaseException) -> str:
     """What to do about an exception of the SDK, by its classes and its text."""
     said = str(error)
-    if _MEMORY.search(said):
+    if out_of_memory(error):
         return "memory ran out; close other programs, or give model_optimization_config a smaller batch_size"
     if _CANNOT_START.search(said):
         return (

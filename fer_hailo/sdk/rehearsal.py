@@ -78,6 +78,10 @@ def rehearse(
     the calibration set, bound the speed. Writes nothing. script: its text.
     """
     warnings = [layer.doubt for layer in bundle.network.unexpected()]
+    files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
+    networks: dict[str, Any] = {
+        network.stage: network for network in map(LiteRT, files)
+    }  # first: is it there?
     emulation = None
     try:
         emulation = emulation_of(bundle, script)
@@ -86,10 +90,7 @@ def rehearse(
         warnings.append(f"no integer emulation of this network: {error}; {judged}")
     if INT8 in bundle.manifest.without:
         warnings.append(f"there is no {INT8} ({bundle.manifest.without[INT8]}): it is not scored")
-    files = [bundle.folder / FLOAT, *([bundle.int8] if bundle.int8 else [])]
-    networks = {network.stage: network for network in map(LiteRT, files)} | (
-        emulation.networks if emulation else {}
-    )
+    networks |= emulation.networks if emulation else {}
     metrics = {
         stage: _scored(bundle, network, pictures, digests, stage) for stage, network in networks.items()
     }

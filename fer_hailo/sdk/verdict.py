@@ -11,8 +11,8 @@ from fer_hailo.common.results import FLOAT_STEM
 
 ADVICE = {
     "parse": "the parsed float network does not give what the TFLite gives: a fault of the parse. Compare "
-    "the layers of model.har (Netron "
-    "opens it) with conversion.html, and try another version of the Dataflow Compiler",
+    "the layers of model.har (Netron opens it) with conversion.html, see by --rehearse whether the TFLite "
+    "itself is right, and try another version of the Dataflow Compiler",
     "script": "accuracy is lost in float, with the model script alone: a fault of the script. Look at its "
     "normalization, input_conversion, "
     "resize and change_output_activation first",
@@ -26,10 +26,10 @@ ADVICE = {
 OUTPUT = "output_layer"  # what the HN calls the layers of outputs
 BAD_SNR = 10.0  # dB; at or below it an output is mostly noise, by the compiler's own guide
 TRY = (
-    "try --layers alls/negative_exponent.alls, 16 bits there (--layers alls/NETWORK_a16.alls, or a line of "
-    "your "
-    "own), or a network without squeeze-and-excite (mobilenet_v3_small_no_se)"
+    "try --layers alls/negative_exponent.alls, or 16 bits there (--layers alls/NETWORK_a16.alls, or a line "
+    "of your own)"
 )
+SIMPLER_TRY = ", or a network without h-swish and gates (mobilenet_v3_small_minimalistic)"
 # What is judged: the first of them that there is
 LAST = ("har-int8", "emulated-a16", "emulated-int8", "tflite-int8", FLOAT_STEM)
 SAME = 0.99  # part of the predictions in which the parsed float network must agree with the TFLite
@@ -105,15 +105,16 @@ def judge(
     return Verdict(lost, most, tuple(causes), tuple(concerns), selected_by)
 
 
-def concerns_of(reduced: Sequence[str], noise: Mapping[str, float]) -> list[str]:
+def concerns_of(reduced: Sequence[str], noise: Mapping[str, float], simple: bool = False) -> list[str]:
     """A sentence for what the SDK says of bad numbers.
 
     reduced: the layers whose output bits it reduced, with the bits. noise: signal-to-noise ratios of layers,
-    dB, of which the outputs' count here.
+    dB, of which the outputs' count here. simple: whether the network has neither h-swish nor gates.
     """
-    found = [f"the SDK reduced the output bits of {', '.join(reduced)}: {TRY}"] if reduced else []
+    cure = TRY if simple else TRY + SIMPLER_TRY
+    found = [f"the SDK reduced the output bits of {', '.join(reduced)}: {cure}"] if reduced else []
     return found + [
-        f"the output {name} is mostly noise, {ratio:.3g} dB where more than {BAD_SNR:g} are wanted: {TRY}"
+        f"the output {name} is mostly noise, {ratio:.3g} dB where more than {BAD_SNR:g} are wanted: {cure}"
         for name, ratio in noise.items()
         if OUTPUT in name and ratio <= BAD_SNR
     ]

@@ -11,10 +11,11 @@ from pathlib import Path
 import handmade
 import numpy as np
 import pytest
-from conftest import error_line
+from conftest import ROOT, error_line
 from handmade import CALIBRATION, NAMES, TEST, VAL, compile_hef, pictures, write_bundle
 
 from fer_hailo.common.errors import UserError
+from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.deploy.bundle import (
     FILES,
     FLOAT,
@@ -26,6 +27,7 @@ from fer_hailo.deploy.bundle import (
 )
 from fer_hailo.deploy.home import resolve
 from fer_hailo.formats.tflite import Tensor, Tflite
+from fer_hailo.script.files import fitted, read_scripts
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +337,12 @@ def test_a_manifest_without_a_files_digest(copy):
             ["--steps", "parse,optimise"],
             ["unknown step optimise (did you mean optimize?): --steps takes parse,optimize,compile"],
         ),
+        (
+            ["--hw-arch", "hailo10h"],
+            ["--hw-arch hailo10h is of another family", "(5.x)", "targets hailo8, hailo8l"],
+        ),
         (["--rehearse", "--steps", "parse"], ["--rehearse runs no steps"]),
+        (["--rehearse", "--try", "deploy/model.alls"], ["--rehearse takes one model script", "--alls"]),
         (["--max-drop", "all"], ["points of accuracy are a number from 0 to 100, not all"]),
         (["--max-drop", "nan"], ["points of accuracy"]),
         (["--quick", "0"], ["a whole number from 1 on, not 0"]),
@@ -344,11 +351,51 @@ def test_a_manifest_without_a_files_digest(copy):
         (["--alls", "deploy/model_float32.tflite"], ["model_float32.tflite"]),
         (["--out", "deploy/labels.txt"], ["labels.txt", "choose another folder"]),
         (["--hwarch", "hailo8"], ["unknown option --hwarch (did you mean --hw-arch?)"]),
+        (["--chip", "hailo8"], ["unknown option --chip (see --help)"]),
     ],
 )
 def test_the_command_line_is_checked(copy, arguments, words):
     line = error_line(compile_hef("deploy", *arguments, cwd=copy.parent))
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.har", "--inspect m.har tells what is in it"),
+        ("m.hef", "--inspect m.hef tells what is in it"),
+        ("m.keras", "make one with python convert_tflite.py m.keras"),
+        ("m.tflite", "make one of the model's Keras file with convert_tflite.py"),
+    ],
+)
+def test_a_file_in_place_of_a_bundle(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf"{name} is a file, and a deploy bundle is a folder: .*{said}"):
+        load_bundle(name)
+
+
+def test_a_changed_script_of_the_bundle_is_refused_with_the_way_to_use_it(copy):
+    with open(copy / "model.alls", "a") as file:
+        file.write("performance_param(compiler_optimization_level=max)\n")
+    assert "model.alls is not the file" in refusal(copy) and "your own with --alls" in refusal(copy)
+
+
+def test_own_scripts_fit_a_bundle_of_another_recipe(copy, tmp_path):
+    """The handmade bundle has far fewer calibration images than the scripts of alls/ state."""
+    result = compile_hef("--lint", ROOT / "alls/fast.alls", "--bundle", copy, cwd=tmp_path, sdk=False)
+    assert result.returncode == 0 and "fast.alls: 0 errors" in result.stdout
+    mine = tmp_path / "fast.alls"
+    mine.write_text((ROOT / "alls/fast.alls").read_text())
+    result = compile_hef("--lint", mine, "--bundle", copy, cwd=tmp_path, sdk=False)
+    assert result.returncode == 2 and "calibset_size is 1024" in result.stdout
+    spec = PreprocessSpec(mean=0.0, scale=255.0)
+    script = fitted(read_scripts([ROOT / "alls/fast.alls", ROOT / "alls/output16.alls"]), spec, 700)
+    assert "normalization([0.0, 0.0, 0.0], [255.0, 255.0, 255.0])" in script.texts[0]
+    assert "calibset_size=700" in script.texts[0]
+    assert script.texts[1] == (ROOT / "alls/output16.alls").read_text()
+    lines = read_scripts([ROOT / "alls/mobilenet_v3_small_a16.alls"])
+    assert fitted(lines, spec, 700) == lines
 
 
 def test_a_script_that_does_not_fit_the_bundle(copy, tmp_path):

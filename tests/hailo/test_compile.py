@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -533,6 +534,9 @@ def test_concerns():
     noise = {"net/output_layer1": 10.0, "net/output_layer2": 10.1, "net/conv1": 2.0}
     (said,) = concerns_of([], noise)
     assert "the output net/output_layer1 is mostly noise, 10 dB" in said and "negative_exponent" in said
+    assert "mobilenet_v3_small_minimalistic" in said
+    (simple,) = concerns_of([], noise, simple=True)
+    assert "negative_exponent" in simple and "minimalistic" not in simple  # it is of that kind already
     assert concerns_of([], {}) == [] and len(concerns_of(["net/conv1 by 5"], noise)) == 2
 
 
@@ -704,7 +708,8 @@ def test_interrupted(compiled, number):
         assert process.poll() is None
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert "interrupted: steps that were done are kept, the same command goes on" in errors
     assert (out / "model.hef").read_bytes() == before["model.hef"] and set(contents(out)) == set(before)
 
 
@@ -723,6 +728,13 @@ def test_one_at_a_time(compiled):
 def test_the_sdk_is_missing(fresh, tmp_path):
     line = error_line(compile_hef(fresh, "--out", "out", cwd=tmp_path, sdk=False))
     assert "hailo_sdk_client" in line and "Developer Zone" in line and "--rehearse" in line
+    assert f"in this Python, {platform.python_version()}: " in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_compiler_of_another_family_is_refused_before_anything_is_made(fresh, tmp_path):
+    line = error_line(compile_hef(fresh, "--out", "out", cwd=tmp_path, version="5.1.0"))
+    assert "the Dataflow Compiler here is 5.1.0" in line and "needs 3.x" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -746,6 +758,7 @@ SUBPROCESS = (
             "memory ran out",
             "try a smaller batch_size",
         ),
+        ("MemoryError", "", "memory ran out", "no reason given"),
         ("BackendAllocatorException", "Mapping Failed", "no place for the network", "Mapping Failed"),
         (
             "BackendAllocatorException",
@@ -814,7 +827,7 @@ def test_what_inference_raises_is_one_line(monkeypatch, tmp_path, capfd):
     with (
         pytest.raises(
             UserError,
-            match=r"^scoring har-int8: the SDK failed \(MemoryError: no memory for\); the whole log is "
+            match=r"^scoring har-int8: memory ran out; .* \(MemoryError: no memory for\); the whole log is "
             r".*sdk.log$",
         ),
         sdk.inference(Runner(), "har-int8", handmade.SPEC, tmp_path / "sdk.log") as infer,

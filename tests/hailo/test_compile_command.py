@@ -280,6 +280,8 @@ def test_inspect_of_wrong_files(made, tmp_path):
         (tmp_path / name).write_bytes(data)
         assert name in error_line(inspect(name, cwd=tmp_path))
     assert "none.hef" in error_line(inspect("none.hef", cwd=tmp_path))
+    for name in ("model.tflite", "."):
+        assert f"takes a .hef or a .har, not {name}" in error_line(inspect(name, cwd=tmp_path))
     os.mkfifo(tmp_path / "pipe.hef")
     assert "pipe.hef" in error_line(inspect("pipe.hef", cwd=tmp_path))
 

@@ -87,6 +87,9 @@ def test_noise_by_layer_from_the_flat_statistics(tmp_path, mode):
     assert har.noise == {"net/conv1": 7.25, "net/input_layer1": 31.0}  # the worst of a layer
     assert har.levels == (2, None) and har.hw_arch == "unknown"
     assert "7.2 dB" in format_har(har) and "no layer noise" not in format_har(har)
+    del members["net.stats.npz"]  # at a level that measures it, yet without
+    write(tmp_path / "m.har", members, mode)
+    assert "no layer noise: this HAR holds none" in format_har(read_har(tmp_path / "m.har"))
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,12 @@ def test_operators_that_the_parser_may_refuse_are_named(tmp_path):
     assert "warning: head_pool_exp (EXP): the Dataflow Compiler's parser may not take it" in result.stderr
 
 
+def test_without_litert_nothing_slow_begins(right, tmp_path):
+    absent = "import sys; sys.modules['ai_edge_litert'] = sys.modules['tensorflow'] = None"
+    result = compile_hef(right, "--rehearse", "--out", "out", cwd=tmp_path, sdk=False, before=absent)
+    assert "pip install ai-edge-litert" in error_line(result) and "measuring" not in result.stderr
+
+
 def test_rehearsing_runs_no_steps(right):
     assert "leave out --steps" in error_line(
         compile_hef(right, "--rehearse", "--steps", "parse", cwd=right.parent, sdk=False)

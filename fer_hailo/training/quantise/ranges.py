@@ -84,7 +84,7 @@ def tensor_values(
     sums: list[list[np.ndarray]] = [[] for _ in names]
     samples: list[list[np.ndarray]] = [[] for _ in names]
     starts = range(0, len(images), BATCH)
-    for start in track(starts, len(starts), "measuring ranges"):
+    for start in track(starts, len(images), "measuring ranges", each=BATCH):
         outputs = probe.predict_on_batch(normalise(images[start : start + BATCH], spec))
         for number, output in enumerate(outputs if isinstance(outputs, list) else [outputs]):
             output = np.asarray(output)
