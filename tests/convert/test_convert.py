@@ -123,7 +123,7 @@ def test_command_on_a_bare_model(command, inside, trained, sample_set, tmp_path)
     assert (folder / "deploy" / "hailo8" / "model.hef").read_text() == "hours of work"
 
 
-def test_wrong_normalisation_of_a_bare_model_is_noticed():
+def test_wrong_normalisation_of_a_bare_model_is_noticed(capsys):
     """A model that tells bright from dark by values of 0..255, stated as one for [-1, 1]."""
     image = keras.Input((16, 16, 3))
     brightness = L.Flatten()(L.GlobalAveragePooling2D()(image))
@@ -133,12 +133,16 @@ def test_wrong_normalisation_of_a_bare_model_is_noticed():
     side = Part(
         np.broadcast_to(levels[:, None, None], (20, 16, 16)), np.array([0, 1] * 10), levels.astype(str)
     )
-    stated = PreprocessSpec(source_size=16, input_size=16)
-    with pytest.raises(UserError, match="right on 50.0% .* on 100.0%: .* add --mean 0 --scale 1$"):
-        check_usual(model, side, stated, ("dark", "bright"), np.array([[0, 10], [0, 10]]), True)
-    check_usual(
-        model, side, PreprocessSpec(16, 16, mean=0, scale=1), ("dark", "bright"), 10 * np.eye(2), True
-    )
+    usual, names = PreprocessSpec(source_size=16, input_size=16), ("dark", "bright")
+    wrong = np.array([[0, 10], [0, 10]])
+    with pytest.raises(UserError, match="right on 50.0% .* on 100.0%: .* add --mean 0 --scale 1 "):
+        check_usual(model, side, usual, names, wrong, ordered=True, scaled=False)
+    check_usual(model, side, usual, names, wrong, ordered=True, scaled=True)
+    assert "on 100.0%; taken as you say" in capsys.readouterr().out
+    right = PreprocessSpec(16, 16, mean=0, scale=1)
+    check_usual(model, side, right, names, 10 * np.eye(2), ordered=True, scaled=False)
+    few = Part(side.images[:6], side.labels[:6], side.ids[:6])  # 3 of 6 and 6 of 6 may be chance
+    check_usual(model, few, usual, names, np.array([[0, 3], [0, 3]]), ordered=True, scaled=False)
 
 
 def test_what_is_stated_goes_into_bundle_and_script(trained, sample_set, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ def measure(
     highs: dict[str, list[np.ndarray]] = {name: [] for name in names}
     tops: dict[str, list[np.ndarray]] = {name: [] for name in names}
     starts = range(0, len(images), BATCH)
-    for start in track(starts, len(starts), "measuring channels"):
+    for start in track(starts, len(images), "measuring channels", each=BATCH):
         outputs = probe.predict_on_batch(normalise(images[start : start + BATCH], spec))
         for name, output in zip(names, outputs if isinstance(outputs, list) else [outputs], strict=True):
             values = np.asarray(output).reshape(-1, output.shape[-1])

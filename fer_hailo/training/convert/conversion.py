@@ -107,9 +107,16 @@ def convert(
     )
     reference, logits = _score_keras(model, dataset, spec)
     if subject.run is None:
-        stated = subject.stated.labels is not None
         matrix = np.array(reference["val"].confusion_matrix)
-        check_usual(model, dataset.part("val"), spec, dataset.names, matrix, stated)
+        check_usual(
+            model,
+            dataset.part("val"),
+            spec,
+            dataset.names,
+            matrix,
+            ordered=subject.stated.labels is not None,
+            scaled=mean is not None or scale is not None,
+        )
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock", wait=False):
         for stale in out.glob(f"{SCRATCH}*"):  # of a conversion that was killed

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from fer_hailo.common.errors import UserError
-from fer_hailo.common.metrics import confusion_matrix
+from fer_hailo.common.metrics import confusion_matrix, wilson
 from fer_hailo.common.preprocess import PreprocessSpec
 from fer_hailo.training.data.dataset import Part
 from fer_hailo.training.evaluate.order import accuracy_in, check_order, usual_orders
@@ -28,30 +28,37 @@ def check_usual(
     spec: PreprocessSpec,
     names: Sequence[str],
     matrix: np.ndarray,
-    stated: bool,
+    *,
+    ordered: bool,
+    scaled: bool,
 ) -> None:
     """Score the model under the other usual normalisations, and, unless it is stated, orders of its classes.
 
-    matrix: int (C, C), the confusion matrix as it is taken: images by true class and by output. Raises
-    UserError where a normalisation is better by more than 5 points, or an order clearly.
+    matrix: int (C, C), the confusion matrix as it is taken: images by true class and by output. ordered: the
+    order of its outputs was stated; scaled: its normalisation was. Raises UserError where the best
+    normalisation or an order is clearly better; of a stated normalisation it is said only.
     """
-    orders = {"": tuple(names)} | ({} if stated else usual_orders(names))
+    orders = {"": tuple(names)} | ({} if ordered else usual_orders(names))
 
-    def best(matrix: np.ndarray) -> float:
-        return max(accuracy_in(matrix, names, order) for order in orders.values())
+    def right(matrix: np.ndarray) -> int:
+        return round(len(val) * max(accuracy_in(matrix, names, order) for order in orders.values()))
 
-    accuracy = best(matrix)
+    count, others = right(matrix), {}
     for mean, scale in USUAL:
-        if (mean, scale) == (spec.mean, spec.scale):
-            continue
-        logits = Scorer(model, replace(spec, mean=mean, scale=scale)).logits(val.images)
-        other = best(confusion_matrix(val.labels, logits.argmax(axis=1), len(names)))
-        if other > accuracy + CLEARLY:
+        if (mean, scale) != (spec.mean, spec.scale):
+            logits = Scorer(model, replace(spec, mean=mean, scale=scale)).logits(val.images)
+            others[mean, scale] = right(confusion_matrix(val.labels, logits.argmax(axis=1), len(names)))
+    (mean, scale), most = max(others.items(), key=lambda other: other[1])
+    if most - count > CLEARLY * len(val) and wilson(most, len(val))[0] > wilson(count, len(val))[1]:
+        found = (
+            f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {count / len(val):.1%} of "
+            f"the validation images, with (value - {mean:g}) / {scale:g} on {most / len(val):.1%}"
+        )
+        if not scaled:
             raise UserError(
-                f"with (value - {spec.mean:g}) / {spec.scale:g} this model is right on {accuracy:.1%} of the "
-                "validation images, with "
-                f"(value - {mean:g}) / {scale:g} on {other:.1%}: it was trained on the latter, so add --mean "
-                f"{mean:g} --scale {scale:g}"
+                f"{found}: it was trained on the latter, so add --mean {mean:g} --scale {scale:g} "
+                f"(or, if you know better, --mean {spec.mean:g} --scale {spec.scale:g})"
             )
-    if not stated:
+        print(f"note: {found}; taken as you say", flush=True)
+    if not ordered:
         check_order(matrix, names)

@@ -42,7 +42,7 @@ def watcher(model: keras.Model, names: list[str], spec: PreprocessSpec, most: in
     def watch(images: Images, label: str) -> Iterator[Values]:
         starts = range(0, len(images), CHUNK)
         chunks = (images[start : start + CHUNK] for start in starts)
-        for found in track(shared_out(workers, chunks), len(starts), label):
+        for found in track(shared_out(workers, chunks), len(images), label, each=CHUNK):
             yield {name: np.asarray(found[str(number)]) for number, name in enumerate(names)}
 
     return watch

@@ -47,8 +47,9 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = list(
             track(
                 pool.map(lambda s: _descriptions(images[s : s + PART], directions), starts),
-                len(starts),
+                len(images),
                 "describing",
+                each=PART,
             )
         )
         described = np.concatenate(parts, axis=1)
@@ -57,7 +58,10 @@ def find_candidates(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts = range(0, len(images), ROWS)
         blocks = list(
             track(
-                pool.map(partial(_near, described, right, reach), starts), len(starts), "comparing all images"
+                pool.map(partial(_near, described, right, reach), starts),
+                len(images),
+                "comparing all images",
+                each=ROWS,
             )
         )
     found = np.concatenate(blocks, axis=1)

@@ -85,8 +85,9 @@ def _laid_over(
         done = list(
             track(
                 pool.map(one, starts),
-                len(starts),
+                len(pairs),
                 f"laying {len(pairs):,} pairs over each other at {side} px",
+                each=size,
             )
         )
     better, scores = (np.concatenate(values) for values in zip(*done, strict=True))
