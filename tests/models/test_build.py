@@ -16,6 +16,7 @@ from fer_hailo.training.models.build import (
 )
 from fer_hailo.training.models.inputs import AugmentedFaceInput
 from fer_hailo.training.networks.mobilenet_v3_small import network as mobilenet_v3
+from fer_hailo.training.networks.weights import check_weights, parse_weights
 
 SEED_RECIPE = Config.of(weights="none")
 
@@ -281,3 +282,13 @@ def test_hue_turns_both_ways():
     out = np.asarray(AugmentedFaceInput(config)(red, np.ones((64, 1), "f4")))[:, 64, 64] * 127.5 + 127.5
     # A turn by t of the circle adds 6 t x 255 of green (one way) or blue (the other).
     assert 120 < out[:, 1].max() < 155 and 120 < out[:, 2].max() < 155 and out[:, 0].min() > 254
+
+
+def test_a_runs_folder_gives_its_model_as_weights(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(UserError, match=f"weights must be .* a run's folder, .* got {run}"):
+        check_weights(str(run))
+    (run / "best_model_float32.keras").write_bytes(b"")
+    assert parse_weights(str(run)).files == (str(run / "best_model_float32.keras"),)
+    check_weights(str(run))

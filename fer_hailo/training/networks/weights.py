@@ -42,7 +42,7 @@ class Weights:
 
 
 def parse_weights(text: str) -> Weights:
-    """What the option says: imagenet, none, released:NAME, a file, or checkpoints with commas.
+    """What the option says: imagenet, none, released:NAME, a run's folder, a file, checkpoints with commas.
 
     No file need exist. Raises UserError for an unknown released model.
     """
@@ -50,6 +50,8 @@ def parse_weights(text: str) -> Weights:
         return Weights(text, Kind(text))
     if text.startswith(PREFIX):
         return Weights(text, Kind.MODEL, (str(place(text) / MODEL),))
+    if (Path(text) / MODEL).is_file():
+        return Weights(text, Kind.MODEL, (str(Path(text) / MODEL),))
     files = tuple(part.strip() for part in text.split(","))
     if all(file.endswith(SUFFIXES) for file in files):
         arrays = all(file.endswith(Kind.ARRAYS.value) for file in files)
@@ -60,8 +62,13 @@ def parse_weights(text: str) -> Weights:
 
 
 def check_weights(text: str) -> None:
-    """Raise UserError where a file that is to hold weights is missing, which is found before data is read."""
+    """Raise UserError for what is no weights, or a file that is missing: found before data is read."""
     weights = parse_weights(text)
-    for file in weights.files if weights.kind is not Kind.UNKNOWN else ():
+    if weights.kind is Kind.UNKNOWN:
+        raise UserError(
+            f"weights must be imagenet, none, released:NAME, a run's folder, or a .keras, .h5, .npz or .pth "
+            f"file, got {text}"
+        )
+    for file in weights.files:
         if not text.startswith(PREFIX) and not Path(file).is_file():
             raise UserError(f"no {'model' if weights.kind is Kind.MODEL else 'weights'} at {file}")
