@@ -234,6 +234,7 @@ def test_a_released_folder_is_fine_tuned(trained, converted, small, tmp_path):
     assert (run / DONE).exists() and snapshot(folder) == before
 
 
+@pytest.mark.slow
 def test_of_a_run_on_all_of_train_the_last_epoch_is_kept(trained, converted, tmp_path, monkeypatch):
     whole = start(repeated(None, {"selected_by": str(trained)}), tmp_path / "whole")
     run = start(quantised_config(RECIPE, {"quantise": str(whole), **SHORT}), tmp_path / "fine")

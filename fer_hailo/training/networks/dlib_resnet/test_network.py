@@ -327,7 +327,7 @@ def test_what_is_no_weights_of_it(small, dat, tmp_path, inside, sample_set):
         "absent.dat": "no weights at absent.dat",
         "large.dat": "too large",
         "w.h5": "must be none, a .keras, .npz or .dat file",
-        "a.npz,b.npz": "no weights at a.npz,b.npz",
+        "a.npz,b.npz": "no weights at a.npz",
     }
     for name, reason in cases.items():
         assert reason in error_line(inside("train.py", *options, name))

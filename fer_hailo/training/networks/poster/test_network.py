@@ -1,5 +1,6 @@
 """POSTER is the official network."""
 
+import pytest
 from official import check
 
 from fer_hailo.training.networks import face_backbones
@@ -51,5 +52,6 @@ def shrink(patch):
     patch.setattr(network, "DEPTH", 1)
 
 
+@pytest.mark.slow  # poster_v2's shares the most of it
 def test_it_is_the_official_network():
     check("poster", network.poster, AFTER | LANDMARKS, THROWN_AWAY)
