@@ -11,6 +11,7 @@ from fer_hailo.training.data.cache import load_pictures
 SAVED = ROOT / "tests" / "saved" / "data" / "a789061b55a83ff9.npz"
 SPEC = PreprocessSpec(48, 32, False)
 NO_LETTER = np.frombuffer(b"\xff\xff\xff\x7f" * 130, "<U1")  # beyond Unicode's last
+NEARLY = np.frombuffer(b"a\0\0\0\x00\x00\x11\x00" * 130, "<U2")  # Python makes a text of it, and fails later
 
 
 def kept(tmp_path, **changes):
@@ -32,7 +33,8 @@ def test_the_saved_one_opens(tmp_path):
     [
         ({"ids": np.array("one")}, "TypeError|len"),
         ({"labels": np.array(["angry"])}, r"labels is <U5 of shape \(1,\)"),
-        ({"labels": NO_LETTER}, "is not a data cache"),
+        ({"labels": NO_LETTER}, "labels has letters that Unicode does not have"),
+        ({"labels": NEARLY}, "labels has letters that Unicode does not have"),
         ({"labels": np.zeros(130)}, "labels is float64"),
         ({"votes": np.zeros((130, 3), np.float32)}, r"votes is float32 of shape \(130, 3\)"),
         ({"exact": np.full(130, 2**60)}, "exact names images that are not there"),

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -188,7 +189,9 @@ def _check(values: dict[str, np.ndarray]) -> None:
         if found.shape != shape or found.dtype.kind != kind:
             raise ValueError(f"{name} is {found.dtype} of shape {found.shape}")
         if kind == "U":
-            found.tolist()  # fails for letters that Unicode does not have
+            codes = np.frombuffer(found.astype(found.dtype.newbyteorder("=")).tobytes(), np.uint32)
+            if len(codes) and codes.max() > sys.maxunicode:
+                raise ValueError(f"{name} has letters that Unicode does not have")
     for name in ("exact", "near"):
         if ((values[name] < 0) | (values[name] >= count)).any():
             raise ValueError(f"{name} names images that are not there")
